@@ -1,0 +1,69 @@
+//! The one error type: it names the layer, the argument, its value and the rule.
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument breaks a rule.
+    #[error("{what} {value}: {rule}")]
+    Invalid {
+        /// The argument, in words.
+        what: String,
+        /// Its value.
+        value: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// An error inside the layer at `path`.
+    #[error("{path}: {source}")]
+    Layer {
+        /// State-dict path of the layer, such as `layer2.0.conv1`.
+        path: String,
+        /// What went wrong there.
+        source: Box<Error>,
+    },
+    /// A weights file that does not parse, or does not fit the model.
+    #[error("{0}")]
+    StateDict(String),
+    /// The device failed or cannot do what was asked.
+    #[error("{backend}: {message}")]
+    Device {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// `what` has `value`, which breaks `rule`.
+    pub fn invalid(what: impl Into<String>, value: impl ToString, rule: impl Into<String>) -> Self {
+        Error::Invalid { what: what.into(), value: value.to_string(), rule: rule.into() }
+    }
+
+    /// The operation on `path` failed with `source`.
+    pub fn io(path: impl Into<std::path::PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+
+    /// The same error, known to come from the layer at `path`; the innermost layer is kept.
+    #[must_use]
+    pub fn in_layer(self, path: &str) -> Self {
+        match self {
+            Error::Layer { .. } => self,
+            _ if path.is_empty() => self,
+            other => Error::Layer { path: path.to_owned(), source: Box::new(other) },
+        }
+    }
+}
