@@ -1,0 +1,78 @@
+//! Batch normalisation layer.
+
+use crate::backend::Accum;
+use crate::element::Real;
+use crate::graph::After;
+use crate::nn::{Count, Init, Kind, Module, Param, Scope, Statistic};
+use crate::ops::batch_norm2d::batch_norm2d;
+use crate::{Backend, Result, Shape, Var, named_fields};
+
+/// Normalises each channel of \[N, H, W, C\]: by the batch's mean and variance in training, by running ones in
+/// evaluation. State dict: `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`.
+#[derive(Debug)]
+pub struct BatchNorm2d<B: Backend> {
+    /// Scale \[C\].
+    pub weight: Param<B>,
+    /// Shift \[C\].
+    pub bias: Param<B>,
+    /// Running mean \[C\].
+    pub running_mean: Statistic<B>,
+    /// Running unbiased variance \[C\].
+    pub running_var: Statistic<B>,
+    /// Training batches seen.
+    pub num_batches_tracked: Count,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Weight of a batch in the running statistics.
+    pub momentum: f64,
+    pub(crate) scope: Scope,
+}
+
+named_fields!(BatchNorm2d { weight, bias, running_mean, running_var, num_batches_tracked });
+
+impl<B: Backend> BatchNorm2d<B> {
+    /// Scale 1, shift 0, eps 1e-5, momentum 0.1.
+    pub fn new(init: &mut Init<'_, B>, channels: usize) -> Result<Self> {
+        let shape = Shape::new(&[channels])?;
+        let statistic = |value| {
+            Ok::<_, crate::Error>(Statistic::new(init.backend().fill(channels, Accum::<B>::from_f64(value))?, shape))
+        };
+        let (running_mean, running_var) = (statistic(0.0)?, statistic(1.0)?);
+        Ok(BatchNorm2d {
+            weight: init.constant(shape, 1.0, Kind::NormScale)?,
+            bias: init.constant(shape, 0.0, Kind::NormShift)?,
+            running_mean,
+            running_var,
+            num_batches_tracked: Count::default(),
+            eps: 1e-5,
+            momentum: 0.1,
+            scope: Scope::default(),
+        })
+    }
+
+    /// The normalisation followed by a ReLU, in one op.
+    pub fn relu(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        self.fused(x, After::Relu, None)
+    }
+
+    /// The normalisation, plus `shortcut`, followed by a ReLU, in one op.
+    pub fn add_relu(&mut self, x: &Var<B>, shortcut: &Var<B>) -> Result<Var<B>> {
+        self.fused(x, After::AddRelu, Some(shortcut))
+    }
+
+    fn fused(&mut self, x: &Var<B>, after: After, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
+        let scope = self.scope.clone();
+        x.pass().within(scope.path(), || {
+            if let Some(shortcut) = shortcut {
+                super::conv_norm::check_shortcut(x.shape(), shortcut)?;
+            }
+            batch_norm2d(x, self, after, shortcut)
+        })
+    }
+}
+
+impl<B: Backend> Module<B> for BatchNorm2d<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        batch_norm2d(x, self, After::Nothing, None)
+    }
+}

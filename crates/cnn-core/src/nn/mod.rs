@@ -1,0 +1,39 @@
+//! Layers with PyTorch's names, initialisation and state-dict keys.
+
+mod activation;
+mod batch_norm2d;
+mod conv2d;
+mod conv_norm;
+mod dropout;
+mod fields;
+mod init;
+mod linear;
+mod param;
+mod pool2d;
+mod sequential;
+
+pub use activation::{Flatten, Gelu, Relu};
+pub use batch_norm2d::BatchNorm2d;
+pub use conv_norm::ConvNorm;
+pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use fields::{Fields, Leaf, LeafMut, Path, Scope, name_fields, parameters, parameters_mut};
+pub use init::Init;
+pub use linear::Linear;
+pub use param::{Count, Kind, Layout, Param, Statistic};
+pub use pool2d::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use sequential::Sequential;
+
+use crate::{Backend, Result, Var};
+
+/// A part of a network. Training moves running statistics, which is why `forward` takes `&mut self`.
+pub trait Module<B: Backend>: Fields<B> {
+    /// What the module computes; call it through [`Module::call`].
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>>;
+
+    /// Runs the module under its state-dict path: errors name it and the observer sees it.
+    fn call(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let scope = self.scope().clone();
+        x.pass().within(scope.path(), || self.forward(x))
+    }
+}

@@ -1,0 +1,232 @@
+//! What a model is made of: parameters, statistics and counts, and how files spell them.
+
+use crate::Shape;
+use crate::backend::{Backend, Wide};
+use crate::nn::{Fields, Leaf, LeafMut, Path};
+
+/// What a parameter does, so that a recipe can treat kinds differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Weight of a convolution or dense layer.
+    Weight,
+    /// Bias of a convolution or dense layer.
+    Bias,
+    /// Scale of a normalisation.
+    NormScale,
+    /// Shift of a normalisation.
+    NormShift,
+}
+
+/// How a parameter's memory relates to PyTorch's, which files follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The same.
+    Same,
+    /// Here \[rows, columns, in, out\], there \[out, in, rows, columns\]: a convolution's weight, a dense weight (one row
+    /// and column), or a dense weight behind a flattened image of that many rows and columns.
+    Transposed {
+        /// \[rows, columns, in, out\].
+        dims: [usize; 4],
+    },
+}
+
+impl Layout {
+    /// Values in memory order as files have them.
+    pub fn to_file<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match *self {
+            Layout::Same => values.to_vec(),
+            Layout::Transposed { dims: [h, w, c, k] } => permute(values, [h, w, c, k], [3, 2, 0, 1]),
+        }
+    }
+
+    /// Values as files have them in memory order.
+    pub fn from_file<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        match *self {
+            Layout::Same => values.to_vec(),
+            Layout::Transposed { dims: [h, w, c, k] } => permute(values, [k, c, h, w], [2, 3, 1, 0]),
+        }
+    }
+}
+
+/// The array `values` of shape `dims` with its axes in the order `axes`.
+fn permute<T: Copy>(values: &[T], dims: [usize; 4], axes: [usize; 4]) -> Vec<T> {
+    let strides = [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1];
+    let [d0, d1, d2, d3] = axes.map(|axis| dims[axis]);
+    let [s0, s1, s2, s3] = axes.map(|axis| strides[axis]);
+    let mut out = Vec::with_capacity(values.len());
+    for i0 in 0..d0 {
+        for i1 in 0..d1 {
+            for i2 in 0..d2 {
+                out.extend((0..d3).map(|i3| values[i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3]));
+            }
+        }
+    }
+    out
+}
+
+/// A learned array.
+#[derive(Debug)]
+pub struct Param<B: Backend> {
+    value: Wide<B>,
+    shape: Shape,
+    kind: Kind,
+    layout: Layout,
+    trained: bool,
+    pub(crate) key: usize,
+    pub(crate) name: String,
+}
+
+impl<B: Backend> Param<B> {
+    /// A parameter that is trained; its name and key come from [`name_fields`](crate::nn::name_fields).
+    pub fn new(value: Wide<B>, shape: Shape, kind: Kind, layout: Layout) -> Self {
+        Param { value, shape, kind, layout, trained: true, key: 0, name: String::new() }
+    }
+
+    /// The values.
+    pub fn value(&self) -> &Wide<B> {
+        &self.value
+    }
+
+    /// The values, to be changed in place or replaced by as many.
+    pub fn value_mut(&mut self) -> &mut Wide<B> {
+        &mut self.value
+    }
+
+    /// The dimensions in memory.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What it does.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How files spell it.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The dimensions in a file: \[out, in / groups, KH, KW\] or \[out, in\].
+    pub fn file_shape(&self) -> Vec<usize> {
+        match (self.layout, self.shape.dims()) {
+            (Layout::Transposed { dims: [h, w, c, k] }, &[_, _, _, _]) => vec![k, c, h, w],
+            (Layout::Transposed { dims: [h, w, c, k] }, _) => vec![k, c * h * w],
+            (Layout::Same, dims) => dims.to_vec(),
+        }
+    }
+
+    /// Dense number among the parameters of its model.
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
+    /// State-dict key, in torchvision's spelling.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether gradients are computed and the optimiser moves it.
+    pub fn is_trained(&self) -> bool {
+        self.trained
+    }
+
+    /// Freezes the parameter, or thaws it.
+    pub fn set_trained(&mut self, trained: bool) {
+        self.trained = trained;
+    }
+
+    pub(crate) fn trained_key(&self) -> Option<usize> {
+        self.trained.then_some(self.key)
+    }
+}
+
+/// An array that training moves but no gradient does: a running mean or variance.
+#[derive(Debug)]
+pub struct Statistic<B: Backend> {
+    value: Wide<B>,
+    shape: Shape,
+}
+
+impl<B: Backend> Statistic<B> {
+    /// A statistic with these values.
+    pub fn new(value: Wide<B>, shape: Shape) -> Self {
+        Statistic { value, shape }
+    }
+
+    /// The values.
+    pub fn value(&self) -> &Wide<B> {
+        &self.value
+    }
+
+    /// The values, to be changed in place or replaced by as many.
+    pub fn value_mut(&mut self) -> &mut Wide<B> {
+        &mut self.value
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+}
+
+/// A count of training batches, a scalar on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count(u64);
+
+impl Count {
+    /// The count.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Sets the count.
+    pub fn set(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    pub(crate) fn increment(&mut self) {
+        self.0 += 1;
+    }
+}
+
+impl<B: Backend> Fields<B> for Param<B> {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Param(self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Param(self));
+    }
+}
+
+impl<B: Backend> Fields<B> for Statistic<B> {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Statistic(self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Statistic(self));
+    }
+}
+
+impl<B: Backend> Fields<B> for Count {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Count(*self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Count(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dense_weight_behind_an_image_follows_the_flatten() {
+        // Image 1 x 2 x 3 channels, one output; memory order (column, channel), file order (channel, column).
+        let layout = Layout::Transposed { dims: [1, 2, 3, 1] };
+        let memory = [0, 1, 2, 10, 11, 12];
+        assert_eq!(layout.to_file(&memory), [0, 10, 1, 11, 2, 12]);
+        assert_eq!(layout.from_file(&layout.to_file(&memory)), memory);
+    }
+}

@@ -1,0 +1,78 @@
+//! The loss of a classifier. Its kernel returns the gradient with the loss, so the way back starts at the logits.
+
+use crate::backend::{Backend, CrossEntropy, Input, Wide};
+use crate::element::Real;
+use crate::graph::Op;
+use crate::tape::Gradients;
+use crate::{Error, Result, Shape, Tensor, Var};
+
+/// The mean loss of a batch, still on the device.
+#[derive(Debug)]
+pub struct Loss<B: Backend> {
+    logits: Var<B>,
+    result: CrossEntropy<B>,
+}
+
+impl<B: Backend> Var<B> {
+    /// The mean cross entropy between softmax(self) \[N, classes\] and `labels`, of which `smoothing` is spread over all
+    /// classes.
+    ///
+    /// # Errors
+    /// Not one label per row, a label that is no class, no rows, or smoothing outside of \[0, 1\].
+    pub fn cross_entropy(&self, labels: &[u32], smoothing: f64) -> Result<Loss<B>> {
+        let (pass, backend) = (self.pass(), self.pass().backend());
+        let [rows, classes] = self.shape().matrix("logits")?;
+        if labels.len() != rows || rows == 0 {
+            let rule = format!("needs one label per row of the logits {}, and at least one row", self.shape());
+            return Err(Error::invalid("labels", format!("[{}]", labels.len()), rule));
+        }
+        if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
+            return Err(Error::invalid(
+                format!("label of row {row}"),
+                label,
+                format!("must be below {classes}, the classes"),
+            ));
+        }
+        if !(0.0..=1.0).contains(&smoothing) {
+            return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
+        }
+        let result = backend.cross_entropy(&self.data()?, &backend.upload(labels)?, classes, smoothing)?;
+        // The observer sees a scalar; the loss itself stays in the accumulator's precision.
+        let scalar = backend.narrow(&result.loss)?;
+        pass.emit(Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
+        Ok(Loss { logits: self.clone(), result })
+    }
+}
+
+impl<B: Backend> Loss<B> {
+    /// The mean loss, on the device: one number.
+    pub fn value(&self) -> &Wide<B> {
+        &self.result.loss
+    }
+
+    /// The mean loss, read back from the device.
+    pub fn to_f64(&self) -> Result<f64> {
+        let values = self.logits.pass().backend().download(&self.result.loss)?;
+        Ok(values.first().map_or(f64::NAN, |loss| loss.to_f64()))
+    }
+
+    /// How many rows have their largest logit at the label, read back from the device.
+    pub fn correct(&self) -> Result<u32> {
+        Ok(self.logits.pass().backend().download(&self.result.correct)?.first().copied().unwrap_or(0))
+    }
+
+    /// Gradients of the mean loss.
+    ///
+    /// # Errors
+    /// The pass is not recorded.
+    pub fn backward(&self) -> Result<Gradients<B>> {
+        self.backward_with(&mut |_, _| Ok(()))
+    }
+
+    /// As [`Loss::backward`], with a callback per complete parameter gradient: see [`Var::backward_with`].
+    pub fn backward_with(&self, on_ready: &mut dyn FnMut(usize, &Wide<B>) -> Result<()>) -> Result<Gradients<B>> {
+        let backend = self.logits.pass().backend();
+        let dlogits = Tensor::from_data(backend, self.logits.shape(), self.result.dlogits.clone())?;
+        self.logits.backward_with(dlogits, on_ready)
+    }
+}

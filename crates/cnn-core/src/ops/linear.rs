@@ -1,0 +1,38 @@
+//! Dense layer.
+
+use crate::backend::{Backend, Input, LinearSpec};
+use crate::graph::{Bias, Op};
+use crate::nn::Param;
+use crate::{Error, Result, Shape, Var};
+
+/// `x` \[N, in\] times `weight` \[in, out\], plus `bias` \[out\].
+pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: &Param<B>, bias: Option<&Param<B>>) -> Result<Var<B>> {
+    let (pass, backend, target) = (x.pass(), x.pass().backend(), x.target());
+    let ([rows, features], [inputs, outputs]) = (x.shape().matrix("input")?, weight.shape().matrix("weight")?);
+    if features != inputs {
+        let rule = format!("has {features} features, weight expects {inputs}");
+        return Err(Error::invalid("input", x.shape(), rule));
+    }
+    let (spec, x_data) = (LinearSpec { rows, inputs, outputs }, x.data()?);
+    let y = backend.linear(&spec, &x_data, weight.value(), bias.map(Param::value))?;
+
+    let (weight_key, bias_key) = (weight.trained_key(), bias.and_then(Param::trained_key));
+    let keys: Vec<usize> = weight_key.into_iter().chain(bias_key).collect();
+    let tracked = x.is_tracked() || !keys.is_empty();
+    let op = Op::Linear(spec, if bias.is_some() { Bias::With } else { Bias::Without });
+    let out = pass.emit(op, &[x], Shape::new(&[rows, outputs])?, Input::Plain(y), tracked)?;
+    let weight = weight.value().clone();
+    pass.record(&out, &keys, move |backend, dy, flow| {
+        if let Some(key) = bias_key {
+            flow.add_parameter(backend, key, backend.sum_rows(&dy, outputs)?)?;
+        }
+        if let Some(key) = weight_key {
+            flow.add_parameter(backend, key, backend.linear_backward_weight(&spec, &dy, &x_data)?)?;
+        }
+        match target {
+            Some(_) => flow.add(backend, target, backend.linear_backward_data(&spec, &dy, &weight)?),
+            None => Ok(()),
+        }
+    });
+    Ok(out)
+}

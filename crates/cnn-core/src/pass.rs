@@ -1,0 +1,185 @@
+//! One run of a model: on which backend, for training or evaluation, recorded or not.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::{Debug, Formatter};
+use std::rc::Rc;
+
+use crate::backend::{Backend, Data, Input};
+use crate::graph::{Event, Observer, Op};
+use crate::rng::{Philox, Purpose};
+use crate::tape::{Flow, Tape, VarId};
+use crate::{Result, Shape, Tensor, Var};
+
+/// Whether layers use and update batch statistics and drop values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, running statistics move, dropout drops.
+    Train,
+    /// Running statistics, no dropout.
+    Eval,
+}
+
+/// One run of a model. Cheap to clone; every [`Var`] holds its pass.
+pub struct Pass<B: Backend>(Rc<Inner<B>>);
+
+struct Inner<B: Backend> {
+    backend: B,
+    mode: Mode,
+    seed: u64,
+    step: u32,
+    tape: Option<RefCell<Tape<B>>>,
+    observer: Option<Rc<RefCell<dyn Observer<B>>>>,
+    path: RefCell<String>,
+    values: Cell<usize>,
+    masks: Cell<u32>,
+}
+
+impl<B: Backend> Pass<B> {
+    /// A pass that trains: recorded for [`Var::backward`]. `seed` and the step (see [`Pass::at_step`]) fix the dropout
+    /// masks.
+    pub fn train(backend: &B, seed: u64) -> Self {
+        Self::new(backend, Mode::Train, seed, true)
+    }
+
+    /// A pass that evaluates: nothing is saved.
+    pub fn eval(backend: &B) -> Self {
+        Self::new(backend, Mode::Eval, 0, false)
+    }
+
+    /// A pass that evaluates and is recorded: gradients through a fixed model.
+    pub fn eval_recorded(backend: &B) -> Self {
+        Self::new(backend, Mode::Eval, 0, true)
+    }
+
+    fn new(backend: &B, mode: Mode, seed: u64, record: bool) -> Self {
+        Pass(Rc::new(Inner {
+            backend: backend.clone(),
+            mode,
+            seed,
+            step: 0,
+            tape: record.then(|| RefCell::new(Tape::new())),
+            observer: None,
+            path: RefCell::default(),
+            values: Cell::new(0),
+            masks: Cell::new(0),
+        }))
+    }
+
+    /// The same pass, not yet used, at another step.
+    ///
+    /// # Panics
+    /// The pass has values already.
+    #[must_use]
+    pub fn at_step(mut self, step: u32) -> Self {
+        self.unused().step = step;
+        self
+    }
+
+    /// The same pass, not yet used, with an observer that sees every operation.
+    ///
+    /// # Panics
+    /// The pass has values already.
+    #[must_use]
+    pub fn observed(mut self, observer: Rc<RefCell<dyn Observer<B>>>) -> Self {
+        self.unused().observer = Some(observer);
+        self
+    }
+
+    fn unused(&mut self) -> &mut Inner<B> {
+        Rc::get_mut(&mut self.0).expect("a pass is configured before its first value")
+    }
+
+    /// Data that enters the pass; its gradient is not computed unless [`Var::keep_gradient`] asks for it.
+    pub fn input(&self, tensor: Tensor<B>) -> Result<Var<B>> {
+        let shape = tensor.shape();
+        self.emit(Op::Input, &[], shape, Input::Plain(tensor.into_data()), false)
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.0.backend
+    }
+
+    /// Training or evaluation.
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// State-dict path of the module that is running, empty outside of any.
+    pub fn path(&self) -> String {
+        self.0.path.borrow().clone()
+    }
+
+    /// Runs `f` inside the module at `path`; its errors name that module.
+    pub fn within<T>(&self, path: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        let outer = self.0.path.replace(path.to_owned());
+        let result = f().map_err(|error| error.in_layer(path));
+        self.0.path.replace(outer);
+        result
+    }
+
+    /// The random sequence of the next dropout of this step.
+    pub(crate) fn next_mask(&self) -> Philox {
+        let mask = self.0.masks.get();
+        self.0.masks.set(mask + 1);
+        Philox::new(self.0.seed, Purpose::Dropout, self.0.step, mask)
+    }
+
+    /// A value that an op computed, announced to the observer. `tracked`: a gradient must flow to it.
+    pub(crate) fn emit(
+        &self,
+        op: Op,
+        inputs: &[&Var<B>],
+        shape: Shape,
+        value: Input<B>,
+        tracked: bool,
+    ) -> Result<Var<B>> {
+        let id = self.0.values.get();
+        self.0.values.set(id + 1);
+        let var = Var::new(self.clone(), id, shape, value, tracked && self.0.tape.is_some());
+        if let Some(observer) = &self.0.observer {
+            let inputs: Vec<VarId> = inputs.iter().map(|input| input.id()).collect();
+            observer.borrow_mut().observe(&Event { path: &self.0.path.borrow(), op, inputs: &inputs, output: &var })?;
+        }
+        Ok(var)
+    }
+
+    /// Records how the gradient of `output` flows back; does nothing when no gradient is needed.
+    pub(crate) fn record(
+        &self,
+        output: &Var<B>,
+        parameters: &[usize],
+        run: impl FnOnce(&B, Data<B>, &mut Flow<B>) -> Result<()> + 'static,
+    ) {
+        if let (Some(tape), true) = (&self.0.tape, output.is_tracked()) {
+            tape.borrow_mut().push(output.id(), self.path(), parameters, Box::new(run));
+        }
+    }
+
+    /// Whether gradients are recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.0.tape.is_some()
+    }
+
+    pub(crate) fn keep(&self, id: VarId) {
+        if let Some(tape) = &self.0.tape {
+            tape.borrow_mut().keep(id);
+        }
+    }
+
+    pub(crate) fn take_tape(&self) -> Option<Tape<B>> {
+        self.0.tape.as_ref().map(|tape| tape.replace(Tape::new()))
+    }
+}
+
+impl<B: Backend> Clone for Pass<B> {
+    fn clone(&self) -> Self {
+        Pass(Rc::clone(&self.0))
+    }
+}
+
+impl<B: Backend> Debug for Pass<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pass").field("mode", &self.0.mode).field("path", &self.path()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! Reverse-mode differentiation: a list of closures, run newest first.
+//!
+//! Closures capture buffers and ids, never [`Var`](crate::Var)s, so there are no cycles, and each frees what it saved as
+//! it runs.
+
+use std::collections::HashMap;
+
+use crate::backend::{Backend, Data, Wide};
+use crate::nn::Param;
+use crate::{Error, Result};
+
+/// Which value of a pass: dense, in order of creation.
+pub type VarId = usize;
+
+type Run<B> = Box<dyn FnOnce(&B, Data<B>, &mut Flow<B>) -> Result<()>>;
+
+struct Entry<B: Backend> {
+    output: VarId,
+    path: String,
+    run: Run<B>,
+}
+
+/// What one pass recorded.
+pub(crate) struct Tape<B: Backend> {
+    entries: Vec<Entry<B>>,
+    kept: Vec<VarId>,
+    /// How many entries add to each parameter's gradient, by key.
+    uses: Vec<usize>,
+}
+
+impl<B: Backend> Tape<B> {
+    pub(crate) fn new() -> Self {
+        Tape { entries: Vec::new(), kept: Vec::new(), uses: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, output: VarId, path: String, parameters: &[usize], run: Run<B>) {
+        for &key in parameters {
+            if self.uses.len() <= key {
+                self.uses.resize(key + 1, 0);
+            }
+            self.uses[key] += 1;
+        }
+        self.entries.push(Entry { output, path, run });
+    }
+
+    pub(crate) fn keep(&mut self, id: VarId) {
+        self.kept.push(id);
+    }
+
+    /// Runs the closures from the gradient `dy` of value `from`; `on_ready` sees every parameter's gradient once, when
+    /// it is complete.
+    pub(crate) fn backward(
+        self,
+        backend: &B,
+        from: VarId,
+        dy: Data<B>,
+        on_ready: &mut dyn FnMut(usize, &Wide<B>) -> Result<()>,
+    ) -> Result<Gradients<B>> {
+        let mut flow: Flow<B> =
+            Flow { values: HashMap::from([(from, dy)]), parameters: Vec::new(), uses: self.uses, complete: Vec::new() };
+        let mut kept = HashMap::new();
+        for entry in self.entries.into_iter().rev() {
+            // Ids are in order of creation: what was made after `from` has no gradient and is dropped here.
+            let Some(dy) = flow.values.remove(&entry.output) else { continue };
+            if self.kept.contains(&entry.output) {
+                kept.insert(entry.output, dy.clone());
+            }
+            (entry.run)(backend, dy, &mut flow).map_err(|error| error.in_layer(&entry.path))?;
+            for key in flow.complete.drain(..) {
+                if let Some(gradient) = flow.parameters.get(key).and_then(Option::as_ref) {
+                    on_ready(key, gradient)?;
+                }
+            }
+        }
+        for id in self.kept {
+            if let Some(gradient) = flow.values.remove(&id) {
+                kept.insert(id, gradient);
+            }
+        }
+        Ok(Gradients { parameters: flow.parameters, kept })
+    }
+}
+
+/// Gradients on their way back: what an op's closure takes from and adds to.
+pub struct Flow<B: Backend> {
+    values: HashMap<VarId, Data<B>>,
+    parameters: Vec<Option<Wide<B>>>,
+    uses: Vec<usize>,
+    complete: Vec<usize>,
+}
+
+impl<B: Backend> Flow<B> {
+    /// Adds `gradient` to that of `target`; nothing happens for a value that needs none.
+    pub fn add(&mut self, backend: &B, target: Option<VarId>, gradient: Data<B>) -> Result<()> {
+        let Some(id) = target else { return Ok(()) };
+        let sum = match self.values.remove(&id) {
+            Some(previous) => backend.add(previous, &gradient)?,
+            None => gradient,
+        };
+        self.values.insert(id, sum);
+        Ok(())
+    }
+
+    /// Takes what has been added for `target` so far, for an op that adds to it in its own kernel and puts it back with
+    /// [`Flow::put`].
+    pub fn take(&mut self, target: VarId) -> Option<Data<B>> {
+        self.values.remove(&target)
+    }
+
+    /// The counterpart of [`Flow::take`].
+    pub fn put(&mut self, target: VarId, gradient: Data<B>) {
+        self.values.insert(target, gradient);
+    }
+
+    /// Adds to the gradient of the parameter with this key.
+    pub fn add_parameter(&mut self, backend: &B, key: usize, gradient: Wide<B>) -> Result<()> {
+        if self.parameters.len() <= key {
+            self.parameters.resize_with(key + 1, || None);
+        }
+        self.parameters[key] = Some(match self.parameters[key].take() {
+            // A parameter that is used twice; rare, and small next to activations.
+            Some(previous) => backend.widen(&backend.add(backend.narrow(&previous)?, &backend.narrow(&gradient)?)?)?,
+            None => gradient,
+        });
+        if let Some(left) = self.uses.get_mut(key) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.complete.push(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a backward pass computed: gradients of parameters by key, and of the values that were asked to be kept.
+pub struct Gradients<B: Backend> {
+    parameters: Vec<Option<Wide<B>>>,
+    kept: HashMap<VarId, Data<B>>,
+}
+
+impl<B: Backend> Gradients<B> {
+    /// The gradient of a parameter, if the loss depends on it.
+    pub fn parameter(&self, parameter: &Param<B>) -> Option<&Wide<B>> {
+        self.parameters.get(parameter.key()).and_then(Option::as_ref)
+    }
+
+    /// All gradients of parameters, in the order of their keys.
+    pub fn parameters(&self) -> impl Iterator<Item = (usize, &Wide<B>)> {
+        self.parameters.iter().enumerate().filter_map(|(key, gradient)| Some((key, gradient.as_ref()?)))
+    }
+
+    /// The gradient of a value on which [`Var::keep_gradient`](crate::Var::keep_gradient) was called.
+    ///
+    /// # Errors
+    /// It was not called, or the loss does not depend on the value.
+    pub fn of(&self, var: &crate::Var<B>) -> Result<&Data<B>> {
+        self.kept.get(&var.id()).ok_or_else(|| {
+            Error::invalid(
+                "value",
+                var.id(),
+                "has no gradient here: keep_gradient() was not called, or the loss does not depend on it",
+            )
+        })
+    }
+}
