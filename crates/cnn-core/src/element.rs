@@ -60,7 +60,7 @@ pub trait Real: Element<Accum = Self> + Float + NumAssign + AddAssign + std::ite
     /// The nearest number of this format.
     fn from_f64(value: f64) -> Self;
     /// The same value, exactly.
-    fn to_f64(self) -> f64;
+    fn as_f64(self) -> f64;
 }
 
 macro_rules! element {
@@ -91,7 +91,7 @@ impl Real for f64 {
     fn from_f64(value: f64) -> Self {
         value
     }
-    fn to_f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         self
     }
 }
@@ -100,7 +100,7 @@ impl Real for f32 {
     fn from_f64(value: f64) -> Self {
         value as f32
     }
-    fn to_f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         f64::from(self)
     }
 }

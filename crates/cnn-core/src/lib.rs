@@ -1,6 +1,7 @@
 //! The core of a convolutional-network framework: tensors, autodiff, layers, optimisers, generic over a [`Backend`].
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod backend;
 pub mod element;
 pub mod error;
@@ -8,10 +9,12 @@ pub mod graph;
 pub mod image;
 pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod pass;
 pub mod rng;
 pub mod shape;
 pub mod spec;
+pub mod state_dict;
 pub mod tape;
 pub mod tensor;
 pub mod var;

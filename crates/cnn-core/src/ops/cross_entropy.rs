@@ -53,7 +53,7 @@ impl<B: Backend> Loss<B> {
     /// The mean loss, read back from the device.
     pub fn to_f64(&self) -> Result<f64> {
         let values = self.logits.pass().backend().download(&self.result.loss)?;
-        Ok(values.first().map_or(f64::NAN, |loss| loss.to_f64()))
+        Ok(values.first().map_or(f64::NAN, |loss| loss.as_f64()))
     }
 
     /// How many rows have their largest logit at the label, read back from the device.

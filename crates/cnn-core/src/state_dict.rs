@@ -1,0 +1,174 @@
+//! A model's weights and statistics as named arrays in PyTorch's layout, in torchvision's names or pytorch-cifar's.
+
+use std::collections::BTreeSet;
+
+use crate::archive::{Archive, Array};
+use crate::backend::{Accum, Backend};
+use crate::nn::{Fields, Leaf, LeafMut, Path};
+use crate::{Error, Result};
+
+/// Whose names a file uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// torchvision's, which are the field names here: `layer2.0.downsample.0.weight`, `fc.bias`.
+    #[default]
+    Torchvision,
+    /// Those of github.com/kuangliu/pytorch-cifar: `layer2.0.shortcut.0.weight`, `linear.bias`.
+    PytorchCifar,
+}
+
+/// Path components that differ: torchvision's, pytorch-cifar's.
+const RENAMED: [(&str, &str); 2] = [("downsample", "shortcut"), ("fc", "linear")];
+
+impl Naming {
+    /// The name of a field path in this naming.
+    pub fn name(self, path: &str) -> String {
+        let component = |ours| match self {
+            Naming::Torchvision => ours,
+            Naming::PytorchCifar => RENAMED.iter().find(|names| names.0 == ours).map_or(ours, |names| names.1),
+        };
+        path.split('.').map(component).collect::<Vec<&str>>().join(".")
+    }
+
+    /// The naming that a file with these names uses.
+    pub fn detect<'a>(mut names: impl Iterator<Item = &'a str>) -> Self {
+        let theirs = |name: &str| name.split('.').any(|part| RENAMED.iter().any(|(_, theirs)| *theirs == part));
+        if names.any(theirs) { Naming::PytorchCifar } else { Naming::Torchvision }
+    }
+}
+
+impl std::str::FromStr for Naming {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "torchvision" => Ok(Naming::Torchvision),
+            "pytorch-cifar" => Ok(Naming::PytorchCifar),
+            _ => Err(Error::invalid("names", text, "must be torchvision or pytorch-cifar")),
+        }
+    }
+}
+
+/// The weights and statistics of a model, ready to be written.
+pub fn state_dict<B: Backend>(backend: &B, model: &(impl Fields<B> + ?Sized), naming: Naming) -> Result<Archive> {
+    let mut archive = Archive::default();
+    let mut result = Ok(());
+    model.visit(&mut Path::default(), &mut |path, leaf| {
+        let array = match leaf {
+            Leaf::Param(parameter) => backend
+                .download(parameter.value())
+                .map(|values| Array::float(parameter.file_shape(), &parameter.layout().to_file(&values))),
+            Leaf::Statistic(statistic) => backend
+                .download(statistic.value())
+                .map(|values| Array::float(statistic.shape().dims().to_vec(), &values)),
+            Leaf::Count(count) => Ok(Array::count(count.get())),
+        };
+        match array {
+            Ok(array) => drop(archive.arrays.insert(naming.name(path.as_str()), array)),
+            Err(error) => result = Err(error.in_layer(path.as_str())),
+        }
+    });
+    result.map(|()| archive)
+}
+
+/// Replaces the weights and statistics of a model by those of a file, in whichever naming it uses.
+///
+/// # Errors
+/// Names that are missing, unexpected or of another shape are listed in one error, and the model stays as it was.
+pub fn load_state_dict<B: Backend>(
+    backend: &B,
+    model: &mut (impl Fields<B> + ?Sized),
+    archive: &Archive,
+) -> Result<()> {
+    let naming = Naming::detect(archive.arrays.keys().map(String::as_str));
+    let mut expected = Vec::new();
+    model.visit(&mut Path::default(), &mut |path, leaf| {
+        let shape = match leaf {
+            Leaf::Param(parameter) => parameter.file_shape(),
+            Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
+            Leaf::Count(_) => Vec::new(),
+        };
+        expected.push((naming.name(path.as_str()), shape));
+    });
+    check(&expected, archive)?;
+
+    // Everything is read and uploaded before anything of the model changes.
+    let mut loaded = Vec::new();
+    let mut result = Ok(());
+    let mut names = expected.iter().map(|(name, _)| name);
+    model.visit(&mut Path::default(), &mut |_, leaf| {
+        let Some(name) = names.next() else { return };
+        match read(backend, &archive.arrays[name], leaf) {
+            Ok(value) => loaded.push(value),
+            Err(error) => result = Err(Error::StateDict(format!("{name}: {error}"))),
+        }
+    });
+    result?;
+    let mut loaded = loaded.into_iter();
+    model.visit_mut(&mut Path::default(), &mut |_, leaf| match (leaf, &mut loaded) {
+        (LeafMut::Scope(_), _) => {}
+        (LeafMut::Param(parameter), loaded) => {
+            if let Some(Loaded::Values(values)) = loaded.next() {
+                *parameter.value_mut() = values;
+            }
+        }
+        (LeafMut::Statistic(statistic), loaded) => {
+            if let Some(Loaded::Values(values)) = loaded.next() {
+                *statistic.value_mut() = values;
+            }
+        }
+        (LeafMut::Count(count), loaded) => {
+            if let Some(Loaded::Count(value)) = loaded.next() {
+                count.set(value);
+            }
+        }
+    });
+    Ok(())
+}
+
+enum Loaded<V> {
+    Values(V),
+    Count(u64),
+}
+
+fn read<B: Backend>(backend: &B, array: &Array, leaf: Leaf<'_, B>) -> Result<Loaded<crate::backend::Wide<B>>> {
+    Ok(match leaf {
+        Leaf::Param(parameter) => {
+            let values: Vec<Accum<B>> = array.to_float()?;
+            Loaded::Values(backend.upload(&parameter.layout().from_file(&values))?)
+        }
+        Leaf::Statistic(_) => Loaded::Values(backend.upload(&array.to_float::<Accum<B>>()?)?),
+        Leaf::Count(_) => Loaded::Count(array.to_count()?),
+    })
+}
+
+/// The most names of one kind that an error lists.
+const LISTED: usize = 4;
+
+fn check(expected: &[(String, Vec<usize>)], archive: &Archive) -> Result<()> {
+    let mut problems = [Vec::new(), Vec::new(), Vec::new()];
+    let [missing, unexpected, misshapen] = &mut problems;
+    for (name, shape) in expected {
+        match archive.arrays.get(name) {
+            None => missing.push(name.clone()),
+            Some(array) if array.shape != *shape => {
+                misshapen.push(format!("{name} is {:?}, the model has {shape:?}", array.shape));
+            }
+            Some(_) => {}
+        }
+    }
+    let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    unexpected.extend(archive.arrays.keys().filter(|name| !known.contains(name.as_str())).cloned());
+    let parts: Vec<String> = (["missing", "unexpected", "of another shape"].iter().zip(&problems))
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| {
+            let more = names.len().saturating_sub(LISTED);
+            let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{} {kind} ({listed}{more})", names.len())
+        })
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    Err(Error::StateDict(format!("the weights do not fit the model: {}", parts.join("; "))))
+}
