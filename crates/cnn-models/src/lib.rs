@@ -1,1 +1,10 @@
-//! See the workspace README.
+//! The networks: the guide's step-by-step CNN and the ResNet family, generic over the backend.
+#![forbid(unsafe_code)]
+
+mod arch;
+mod resnet;
+mod stepwise;
+
+pub use arch::{Arch, Model};
+pub use resnet::{BasicBlock, Downsample, ResNet, ResNetConfig, Stem};
+pub use stepwise::Stepwise;

@@ -1,0 +1,63 @@
+//! Architectures by name.
+
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
+
+use cnn_core::nn::Module;
+use cnn_core::{Backend, Error, Result};
+
+use crate::{ResNet, ResNetConfig, Stem, Stepwise};
+
+/// A model whose architecture was chosen at run time.
+pub type Model<B> = Box<dyn Module<B> + Send>;
+
+/// An architecture that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// `stepwise`: the guide's network.
+    Stepwise,
+    /// `resnet18`, `resnet34` and the same with `-imagenet`.
+    ResNet(ResNetConfig),
+}
+
+const NAMED: [(&str, Arch); 5] = [
+    ("stepwise", Arch::Stepwise),
+    ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar))),
+    ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar))),
+    ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet))),
+    ("resnet34-imagenet", Arch::ResNet(ResNetConfig::resnet34(Stem::ImageNet))),
+];
+
+impl Arch {
+    /// The names that [`Arch::from_str`] knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(name, _)| *name)
+    }
+
+    /// The model for images \[height, width, channels\], its initial weights fixed by `seed`.
+    ///
+    /// # Errors
+    /// Images that the architecture cannot take.
+    pub fn build<B: Backend>(&self, backend: &B, seed: u64, image: [usize; 3], classes: usize) -> Result<Model<B>> {
+        Ok(match self {
+            Arch::Stepwise => Box::new(Stepwise::new(backend, seed, image, classes)?),
+            Arch::ResNet(config) => Box::new(ResNet::new(backend, seed, config, image[2], classes)?),
+        })
+    }
+}
+
+impl Display for Arch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(NAMED.iter().find(|(_, arch)| arch == self).map_or("resnet", |(name, _)| name))
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        NAMED.iter().find(|(name, _)| *name == text).map(|(_, arch)| *arch).ok_or_else(|| {
+            let names = Arch::names().collect::<Vec<_>>().join(", ");
+            Error::invalid("model", text, format!("must be one of {names}"))
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! ResNet of basic blocks (He, Zhang, Ren, Sun 2016), with torchvision's names.
+//!
+//! Every convolution runs together with the normalisation behind it, so that a normalised activation inside a block is
+//! never written: see [`ConvNorm`].
+
+use cnn_core::nn::{BatchNorm2d, Conv2d, ConvNorm, Init, Linear, Module, Scope, name_fields};
+use cnn_core::{Backend, Conv2dOptions, Pool2dOptions, Result, Var, named_fields};
+
+/// How an image enters the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stem {
+    /// 3x3 convolution, stride 1: for 32x32 images.
+    Cifar,
+    /// 7x7 convolution, stride 2, and 3x3 max-pooling, stride 2: for 224x224 images.
+    ImageNet,
+}
+
+/// The shape of a ResNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResNetConfig {
+    /// How an image enters.
+    pub stem: Stem,
+    /// Basic blocks in each of the four stages.
+    pub blocks: [usize; 4],
+    /// Channels of the four stages.
+    pub channels: [usize; 4],
+}
+
+impl ResNetConfig {
+    /// 18 layers.
+    pub const fn resnet18(stem: Stem) -> Self {
+        ResNetConfig { stem, blocks: [2, 2, 2, 2], channels: [64, 128, 256, 512] }
+    }
+
+    /// 34 layers.
+    pub const fn resnet34(stem: Stem) -> Self {
+        ResNetConfig { stem, blocks: [3, 4, 6, 3], channels: [64, 128, 256, 512] }
+    }
+}
+
+/// ResNet. State dict as torchvision's: `conv1`, `bn1`, `layer1` to `layer4`, `fc`.
+#[derive(Debug)]
+pub struct ResNet<B: Backend> {
+    conv1: Conv2d<B>,
+    bn1: BatchNorm2d<B>,
+    layer1: Vec<BasicBlock<B>>,
+    layer2: Vec<BasicBlock<B>>,
+    layer3: Vec<BasicBlock<B>>,
+    layer4: Vec<BasicBlock<B>>,
+    fc: Linear<B>,
+    stem: Stem,
+    scope: Scope,
+}
+
+named_fields!(ResNet { conv1, bn1, layer1, layer2, layer3, layer4, fc });
+
+impl<B: Backend> ResNet<B> {
+    /// The network for images of `in_channels` channels.
+    pub fn new(backend: &B, seed: u64, config: &ResNetConfig, in_channels: usize, classes: usize) -> Result<Self> {
+        let init = &mut Init::new(backend, seed);
+        let [width, .., last] = config.channels;
+        let stem = match config.stem {
+            Stem::Cifar => Conv2dOptions::square(3).padding(1),
+            Stem::ImageNet => Conv2dOptions::square(7).stride(2).padding(3),
+        };
+        let conv1 = Conv2d::without_bias(init, in_channels, width, stem)?;
+        let bn1 = BatchNorm2d::new(init, width)?;
+        let mut entering = width;
+        let mut stage = |index: usize| {
+            let leaving = config.channels[index];
+            (0..config.blocks[index])
+                .map(|block| {
+                    let stride = if index > 0 && block == 0 { 2 } else { 1 };
+                    let block = BasicBlock::new(init, entering, leaving, stride);
+                    entering = leaving;
+                    block
+                })
+                .collect::<Result<Vec<_>>>()
+        };
+        let [layer1, layer2, layer3, layer4] = [stage(0)?, stage(1)?, stage(2)?, stage(3)?];
+        let fc = Linear::new(init, last, classes)?;
+        let scope = Scope::default();
+        let mut model = ResNet { conv1, bn1, layer1, layer2, layer3, layer4, fc, stem: config.stem, scope };
+        name_fields(&mut model);
+        Ok(model)
+    }
+}
+
+impl<B: Backend> Module<B> for ResNet<B> {
+    /// Logits \[N, classes\].
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let mut x = ConvNorm(&mut self.conv1, &mut self.bn1).relu(x)?;
+        if self.stem == Stem::ImageNet {
+            x = x.max_pool2d(&Pool2dOptions::square(3).stride(2).padding(1))?;
+        }
+        for stage in [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4] {
+            for block in stage {
+                x = block.call(&x)?;
+            }
+        }
+        self.fc.call(&x.global_avg_pool2d()?.flatten()?)
+    }
+}
+
+/// Two 3x3 convolutions and a shortcut around them.
+#[derive(Debug)]
+pub struct BasicBlock<B: Backend> {
+    conv1: Conv2d<B>,
+    bn1: BatchNorm2d<B>,
+    conv2: Conv2d<B>,
+    bn2: BatchNorm2d<B>,
+    downsample: Option<Downsample<B>>,
+    scope: Scope,
+}
+
+named_fields!(BasicBlock { conv1, bn1, conv2, bn2, downsample });
+
+impl<B: Backend> BasicBlock<B> {
+    /// A block whose first convolution has this stride; its shortcut is the identity where shapes allow it.
+    pub fn new(init: &mut Init<'_, B>, entering: usize, leaving: usize, stride: usize) -> Result<Self> {
+        let conv3x3 = Conv2dOptions::square(3).padding(1);
+        Ok(BasicBlock {
+            conv1: Conv2d::without_bias(init, entering, leaving, conv3x3.stride(stride))?,
+            bn1: BatchNorm2d::new(init, leaving)?,
+            conv2: Conv2d::without_bias(init, leaving, leaving, conv3x3)?,
+            bn2: BatchNorm2d::new(init, leaving)?,
+            downsample: (stride != 1 || entering != leaving)
+                .then(|| Downsample::new(init, entering, leaving, stride))
+                .transpose()?,
+            scope: Scope::default(),
+        })
+    }
+}
+
+impl<B: Backend> Module<B> for BasicBlock<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let shortcut = match &mut self.downsample {
+            Some(downsample) => downsample.call(x)?,
+            None => x.clone(),
+        };
+        let hidden = ConvNorm(&mut self.conv1, &mut self.bn1).relu(x)?;
+        ConvNorm(&mut self.conv2, &mut self.bn2).add_relu(&hidden, &shortcut)
+    }
+}
+
+/// The shortcut where a block changes the shape: a normalised 1x1 convolution, `downsample.0` and `downsample.1`.
+#[derive(Debug)]
+pub struct Downsample<B: Backend> {
+    conv: Conv2d<B>,
+    norm: BatchNorm2d<B>,
+    scope: Scope,
+}
+
+named_fields!(Downsample { conv as "0", norm as "1" });
+
+impl<B: Backend> Downsample<B> {
+    fn new(init: &mut Init<'_, B>, entering: usize, leaving: usize, stride: usize) -> Result<Self> {
+        Ok(Downsample {
+            conv: Conv2d::without_bias(init, entering, leaving, Conv2dOptions::square(1).stride(stride))?,
+            norm: BatchNorm2d::new(init, leaving)?,
+            scope: Scope::default(),
+        })
+    }
+}
+
+impl<B: Backend> Module<B> for Downsample<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        ConvNorm(&mut self.conv, &mut self.norm).linear(x)
+    }
+}
