@@ -1,1 +1,127 @@
-//! See the workspace README.
+//! The CPU backend: explicit SIMD kernels over the data in parallel.
+//!
+//! [`Cpu`] is a handle to an instruction set, some threads and a free list of memory. Every operation of the
+//! [`Backend`](cnn_core::Backend) trait has a file of its name; [`backend`](self) only delegates. Work is split by the
+//! shape of the data, so that results do not depend on the number of threads.
+
+mod activation;
+mod backend;
+mod buffer;
+mod conv2d;
+mod element;
+mod elementwise;
+mod gemm;
+mod images;
+mod linear;
+mod loss;
+mod norm;
+mod optim;
+mod pool2d;
+mod simd;
+mod threads;
+
+use std::fmt::{Debug, Formatter};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use cnn_core::{Error, Plain, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+pub use buffer::Buffer;
+pub use conv2d::Filter;
+pub use element::CpuElement;
+pub use simd::Isa;
+
+use buffer::{Pool, Scratch};
+use simd::Kernel;
+
+/// A CPU as a device: f32 or f64, an instruction set, some threads. Clones share threads and memory.
+pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
+
+struct Inner {
+    isa: Isa,
+    threads: usize,
+    /// None for one thread: then everything runs on the caller's.
+    workers: Option<ThreadPool>,
+    pool: Arc<Pool>,
+}
+
+impl<T: CpuElement> Cpu<T> {
+    /// All cores that this process may use (the cgroup's quota included), and the best instruction set that the
+    /// environment variable `CNN_ISA` allows.
+    ///
+    /// # Errors
+    /// As [`with_threads`](Self::with_threads).
+    pub fn new() -> Result<Self> {
+        Self::with_threads(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// This many threads, and the best instruction set that the environment variable `CNN_ISA` allows.
+    ///
+    /// # Errors
+    /// No threads, threads that the system does not give, or a `CNN_ISA` that does not exist.
+    pub fn with_threads(threads: usize) -> Result<Self> {
+        Self::with_isa(threads, Isa::detect()?)
+    }
+
+    /// This many threads and this instruction set.
+    ///
+    /// # Errors
+    /// No threads, or threads that the system does not give.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        let workers = match threads {
+            0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
+            1 => None,
+            _ => {
+                let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cnn-cpu-{i}"));
+                Some(builder.build().map_err(|e| Error::Device { backend: "cpu", message: e.to_string() })?)
+            }
+        };
+        Ok(Cpu(Arc::new(Inner { isa, threads, workers, pool: Arc::default() }), PhantomData))
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.0.isa
+    }
+
+    /// How many threads work on an operation.
+    pub fn threads(&self) -> usize {
+        self.0.threads
+    }
+
+    /// A buffer whose contents mean nothing yet.
+    pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Buffer<U> {
+        Buffer::new(&self.0.pool, len)
+    }
+
+    /// A buffer of `len` times `value`.
+    pub(crate) fn filled<U: Plain>(&self, len: usize, value: U) -> Buffer<U> {
+        let mut buffer = self.alloc(len);
+        self.for_each_part(threads::chunks(buffer.make_mut(), threads::CHUNK), |_, part: &mut [U]| part.fill(value));
+        buffer
+    }
+
+    /// Working memory of a task, its contents meaning nothing yet.
+    pub(crate) fn scratch<U: Plain>(&self, len: usize) -> Scratch<U> {
+        Scratch::new(&self.0.pool, len)
+    }
+
+    /// Runs a kernel on this thread with the vectors of this CPU.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(&self, kernel: K) -> K::Output {
+        self.0.isa.run(kernel)
+    }
+}
+
+impl<T: CpuElement> Clone for Cpu<T> {
+    fn clone(&self) -> Self {
+        Cpu(self.0.clone(), PhantomData)
+    }
+}
+
+impl<T: CpuElement> Debug for Cpu<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cpu<{}>({}, {} threads)", T::DTYPE, self.0.isa, self.0.threads)
+    }
+}

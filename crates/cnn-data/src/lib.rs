@@ -1,1 +1,46 @@
-//! See the workspace README.
+//! Data sets of labelled images: found, read, checked, split, shuffled and batched.
+//!
+//! [`open`] turns a name or a path into a [`Dataset`]: CIFAR-10 and CIFAR-100, MNIST-format files, a folder of pictures
+//! by class, or `shapes`, a set that is drawn on the spot. A [`Loader`] walks one of its splits in an order that depends
+//! on the seed and the epoch only, and says with each image how it is cropped, flipped and cut out ([`Augment`]);
+//! the pixels themselves stay bytes until a backend reads them.
+//!
+//! ```
+//! # fn main() -> cnn_data::Result<()> {
+//! use cnn_data::{Augment, Loader, OpenOptions, open};
+//!
+//! let data = open("shapes", "data".as_ref(), &OpenOptions::default())?;
+//! let (train, validation) = data.train.split_validation(1000, 0)?;
+//! let augment = Augment { crop_padding: 2, flip: true, ..Augment::NONE };
+//! for batch in Loader::new(train, 128, 0, 0)?.epoch(0, &augment, true, true) {
+//!     let batch = batch?; // batch.labels, batch.views, batch.bytes
+//!     assert_eq!(batch.len(), 128);
+//! }
+//! assert_eq!(Loader::new(validation, 128, 0, 0)?.batches(false), 8); // the last one has 104
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod archive;
+pub mod augment;
+mod cifar;
+pub mod dataset;
+pub mod decode;
+#[cfg(feature = "download")]
+pub mod download;
+pub mod error;
+mod folder;
+mod idx;
+pub mod image_set;
+pub mod known;
+pub mod loader;
+mod shapes;
+
+pub use augment::Augment;
+pub use dataset::{Dataset, OpenOptions, open};
+pub use decode::decode_image;
+pub use error::{Error, Result};
+pub use image_set::ImageSet;
+pub use known::Known;
+pub use loader::{Batch, BatchBytes, Epoch, Loader};

@@ -1,0 +1,297 @@
+//! Every method of [`Backend`] as plain loops: what the methods mean, and the oracle of every other backend.
+//!
+//! Nothing is fused and nothing is fast. Whatever an operation would normalise while it reads is written first, and
+//! every sum runs in [`Element::Accum`] from its first term to its last; `Naive<f64>` is the reference.
+
+mod conv2d;
+mod elementwise;
+mod images;
+mod linear;
+mod loss;
+mod norm;
+mod optim;
+mod pool2d;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::backend::*;
+use crate::element::{Element, Plain};
+use crate::image::{ImageSpec, SampleView};
+use crate::rng::Philox;
+use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+
+/// The backend of plain loops over activations of type `E`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Naive<E> {
+    element: PhantomData<E>,
+}
+
+impl<E: Element> Naive<E> {
+    /// The backend; it has no state.
+    pub fn new() -> Self {
+        Naive { element: PhantomData }
+    }
+
+    /// The activation as an operation reads it.
+    fn written(&self, x: &Input<Self>) -> Result<Data<Self>> {
+        match x {
+            Input::Plain(data) => Ok(data.clone()),
+            Input::Norm(norm) => self.normalise(norm, None),
+        }
+    }
+
+    /// The gradient as an operation reads it.
+    fn written_gradient(&self, dy: &Gradient<Self>) -> Result<Data<Self>> {
+        match dy {
+            Gradient::Plain(data) => Ok(data.clone()),
+            Gradient::Norm(gradient) => self.normalise_backward(gradient),
+        }
+    }
+}
+
+/// Elements as accumulators.
+fn wide<E: Element>(x: &[E]) -> Vec<E::Accum> {
+    x.iter().map(|v| v.to_accum()).collect()
+}
+
+/// Accumulators rounded to elements.
+fn rounded<E: Element>(x: impl IntoIterator<Item = E::Accum>) -> Arc<Vec<E>> {
+    Arc::new(x.into_iter().map(E::from_accum).collect())
+}
+
+impl<E: Element> Backend for Naive<E> {
+    type Elem = E;
+    type Buffer<T: Plain> = Arc<Vec<T>>;
+    /// The weight as it is, rounded to `E`.
+    type Filter = Arc<Vec<E>>;
+
+    const NAME: &'static str = "naive";
+
+    fn describe(&self) -> String {
+        format!("naive loops in {}, one thread", E::DTYPE)
+    }
+
+    fn upload<T: Plain>(&self, host: &[T]) -> Result<Arc<Vec<T>>> {
+        Ok(Arc::new(host.to_vec()))
+    }
+
+    fn download<T: Plain>(&self, buffer: &Arc<Vec<T>>) -> Result<Vec<T>> {
+        Ok(buffer.to_vec())
+    }
+
+    fn len<T: Plain>(&self, buffer: &Arc<Vec<T>>) -> usize {
+        buffer.len()
+    }
+
+    fn fill<T: Plain>(&self, len: usize, value: T) -> Result<Arc<Vec<T>>> {
+        Ok(Arc::new(vec![value; len]))
+    }
+
+    fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>> {
+        Ok(Arc::new(wide(x)))
+    }
+
+    fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().copied()))
+    }
+
+    fn load_images(&self, spec: &ImageSpec, bytes: &Arc<Vec<u8>>, samples: &[SampleView]) -> Result<Data<Self>> {
+        check_samples(spec, bytes.len(), samples)?;
+        Ok(rounded(images::load(spec, bytes, samples)))
+    }
+
+    fn prepare_filter(&self, _: &Conv2dSpec, weight: &Wide<Self>, _: Uses) -> Result<Self::Filter> {
+        self.narrow(weight)
+    }
+
+    fn conv2d(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        bias: Option<&Wide<Self>>,
+        moments: bool,
+    ) -> Result<(Data<Self>, Option<Moments<Self>>)> {
+        let x = self.written(x)?;
+        let y: Data<Self> = rounded(conv2d::forward(spec, &wide(&x), &wide(filter), bias.map(|b| &b[..])));
+        let [n, h, w, channels] = spec.output_shape();
+        let norm = BatchNormSpec { rows: n * h * w, channels, eps: 0.0 };
+        let moments = moments.then(|| self.channel_moments(&y, &norm)).transpose()?;
+        Ok((y, moments))
+    }
+
+    fn conv2d_backward_data(
+        &self,
+        spec: &Conv2dSpec,
+        dy: &Gradient<Self>,
+        filter: &Self::Filter,
+        accumulate: Option<Data<Self>>,
+    ) -> Result<Data<Self>> {
+        let dy = self.written_gradient(dy)?;
+        let before = accumulate.map(|dx| wide(&dx));
+        Ok(rounded(conv2d::backward_data(spec, &wide(&dy), &wide(filter), before)))
+    }
+
+    fn conv2d_backward_weight(&self, spec: &Conv2dSpec, dy: &Gradient<Self>, x: &Input<Self>) -> Result<Wide<Self>> {
+        let (dy, x) = (self.written_gradient(dy)?, self.written(x)?);
+        Ok(Arc::new(conv2d::backward_weight(spec, &wide(&dy), &wide(&x))))
+    }
+
+    fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Moments<Self>> {
+        let (mean, variance) = norm::moments(spec, &wide(x));
+        Ok(Moments { mean: Arc::new(mean), variance: Arc::new(variance) })
+    }
+
+    fn batch_norm_train(
+        &self,
+        spec: &BatchNormSpec,
+        moments: &Moments<Self>,
+        affine: Affine<'_, Self>,
+        running: Running<'_, Self>,
+    ) -> Result<NormStats<Self>> {
+        norm::update_running::<E>(spec, moments, running);
+        self.batch_norm_eval(spec, affine, &moments.mean, &moments.variance)
+    }
+
+    fn batch_norm_eval(
+        &self,
+        spec: &BatchNormSpec,
+        affine: Affine<'_, Self>,
+        mean: &Wide<Self>,
+        variance: &Wide<Self>,
+    ) -> Result<NormStats<Self>> {
+        Ok(norm::coefficients::<E>(spec, affine, mean, variance))
+    }
+
+    fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
+        let residual = residual.map(|r| self.written(r)).transpose()?;
+        Ok(rounded(norm::normalise::<E>(norm, residual.as_deref().map(|r| &r[..]))))
+    }
+
+    fn batch_norm_backward(
+        &self,
+        spec: &BatchNormSpec,
+        dy: Data<Self>,
+        norm: &Norm<Self>,
+        stats: &NormStats<Self>,
+        output: Option<&Data<Self>>,
+        batch: bool,
+    ) -> Result<NormBackward<Self>> {
+        match output {
+            Some(y) => {
+                let masked = self.relu_backward(y, dy)?;
+                Ok(norm::backward::<E>(spec, masked, norm, None, stats, batch))
+            }
+            None => {
+                let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
+                Ok(norm::backward::<E>(spec, dy, norm, mask, stats, batch))
+            }
+        }
+    }
+
+    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Data<Self>> {
+        Ok(rounded(norm::normalise_backward::<E>(gradient)))
+    }
+
+    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().map(|v| elementwise::relu(v.to_accum()))))
+    }
+
+    fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
+        Ok(Arc::new(elementwise::relu_backward::<E>(y, &dy)))
+    }
+
+    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().map(|v| elementwise::gelu(v.to_accum()))))
+    }
+
+    fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
+        let slope = x.iter().map(|v| elementwise::gelu_slope(v.to_accum()));
+        Ok(rounded(slope.zip(dy.iter()).map(|(slope, dy)| slope * dy.to_accum())))
+    }
+
+    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Arc<Vec<u32>>)> {
+        let (y, places) = pool2d::max(spec, &wide(x));
+        Ok((rounded(y), Arc::new(places)))
+    }
+
+    fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Arc<Vec<u32>>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::max_backward(spec, &wide(dy), places)))
+    }
+
+    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::average(spec, &wide(x))))
+    }
+
+    fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::average_backward(spec, &wide(dy))))
+    }
+
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        x: &Data<Self>,
+        weight: &Wide<Self>,
+        bias: Option<&Wide<Self>>,
+    ) -> Result<Data<Self>> {
+        Ok(rounded(linear::forward(spec, &wide(x), weight, bias.map(|b| &b[..]))))
+    }
+
+    fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>> {
+        Ok(rounded(linear::backward_data(spec, &wide(dy), weight)))
+    }
+
+    fn linear_backward_weight(&self, spec: &LinearSpec, dy: &Data<Self>, x: &Data<Self>) -> Result<Wide<Self>> {
+        Ok(Arc::new(linear::backward_weight(spec, &wide(dy), &wide(x))))
+    }
+
+    fn sum_rows(&self, x: &Data<Self>, channels: usize) -> Result<Wide<Self>> {
+        Ok(Arc::new(linear::sum_rows(&wide(x), channels)))
+    }
+
+    fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>> {
+        Ok(rounded(elementwise::dropout(&wide(&x), probability, mask)))
+    }
+
+    fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(a.iter().zip(b.iter()).map(|(a, b)| a.to_accum() + b.to_accum())))
+    }
+
+    fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>> {
+        Ok(rounded(elementwise::scale(&wide(&a), factor)))
+    }
+
+    fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>> {
+        Ok(rounded(loss::softmax(&wide(x), classes)))
+    }
+
+    fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>> {
+        Ok(rounded(loss::softmax_backward(&wide(y), &wide(&dy), classes)))
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &Data<Self>,
+        labels: &Arc<Vec<u32>>,
+        classes: usize,
+        smoothing: f64,
+    ) -> Result<CrossEntropy<Self>> {
+        Ok(loss::cross_entropy::<E>(&wide(logits), labels, classes, smoothing))
+    }
+
+    fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {
+        Ok(optim::health::<E>(loss, gradients))
+    }
+
+    fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], health: &Health<Self>) -> Result<()> {
+        optim::sgd::<E>(step, parameters, health);
+        Ok(())
+    }
+
+    fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], health: &Health<Self>) -> Result<()> {
+        optim::adam::<E>(step, parameters, health);
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Reference-counted memory from a free list.
+//!
+//! A training step allocates the same sizes again and again, and fresh memory costs page faults; so memory that is let
+//! go waits in the list of its backend for the next request of about its size. Fresh memory is zeroed once and a
+//! recycled block keeps what was in it, so that reading is always defined; in builds with debug assertions both are
+//! filled with ones instead (NaN as a float), so that tests notice an element that was not written.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Formatter};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cnn_core::Plain;
+
+/// Every block starts on a cache line.
+const ALIGN: usize = 64;
+/// From this size blocks lie on huge pages.
+const HUGE: usize = 2 << 20;
+
+/// The free list of a backend.
+#[derive(Default)]
+pub(crate) struct Pool(Mutex<Free>);
+
+#[derive(Default)]
+struct Free {
+    /// Blocks that nobody uses, by capacity.
+    blocks: BTreeMap<usize, Vec<NonNull<u8>>>,
+    /// Bytes in `blocks`.
+    idle: usize,
+    /// Bytes handed out, and the most there ever were.
+    used: usize,
+    peak: usize,
+}
+
+// SAFETY: the pointers are owned by the list, nobody else knows them.
+unsafe impl Send for Free {}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A block of at least `bytes` bytes.
+    fn take(self: &Arc<Self>, bytes: usize) -> Block {
+        let wanted = capacity(bytes);
+        let recycled = {
+            let mut free = self.lock();
+            // A block may be a quarter larger than asked for.
+            let best = free.blocks.range(wanted..=wanted + wanted / 4).find(|(_, list)| !list.is_empty());
+            let best = best.map(|(&capacity, _)| capacity);
+            let recycled = best.and_then(|capacity| Some((free.blocks.get_mut(&capacity)?.pop()?, capacity)));
+            if recycled.is_none() && free.idle > free.peak {
+                free.clear(); // the sizes have changed: what waits is of no use
+            }
+            let capacity = recycled.map_or(wanted, |(_, capacity)| capacity);
+            if recycled.is_some() {
+                free.idle -= capacity;
+            }
+            free.used += capacity;
+            free.peak = free.peak.max(free.used);
+            recycled
+        };
+        let (at, capacity) = recycled.unwrap_or_else(|| (fresh(wanted), wanted));
+        if cfg!(debug_assertions) {
+            // SAFETY: the block has `capacity` bytes, and nobody else has it.
+            unsafe { at.write_bytes(0xFF, capacity) }
+        }
+        Block { at, capacity, pool: self.clone() }
+    }
+}
+
+impl Free {
+    /// Gives all idle blocks back to the system.
+    fn clear(&mut self) {
+        for (capacity, list) in std::mem::take(&mut self.blocks) {
+            for at in list {
+                // SAFETY: `fresh` allocated the block with this layout, and the list was its only owner.
+                unsafe { dealloc(at.as_ptr(), layout(capacity)) }
+            }
+        }
+        self.idle = 0;
+    }
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Debug for Pool {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let free = self.lock();
+        f.debug_struct("Pool").field("used", &free.used).field("idle", &free.idle).field("peak", &free.peak).finish()
+    }
+}
+
+/// The size of the block that serves a request of `bytes` bytes.
+fn capacity(bytes: usize) -> usize {
+    bytes.max(1).next_multiple_of(if bytes >= HUGE { HUGE } else { ALIGN })
+}
+
+fn layout(capacity: usize) -> Layout {
+    let align = if capacity >= HUGE { HUGE } else { ALIGN };
+    Layout::from_size_align(capacity, align).expect("a block's size is far below the largest layout")
+}
+
+fn fresh(capacity: usize) -> NonNull<u8> {
+    let layout = layout(capacity);
+    // SAFETY: the layout's size is not zero.
+    let at = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+    advise_huge_pages(at, capacity);
+    at
+}
+
+/// Asks for huge pages: large strides in the packed layouts would otherwise miss in the TLB.
+fn advise_huge_pages(at: NonNull<u8>, capacity: usize) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    if capacity >= HUGE {
+        unsafe extern "C" {
+            fn madvise(address: *mut u8, length: usize, advice: i32) -> i32;
+        }
+        const MADV_HUGEPAGE: i32 = 14;
+        // SAFETY: the range is the block's own, and the advice does not change its contents. It may be refused.
+        unsafe { madvise(at.as_ptr(), capacity, MADV_HUGEPAGE) };
+    }
+    let _ = (at, capacity);
+}
+
+/// A block on loan from the free list.
+struct Block {
+    at: NonNull<u8>,
+    capacity: usize,
+    pool: Arc<Pool>,
+}
+
+// SAFETY: a block owns its memory; it is written only through `&mut`.
+unsafe impl Send for Block {}
+// SAFETY: see Send.
+unsafe impl Sync for Block {}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let mut free = self.pool.lock();
+        free.used -= self.capacity;
+        free.idle += self.capacity;
+        free.blocks.entry(self.capacity).or_default().push(self.at);
+    }
+}
+
+/// A handle to `len` numbers.
+pub struct Buffer<T: Plain> {
+    block: Arc<Block>,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Plain> Buffer<T> {
+    /// A buffer whose contents mean nothing yet.
+    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Self {
+        Buffer { block: Arc::new(pool.take(len * size_of::<T>())), len, of: PhantomData }
+    }
+
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The numbers.
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: the block has room for len numbers, is aligned for any Plain, and is initialised from its allocation
+        // on; Plain types have no invalid values.
+        unsafe { std::slice::from_raw_parts(self.block.at.as_ptr().cast(), self.len) }
+    }
+
+    /// The numbers, to be changed; copied first if another handle shares them.
+    pub fn make_mut(&mut self) -> &mut [T] {
+        if Arc::get_mut(&mut self.block).is_none() {
+            let mut copy = Buffer::new(&self.block.pool, self.len);
+            copy.make_mut().copy_from_slice(self.as_slice());
+            *self = copy;
+        }
+        // SAFETY: as in as_slice; this handle is the block's only one, and it is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        Buffer { block: self.block.clone(), ..*self }
+    }
+}
+
+impl<T: Plain> Debug for Buffer<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer<{}>({})", std::any::type_name::<T>(), self.len)
+    }
+}
+
+/// Working memory of one task. Unlike a buffer it has one owner, and getting one does not touch the heap.
+pub(crate) struct Scratch<T: Plain> {
+    block: Block,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Plain> Scratch<T> {
+    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Self {
+        Scratch { block: pool.take(len * size_of::<T>()), len, of: PhantomData }
+    }
+}
+
+impl<T: Plain> Deref for Scratch<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: as in Buffer::as_slice.
+        unsafe { std::slice::from_raw_parts(self.block.at.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in Buffer::as_slice; there is one owner, and it is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_comes_back_and_is_not_clean() {
+        let pool = Arc::new(Pool::default());
+        let mut a = Buffer::<f32>::new(&pool, 1000);
+        a.make_mut().fill(1.0);
+        let at = a.as_slice().as_ptr();
+        drop(a);
+        let b = Buffer::<f32>::new(&pool, 900);
+        assert_eq!(b.as_slice().as_ptr(), at);
+        assert!(b.as_slice().iter().all(|x| x.is_nan()), "recycled memory is poisoned in test builds");
+    }
+
+    #[test]
+    fn a_shared_buffer_is_copied_before_it_is_changed() {
+        let pool = Arc::new(Pool::default());
+        let mut a = Buffer::<u32>::new(&pool, 3);
+        a.make_mut().copy_from_slice(&[1, 2, 3]);
+        let b = a.clone();
+        a.make_mut()[0] = 9;
+        assert_eq!((a.as_slice(), b.as_slice()), (&[9, 2, 3][..], &[1, 2, 3][..]));
+        let at = a.as_slice().as_ptr();
+        assert_eq!(a.make_mut().as_ptr(), at.cast_mut());
+    }
+
+    #[test]
+    fn nothing_has_an_address_too() {
+        let pool = Arc::new(Pool::default());
+        assert!(Buffer::<f64>::new(&pool, 0).is_empty());
+        assert_eq!(Buffer::<f64>::new(&pool, 0).make_mut(), &[]);
+    }
+}

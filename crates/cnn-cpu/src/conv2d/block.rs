@@ -1,0 +1,153 @@
+//! The micro-kernel: a register block of the output, summed over taps and channels before it is stored once.
+//!
+//!     acc[r][p][v] = 0                                          r < RY rows, p < RX pixels, v < NV vectors of channels
+//!     for each block of L channels, each tap, each channel c of the block:
+//!         w[v] = packed weights                                 NV loads
+//!         acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
+//!     y[r][p] = acc (+ bias) (+ y)
+
+use super::plan::Class;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+
+/// Where a tap reads: elements into the scratch, and its index in the packed weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    pub(super) x: usize,
+    pub(super) w: usize,
+}
+
+/// The taps of one class of rows and one of columns. `pitch` is the scratch's columns, `kernel` the kernel's.
+pub(super) fn taps(rows: &Class, columns: &Class, pitch: usize, kernel: usize, lanes: usize) -> Vec<Tap> {
+    let tap = |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
+    rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| tap(row, column))).collect()
+}
+
+/// A piece of `len` things in pieces of at most `most`, as even as can be: (start, length).
+#[inline(always)]
+pub(super) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let pieces = len.div_ceil(most.max(1)).max(1);
+    (0..pieces).map(move |i| {
+        let (start, end) = (len * i / pieces, len * (i + 1) / pieces);
+        (start, end - start)
+    })
+}
+
+/// The operands of a register block.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a, T> {
+    /// The scratch pixel that the block's first pixel reads at tap offset 0.
+    pub(super) x: *const T,
+    /// Elements from one row of pixels to the next, and from one block of channels to the next.
+    pub(super) x_row: usize,
+    pub(super) x_plane: usize,
+    /// Channels that are read.
+    pub(super) channels: usize,
+    pub(super) taps: &'a [Tap],
+    /// The packed panel, and how many taps it holds.
+    pub(super) w: *const T,
+    pub(super) w_taps: usize,
+    /// Where the first pixel goes, and elements to the next pixel and row.
+    pub(super) y: *mut T,
+    pub(super) y_pixel: usize,
+    pub(super) y_row: usize,
+    /// Channels that are written.
+    pub(super) write: usize,
+    /// Added to each pixel.
+    pub(super) bias: Option<*const T>,
+    /// Add to what is there.
+    pub(super) accumulate: bool,
+}
+
+struct Sized<'a, T, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
+
+impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel for Sized<'_, T, NV, RY, RX> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let b = self.0;
+        let lanes = V::<T, S>::LANES;
+        let mut acc = [[[V::<T, S>::zero(simd); NV]; RX]; RY];
+        let (mut x, mut w, mut left) = (b.x, b.w, b.channels);
+        // SAFETY: `Block::run`'s caller promises that the taps reach inside the scratch for all channels and pixels of
+        // the block, that the panel has w_taps taps for all channels, and that y and bias have the written elements.
+        unsafe {
+            while left > 0 {
+                let n = left.min(lanes);
+                for tap in b.taps {
+                    let rows: [*const T; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
+                    let w = w.add(tap.w * n * NV * lanes);
+                    for c in 0..n {
+                        let weights: [V<T, S>; NV] =
+                            std::array::from_fn(|v| V::<T, S>::load(simd, w.add((c * NV + v) * lanes)));
+                        for r in 0..RY {
+                            for p in 0..RX {
+                                let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
+                                for v in 0..NV {
+                                    acc[r][p][v] = value.mul_add(weights[v], acc[r][p][v]);
+                                }
+                            }
+                        }
+                    }
+                }
+                x = x.add(b.x_plane);
+                w = w.add(b.w_taps * n * NV * lanes);
+                left -= n;
+            }
+            for v in 0..NV {
+                let n = (b.write - v * lanes).min(lanes);
+                let bias = b.bias.map(|bias| V::<T, S>::load_head(simd, bias.add(v * lanes), n));
+                for r in 0..RY {
+                    for p in 0..RX {
+                        let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
+                        let mut value = acc[r][p][v];
+                        if let Some(bias) = bias {
+                            value = value.add(bias);
+                        }
+                        if b.accumulate {
+                            value = V::<T, S>::load_head(simd, y, n).add(value);
+                        }
+                        if n == lanes { value.store(y) } else { value.store_head(y, n) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: CpuElement> Block<'_, T> {
+    /// Computes `rows` x `pixels` pixels of `vectors` vectors.
+    ///
+    /// # Safety
+    /// With every tap, pixel, row and channel added, `x` stays inside one packed image; `w` is a panel of `vectors`
+    /// vectors for all channels; `y` may be written at `write` channels of each pixel, by nobody else; the bias has
+    /// `write` numbers.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
+        macro_rules! go {
+            ($($ry:literal: $($rx:literal)*;)*) => {
+                match (vectors, rows, pixels) {
+                    $($(
+                        (2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 2, $ry, $rx>(self)),
+                        (1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 1, $ry, $rx>(self)),
+                    )*)*
+                    _ => unreachable!("a register block of {rows} x {pixels} pixels"),
+                }
+            };
+        }
+        go!(
+            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            2: 1 2 3 4 5 6 7;
+            3: 1 2 3 4;
+            4: 1 2 3;
+        );
+    }
+}
+
+/// Rows of a register block for outputs this many columns wide, and its most columns.
+#[inline(always)]
+pub(super) fn shape<S: Simd>(columns: usize) -> (usize, usize) {
+    let rows = (S::PIXELS / columns.max(1)).clamp(1, 4);
+    (rows, S::PIXELS / rows)
+}

@@ -1,0 +1,119 @@
+//! Mean and variance of a convolution's output, taken while it is in the cache.
+//!
+//! Each task takes them of the piece it has just written, in two passes: the mean, then the squared deviations from it.
+//! The pieces are combined in f64, again in two passes and in their order:
+//!
+//!     mean = sum n_i mean_i / sum n_i,   M2 = sum M2_i + n_i (mean_i - mean)^2
+
+use cnn_core::backend::Moments;
+
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+
+/// Takes the moments of `pixels` pixels from `y` on, `pitch` elements apart, over `channels` channels: writes the means
+/// to `mean` and the sums of squared deviations to `squares`.
+pub(super) struct Piece<T> {
+    pub(super) y: *const T,
+    pub(super) pitch: usize,
+    pub(super) pixels: usize,
+    pub(super) channels: usize,
+    pub(super) mean: *mut T,
+    pub(super) squares: *mut T,
+}
+
+impl<T: CpuElement> Piece<T> {
+    /// # Safety
+    /// The pixels can be read, and the results written by nobody else.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(self, simd: S) {
+        simd.outline(Take(self));
+    }
+}
+
+struct Take<T>(Piece<T>);
+
+impl<T: CpuElement> Kernel for Take<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Piece { y, pitch, pixels, channels, mean, squares } = self.0;
+        let lanes = V::<T, S>::LANES;
+        let inverse = V::<T, S>::splat(simd, T::one() / T::from_f64(pixels as f64));
+        for c in (0..channels).step_by(lanes) {
+            let n = lanes.min(channels - c);
+            // SAFETY: the caller of Piece::run promises these pixels and results.
+            unsafe {
+                let load = |p: usize| {
+                    let at = y.add(p * pitch + c);
+                    if n == lanes { V::<T, S>::load(simd, at) } else { V::<T, S>::load_head(simd, at, n) }
+                };
+                // Four sums hide the latency of the addition.
+                let mut sums = [V::<T, S>::zero(simd); 4];
+                for p in 0..pixels / 4 {
+                    for i in 0..4 {
+                        sums[i] = sums[i].add(load(4 * p + i));
+                    }
+                }
+                for p in pixels / 4 * 4..pixels {
+                    sums[0] = sums[0].add(load(p));
+                }
+                let m = sums[0].add(sums[1]).add(sums[2].add(sums[3])).mul(inverse);
+                let mut sums = [V::<T, S>::zero(simd); 4];
+                for p in 0..pixels / 4 {
+                    for i in 0..4 {
+                        let d = load(4 * p + i).sub(m);
+                        sums[i] = d.mul_add(d, sums[i]);
+                    }
+                }
+                for p in pixels / 4 * 4..pixels {
+                    let d = load(p).sub(m);
+                    sums[0] = d.mul_add(d, sums[0]);
+                }
+                m.store_head(mean.add(c), n);
+                sums[0].add(sums[1]).add(sums[2].add(sums[3])).store_head(squares.add(c), n);
+            }
+        }
+    }
+}
+
+/// Combines the moments of pieces, `[pieces][2][channels]`; `pixels` gives the size of piece `i`.
+pub(super) fn combine<T: CpuElement>(
+    cpu: &Cpu<T>,
+    pieces: &[T],
+    channels: usize,
+    pixels: impl Fn(usize) -> usize + Sync,
+) -> Moments<Cpu<T>> {
+    const CHANNELS: usize = 32; // of a task
+    let (mut mean, mut variance) = (cpu.alloc(channels), cpu.alloc(channels));
+    let total: usize = (0..pieces.len() / (2 * channels)).map(&pixels).sum();
+    let out = (
+        crate::threads::chunks(mean.make_mut(), CHANNELS),
+        crate::threads::chunks(variance.make_mut(), CHANNELS),
+    );
+    cpu.for_each_part(out, |task, (mean, variance)| {
+        let (mut sums, mut squares) = ([0.0f64; CHANNELS], [0.0f64; CHANNELS]);
+        let first = task * CHANNELS;
+        for (i, piece) in pieces.chunks_exact(2 * channels).enumerate() {
+            let n = pixels(i) as f64;
+            for (sum, m) in sums.iter_mut().zip(&piece[first..][..mean.len()]) {
+                *sum += n * m.to_f64();
+            }
+        }
+        sums.iter_mut().for_each(|sum| *sum /= total as f64);
+        for (i, piece) in pieces.chunks_exact(2 * channels).enumerate() {
+            let n = pixels(i) as f64;
+            let (means, deviations) = piece.split_at(channels);
+            for c in 0..mean.len() {
+                let d = means[first + c].to_f64() - sums[c];
+                squares[c] += deviations[first + c].to_f64() + n * d * d;
+            }
+        }
+        for c in 0..mean.len() {
+            mean[c] = T::from_f64(sums[c]);
+            variance[c] = T::from_f64(squares[c] / total as f64);
+        }
+    });
+    Moments { mean, variance }
+}

@@ -1,0 +1,417 @@
+//! Images and weights in the order in which the kernels read them.
+//!
+//! An image becomes `[channels / L][rows][columns][L]` with zeros where the plan says so, L being the lanes of a vector:
+//! then every operand that a kernel broadcasts lies at a constant offset from the pixel before it. A normalisation that
+//! was never written, or the gradient through one, is computed here, on the way; padding stays zero.
+//!
+//! Where an image has very few channels (the first layer of a network), the columns of the kernel are folded into the
+//! channels: scratch pixel `x` holds all `KW * C` values that the window at output column `x` reads in that row.
+
+use cnn_core::backend::{Gradient, Input};
+
+use super::plan::ZERO;
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::Shared;
+
+/// An activation or a gradient as a convolution reads it, \[pixels, channels\].
+#[derive(Clone, Copy)]
+pub(super) enum Reader<'a, T> {
+    Plain(Plain<'a, T>),
+    Norm(Norm<'a, T>),
+    Gradient(NormGradient<'a, T>),
+}
+
+/// Written to memory.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'a, T>(&'a [T]);
+
+/// `max(x * scale + shift, floor)`.
+#[derive(Clone, Copy)]
+pub(super) struct Norm<'a, T> {
+    x: &'a [T],
+    scale: &'a [T],
+    shift: &'a [T],
+    floor: T,
+}
+
+/// `dy_scale * dy * mask + x_scale * x + shift`.
+#[derive(Clone, Copy)]
+pub(super) struct NormGradient<'a, T> {
+    dy: &'a [T],
+    x: &'a [T],
+    dy_scale: &'a [T],
+    x_scale: &'a [T],
+    shift: &'a [T],
+    mask: Option<(&'a [T], &'a [T])>,
+}
+
+impl<'a, T: CpuElement> Reader<'a, T> {
+    /// An input of `pixels` pixels of `channels` channels.
+    pub(super) fn input(input: &'a Input<Cpu<T>>, pixels: usize, channels: usize) -> Self {
+        match input {
+            Input::Plain(x) => Reader::Plain(Plain(checked(x.as_slice(), pixels * channels))),
+            Input::Norm(norm) => Reader::Norm(Norm {
+                x: checked(norm.x.as_slice(), pixels * channels),
+                scale: checked(norm.scale.as_slice(), channels),
+                shift: checked(norm.shift.as_slice(), channels),
+                floor: if norm.relu { T::zero() } else { T::neg_infinity() },
+            }),
+        }
+    }
+
+    /// A gradient of `pixels` pixels of `channels` channels.
+    pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Self {
+        match gradient {
+            Gradient::Plain(dy) => Reader::Plain(Plain(checked(dy.as_slice(), pixels * channels))),
+            Gradient::Norm(norm) => Reader::Gradient(NormGradient {
+                dy: checked(norm.dy.as_slice(), pixels * channels),
+                x: checked(norm.x.as_slice(), pixels * channels),
+                dy_scale: checked(norm.dy_scale.as_slice(), channels),
+                x_scale: checked(norm.x_scale.as_slice(), channels),
+                shift: checked(norm.shift.as_slice(), channels),
+                mask: norm
+                    .mask
+                    .as_ref()
+                    .map(|(scale, shift)| (checked(scale.as_slice(), channels), checked(shift.as_slice(), channels))),
+            }),
+        }
+    }
+}
+
+/// The kernels read by pointer: here is where a buffer that does not fit its spec would be noticed.
+fn checked<T>(slice: &[T], len: usize) -> &[T] {
+    assert_eq!(slice.len(), len, "a buffer does not fit its spec");
+    slice
+}
+
+/// How pixels are read, a vector of channels at a time.
+pub(super) trait Read<T: CpuElement>: Copy {
+    /// The coefficients of some channels.
+    type Coefficients<S: Simd>: Copy;
+    /// Coefficients of channels `c..c + n`.
+    ///
+    /// # Safety
+    /// The channels exist, and `n` is at most the lanes.
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> Self::Coefficients<S>;
+    /// Elements `at..at + n`, the first of them in the first channel of the coefficients.
+    ///
+    /// # Safety
+    /// The elements exist, and `n` is at most the lanes.
+    unsafe fn read<S: Simd>(&self, simd: S, with: &Self::Coefficients<S>, at: usize, n: usize) -> V<T, S>;
+}
+
+/// `n` numbers from `at` on.
+///
+/// # Safety
+/// They exist, and `n` is at most the lanes.
+#[inline(always)]
+unsafe fn load<T: CpuElement, S: Simd>(simd: S, from: &[T], at: usize, n: usize) -> V<T, S> {
+    debug_assert!(at + n <= from.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let from = from.as_ptr().add(at);
+        if n == V::<T, S>::LANES { V::<T, S>::load(simd, from) } else { V::<T, S>::load_head(simd, from, n) }
+    }
+}
+
+impl<T: CpuElement> Read<T> for Plain<'_, T> {
+    type Coefficients<S: Simd> = ();
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, _: S, _: usize, _: usize) {}
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, (): &(), at: usize, n: usize) -> V<T, S> {
+        // SAFETY: the caller's promise.
+        unsafe { load(simd, self.0, at, n) }
+    }
+}
+
+impl<T: CpuElement> Read<T> for Norm<'_, T> {
+    type Coefficients<S: Simd> = [V<T, S>; 3];
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 3] {
+        // SAFETY: the caller's promise.
+        unsafe { [load(simd, self.scale, c, n), load(simd, self.shift, c, n), V::<T, S>::splat(simd, self.floor)] }
+    }
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, &[scale, shift, floor]: &[V<T, S>; 3], at: usize, n: usize) -> V<T, S> {
+        // SAFETY: the caller's promise.
+        unsafe { load(simd, self.x, at, n) }.mul_add(scale, shift).max(floor)
+    }
+}
+
+impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
+    type Coefficients<S: Simd> = [V<T, S>; 5];
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 5] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [scale, shift] = match self.mask {
+                Some((scale, shift)) => [load(simd, scale, c, n), load(simd, shift, c, n)],
+                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::one())],
+            };
+            let of = |slice| load(simd, slice, c, n);
+            [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift]
+        }
+    }
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, with: &[V<T, S>; 5], at: usize, n: usize) -> V<T, S> {
+        let [dy_scale, x_scale, shift, mask_scale, mask_shift] = *with;
+        // SAFETY: the caller's promise.
+        let (dy, x) = unsafe { (load(simd, self.dy, at, n), load(simd, self.x, at, n)) };
+        let zero = V::<T, S>::zero(simd);
+        let dy = x.mul_add(mask_scale, mask_shift).select_greater(zero, dy, zero);
+        dy.mul_add(dy_scale, x.mul_add(x_scale, shift))
+    }
+}
+
+/// Some rows of an image, to be packed.
+#[derive(Clone, Copy)]
+pub(super) struct Strip<'a> {
+    /// The source row of each scratch row, or [`ZERO`].
+    pub(super) rows: &'a [u32],
+    /// The source column of each scratch column, or [`ZERO`]. Of a folded image, its width alone counts.
+    pub(super) columns: &'a [u32],
+    /// Index of the image.
+    pub(super) image: usize,
+    /// H, W of the source.
+    pub(super) size: [usize; 2],
+    /// Channels of the source, and which of them are read: the first and how many.
+    pub(super) pitch: usize,
+    pub(super) first: usize,
+    pub(super) channels: usize,
+    /// Scratch elements from one block of channels to the next.
+    pub(super) plane: usize,
+}
+
+/// The fold of the kernel's columns into the channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fold {
+    /// Columns of the kernel.
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// Zeros left of the image.
+    pub(super) before: usize,
+}
+
+impl Fold {
+    /// Scratch elements behind the packed image that `pack` works in.
+    pub(super) fn work(&self, outputs: usize, channels: usize, lanes: usize) -> usize {
+        ((outputs - 1) * self.stride + self.kernel) * channels + 2 * lanes
+    }
+}
+
+/// Packs the strip into the front of `to`.
+#[inline(always)]
+pub(super) fn pack<T: CpuElement, S: Simd>(
+    simd: S,
+    reader: &Reader<'_, T>,
+    strip: Strip<'_>,
+    fold: Option<Fold>,
+    to: &mut [T],
+) {
+    let inside = |list: &[u32], size: usize| list.iter().all(|&at| at == ZERO || (at as usize) < size);
+    assert!(inside(strip.rows, strip.size[0]) && strip.first + strip.channels <= strip.pitch);
+    assert!(strip.plane >= strip.rows.len() * strip.columns.len() * V::<T, S>::LANES);
+    match fold {
+        None => {
+            assert!(inside(strip.columns, strip.size[1]));
+            assert!(to.len() >= strip.channels.div_ceil(V::<T, S>::LANES) * strip.plane);
+            match *reader {
+                Reader::Plain(source) => simd.outline(Pack { source, strip, to }),
+                Reader::Norm(source) => simd.outline(Pack { source, strip, to }),
+                Reader::Gradient(source) => simd.outline(Pack { source, strip, to }),
+            }
+        }
+        Some(fold) => match *reader {
+            Reader::Plain(source) => simd.outline(PackFolded { source, strip, fold, to }),
+            Reader::Norm(source) => simd.outline(PackFolded { source, strip, fold, to }),
+            Reader::Gradient(source) => simd.outline(PackFolded { source, strip, fold, to }),
+        },
+    }
+}
+
+struct Pack<'a, T, R> {
+    source: R,
+    strip: Strip<'a>,
+    to: &'a mut [T],
+}
+
+impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pack { source, strip, to } = self;
+        let lanes = V::<T, S>::LANES;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let zero = V::<T, S>::zero(simd);
+        for c in (0..channels).step_by(lanes) {
+            let n = lanes.min(channels - c);
+            // SAFETY: channels first..first + channels exist. `pack` has checked that every source row and column is
+            // inside the image, the reader that the image has all its elements, and `to` that it has a plane for each
+            // block of channels with room for every scratch pixel.
+            unsafe {
+                let with = source.coefficients(simd, first + c, n);
+                let mut to = to.as_mut_ptr().add(c / lanes * plane);
+                for &row in rows {
+                    let start = (image * height + row as usize * usize::from(row != ZERO)) * width;
+                    for &column in columns {
+                        if row == ZERO || column == ZERO {
+                            zero.store(to);
+                        } else {
+                            let at = (start + column as usize) * pitch + first + c;
+                            source.read(simd, &with, at, n).store(to);
+                        }
+                        to = to.add(lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct PackFolded<'a, T, R> {
+    source: R,
+    strip: Strip<'a>,
+    fold: Fold,
+    to: &'a mut [T],
+}
+
+impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackFolded { source, strip, fold, to } = self;
+        let lanes = V::<T, S>::LANES;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let (outputs, folded) = (columns.len(), fold.kernel * channels);
+        assert!(channels <= lanes);
+        let (packed, line) = to.split_at_mut(folded.div_ceil(lanes) * plane);
+        let padded = (outputs - 1) * fold.stride + fold.kernel; // columns that the windows reach
+        let line = &mut line[..fold.work(outputs, channels, lanes)];
+        line.fill(T::zero());
+        // SAFETY: as in Pack; the line holds a zero-padded row of the image and two vectors behind it, and a window's
+        // values start inside the row.
+        unsafe {
+            let with = source.coefficients(simd, first, channels);
+            for (r, &row) in rows.iter().enumerate() {
+                for column in 0..if row == ZERO { 0 } else { width } {
+                    if fold.before + column < padded {
+                        let at = ((image * height + row as usize) * width + column) * pitch + first;
+                        let value = source.read(simd, &with, at, channels);
+                        value.store_head(line.as_mut_ptr().add((fold.before + column) * channels), channels);
+                    }
+                }
+                for b in 0..folded.div_ceil(lanes) {
+                    let to = packed.as_mut_ptr().add(b * plane + r * outputs * lanes);
+                    for x in 0..outputs {
+                        let value = match row {
+                            ZERO => V::<T, S>::zero(simd),
+                            _ => V::<T, S>::load(simd, line.as_ptr().add(x * fold.stride * channels + b * lanes)),
+                        };
+                        value.store(to.add(x * lanes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a weight is cut into panels of two vectors of the channels that are written:
+/// `[groups][panels][read / L][taps][L][2 L]`, the last block of each dimension as short as it is, but whole vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels {
+    pub(super) groups: usize,
+    pub(super) taps: usize,
+    /// Channels of a group that are read (summed over).
+    pub(super) read: usize,
+    /// Channels of a group that are written.
+    pub(super) write: usize,
+    pub(super) lanes: usize,
+}
+
+impl Panels {
+    /// Panels of a group.
+    pub(super) fn count(&self) -> usize {
+        self.write.div_ceil(2 * self.lanes)
+    }
+
+    /// Vectors of panel `p`: 2, or 1 where one is enough for the last channels.
+    pub(super) fn vectors(&self, p: usize) -> usize {
+        (self.write - p * 2 * self.lanes).div_ceil(self.lanes).min(2)
+    }
+
+    /// Where panel `p` of a group starts.
+    pub(super) fn start(&self, group: usize, p: usize) -> usize {
+        let vectors = group * self.write.div_ceil(self.lanes) + p * 2;
+        vectors * self.lanes * self.taps * self.read
+    }
+
+    /// Elements of the whole packed weight.
+    pub(super) fn len(&self) -> usize {
+        self.start(self.groups, 0)
+    }
+
+    /// Packs `weight` \[taps, C / groups, K\]: for the forward pass K is written, for the gradient of the input
+    /// (`transposed`) C / groups is.
+    pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T], transposed: bool, to: &mut [T]) {
+        assert_eq!(weight.len(), self.groups * self.taps * self.read * self.write);
+        assert_eq!(to.len(), self.len());
+        let (blocks, panels, to) = (self.read.div_ceil(self.lanes), self.count(), Shared::new(to));
+        cpu.for_each(self.groups * panels * blocks, |i| {
+            let (group, panel, block) = (i / (panels * blocks), i / blocks % panels, i % blocks);
+            cpu.run(PackPanel { panels: *self, weight, transposed, group, panel, block, to });
+        });
+    }
+}
+
+struct PackPanel<'a, T> {
+    panels: Panels,
+    weight: &'a [T],
+    transposed: bool,
+    group: usize,
+    panel: usize,
+    block: usize,
+    to: Shared<T>,
+}
+
+impl<T: CpuElement> Kernel for PackPanel<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackPanel { panels, weight, transposed, group, panel, block, to } = self;
+        let lanes = V::<T, S>::LANES;
+        let Panels { groups, taps, read, write, .. } = panels;
+        let width = panels.vectors(panel) * lanes;
+        let (r0, w0) = (block * lanes, panel * 2 * lanes);
+        let (n, m) = (lanes.min(read - r0), width.min(write - w0));
+        // SAFETY: this task alone writes block `block` of panel `panel`, taps * n * width elements from here on.
+        let to = unsafe { to.get().add(panels.start(group, panel) + r0 * taps * width) };
+        for tap in 0..taps {
+            // SAFETY: weight has [taps][read][groups * write] elements, or with the roles exchanged.
+            unsafe {
+                let to = to.add(tap * n * width);
+                if transposed {
+                    let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read + r0);
+                    for w in 0..width {
+                        for r in 0..n {
+                            *to.add(r * width + w) = if w < m { *from.add(w * groups * read + r) } else { T::zero() };
+                        }
+                    }
+                } else {
+                    let from = weight.as_ptr().add((tap * read + r0) * groups * write + group * write + w0);
+                    for r in 0..n {
+                        for v in (0..width).step_by(lanes) {
+                            let from = from.add(r * groups * write + v);
+                            V::<T, S>::load_head(simd, from, lanes.min(m - v)).store(to.add(r * width + v));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

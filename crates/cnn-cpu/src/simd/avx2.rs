@@ -1,0 +1,201 @@
+//! AVX2 with FMA: 16 registers of 32 bytes.
+
+use std::arch::x86_64::*;
+
+use super::vector::halve;
+use super::{Kernel, Simd, Vector};
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Eight f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F32x8(__m256);
+/// Four f64.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F64x4(__m256d);
+
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+fn run<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
+impl Simd for Avx2 {
+    type F32 = F32x8;
+    type F64 = F64x4;
+    const PIXELS: usize = 6;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token was made by a detection of these features.
+        unsafe { run(self, kernel) }
+    }
+}
+
+/// Lanes below n are all ones: what the masked moves read.
+static HEAD32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+static HEAD64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+macro_rules! vector {
+    ($v:ident, $e:ty, $n:literal, $head:ident, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
+     $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
+     $andnot:ident, $cmp:ident, $blendv:ident) => {
+        // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX2 and
+        // FMA, so the instructions exist.
+        impl Vector<$e> for $v {
+            type Simd = Avx2;
+            const LANES: usize = $n;
+
+            #[inline(always)]
+            fn splat(_: Avx2, value: $e) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $splat(value) })
+            }
+            #[inline(always)]
+            unsafe fn load(_: Avx2, from: *const $e) -> Self {
+                // SAFETY: token; the pointer is the caller's promise.
+                $v(unsafe { $load(from) })
+            }
+            #[inline(always)]
+            unsafe fn load_head(_: Avx2, from: *const $e, n: usize) -> Self {
+                // SAFETY: token; n <= LANES keeps the mask inside its table, and lanes at or past n are not accessed.
+                $v(unsafe { $maskload(from, _mm256_loadu_si256($head.as_ptr().add($n - n).cast())) })
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $e) {
+                // SAFETY: token; the pointer is the caller's promise.
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn store_head(self, to: *mut $e, n: usize) {
+                // SAFETY: token; n <= LANES keeps the mask inside its table, and lanes at or past n are not accessed.
+                unsafe { $maskstore(to, _mm256_loadu_si256($head.as_ptr().add($n - n).cast()), self.0) }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $add(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $sub(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $mul(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $div(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $fmadd(self.0, factor.0, term.0) })
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $fnmadd(self.0, factor.0, term.0) })
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                // SAFETY: token. The instruction returns its second operand unless the first is greater.
+                $v(unsafe { $max(other.0, self.0) })
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                // SAFETY: token. The instruction returns its second operand unless the first is less.
+                $v(unsafe { $min(other.0, self.0) })
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $sqrt(self.0) })
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $andnot($splat(-0.0), self.0) })
+            }
+            #[inline(always)]
+            fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $blendv(no.0, yes.0, $cmp::<_CMP_GT_OQ>(self.0, other.0)) })
+            }
+            #[inline(always)]
+            fn reduce_sum(self) -> $e {
+                let mut lanes = [0.0; $n];
+                // SAFETY: token; the array has this many lanes.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                halve(lanes, |a, b| a + b)
+            }
+            #[inline(always)]
+            fn reduce_max(self) -> $e {
+                let mut lanes = [0.0; $n];
+                // SAFETY: token; the array has this many lanes.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                halve(lanes, |a, b| if b > a || b.is_nan() { b } else { a })
+            }
+        }
+    };
+}
+
+vector!(
+    F32x8,
+    f32,
+    8,
+    HEAD32,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_maskload_ps,
+    _mm256_maskstore_ps,
+    _mm256_set1_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_mul_ps,
+    _mm256_div_ps,
+    _mm256_fmadd_ps,
+    _mm256_fnmadd_ps,
+    _mm256_max_ps,
+    _mm256_min_ps,
+    _mm256_sqrt_ps,
+    _mm256_andnot_ps,
+    _mm256_cmp_ps,
+    _mm256_blendv_ps
+);
+vector!(
+    F64x4,
+    f64,
+    4,
+    HEAD64,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_maskload_pd,
+    _mm256_maskstore_pd,
+    _mm256_set1_pd,
+    _mm256_add_pd,
+    _mm256_sub_pd,
+    _mm256_mul_pd,
+    _mm256_div_pd,
+    _mm256_fmadd_pd,
+    _mm256_fnmadd_pd,
+    _mm256_max_pd,
+    _mm256_min_pd,
+    _mm256_sqrt_pd,
+    _mm256_andnot_pd,
+    _mm256_cmp_pd,
+    _mm256_blendv_pd
+);

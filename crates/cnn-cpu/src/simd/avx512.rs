@@ -1,0 +1,209 @@
+//! AVX-512: 32 registers of 64 bytes, with masks.
+
+use std::arch::x86_64::*;
+
+use super::vector::halve;
+use super::{Kernel, Simd, Vector};
+
+/// Proof that the CPU has AVX-512 F, VL, DQ and BW.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    pub(super) fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma");
+        all.then_some(Avx512(()))
+    }
+}
+
+/// Sixteen f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F32x16(__m512);
+/// Eight f64.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct F64x8(__m512d);
+
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+#[inline(never)]
+fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
+impl Simd for Avx512 {
+    type F32 = F32x16;
+    type F64 = F64x8;
+    const PIXELS: usize = 14;
+    const ROWS: usize = 8;
+
+    #[inline(always)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token was made by a detection of these features.
+        unsafe { run(self, kernel) }
+    }
+}
+
+/// The mask of the lanes below `n`.
+macro_rules! head {
+    ($mask:ty, $n:expr) => {
+        ((1u32 << $n) - 1) as $mask
+    };
+}
+
+macro_rules! vector {
+    ($v:ident, $e:ty, $n:literal, $mask:ty, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
+     $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
+     $abs:ident, $cmp:ident, $blend:ident) => {
+        // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX-512, so the instructions exist.
+        impl Vector<$e> for $v {
+            type Simd = Avx512;
+            const LANES: usize = $n;
+
+            #[inline(always)]
+            fn splat(_: Avx512, value: $e) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $splat(value) })
+            }
+            #[inline(always)]
+            unsafe fn load(_: Avx512, from: *const $e) -> Self {
+                // SAFETY: token; the pointer is the caller's promise.
+                $v(unsafe { $load(from) })
+            }
+            #[inline(always)]
+            unsafe fn load_head(_: Avx512, from: *const $e, n: usize) -> Self {
+                // SAFETY: token; lanes at or past n are not accessed.
+                $v(unsafe { $maskload(head!($mask, n), from) })
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $e) {
+                // SAFETY: token; the pointer is the caller's promise.
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn store_head(self, to: *mut $e, n: usize) {
+                // SAFETY: token; lanes at or past n are not accessed.
+                unsafe { $maskstore(to, head!($mask, n), self.0) }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $add(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $sub(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $mul(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $div(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $fmadd(self.0, factor.0, term.0) })
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $fnmadd(self.0, factor.0, term.0) })
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                // SAFETY: token. The instruction returns its second operand unless the first is greater.
+                $v(unsafe { $max(other.0, self.0) })
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                // SAFETY: token. The instruction returns its second operand unless the first is less.
+                $v(unsafe { $min(other.0, self.0) })
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $sqrt(self.0) })
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $abs(self.0) })
+            }
+            #[inline(always)]
+            fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
+                // SAFETY: token.
+                $v(unsafe { $blend($cmp::<_CMP_GT_OQ>(self.0, other.0), no.0, yes.0) })
+            }
+            #[inline(always)]
+            fn reduce_sum(self) -> $e {
+                let mut lanes = [0.0; $n];
+                // SAFETY: token; the array has this many lanes.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                halve(lanes, |a, b| a + b)
+            }
+            #[inline(always)]
+            fn reduce_max(self) -> $e {
+                let mut lanes = [0.0; $n];
+                // SAFETY: token; the array has this many lanes.
+                unsafe { $store(lanes.as_mut_ptr(), self.0) };
+                halve(lanes, |a, b| if b > a || b.is_nan() { b } else { a })
+            }
+        }
+    };
+}
+
+vector!(
+    F32x16,
+    f32,
+    16,
+    __mmask16,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_maskz_loadu_ps,
+    _mm512_mask_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_mul_ps,
+    _mm512_div_ps,
+    _mm512_fmadd_ps,
+    _mm512_fnmadd_ps,
+    _mm512_max_ps,
+    _mm512_min_ps,
+    _mm512_sqrt_ps,
+    _mm512_abs_ps,
+    _mm512_cmp_ps_mask,
+    _mm512_mask_blend_ps
+);
+vector!(
+    F64x8,
+    f64,
+    8,
+    __mmask8,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_maskz_loadu_pd,
+    _mm512_mask_storeu_pd,
+    _mm512_set1_pd,
+    _mm512_add_pd,
+    _mm512_sub_pd,
+    _mm512_mul_pd,
+    _mm512_div_pd,
+    _mm512_fmadd_pd,
+    _mm512_fnmadd_pd,
+    _mm512_max_pd,
+    _mm512_min_pd,
+    _mm512_sqrt_pd,
+    _mm512_abs_pd,
+    _mm512_cmp_pd_mask,
+    _mm512_mask_blend_pd
+);

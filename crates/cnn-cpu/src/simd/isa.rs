@@ -1,0 +1,103 @@
+//! Which instruction set this process uses.
+
+use std::env::{VarError, var};
+use std::fmt::{Display, Formatter};
+use std::marker::PhantomData;
+
+use cnn_core::{Error, Result};
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512;
+use super::portable::Portable;
+use super::{Kernel, Simd, V, Vector};
+use crate::element::CpuElement;
+
+/// An instruction set that this CPU has: the only way to one is a detection.
+#[derive(Clone, Copy, Debug)]
+pub struct Isa(Set);
+
+#[derive(Clone, Copy, Debug)]
+enum Set {
+    Portable(Portable),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// The names that cap the choice, narrowest first.
+const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
+
+impl Isa {
+    /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`.
+    ///
+    /// # Errors
+    /// The variable is none of `portable`, `avx2`, `avx512`.
+    pub fn detect() -> Result<Isa> {
+        match var("CNN_ISA") {
+            Ok(name) => Isa::capped(&name),
+            Err(VarError::NotPresent) => Isa::capped(NAMES[2]),
+            Err(VarError::NotUnicode(name)) => Isa::capped(&name.to_string_lossy()),
+        }
+    }
+
+    /// The best instruction set of this CPU that is not above `cap`.
+    ///
+    /// # Errors
+    /// `cap` is none of `portable`, `avx2`, `avx512`.
+    pub fn capped(cap: &str) -> Result<Isa> {
+        let Some(level) = NAMES.iter().position(|name| *name == cap) else {
+            return Err(Error::invalid("CNN_ISA", format!("{cap:?}"), format!("must be one of {}", NAMES.join(", "))));
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let (2.., Some(avx512)) = (level, Avx512::detect()) {
+                return Ok(Isa(Set::Avx512(avx512)));
+            }
+            if let (1.., Some(avx2)) = (level, Avx2::detect()) {
+                return Ok(Isa(Set::Avx2(avx2)));
+            }
+        }
+        let _ = level; // where there is nothing to choose
+        Ok(Isa(Set::Portable(Portable::new())))
+    }
+
+    /// Runs a kernel with this instruction set.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Set::Portable(simd) => simd.outline(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => simd.outline(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.outline(kernel),
+        }
+    }
+
+    /// Lanes of a vector of `T`.
+    pub(crate) fn lanes<T: CpuElement>(self) -> usize {
+        struct Lanes<T>(PhantomData<T>);
+        impl<T: CpuElement> Kernel for Lanes<T> {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                V::<T, S>::LANES
+            }
+        }
+        self.run(Lanes::<T>(PhantomData))
+    }
+}
+
+impl Display for Isa {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Set::Portable(_) => NAMES[0],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => NAMES[1],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => NAMES[2],
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! Loops written once for every instruction set.
+//!
+//! A kernel is generic over [`Simd`], a token that can only be had from [`Isa::detect`] on a CPU that has the
+//! instruction set; holding one is what makes the vector operations safe. The compiler may use an instruction set only
+//! inside functions marked with it, so [`Simd::outline`] is such a function, and everything a kernel calls must be
+//! `#[inline(always)]` to end up inside it. Work is parallelised outside: a closure handed to another thread would
+//! leave the marked function.
+//!
+//! The number of lanes is fixed by the instruction set: results may differ between two instruction sets, but not
+//! between two runs on one.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod isa;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+pub use isa::Isa;
+pub(crate) use vector::Vector;
+
+use crate::element::CpuElement;
+
+/// The vector of `T` in the instruction set `S`.
+pub(crate) type V<T, S> = <T as CpuElement>::V<S>;
+
+/// An instruction set that this CPU has.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of f32.
+    type F32: Vector<f32, Simd = Self>;
+    /// A vector of f64.
+    type F64: Vector<f64, Simd = Self>;
+    /// The most accumulators of one register block of the convolution, in pixels of two vectors each: what the
+    /// registers hold beside two weights and one broadcast.
+    const PIXELS: usize;
+    /// The most rows (input channels) of a register block of the weight gradient, of two vectors each.
+    const ROWS: usize;
+
+    /// Runs a kernel as a function of its own, compiled for this instruction set.
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output;
+}
+
+/// A loop written for every instruction set. `run` and all it calls are `#[inline(always)]`.
+pub trait Kernel {
+    /// What the loop returns.
+    type Output;
+    /// The loop.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}

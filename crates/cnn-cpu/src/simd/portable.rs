@@ -1,0 +1,130 @@
+//! Arrays of 16 bytes that the compiler turns into whatever vectors the target has: SSE2, NEON, SIMD128.
+
+use std::array::from_fn;
+
+use super::{Kernel, Simd, Vector};
+
+/// The token of the portable path, which every CPU has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portable(());
+
+impl Portable {
+    pub(super) fn new() -> Self {
+        Portable(())
+    }
+}
+
+/// 16 bytes of numbers.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
+pub(super) struct Array<E, const N: usize>([E; N]);
+
+/// Registers beside those of 16-register x86: AArch64 has 32.
+const WIDE: bool = cfg!(target_arch = "aarch64");
+
+impl Simd for Portable {
+    type F32 = Array<f32, 4>;
+    type F64 = Array<f64, 2>;
+    const PIXELS: usize = if WIDE { 10 } else { 4 };
+    const ROWS: usize = if WIDE { 8 } else { 4 };
+
+    #[inline(never)]
+    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+}
+
+macro_rules! array {
+    ($e:ty, $n:literal) => {
+        impl Vector<$e> for Array<$e, $n> {
+            type Simd = Portable;
+            const LANES: usize = $n;
+
+            #[inline(always)]
+            fn splat(_: Portable, value: $e) -> Self {
+                Array([value; $n])
+            }
+            #[inline(always)]
+            unsafe fn load(_: Portable, from: *const $e) -> Self {
+                // SAFETY: the caller's promise; an array has the alignment of its elements.
+                Array(unsafe { from.cast::<[$e; $n]>().read_unaligned() })
+            }
+            #[inline(always)]
+            unsafe fn load_head(_: Portable, from: *const $e, n: usize) -> Self {
+                // SAFETY: only lanes below n are read, which the caller promises.
+                Array(from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $e) {
+                // SAFETY: the caller's promise.
+                unsafe { to.cast::<[$e; $n]>().write_unaligned(self.0) }
+            }
+            #[inline(always)]
+            unsafe fn store_head(self, to: *mut $e, n: usize) {
+                for i in 0..n.min($n) {
+                    // SAFETY: i is below n, which the caller promises.
+                    unsafe { *to.add(i) = self.0[i] }
+                }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                Array(from_fn(|i| self.0[i] + other.0[i]))
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                Array(from_fn(|i| self.0[i] - other.0[i]))
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                Array(from_fn(|i| self.0[i] * other.0[i]))
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                Array(from_fn(|i| self.0[i] / other.0[i]))
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, term: Self) -> Self {
+                // Without the instruction a fused multiply-add is a function call.
+                Array(from_fn(|i| match cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+                    true => self.0[i].mul_add(factor.0[i], term.0[i]),
+                    false => self.0[i] * factor.0[i] + term.0[i],
+                }))
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, factor: Self, term: Self) -> Self {
+                Array(self.0.map(|x| -x)).mul_add(factor, term)
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                Array(from_fn(|i| if other.0[i] > self.0[i] { other.0[i] } else { self.0[i] }))
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                Array(from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                Array(self.0.map(<$e>::sqrt))
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                Array(self.0.map(<$e>::abs))
+            }
+            #[inline(always)]
+            fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
+                Array(from_fn(|i| if self.0[i] > other.0[i] { yes.0[i] } else { no.0[i] }))
+            }
+            #[inline(always)]
+            fn reduce_sum(self) -> $e {
+                super::vector::halve(self.0, |a, b| a + b)
+            }
+            #[inline(always)]
+            fn reduce_max(self) -> $e {
+                super::vector::halve(self.0, |a, b| if b > a || b.is_nan() { b } else { a })
+            }
+        }
+    };
+}
+
+array!(f32, 4);
+array!(f64, 2);

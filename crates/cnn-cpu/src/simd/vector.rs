@@ -1,0 +1,106 @@
+//! The operations of a vector register.
+//!
+//! They are methods that return values, so that a kernel reads as arithmetic; all are `#[inline(always)]`.
+
+use super::Simd;
+
+/// A register of `LANES` numbers. Making one takes the token of its instruction set.
+pub trait Vector<E: Copy + Default>: Copy {
+    /// The instruction set.
+    type Simd: Simd;
+    /// How many numbers there are.
+    const LANES: usize;
+
+    /// All lanes `value`.
+    fn splat(simd: Self::Simd, value: E) -> Self;
+    /// The numbers at `from`, which need not be aligned.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `LANES` numbers.
+    unsafe fn load(simd: Self::Simd, from: *const E) -> Self;
+    /// The first `n <= LANES` numbers at `from`, zeros after them. Memory past them is not touched.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `n` numbers, and `n <= LANES`.
+    unsafe fn load_head(simd: Self::Simd, from: *const E, n: usize) -> Self;
+    /// Writes all lanes to `to`, which need not be aligned.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `LANES` numbers.
+    unsafe fn store(self, to: *mut E);
+    /// Writes the first `n <= LANES` lanes. Memory past them is not touched.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `n` numbers, and `n <= LANES`.
+    unsafe fn store_head(self, to: *mut E, n: usize);
+
+    /// self + other.
+    fn add(self, other: Self) -> Self;
+    /// self - other.
+    fn sub(self, other: Self) -> Self;
+    /// self * other.
+    fn mul(self, other: Self) -> Self;
+    /// self / other.
+    fn div(self, other: Self) -> Self;
+    /// self * factor + term, rounded once where the instruction set can.
+    fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// term - self * factor, rounded once where the instruction set can.
+    fn neg_mul_add(self, factor: Self, term: Self) -> Self;
+    /// `other` where it is greater, else `self`: NaN in `self` stays, NaN in `other` does not enter.
+    fn max(self, other: Self) -> Self;
+    /// `other` where it is less, else `self`: NaN in `self` stays, NaN in `other` does not enter.
+    fn min(self, other: Self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// Without the sign.
+    fn abs(self) -> Self;
+    /// `yes` where `self > other`, else `no` (also where either is NaN).
+    fn select_greater(self, other: Self, yes: Self, no: Self) -> Self;
+    /// The sum of the lanes: halves added until one is left.
+    fn reduce_sum(self) -> E;
+    /// The greatest lane, NaN if there is one.
+    fn reduce_max(self) -> E;
+
+    /// All lanes 0.
+    #[inline(always)]
+    fn zero(simd: Self::Simd) -> Self {
+        Self::splat(simd, E::default())
+    }
+
+    /// The first `min(LANES, from.len())` numbers of a slice, zeros after them.
+    #[inline(always)]
+    fn read(simd: Self::Simd, from: &[E]) -> Self {
+        if from.len() >= Self::LANES {
+            // SAFETY: the slice has at least LANES numbers.
+            unsafe { Self::load(simd, from.as_ptr()) }
+        } else {
+            // SAFETY: the slice has this many numbers, fewer than LANES.
+            unsafe { Self::load_head(simd, from.as_ptr(), from.len()) }
+        }
+    }
+
+    /// Writes the first `min(LANES, to.len())` lanes to a slice.
+    #[inline(always)]
+    fn write(self, to: &mut [E]) {
+        if to.len() >= Self::LANES {
+            // SAFETY: the slice has room for LANES numbers.
+            unsafe { self.store(to.as_mut_ptr()) }
+        } else {
+            // SAFETY: the slice has room for this many numbers, fewer than LANES.
+            unsafe { self.store_head(to.as_mut_ptr(), to.len()) }
+        }
+    }
+}
+
+/// Combines the lanes of a vector: the second half with the first, until one is left.
+#[inline(always)]
+pub(super) fn halve<E: Copy, const N: usize>(mut lanes: [E; N], combine: impl Fn(E, E) -> E) -> E {
+    let mut n = N;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] = combine(lanes[i], lanes[i + n]);
+        }
+    }
+    lanes[0]
+}

@@ -1,0 +1,112 @@
+//! The one error type: a message is one line that names the file, the record or value, and the rule.
+
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a data set could not be found, read or fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file, an argument or a value in one breaks a rule.
+    #[error("{what}: {value}: {rule}")]
+    Invalid {
+        /// The file or the argument.
+        what: String,
+        /// What was found there.
+        value: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// One record of a file breaks a rule.
+    #[error("{file}: record {record}: {value}: {rule}")]
+    Record {
+        /// The file; a member of an archive is written `ARCHIVE:MEMBER`.
+        file: String,
+        /// Number of the record, from 0.
+        record: usize,
+        /// What was found there.
+        value: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// An image file that cannot be decoded, or is too large to be.
+    #[error("{path}: {reason}")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// No data set is where it was looked for.
+    #[error("{name}: no such data set: looked for {}; {hint}", list(looked_for))]
+    Missing {
+        /// The set that was asked for.
+        name: String,
+        /// Every place that was tried.
+        looked_for: Vec<PathBuf>,
+        /// How to get it.
+        hint: String,
+    },
+    /// The network or the server failed.
+    #[error("{url}: {reason}")]
+    Download {
+        /// The address.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A file is not the pinned one.
+    #[error("{from}: SHA-256 is {actual}, expected {expected}; {advice}")]
+    Hash {
+        /// The URL or the file.
+        from: String,
+        /// The pinned digest.
+        expected: String,
+        /// The digest of what was read.
+        actual: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// An error of the core crate.
+    #[error(transparent)]
+    Core(#[from] cnn_core::Error),
+}
+
+impl Error {
+    /// `what` has `value`, which breaks `rule`.
+    pub fn invalid(what: impl ToString, value: impl ToString, rule: impl ToString) -> Self {
+        Error::Invalid { what: what.to_string(), value: value.to_string(), rule: rule.to_string() }
+    }
+
+    /// The operation on `path` failed with `source`.
+    pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+
+    /// The image at `path` was refused; libraries' reasons can have several lines, a message here has one.
+    pub(crate) fn image(path: &Path, reason: impl ToString) -> Self {
+        let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Error::Image { path: path.to_owned(), reason }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let mut out = String::new();
+    for (i, path) in paths.iter().enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        let _ = write!(out, "{separator}{}", path.display());
+    }
+    out
+}

@@ -1,0 +1,112 @@
+//! A weights file in use: evaluate, predict, export.
+
+use std::path::Path;
+
+use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::nn::parameters;
+use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
+use cnn_core::{Backend, Pass, Real, Shape, Tensor};
+use cnn_data::ImageSet;
+use cnn_models::Model;
+
+use crate::evaluation::{Evaluation, evaluate};
+use crate::feed::Feed;
+use crate::run_folder::write_atomically;
+use crate::weights::{WeightsInfo, read_weights};
+use crate::{Error, Result};
+
+/// A trained model with what its file says of it.
+pub struct Classifier<B: Backend> {
+    backend: B,
+    model: Model<B>,
+    info: WeightsInfo,
+}
+
+impl<B: Backend> Classifier<B> {
+    /// Reads a weights file.
+    ///
+    /// # Errors
+    /// A file that does not parse, does not say what it is, or does not fit the architecture that it names.
+    pub fn load(backend: &B, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (archive, info) = read_weights(path)?;
+        let mut model = info.arch()?.build(backend, 0, info.image, info.classes.len())?;
+        load_state_dict(backend, &mut model, &archive).map_err(|error| Error::file(path, error))?;
+        Ok(Classifier { backend: backend.clone(), model, info })
+    }
+
+    /// What the file says of itself.
+    pub fn info(&self) -> &WeightsInfo {
+        &self.info
+    }
+
+    /// The model.
+    pub fn model(&mut self) -> &mut Model<B> {
+        &mut self.model
+    }
+
+    /// How many weights there are.
+    pub fn parameter_count(&self) -> usize {
+        parameters(&self.model).iter().map(|parameter| parameter.shape().numel()).sum()
+    }
+
+    /// Probabilities of every class for each image, given as height * width * channels bytes.
+    ///
+    /// # Errors
+    /// An image with another number of bytes.
+    pub fn probabilities(&mut self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<f64>>> {
+        let [height, width, channels] = self.info.image;
+        let (mean, std) = (self.info.mean.clone(), self.info.std.clone());
+        let spec = ImageSpec { height, width, channels, border: Border::Zero, mean, std };
+        let mut bytes = Vec::with_capacity(images.len() * spec.bytes());
+        for (index, image) in images.iter().enumerate() {
+            let image = image.as_ref();
+            if image.len() != spec.bytes() {
+                let rule = format!("must be the {} of a {height}x{width}x{channels} image", spec.bytes());
+                return Err(Error::recipe("bytes of image", format!("{index}: {}", image.len()), rule));
+            }
+            bytes.extend_from_slice(image);
+        }
+        let views: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
+        let data = self.backend.load_images(&spec, &self.backend.upload(&bytes)?, &views)?;
+        let shape = Shape::new(&[images.len(), height, width, channels])?;
+        let pass = Pass::eval(&self.backend);
+        let x = pass.input(Tensor::from_data(&self.backend, shape, data)?)?;
+        let probabilities = self.model.call(&x)?.softmax()?.to_vec()?;
+        let rows = probabilities.chunks(self.info.classes.len());
+        Ok(rows.map(|row| row.iter().map(|p| p.as_f64()).collect()).collect())
+    }
+
+    /// Accuracy, loss and confusion on `images`; `progress(done, total)` is called as it goes.
+    ///
+    /// # Errors
+    /// Images of another size or with other classes than the model was trained on.
+    pub fn evaluate(
+        &mut self,
+        images: &ImageSet,
+        batch: usize,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Evaluation> {
+        let image = [images.height, images.width, images.channels];
+        if image != self.info.image {
+            return Err(Error::recipe(
+                "image",
+                format!("{image:?}"),
+                format!("must be {:?}, as in training", self.info.image),
+            ));
+        }
+        if **images.classes() != *self.info.classes {
+            let rule = format!("must be those of the weights, {}", self.info.classes.join(", "));
+            return Err(Error::recipe("classes", images.classes().join(", "), rule));
+        }
+        let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
+        evaluate(&self.backend, &mut *self.model, &mut feed, images, batch, progress)
+    }
+
+    /// Writes the weights under `naming`, with the same metadata.
+    pub fn export(&self, naming: Naming, path: &Path) -> Result<()> {
+        let mut archive = state_dict(&self.backend, &self.model, naming)?;
+        self.info.store(&mut archive)?;
+        write_atomically(path, &archive.to_bytes()?)
+    }
+}

@@ -1,0 +1,102 @@
+//! Accuracy, loss and confusion of a model on a set of images, every one of which is seen.
+
+use cnn_core::backend::Accum;
+use cnn_core::nn::Module;
+use cnn_core::{Backend, Pass, Real};
+use cnn_data::{Augment, ImageSet, Loader};
+
+use crate::feed::Feed;
+use crate::{Error, Result};
+
+/// How a model does on labelled images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross entropy.
+    pub loss: f64,
+    /// Images whose largest logit is their label.
+    pub correct: u64,
+    /// Images whose label is among the five largest logits.
+    pub top5: u64,
+    /// Images.
+    pub count: u64,
+    /// Images of class `row` that were taken for class `column`.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+impl Evaluation {
+    /// Part of the images that is correct.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / (self.count as f64).max(1.0)
+    }
+
+    /// Part of the images whose label is among the five largest logits.
+    pub fn top5_accuracy(&self) -> f64 {
+        self.top5 as f64 / (self.count as f64).max(1.0)
+    }
+
+    /// Adds one image with its logits.
+    fn add(&mut self, logits: &[f64], label: usize) {
+        let at = logits[label];
+        // The label's rank; of equal logits the first comes first, as in every backend's loss.
+        let before = |class: usize, logit: f64| logit > at || (logit == at && class < label);
+        let rank = logits.iter().enumerate().filter(|&(class, &logit)| before(class, logit)).count();
+        let finite = logits.iter().all(|logit| logit.is_finite());
+        self.correct += u64::from(finite && rank == 0);
+        self.top5 += u64::from(finite && rank < 5);
+        self.count += 1;
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let predicted = logits.iter().position(|&logit| logit == largest).unwrap_or(0);
+        self.confusion[label][predicted] += 1;
+        let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        self.loss += largest + sum.ln() - at;
+    }
+}
+
+/// Evaluates `model` on `images`, `batch` at a time; `progress(done, total)` is called after each batch.
+pub(crate) fn evaluate<B: Backend>(
+    backend: &B,
+    model: &mut dyn Module<B>,
+    feed: &mut Feed<B>,
+    images: &ImageSet,
+    batch: usize,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Evaluation> {
+    let classes = images.classes().len();
+    let mut evaluation = Evaluation { confusion: vec![vec![0; classes]; classes], ..Evaluation::default() };
+    let total = images.len() as u64;
+    if total == 0 {
+        return Err(Error::recipe("images", 0, "must be at least one to evaluate"));
+    }
+    let loader = Loader::new(images.clone(), batch, 0, 0)?;
+    for next in loader.epoch(0, &Augment::NONE, false, false) {
+        let next = next?;
+        let pass = Pass::eval(backend);
+        let logits = model.call(&pass.input(feed.images(backend, images, &next)?)?)?;
+        let [_, outputs] = logits.shape().matrix("logits")?;
+        if outputs != classes {
+            return Err(Error::recipe("classes", classes, format!("must be the {outputs} that the model tells apart")));
+        }
+        let values: Vec<f64> = logits.to_vec()?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
+        for (row, &label) in values.chunks_exact(classes).zip(&next.labels) {
+            evaluation.add(row, label as usize);
+        }
+        progress(evaluation.count, total);
+    }
+    evaluation.loss /= evaluation.count as f64;
+    Ok(evaluation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_ranks_and_confusion() {
+        let mut evaluation = Evaluation { confusion: vec![vec![0; 3]; 3], ..Evaluation::default() };
+        evaluation.add(&[1.0, 1.0, 0.0], 0);
+        evaluation.add(&[1.0, 1.0, 0.0], 1);
+        evaluation.add(&[f64::NAN, 1.0, 0.0], 1);
+        assert_eq!((evaluation.correct, evaluation.top5, evaluation.count), (1, 2, 3));
+        assert_eq!(evaluation.confusion, [[1, 0, 0], [1, 1, 0], [0, 0, 0]]);
+    }
+}

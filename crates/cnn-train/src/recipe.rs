@@ -1,0 +1,281 @@
+//! Everything that decides a run, in one struct that is stored with it as TOML.
+
+use cnn_core::image::Border;
+use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
+use cnn_data::Augment;
+use cnn_models::Arch;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A training run, but for where its files go and what it runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// An architecture's name: `stepwise`, `resnet18`, ...
+    pub model: String,
+    /// A data set's name, or the path of one.
+    pub data: String,
+    /// Only these classes, in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Height and width to which the images of a folder are brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Times that every training image is seen.
+    pub epochs: u32,
+    /// Images per step.
+    pub batch: usize,
+    /// Fixes initial weights, order, augmentation and dropout.
+    pub seed: u64,
+    /// Part of the training images that is held out and measured after every epoch.
+    pub validation: f64,
+    /// Part of each label that is spread over all classes.
+    pub label_smoothing: f64,
+    /// How gradients become steps.
+    pub optimizer: OptimizerRecipe,
+    /// The learning rate over the run.
+    pub schedule: ScheduleRecipe,
+    /// What is done to training images at random.
+    pub augment: AugmentRecipe,
+}
+
+/// Which optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adam, weight decay as part of the gradient.
+    Adam,
+    /// Adam, weight decay apart from the gradient.
+    AdamW,
+}
+
+/// How gradients become steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerRecipe {
+    /// Which optimiser.
+    pub kind: OptimizerKind,
+    /// The highest learning rate.
+    pub lr: f64,
+    /// SGD: part of the velocity that is kept. Adam ignores it.
+    pub momentum: f64,
+    /// SGD: look ahead along the velocity. Adam ignores it.
+    pub nesterov: bool,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Whether biases and normalisations decay too.
+    pub decay_all: bool,
+    /// The gradients' norm is cut to this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_norm: Option<f64>,
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Not at all.
+    Constant,
+    /// By a factor every so many epochs.
+    Step,
+    /// As half a cosine.
+    Cosine,
+    /// Up, then down, each as half a cosine.
+    OneCycle,
+}
+
+/// The learning rate over the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRecipe {
+    /// How it falls.
+    pub kind: ScheduleKind,
+    /// Epochs of linear rise before it.
+    pub warmup_epochs: f64,
+    /// One-cycle: part of the run in which the rate rises.
+    pub rise: f64,
+    /// Step: epochs between two drops.
+    pub step_epochs: f64,
+    /// Step: factor of a drop.
+    pub gamma: f64,
+}
+
+/// What a crop finds outside of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BorderRecipe {
+    /// Black.
+    Zero,
+    /// The image, mirrored.
+    Reflect,
+}
+
+/// What is done to training images at random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentRecipe {
+    /// Pixels by which the crop moves, each way.
+    pub crop_padding: usize,
+    /// What it finds outside of the image.
+    pub border: BorderRecipe,
+    /// Mirror left to right.
+    pub flip: bool,
+    /// Side of the square that is blanked; 0 for none.
+    pub cutout: usize,
+}
+
+impl Recipe {
+    /// What `model` is trained with on `data` when nothing else is said.
+    ///
+    /// # Errors
+    /// An architecture that does not exist.
+    pub fn default_for(model: &str, data: &str) -> Result<Self> {
+        let arch: Arch = model.parse()?;
+        let (epochs, batch, lr) = match (arch, data) {
+            (Arch::Stepwise, "shapes") => (8, 64, 0.05),
+            (Arch::Stepwise, _) => (10, 64, 0.05),
+            (Arch::ResNet(_), "shapes") => (2, 128, 0.1),
+            (Arch::ResNet(_), _) => (30, 128, 0.1),
+        };
+        // Digits and drawn figures are not looked at in a mirror.
+        let flip = !matches!(data, "mnist" | "shapes");
+        let crop_padding = if data == "shapes" { 2 } else { 4 };
+        Ok(Recipe {
+            model: model.to_owned(),
+            data: data.to_owned(),
+            classes: None,
+            size: None,
+            epochs,
+            batch,
+            seed: 0,
+            validation: 0.0,
+            label_smoothing: 0.0,
+            optimizer: OptimizerRecipe {
+                kind: OptimizerKind::Sgd,
+                lr,
+                momentum: 0.9,
+                nesterov: true,
+                weight_decay: 5e-4,
+                decay_all: true,
+                max_norm: None,
+            },
+            schedule: ScheduleRecipe {
+                kind: ScheduleKind::OneCycle,
+                warmup_epochs: 0.0,
+                rise: 0.3,
+                step_epochs: 10.0,
+                gamma: 0.1,
+            },
+            augment: AugmentRecipe { crop_padding, border: BorderRecipe::Zero, flip, cutout: 0 },
+        })
+    }
+
+    /// Reads a recipe and checks it.
+    ///
+    /// # Errors
+    /// TOML that does not parse, a field that is missing or unknown, a value that breaks a rule.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let recipe: Recipe = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            Error::recipe("recipe", format!("line {line}"), error.message())
+        })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The recipe as [`Recipe::from_toml`] reads it.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::recipe("recipe", "", error))
+    }
+
+    /// Refuses values that no run can be made with.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn check(&self) -> Result<()> {
+        self.model.parse::<Arch>()?;
+        let OptimizerRecipe { lr, momentum, weight_decay, max_norm, .. } = self.optimizer;
+        let ScheduleRecipe { warmup_epochs, rise, step_epochs, gamma, .. } = self.schedule;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let at_least_0 = |x: f64| x >= 0.0 && x.is_finite();
+        let above_0 = |x: f64| x > 0.0 && x.is_finite();
+        let rules = [
+            ("epochs", self.epochs as f64, self.epochs > 0, "must be at least 1"),
+            ("batch", self.batch as f64, self.batch > 0, "must be at least 1"),
+            ("validation", self.validation, fraction(self.validation), "must be at least 0 and below 1"),
+            ("label_smoothing", self.label_smoothing, fraction(self.label_smoothing), "must be at least 0 and below 1"),
+            ("lr", lr, above_0(lr), "must be above 0 and finite"),
+            ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
+            ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite"),
+            ("max_norm", max_norm.unwrap_or(1.0), max_norm.is_none_or(above_0), "must be above 0 and finite"),
+            ("warmup_epochs", warmup_epochs, at_least_0(warmup_epochs), "must be at least 0 and finite"),
+            ("rise", rise, (0.0..=1.0).contains(&rise), "must be from 0 to 1"),
+            ("step_epochs", step_epochs, above_0(step_epochs), "must be above 0 and finite"),
+            ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
+            None => Ok(()),
+        }
+    }
+
+    /// The optimiser's options.
+    pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
+        let OptimizerRecipe { kind, momentum, nesterov, weight_decay, decay_all, max_norm, .. } = self.optimizer;
+        let method = match kind {
+            OptimizerKind::Sgd => Method::Sgd { momentum, nesterov },
+            OptimizerKind::Adam => Method::ADAM,
+            OptimizerKind::AdamW => Method::ADAMW,
+        };
+        OptimizerOptions { method, weight_decay, decay_all, max_norm: max_norm.unwrap_or(f64::INFINITY) }
+    }
+
+    /// The schedule of a run with this many steps an epoch.
+    pub(crate) fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+        let ScheduleRecipe { kind, warmup_epochs, rise, step_epochs, gamma } = self.schedule;
+        let steps = |epochs: f64| (epochs * steps_per_epoch as f64).round() as u64;
+        let anneal = match kind {
+            ScheduleKind::Constant => Anneal::Constant,
+            ScheduleKind::Step => Anneal::Step { every: steps(step_epochs).max(1), gamma },
+            ScheduleKind::Cosine => Anneal::Cosine,
+            ScheduleKind::OneCycle => Anneal::OneCycle { rise },
+        };
+        let total = steps_per_epoch * u64::from(self.epochs);
+        Schedule { peak: self.optimizer.lr, anneal, warmup: steps(warmup_epochs), total }
+    }
+
+    /// The augmentation, as the loader takes it.
+    pub(crate) fn augment(&self) -> Augment {
+        let AugmentRecipe { crop_padding, border, flip, cutout } = self.augment;
+        let border = match border {
+            BorderRecipe::Zero => Border::Zero,
+            BorderRecipe::Reflect => Border::Reflect,
+        };
+        Augment { crop_padding, border, flip, cutout }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_round_trips() {
+        let mut recipe = Recipe::default_for("resnet18", "cifar10").unwrap();
+        recipe.classes = Some(vec!["cat".into(), "dog".into()]);
+        recipe.optimizer.max_norm = Some(1.5);
+        assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn errors_name_field_value_and_rule() {
+        let text = Recipe::default_for("stepwise", "shapes").unwrap().to_toml().unwrap();
+        let error = |from: &str, to: &str| Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
+        assert_eq!(error("batch = 64", "batch = 0"), "batch 0: must be at least 1");
+        assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
+        assert!(error("stepwise", "stepwize").starts_with("model stepwize: must be one of stepwise, resnet18"));
+    }
+}

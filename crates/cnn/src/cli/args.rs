@@ -1,0 +1,259 @@
+//! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use cnn::core::state_dict::Naming;
+
+const EXAMPLES: &str = "\
+Examples:
+  cnn train --data shapes                               a first network, about a minute, nothing to download
+  cnn train --model resnet18 --data cifar10 --epochs 20
+  cnn predict runs/resnet18-cifar10-001 photo.jpg";
+
+/// Train, evaluate and run convolutional image classifiers.
+#[derive(Debug, Parser)]
+#[command(name = "cnn", version, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a network and test it once, at the end
+    Train(TrainArgs),
+    /// Test trained weights: accuracy, top-5, each class, confusion matrix
+    Eval(EvalArgs),
+    /// Classify image files
+    Predict(PredictArgs),
+    /// Show the layers of a model: shapes, parameters, multiplications, memory
+    Info(InfoArgs),
+    /// Write trained weights under the names that another program expects
+    Export(ExportArgs),
+    /// Print a shell's completion script
+    #[command(after_help = "Example:\n  cnn completions bash > ~/.local/share/bash-completion/completions/cnn")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendChoice {
+    /// The best that this machine has
+    Auto,
+    /// The CPU
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+/// What computes, and with how much of it.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// What computes
+    #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
+    pub(crate) backend: BackendChoice,
+    /// CPU threads; by default as many as this process may use. The result does not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Where data sets are found.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DataArgs {
+    /// Folder in which the sets with a name are looked for, and to which they are downloaded
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_root: PathBuf,
+    /// Never download
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Download from here instead of the set's own server
+    #[arg(long, value_name = "URL", conflicts_with = "offline")]
+    pub(crate) mirror: Option<String>,
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  cnn train --data shapes
+  cnn train --model resnet18 --data cifar10 --epochs 20 --lr 0.1
+  cnn train --data photos --size 64x64           photos/CLASS/*.jpg, or photos/train/CLASS/* and photos/test/CLASS/*
+  cnn train --data cifar10 --classes cat,dog
+  cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArgs {
+    /// Network: stepwise, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Train on these classes only, in this order
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) classes: Option<Vec<String>>,
+    /// Height and width that a folder's images are resized to [default: 32x32]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<[usize; 2]>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u32>,
+    /// Images in a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
+    /// sgd, adam or adamw
+    #[arg(long, value_name = "NAME")]
+    pub(crate) optimizer: Option<String>,
+    /// Read everything from a recipe, such as the recipe.toml of an earlier run; other options override it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Fixes the initial weights, the order of the images and their augmentation
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Part of the training images that is held out to watch the training with
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(crate) validation: Option<f64>,
+    /// Folder of the run; it must not hold one yet [default: a new one, runs/MODEL-DATA-001]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in this folder, by its own recipe
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
+        "optimizer", "recipe", "seed", "validation", "out"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
+    /// One JSON object a line on stdout: every epoch, and the result last
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn eval runs/resnet18-cifar10-001 --data cifar10")]
+pub(crate) struct EvalArgs {
+    /// A weights file, or the folder of a run
+    pub(crate) weights: PathBuf,
+    /// Images whose test split is read, as for `train` [default: those that the weights were trained on]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Images that are classified at a time
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn predict runs/resnet18-cifar10-001 cat.jpg dog.png --top 3")]
+pub(crate) struct PredictArgs {
+    /// A weights file, or the folder of a run
+    pub(crate) weights: PathBuf,
+    /// JPEG or PNG files of any size
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Most classes that are shown for an image
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// One JSON object a line on stdout, for each image, with every class
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  cnn info resnet18 --input 32x32x3 --classes 10
+  cnn info runs/resnet18-cifar10-001";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = INFO_EXAMPLES)]
+pub(crate) struct InfoArgs {
+    /// The name of a network, a weights file, or the folder of a run
+    #[arg(value_name = "MODEL|WEIGHTS")]
+    pub(crate) model: String,
+    /// Height, width and channels of an image [default: the weights' own, or 32x32x3]
+    #[arg(long, value_name = "HxWxC", value_parser = image_size)]
+    pub(crate) input: Option<[usize; 3]>,
+    /// Number of classes [default: the weights' own, or 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) classes: Option<usize>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// File formats that weights are exported in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// safetensors
+    Safetensors,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn export runs/resnet18-cifar10-001 --names pytorch-cifar -o resnet18.safetensors")]
+pub(crate) struct ExportArgs {
+    /// A weights file, or the folder of a run
+    pub(crate) weights: PathBuf,
+    /// File format
+    #[arg(long, value_enum, default_value = "safetensors")]
+    pub(crate) format: Format,
+    /// Whose names the weights have: torchvision or pytorch-cifar
+    #[arg(long, default_value = "torchvision", value_name = "NAMES", value_parser = naming)]
+    pub(crate) names: Naming,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+fn sizes<const N: usize>(text: &str, form: &str) -> Result<[usize; N], String> {
+    let sides: Option<Vec<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
+    sides.and_then(|sides| sides.try_into().ok()).ok_or_else(|| format!("must have the form {form}"))
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    sizes(text, "HEIGHTxWIDTH, such as 64x64")
+}
+
+fn image_size(text: &str) -> Result<[usize; 3], String> {
+    sizes(text, "HEIGHTxWIDTHxCHANNELS, such as 32x32x3")
+}
+
+fn naming(text: &str) -> Result<Naming, String> {
+    text.parse().map_err(|_| "must be torchvision or pytorch-cifar".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_as_many_sides_as_asked() {
+        assert_eq!(size("64x48"), Ok([64, 48]));
+        assert_eq!(image_size("28x28x1"), Ok([28, 28, 1]));
+        for wrong in ["", "64", "64x", "64x48x3", "ax3", "-1x4"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

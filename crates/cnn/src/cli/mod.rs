@@ -1,0 +1,34 @@
+//! The commands. Results go to stdout, progress to stderr; a command returns and never exits the process itself.
+
+pub(crate) mod args;
+mod data;
+mod device;
+mod eval;
+mod export;
+mod failure;
+mod info;
+mod output;
+mod predict;
+mod progress;
+mod signals;
+mod train;
+
+use args::{Args, Command};
+use clap::CommandFactory;
+use failure::Failure;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "cnn", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}

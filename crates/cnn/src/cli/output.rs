@@ -1,0 +1,107 @@
+//! Results on stdout, and how numbers are written in them.
+
+use std::io::{ErrorKind, Write};
+
+use super::failure::Failure;
+
+/// Writes `text` to stdout. A reader that has gone away (`cnn info resnet18 | head`) is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::fault(format!("stdout: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON object on its own line to stdout.
+pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value}\n"))
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes in the unit that keeps it short.
+pub(crate) fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.2} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
+/// A duration as a person says it: `41.2 s`, `3 min 20 s`, `2 h 05 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// `part` of `whole` in per cent with two decimals.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
+}
+
+/// Rows of cells in columns as wide as their widest cell, the columns in `left` flush left, the others flush right.
+pub(crate) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let (gap, width) = (if column == 0 { "" } else { "  " }, widths[column]);
+            line += gap;
+            line += &if left.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// The most memory that this process has had at a time; None where the system does not say.
+pub(crate) fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(["0", "999", "1,000", "11,173,962"], [0, 999, 1000, 11_173_962].map(grouped)[..]);
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(300 << 20), "300.0 MiB");
+        assert_eq!(duration(59.94), "59.9 s");
+        assert_eq!(duration(200.4), "3 min 20 s");
+        assert_eq!(duration(7500.0), "2 h 05 min");
+        assert_eq!((percent(1, 3), percent(0, 0)), ("33.33%".to_owned(), "-".to_owned()));
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [["layer", "shape"], ["fc", "[10]"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows, &[0]), "layer  shape\nfc      [10]\n");
+    }
+}

@@ -1,0 +1,23 @@
+//! The program `cnn`: reads its arguments, runs one command, and turns what happened into an exit status.
+//!
+//! 0: done; 1: a fault (a broken file, a full disk, training that diverged); 2: arguments that cannot be meant;
+//! 130 and 143: stopped by SIGINT or SIGTERM, with everything saved.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::run(cli::args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                eprintln!("error: {message}");
+            }
+            ExitCode::from(failure.status())
+        }
+    }
+}
