@@ -1,0 +1,163 @@
+//! Runs of a small network on made images: what resumes, what stops, what a crash leaves.
+
+use std::fs;
+
+use cnn_core::rng::{Philox, Purpose};
+use cnn_cpu::Cpu;
+use cnn_data::{Dataset, ImageSet};
+use cnn_train::{Classifier, Control, Error, Event, Recipe, RunFolder, Summary, Trainer};
+
+const SIZE: [usize; 3] = [8, 8, 3];
+
+/// Two classes that differ in brightness, with noise.
+fn split(count: usize, stream: u32) -> ImageSet {
+    let mut random = Philox::new(1, Purpose::Test, stream, 0).stream();
+    let labels: Vec<u32> = (0..count).map(|_| random.below(2)).collect();
+    let bytes =
+        labels.iter().flat_map(|&label| (0..192).map(|_| (random.below(150) + label * 60) as u8).collect::<Vec<_>>());
+    let bytes = bytes.collect();
+    ImageSet::from_bytes("made", SIZE, &["dark", "bright"], labels, bytes).unwrap()
+}
+
+fn dataset() -> Dataset {
+    Dataset::new("made", split(100, 0), split(40, 1)).unwrap()
+}
+
+fn recipe() -> Recipe {
+    let mut recipe = Recipe::default_for("stepwise", "made").unwrap();
+    (recipe.epochs, recipe.batch, recipe.validation) = (3, 16, 0.1);
+    recipe.augment.crop_padding = 1;
+    recipe
+}
+
+fn backend() -> Cpu<f32> {
+    Cpu::with_threads(2).unwrap()
+}
+
+fn run(trainer: &mut Trainer<Cpu<f32>>, folder: &RunFolder) -> Summary {
+    trainer.run(folder, &mut |_| Control::Continue).unwrap()
+}
+
+#[test]
+fn a_run_learns_saves_and_evaluates_alike() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let summary = run(&mut Trainer::new(&backend(), recipe(), dataset()).unwrap(), &folder);
+    let test = summary.test.unwrap();
+    assert!(test.accuracy() > 0.9, "accuracy {}", test.accuracy());
+
+    let mut classifier = Classifier::load(&backend(), folder.weights()).unwrap();
+    let again = classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
+    assert_eq!(again, test);
+    assert_eq!(classifier.info().classes, ["dark", "bright"]);
+    let metrics = fs::read_to_string(folder.metrics()).unwrap();
+    assert_eq!(metrics.lines().count(), 4, "{metrics}");
+    assert!(RunFolder::create(folder.path()).unwrap_err().to_string().contains("never overwritten"));
+}
+
+#[test]
+fn an_interrupted_run_ends_in_the_same_bits() {
+    let place = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| RunFolder::create(place.path().join(name)).unwrap());
+    run(&mut Trainer::new(&backend(), recipe(), dataset()).unwrap(), &whole);
+
+    // Stopped in the middle of the second epoch, then resumed by another process's worth of objects.
+    let mut steps = 0;
+    let summary = Trainer::new(&backend(), recipe(), dataset())
+        .unwrap()
+        .run(&parts, &mut |event| {
+            steps += u32::from(matches!(event, Event::Step(_)));
+            if steps == 8 { Control::Stop } else { Control::Continue }
+        })
+        .unwrap();
+    assert!(summary.interrupted && summary.steps == 8, "{summary:?}");
+    run(&mut Trainer::resume(&backend(), &parts, dataset()).unwrap(), &parts);
+
+    for file in ["model.safetensors", "state.safetensors"] {
+        let [a, b] = [&whole, &parts].map(|folder| fs::read(folder.path().join(file)).unwrap());
+        // Seconds differ; they are in the state only while an epoch is unfinished.
+        assert!(a == b, "{file} differs");
+    }
+}
+
+#[test]
+fn a_crash_between_the_two_renames_is_repaired() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut epochs = 0;
+    let mut old_state = Vec::new();
+    Trainer::new(&backend(), recipe(), dataset())
+        .unwrap()
+        .run(&folder, &mut |event| {
+            if matches!(event, Event::EpochEnd(_)) {
+                epochs += 1;
+                if epochs == 1 {
+                    old_state = fs::read(folder.state()).unwrap();
+                }
+            }
+            if epochs == 2 { Control::Stop } else { Control::Continue }
+        })
+        .unwrap();
+    let staged = folder.path().join("state.safetensors.tmp");
+    fs::rename(folder.state(), &staged).unwrap();
+    fs::write(folder.state(), &old_state).unwrap();
+    let summary = run(&mut Trainer::resume(&backend(), &folder, dataset()).unwrap(), &folder);
+    assert_eq!(summary.epochs, 3);
+
+    // Without the staged file the two do not belong together, and that is said.
+    fs::write(folder.state(), &old_state).unwrap();
+    let error = Trainer::resume(&backend(), &folder, dataset()).err().unwrap().to_string();
+    assert!(error.contains("must be of step 18, that of the weights"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_before_the_weights() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut wild = recipe();
+    wild.optimizer.lr = 1e30;
+    wild.schedule.kind = cnn_train::ScheduleKind::Constant;
+    let mut trainer = Trainer::new(&backend(), wild, dataset()).unwrap();
+    let error = trainer.run(&folder, &mut |_| Control::Continue).unwrap_err();
+    let Error::NotFinite { step, .. } = &error else { panic!("{error}") };
+    assert!(*step >= 2 && error.to_string().contains("first seen in"), "{error}");
+    use cnn_core::Backend;
+    for parameter in cnn_core::nn::parameters(&**trainer.model()) {
+        let values = backend().download(parameter.value()).unwrap();
+        assert!(values.iter().all(|value| value.is_finite()), "{} was touched", parameter.name());
+    }
+    assert!(!folder.weights().exists(), "no checkpoint of a run that broke in its first epoch");
+}
+
+#[test]
+fn every_truncation_and_many_flipped_bits_of_a_checkpoint_are_refused_or_harmless() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut short = recipe();
+    short.epochs = 1;
+    run(&mut Trainer::new(&backend(), short, dataset()).unwrap(), &folder);
+    let state = fs::read(folder.state()).unwrap();
+    let mut random = Philox::new(5, Purpose::Test, 0, 0).stream();
+    for _ in 0..20 {
+        fs::write(folder.state(), &state[..random.below(state.len() as u32) as usize]).unwrap();
+        assert!(Trainer::resume(&backend(), &folder, dataset()).is_err());
+        let mut flipped = state.clone();
+        let bit = random.below(8 * 2000.min(state.len() as u32));
+        flipped[bit as usize / 8] ^= 1 << (bit % 8);
+        fs::write(folder.state(), &flipped).unwrap();
+        let _ = Trainer::resume(&backend(), &folder, dataset());
+    }
+}
+
+#[test]
+fn weights_of_another_model_are_refused_in_one_line() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut short = recipe();
+    short.epochs = 1;
+    run(&mut Trainer::new(&backend(), short, dataset()).unwrap(), &folder);
+    let text = fs::read_to_string(folder.recipe()).unwrap().replace("stepwise", "resnet18");
+    fs::write(folder.recipe(), text).unwrap();
+    let error = Trainer::resume(&backend(), &folder, dataset()).err().unwrap().to_string();
+    assert!(!error.contains('\n') && error.contains("another recipe"), "{error}");
+}
