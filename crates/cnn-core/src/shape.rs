@@ -103,11 +103,13 @@ impl<const R: usize> TryFrom<[usize; R]> for Shape {
 /// The product of `dims`.
 ///
 /// # Errors
-/// The product overflows or exceeds [`MAX_NUMEL`].
+/// The product of those that are not 0 exceeds [`MAX_NUMEL`]: an empty shape must not smuggle in sizes that overflow
+/// when they are added to.
 pub fn checked_numel(dims: &[usize]) -> Result<usize> {
     dims.iter()
-        .try_fold(1usize, |product, &dim| product.checked_mul(dim))
+        .try_fold(1usize, |product, &dim| product.checked_mul(dim.max(1)))
         .filter(|&numel| numel <= MAX_NUMEL)
+        .map(|numel| if dims.contains(&0) { 0 } else { numel })
         .ok_or_else(|| Error::invalid("shape", format!("{dims:?}"), format!("has at most {MAX_NUMEL} elements")))
 }
 
@@ -120,6 +122,7 @@ mod tests {
         assert!(Shape::new(&[usize::MAX, 2]).is_err());
         assert!(Shape::new(&[1 << 16, 1 << 16]).is_err());
         assert!(Shape::new(&[1, 1, 1, 1, 1]).is_err());
+        assert!(Shape::new(&[0, usize::MAX]).is_err());
         assert_eq!(Shape::new(&[2, 0, 3]).unwrap().numel(), 0);
     }
 }

@@ -1,43 +1,133 @@
 //! ReLU, GELU, dropout.
-#![allow(unused_imports)]
 
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use cnn_core::Result;
+use cnn_core::backend::Data;
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
 
+use crate::Cpu;
 use crate::element::CpuElement;
-use crate::{Buffer, Cpu};
+use crate::elementwise::{Op, map, update};
+use crate::exp::gaussian_tail;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{CHUNK, chunks};
 
-pub(crate) fn relu<T: CpuElement>(_cpu: &Cpu<T>, _x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "relu is being written".into() })
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl<T: CpuElement> Op<T> for Relu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: V<T, S>, _: V<T, S>) -> V<T, S> {
+        x.max(V::<T, S>::zero(simd)) // keeps a NaN in x
+    }
 }
 
-pub(crate) fn relu_backward<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _y: &Data<Cpu<T>>,
-    _dy: Data<Cpu<T>>,
-) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "relu_backward is being written".into() })
+#[derive(Clone, Copy)]
+struct ReluBackward;
+
+impl<T: CpuElement> Op<T> for ReluBackward {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, dy: V<T, S>, y: V<T, S>) -> V<T, S> {
+        let zero = V::<T, S>::zero(simd);
+        y.select_greater(zero, dy, zero)
+    }
 }
 
-pub(crate) fn gelu<T: CpuElement>(_cpu: &Cpu<T>, _x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "gelu is being written".into() })
+#[derive(Clone, Copy)]
+struct Gelu;
+
+impl<T: CpuElement> Op<T> for Gelu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: V<T, S>, _: V<T, S>) -> V<T, S> {
+        let (tail, _) = gaussian_tail::<T, S>(simd, x);
+        x.mul(distribution::<T, S>(simd, x, tail))
+    }
 }
 
-pub(crate) fn gelu_backward<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _x: &Data<Cpu<T>>,
-    _dy: Data<Cpu<T>>,
-) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "gelu_backward is being written".into() })
+#[derive(Clone, Copy)]
+struct GeluBackward;
+
+impl<T: CpuElement> Op<T> for GeluBackward {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>) -> V<T, S> {
+        let (tail, density) = gaussian_tail::<T, S>(simd, x);
+        // 1 / sqrt(2 pi)
+        let density = density.mul(V::<T, S>::splat(simd, T::from_f64(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2)));
+        x.mul_add(density, distribution::<T, S>(simd, x, tail)).mul(dy)
+    }
+}
+
+/// The Gaussian distribution function from its lower tail.
+#[inline(always)]
+fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V<T, S> {
+    x.select_greater(V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::one()).sub(tail), tail)
+}
+
+pub(crate) fn relu<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    Ok(map(cpu, x, None, Relu))
+}
+
+pub(crate) fn relu_backward<T: CpuElement>(cpu: &Cpu<T>, y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    Ok(update(cpu, dy, Some(y), ReluBackward))
+}
+
+pub(crate) fn gelu<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    Ok(map(cpu, x, None, Gelu))
+}
+
+pub(crate) fn gelu_backward<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    Ok(update(cpu, dy, Some(x), GeluBackward))
 }
 
 pub(crate) fn dropout<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _x: Data<Cpu<T>>,
-    _probability: f64,
-    _mask: &Philox,
+    cpu: &Cpu<T>,
+    mut x: Data<Cpu<T>>,
+    probability: f64,
+    mask: &Philox,
 ) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "dropout is being written".into() })
+    // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
+    let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
+    let keep = T::from_f64(1.0 - probability);
+    let shared = (!x.is_unique()).then(|| x.clone());
+    if shared.is_some() {
+        x = cpu.alloc(x.len());
+    }
+    cpu.for_each_part(chunks(x.make_mut(), CHUNK), |i, x: &mut [T]| {
+        if let Some(shared) = &shared {
+            x.copy_from_slice(&shared.as_slice()[i * CHUNK..][..x.len()]);
+        }
+        let first_block = (i * (CHUNK / 4)) as u32;
+        cpu.run(Dropout { x, mask, first_block, dropped, keep });
+    });
+    Ok(x)
+}
+
+struct Dropout<'a, T> {
+    x: &'a mut [T],
+    mask: &'a Philox,
+    first_block: u32,
+    dropped: u32,
+    keep: T,
+}
+
+impl<T: CpuElement> Kernel for Dropout<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        /// Blocks of random words at a time: the compiler computes them as vectors.
+        const BLOCKS: usize = 16;
+        let Dropout { x, mask, first_block, dropped, keep } = self;
+        for (group, x) in x.chunks_mut(4 * BLOCKS).enumerate() {
+            let first = first_block.wrapping_add((group * BLOCKS) as u32);
+            let mut words = [[0; 4]; BLOCKS];
+            for (i, words) in words.iter_mut().enumerate() {
+                *words = mask.block(first.wrapping_add(i as u32));
+            }
+            for (x, word) in x.iter_mut().zip(words.as_flattened()) {
+                *x = if word >> 8 < dropped { T::zero() } else { *x / keep };
+            }
+        }
+    }
 }

@@ -1,4 +1,7 @@
 //! [`Backend`] for [`Cpu`]: each method is the function of its name in the file of its operation.
+//!
+//! The methods go through a table of functions, of which there is one for f32 and one for f64 in this crate, so that
+//! the kernels are compiled here, once and optimised, and not in every crate that says `Cpu<f32>`.
 
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, SampleView};
@@ -10,235 +13,154 @@ use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu, Filter};
 use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d};
 
-impl<T: CpuElement> Backend for Cpu<T> {
-    type Elem = T;
-    type Buffer<U: Plain> = Buffer<U>;
-    type Filter = Filter<T>;
+/// Writes the table and the trait's methods from one list: file::method(arguments) -> result.
+macro_rules! delegate {
+    ({ $($memory:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        /// The operations on elements of one type.
+        #[allow(clippy::type_complexity)]
+        pub struct Operations<T: CpuElement> {
+            $($name: fn(&Cpu<T>, $($type),*) -> $result,)*
+        }
 
-    const NAME: &'static str = "cpu";
+        impl<T: CpuElement> Operations<T> {
+            pub(crate) const TABLE: Self = Operations { $($name: $file::$name::<T>,)* };
+        }
 
-    fn describe(&self) -> String {
-        let threads = self.threads();
-        format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" })
-    }
+        impl<T: CpuElement> Backend for Cpu<T> {
+            $($memory)*
 
-    // Memory.
+            $(
+                fn $name(&self, $($arg: $type),*) -> $result {
+                    (T::operations().$name)(self, $($arg),*)
+                }
+            )*
+        }
+    };
+}
 
-    fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
-        let mut buffer = self.alloc(host.len());
-        self.for_each_part(chunks(buffer.make_mut(), CHUNK), |i, part: &mut [U]| {
-            part.copy_from_slice(&host[i * CHUNK..][..part.len()]);
-        });
-        Ok(buffer)
-    }
+delegate! {
+    {
+        type Elem = T;
+        type Buffer<U: Plain> = Buffer<U>;
+        type Filter = Filter<T>;
 
-    fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
-        Ok(buffer.as_slice().to_vec())
-    }
+        const NAME: &'static str = "cpu";
 
-    fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
-        buffer.len()
-    }
+        fn describe(&self) -> String {
+            let threads = self.threads();
+            format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" })
+        }
 
-    fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
-        Ok(self.filled(len, value))
-    }
+        // Memory.
 
-    fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>> {
-        Ok(x.clone())
-    }
+        fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
+            let mut buffer = self.alloc(host.len());
+            self.for_each_part(chunks(buffer.make_mut(), CHUNK), |i, part: &mut [U]| {
+                part.copy_from_slice(&host[i * CHUNK..][..part.len()]);
+            });
+            Ok(buffer)
+        }
 
-    fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>> {
-        Ok(x.clone())
+        fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
+            Ok(buffer.as_slice().to_vec())
+        }
+
+        fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
+            buffer.len()
+        }
+
+        fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
+            Ok(self.filled(len, value))
+        }
+
+        fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>> {
+            Ok(x.clone())
+        }
+
+        fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>> {
+            Ok(x.clone())
+        }
     }
 
     // Images.
-
-    fn load_images(&self, spec: &ImageSpec, bytes: &Self::Buffer<u8>, samples: &[SampleView]) -> Result<Data<Self>> {
-        images::load_images(self, spec, bytes, samples)
-    }
+    images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cpu<T>>>;
 
     // Convolution.
-
-    fn prepare_filter(&self, spec: &Conv2dSpec, weight: &Wide<Self>, uses: Uses) -> Result<Self::Filter> {
-        conv2d::prepare_filter(self, spec, weight, uses)
-    }
-
-    fn conv2d(
-        &self,
+    conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cpu<T>>, uses: Uses) -> Result<Filter<T>>;
+    conv2d::conv2d(
         spec: &Conv2dSpec,
-        x: &Input<Self>,
-        filter: &Self::Filter,
-        bias: Option<&Wide<Self>>,
-        moments: bool,
-    ) -> Result<(Data<Self>, Option<Moments<Self>>)> {
-        conv2d::conv2d(self, spec, x, filter, bias, moments)
-    }
-
-    fn conv2d_backward_data(
-        &self,
+        x: &Input<Cpu<T>>,
+        filter: &Filter<T>,
+        bias: Option<&Wide<Cpu<T>>>,
+        moments: bool
+    ) -> Result<(Data<Cpu<T>>, Option<Moments<Cpu<T>>>)>;
+    conv2d::conv2d_backward_data(
         spec: &Conv2dSpec,
-        dy: &Gradient<Self>,
-        filter: &Self::Filter,
-        accumulate: Option<Data<Self>>,
-    ) -> Result<Data<Self>> {
-        conv2d::conv2d_backward_data(self, spec, dy, filter, accumulate)
-    }
-
-    fn conv2d_backward_weight(&self, spec: &Conv2dSpec, dy: &Gradient<Self>, x: &Input<Self>) -> Result<Wide<Self>> {
-        conv2d::conv2d_backward_weight(self, spec, dy, x)
-    }
+        dy: &Gradient<Cpu<T>>,
+        filter: &Filter<T>,
+        accumulate: Option<Data<Cpu<T>>>
+    ) -> Result<Data<Cpu<T>>>;
+    conv2d::conv2d_backward_weight(spec: &Conv2dSpec, dy: &Gradient<Cpu<T>>, x: &Input<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
 
     // Batch normalisation.
-
-    fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Moments<Self>> {
-        norm::channel_moments(self, x, spec)
-    }
-
-    fn batch_norm_train(
-        &self,
+    norm::channel_moments(x: &Data<Cpu<T>>, spec: &BatchNormSpec) -> Result<Moments<Cpu<T>>>;
+    norm::batch_norm_train(
         spec: &BatchNormSpec,
-        moments: &Moments<Self>,
-        affine: Affine<'_, Self>,
-        running: Running<'_, Self>,
-    ) -> Result<NormStats<Self>> {
-        norm::batch_norm_train(self, spec, moments, affine, running)
-    }
-
-    fn batch_norm_eval(
-        &self,
+        moments: &Moments<Cpu<T>>,
+        affine: Affine<'_, Cpu<T>>,
+        running: Running<'_, Cpu<T>>
+    ) -> Result<NormStats<Cpu<T>>>;
+    norm::batch_norm_eval(
         spec: &BatchNormSpec,
-        affine: Affine<'_, Self>,
-        mean: &Wide<Self>,
-        variance: &Wide<Self>,
-    ) -> Result<NormStats<Self>> {
-        norm::batch_norm_eval(self, spec, affine, mean, variance)
-    }
-
-    fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
-        norm::normalise(self, norm, residual)
-    }
-
-    fn batch_norm_backward(
-        &self,
+        affine: Affine<'_, Cpu<T>>,
+        mean: &Wide<Cpu<T>>,
+        variance: &Wide<Cpu<T>>
+    ) -> Result<NormStats<Cpu<T>>>;
+    norm::normalise(norm: &Norm<Cpu<T>>, residual: Option<&Input<Cpu<T>>>) -> Result<Data<Cpu<T>>>;
+    norm::batch_norm_backward(
         spec: &BatchNormSpec,
-        dy: Data<Self>,
-        norm: &Norm<Self>,
-        stats: &NormStats<Self>,
-        output: Option<&Data<Self>>,
-        batch: bool,
-    ) -> Result<NormBackward<Self>> {
-        norm::batch_norm_backward(self, spec, dy, norm, stats, output, batch)
-    }
-
-    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Data<Self>> {
-        norm::normalise_backward(self, gradient)
-    }
+        dy: Data<Cpu<T>>,
+        norm: &Norm<Cpu<T>>,
+        stats: &NormStats<Cpu<T>>,
+        output: Option<&Data<Cpu<T>>>,
+        batch: bool
+    ) -> Result<NormBackward<Cpu<T>>>;
+    norm::normalise_backward(gradient: &NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
 
     // Activations, pooling, dense layers.
-
-    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        activation::relu(self, x)
-    }
-
-    fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
-        activation::relu_backward(self, y, dy)
-    }
-
-    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        activation::gelu(self, x)
-    }
-
-    fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
-        activation::gelu_backward(self, x, dy)
-    }
-
-    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Self::Buffer<u32>)> {
-        pool2d::max_pool2d(self, spec, x)
-    }
-
-    fn max_pool2d_backward(
-        &self,
-        spec: &Pool2dSpec,
-        dy: &Data<Self>,
-        places: &Self::Buffer<u32>,
-    ) -> Result<Data<Self>> {
-        pool2d::max_pool2d_backward(self, spec, dy, places)
-    }
-
-    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>> {
-        pool2d::avg_pool2d(self, spec, x)
-    }
-
-    fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
-        pool2d::avg_pool2d_backward(self, spec, dy)
-    }
-
-    fn linear(
-        &self,
+    activation::relu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    activation::relu_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    activation::gelu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    activation::gelu_backward(x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
+    pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, places: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
+    pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    linear::linear(
         spec: &LinearSpec,
-        x: &Data<Self>,
-        weight: &Wide<Self>,
-        bias: Option<&Wide<Self>>,
-    ) -> Result<Data<Self>> {
-        linear::linear(self, spec, x, weight, bias)
-    }
-
-    fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>> {
-        linear::linear_backward_data(self, spec, dy, weight)
-    }
-
-    fn linear_backward_weight(&self, spec: &LinearSpec, dy: &Data<Self>, x: &Data<Self>) -> Result<Wide<Self>> {
-        linear::linear_backward_weight(self, spec, dy, x)
-    }
-
-    fn sum_rows(&self, x: &Data<Self>, channels: usize) -> Result<Wide<Self>> {
-        linear::sum_rows(self, x, channels)
-    }
-
-    fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>> {
-        activation::dropout(self, x, probability, mask)
-    }
-
-    fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>> {
-        elementwise::add(self, a, b)
-    }
-
-    fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>> {
-        elementwise::scale(self, a, factor)
-    }
+        x: &Data<Cpu<T>>,
+        weight: &Wide<Cpu<T>>,
+        bias: Option<&Wide<Cpu<T>>>
+    ) -> Result<Data<Cpu<T>>>;
+    linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
+    linear::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
+    activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
+    elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    elementwise::scale(a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>>;
 
     // Loss.
-
-    fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>> {
-        loss::softmax(self, x, classes)
-    }
-
-    fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>> {
-        loss::softmax_backward(self, y, dy, classes)
-    }
-
-    fn cross_entropy(
-        &self,
-        logits: &Data<Self>,
-        labels: &Self::Buffer<u32>,
+    loss::softmax(x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
+    loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
+    loss::cross_entropy(
+        logits: &Data<Cpu<T>>,
+        labels: &Buffer<u32>,
         classes: usize,
-        smoothing: f64,
-    ) -> Result<CrossEntropy<Self>> {
-        loss::cross_entropy(self, logits, labels, classes, smoothing)
-    }
+        smoothing: f64
+    ) -> Result<CrossEntropy<Cpu<T>>>;
 
     // Optimisers.
-
-    fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {
-        optim::gradient_health(self, loss, gradients)
-    }
-
-    fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], health: &Health<Self>) -> Result<()> {
-        optim::sgd(self, step, parameters, health)
-    }
-
-    fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], health: &Health<Self>) -> Result<()> {
-        optim::adam(self, step, parameters, health)
-    }
+    optim::gradient_health(loss: &Wide<Cpu<T>>, gradients: &[&Wide<Cpu<T>>]) -> Result<Health<Cpu<T>>>;
+    optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
+    optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
 }

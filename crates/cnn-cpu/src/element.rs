@@ -4,6 +4,7 @@
 
 use cnn_core::Real;
 
+use crate::backend::Operations;
 use crate::simd::{Simd, Vector};
 
 /// An element of the CPU backend: f32 or f64.
@@ -11,6 +12,10 @@ pub trait CpuElement: Real + sealed::Sealed {
     /// Its vector in an instruction set.
     #[doc(hidden)]
     type V<S: Simd>: Vector<Self, Simd = S>;
+
+    /// What the backend does with such elements.
+    #[doc(hidden)]
+    fn operations() -> &'static Operations<Self>;
 
     /// C = alpha * A * B + beta * C by `matrixmultiply`.
     ///
@@ -38,6 +43,11 @@ macro_rules! element {
     ($t:ty, $v:ident, $gemm:path) => {
         impl CpuElement for $t {
             type V<S: Simd> = S::$v;
+
+            fn operations() -> &'static Operations<Self> {
+                static OPERATIONS: Operations<$t> = Operations::TABLE;
+                &OPERATIONS
+            }
 
             unsafe fn gemm(
                 [m, k, n]: [usize; 3],

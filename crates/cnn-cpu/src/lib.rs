@@ -10,6 +10,7 @@ mod buffer;
 mod conv2d;
 mod element;
 mod elementwise;
+mod exp;
 mod gemm;
 mod images;
 mod linear;

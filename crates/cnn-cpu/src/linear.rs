@@ -1,42 +1,152 @@
-//! Dense layers on `gemm`.
-#![allow(unused_imports)]
+//! Dense layers: matrix products, and for a few rows a pass over the weights.
+//!
+//! A product of few rows is bound by reading the weight once, and packing it for the product would read and write it
+//! twice more.
 
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
+use cnn_core::Result;
+use cnn_core::backend::{Data, LinearSpec, Wide};
 
+pub(crate) use crate::norm::sum_rows;
+
+use crate::Cpu;
 use crate::element::CpuElement;
-use crate::{Buffer, Cpu};
+use crate::gemm::{Matrix, gemm};
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{CHUNK, chunks};
+
+/// Most rows of the pass over the weights.
+const FEW: usize = 4;
 
 pub(crate) fn linear<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &LinearSpec,
-    _x: &Data<Cpu<T>>,
-    _weight: &Wide<Cpu<T>>,
-    _bias: Option<&Wide<Cpu<T>>>,
+    cpu: &Cpu<T>,
+    spec: &LinearSpec,
+    x: &Data<Cpu<T>>,
+    weight: &Wide<Cpu<T>>,
+    bias: Option<&Wide<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "linear is being written".into() })
+    let LinearSpec { rows, inputs, outputs } = *spec;
+    let mut y = cpu.alloc(rows * outputs);
+    let (out, x, weight) = (y.make_mut(), x.as_slice(), weight.as_slice());
+    let start = |y: &mut [T]| match bias {
+        Some(bias) => y.chunks_exact_mut(outputs.max(1)).for_each(|y| y.copy_from_slice(bias.as_slice())),
+        None => y.fill(T::zero()),
+    };
+    if rows <= FEW {
+        start(out);
+        return few_rows(cpu, spec, x, weight, out).map(|()| y);
+    }
+    let beta = match bias {
+        Some(_) => {
+            let part = (CHUNK / outputs.max(1)).max(1) * outputs.max(1);
+            cpu.for_each_part(chunks(out, part), |_, y: &mut [T]| start(y));
+            T::one()
+        }
+        None => T::zero(),
+    };
+    let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
+    gemm(cpu, [rows, inputs, outputs], T::one(), x, weight, beta, out);
+    Ok(y)
 }
 
 pub(crate) fn linear_backward_data<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &LinearSpec,
-    _dy: &Data<Cpu<T>>,
-    _weight: &Wide<Cpu<T>>,
+    cpu: &Cpu<T>,
+    spec: &LinearSpec,
+    dy: &Data<Cpu<T>>,
+    weight: &Wide<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "linear_backward_data is being written".into() })
+    let LinearSpec { rows, inputs, outputs } = *spec;
+    let mut dx = cpu.alloc(rows * inputs);
+    let (dy, weight) = (Matrix::rows(dy.as_slice(), outputs), Matrix::rows(weight.as_slice(), outputs).transposed());
+    gemm(cpu, [rows, outputs, inputs], T::one(), dy, weight, T::zero(), dx.make_mut());
+    Ok(dx)
 }
 
 pub(crate) fn linear_backward_weight<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &LinearSpec,
-    _dy: &Data<Cpu<T>>,
-    _x: &Data<Cpu<T>>,
+    cpu: &Cpu<T>,
+    spec: &LinearSpec,
+    dy: &Data<Cpu<T>>,
+    x: &Data<Cpu<T>>,
 ) -> Result<Wide<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "linear_backward_weight is being written".into() })
+    let LinearSpec { rows, inputs, outputs } = *spec;
+    let mut dw = cpu.alloc(inputs * outputs);
+    let (x, dy) = (Matrix::rows(x.as_slice(), inputs).transposed(), Matrix::rows(dy.as_slice(), outputs));
+    gemm(cpu, [inputs, rows, outputs], T::one(), x, dy, T::zero(), dw.make_mut());
+    Ok(dw)
 }
 
-pub(crate) fn sum_rows<T: CpuElement>(_cpu: &Cpu<T>, _x: &Data<Cpu<T>>, _channels: usize) -> Result<Wide<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "sum_rows is being written".into() })
+/// Adds to `y` the product of up to [`FEW`] rows, the inputs cut into parts whose products are added in their order.
+fn few_rows<T: CpuElement>(cpu: &Cpu<T>, spec: &LinearSpec, x: &[T], weight: &[T], y: &mut [T]) -> Result<()> {
+    let LinearSpec { inputs, outputs, .. } = *spec;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let part = (2 * CHUNK / outputs).max(1);
+    let mut products = cpu.scratch::<T>(inputs.div_ceil(part) * y.len());
+    cpu.for_each_part(chunks(&mut products, y.len()), |i, y: &mut [T]| {
+        let range = i * part..((i + 1) * part).min(inputs);
+        let weight = &weight[range.start * outputs..range.end * outputs];
+        match spec.rows {
+            1 => cpu.run(FewRows::<T, 1> { x: [&x[range]], weight, y }),
+            2 => cpu.run(FewRows { x: [0, 1].map(|row| &x[row * inputs..][range.clone()]), weight, y }),
+            3 => cpu.run(FewRows { x: [0, 1, 2].map(|row| &x[row * inputs..][range.clone()]), weight, y }),
+            _ => cpu.run(FewRows { x: [0, 1, 2, 3].map(|row| &x[row * inputs..][range.clone()]), weight, y }),
+        }
+    });
+    for product in products.chunks_exact(y.len()) {
+        y.iter_mut().zip(product).for_each(|(y, &product)| *y += product);
+    }
+    Ok(())
+}
+
+/// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].
+struct FewRows<'a, T, const R: usize> {
+    x: [&'a [T]; R],
+    weight: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let FewRows { x, weight, y } = self;
+        let (lanes, outputs) = (V::<T, S>::LANES, y.len() / R);
+        let (wide, single) = (outputs / (4 * lanes) * 4 * lanes, outputs / lanes * lanes);
+        for o in (0..wide).step_by(4 * lanes) {
+            columns::<T, S, R, 4>(simd, x, weight, y, [o, lanes]);
+        }
+        for o in (wide..single).step_by(lanes) {
+            columns::<T, S, R, 1>(simd, x, weight, y, [o, lanes]);
+        }
+        if single < outputs {
+            columns::<T, S, R, 1>(simd, x, weight, y, [single, outputs - single]);
+        }
+    }
+}
+
+/// `C` vectors of outputs from `o` on, each of `n` lanes.
+#[inline(always)]
+fn columns<T: CpuElement, S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    x: [&[T]; R],
+    weight: &[T],
+    y: &mut [T],
+    [o, n]: [usize; 2],
+) {
+    let outputs = y.len() / R;
+    let mut sums = [[V::<T, S>::zero(simd); C]; R];
+    for (i, weight) in weight.chunks_exact(outputs).enumerate() {
+        for c in 0..C {
+            let w = V::<T, S>::read(simd, &weight[o + c * n..][..n]);
+            for r in 0..R {
+                sums[r][c] = w.mul_add(V::<T, S>::splat(simd, x[r][i]), sums[r][c]);
+            }
+        }
+    }
+    for r in 0..R {
+        for c in 0..C {
+            sums[r][c].write(&mut y[r * outputs + o + c * n..][..n]);
+        }
+    }
 }

@@ -1,39 +1,245 @@
-//! Maximum and average pooling.
-#![allow(unused_imports)]
+//! Maximum and average pooling, the channels as the lanes.
+//!
+//! Forward passes and the gradient of averages are parallel over rows of what they write; the gradient of maxima, which
+//! adds wherever a maximum was, over images.
 
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
+use std::ops::Range;
+
+use cnn_core::backend::Data;
+use cnn_core::{Pool2dSpec, Result};
 
 use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu};
 
+/// Rows that make a task of some size, when each moves so many elements.
+fn rows_of_task(elements: usize) -> usize {
+    (CHUNK / elements.max(1)).max(1)
+}
+
+/// Elements of a row of the input and of the output, at least 1.
+fn pitches(spec: &Pool2dSpec) -> [usize; 2] {
+    [spec.input[1], spec.output[1]].map(|columns| (columns * spec.channels).max(1))
+}
+
 pub(crate) fn max_pool2d<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &Pool2dSpec,
-    _x: &Data<Cpu<T>>,
+    cpu: &Cpu<T>,
+    spec: &Pool2dSpec,
+    x: &Data<Cpu<T>>,
 ) -> Result<(Data<Cpu<T>>, Buffer<u32>)> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "max_pool2d is being written".into() })
+    let len = spec.output_shape().iter().product();
+    let (mut y, mut places) = (cpu.alloc(len), cpu.alloc(len));
+    let [input, output] = pitches(spec);
+    let rows = rows_of_task(input * spec.stride[0].min(spec.window[0]));
+    let parts = (chunks(y.make_mut(), rows * output), chunks(places.make_mut(), rows * output));
+    cpu.for_each_part(parts, |i, (y, places): (&mut [T], &mut [u32])| {
+        cpu.run(Max { spec, x: x.as_slice(), first: i * rows, y, places });
+    });
+    Ok((y, places))
+}
+
+/// Rows of the output (of all images) from `first` on.
+struct Max<'a, T> {
+    spec: &'a Pool2dSpec,
+    x: &'a [T],
+    first: usize,
+    y: &'a mut [T],
+    places: &'a mut [u32],
+}
+
+impl<T: CpuElement> Kernel for Max<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Max { spec, x, first, y, places } = self;
+        let ([input, output], channels) = (pitches(spec), spec.channels);
+        for (row, (y, places)) in y.chunks_exact_mut(output).zip(places.chunks_exact_mut(output)).enumerate() {
+            let (image, oy) = ((first + row) / spec.output[0], (first + row) % spec.output[0]);
+            let x = &x[image * spec.input[0] * input..][..spec.input[0] * input];
+            let (rows, _) = spec.span(0, oy);
+            for (ox, (y, places)) in y.chunks_exact_mut(channels).zip(places.chunks_exact_mut(channels)).enumerate() {
+                let (columns, _) = spec.span(1, ox);
+                let tap = |y: usize, x: usize| y * spec.input[1] + x;
+                let pixel = |tap: usize| &x[tap * channels..][..channels];
+                if rows.len() == 2 && columns.len() == 2 {
+                    let top = tap(rows.start, columns.start);
+                    let taps = [top, top + 1, top + spec.input[1], top + spec.input[1] + 1];
+                    update_max(true, taps.map(pixel), taps, y, places);
+                    continue;
+                }
+                let mut fresh = true;
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let tap = tap(row, column);
+                        update_max(fresh, [pixel(tap)], [tap], y, places);
+                        fresh = false;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Moves the maxima `y` and their `places` on by `N` pixels; when `fresh`, they start with the first. The loop over
+/// channels has no branches: the compiler makes vectors of it.
+#[inline(always)]
+fn update_max<T: CpuElement, const N: usize>(
+    fresh: bool,
+    pixels: [&[T]; N],
+    taps: [usize; N],
+    y: &mut [T],
+    places: &mut [u32],
+) {
+    let channels = y.len();
+    let (places, pixels) = (&mut places[..channels], pixels.map(|pixel| &pixel[..channels]));
+    if fresh {
+        y.copy_from_slice(pixels[0]);
+        places.fill(taps[0] as u32);
+    }
+    for c in 0..channels {
+        let (mut largest, mut place) = (y[c], places[c]);
+        for i in 0..N {
+            // A NaN is not at most anything, and is never replaced.
+            let wins = largest == largest && !(pixels[i][c] <= largest);
+            largest = if wins { pixels[i][c] } else { largest };
+            place = if wins { taps[i] as u32 } else { place };
+        }
+        (y[c], places[c]) = (largest, place);
+    }
 }
 
 pub(crate) fn max_pool2d_backward<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &Pool2dSpec,
-    _dy: &Data<Cpu<T>>,
-    _places: &Buffer<u32>,
+    cpu: &Cpu<T>,
+    spec: &Pool2dSpec,
+    dy: &Data<Cpu<T>>,
+    places: &Buffer<u32>,
 ) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "max_pool2d_backward is being written".into() })
+    let [input, output] = pitches(spec);
+    let (image, pixels) = (spec.output[0] * output, spec.channels.max(1));
+    let mut dx = cpu.alloc(spec.input_shape().iter().product());
+    cpu.for_each_part(chunks(dx.make_mut(), (spec.input[0] * input).max(1)), |i, dx: &mut [T]| {
+        dx.fill(T::zero());
+        let dy = dy.as_slice()[i * image..][..image].chunks_exact(pixels);
+        let places = places.as_slice()[i * image..][..image].chunks_exact(pixels);
+        for (dy, places) in dy.zip(places) {
+            for (c, (&dy, &place)) in dy.iter().zip(places).enumerate() {
+                dx[place as usize * pixels + c] += dy;
+            }
+        }
+    });
+    Ok(dx)
 }
 
-pub(crate) fn avg_pool2d<T: CpuElement>(_cpu: &Cpu<T>, _spec: &Pool2dSpec, _x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "avg_pool2d is being written".into() })
+pub(crate) fn avg_pool2d<T: CpuElement>(cpu: &Cpu<T>, spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let [input, output] = pitches(spec);
+    let rows = rows_of_task(input * spec.window[0].min(spec.input[0]));
+    let mut y = cpu.alloc(spec.output_shape().iter().product());
+    cpu.for_each_part(chunks(y.make_mut(), rows * output), |i, y: &mut [T]| {
+        cpu.run(Average { spec, x: x.as_slice(), first: i * rows, y });
+    });
+    Ok(y)
+}
+
+/// Rows of the output (of all images) from `first` on.
+struct Average<'a, T> {
+    spec: &'a Pool2dSpec,
+    x: &'a [T],
+    first: usize,
+    y: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Average<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Average { spec, x, first, y } = self;
+        let ([input, output], channels) = (pitches(spec), spec.channels);
+        for (row, y) in y.chunks_exact_mut(output).enumerate() {
+            let (image, oy) = ((first + row) / spec.output[0], (first + row) % spec.output[0]);
+            let x = &x[image * spec.input[0] * input..][..spec.input[0] * input];
+            let (rows, counted_rows) = spec.span(0, oy);
+            for (ox, y) in y.chunks_exact_mut(channels).enumerate() {
+                let (columns, counted_columns) = spec.span(1, ox);
+                let counted = V::<T, S>::splat(simd, T::from_f64((counted_rows * counted_columns) as f64));
+                for c in (0..channels).step_by(V::<T, S>::LANES) {
+                    let y = &mut y[c..];
+                    let mut total = V::<T, S>::zero(simd);
+                    for row in rows.clone() {
+                        // A sum of its own for each row keeps the sums short.
+                        let mut sum = V::<T, S>::zero(simd);
+                        for column in columns.clone() {
+                            let at = row * input + column * channels + c;
+                            sum = sum.add(V::<T, S>::read(simd, &x[at..][..y.len()]));
+                        }
+                        total = total.add(sum);
+                    }
+                    total.div(counted).write(y);
+                }
+            }
+        }
+    }
 }
 
 pub(crate) fn avg_pool2d_backward<T: CpuElement>(
-    _cpu: &Cpu<T>,
-    _spec: &Pool2dSpec,
-    _dy: &Data<Cpu<T>>,
+    cpu: &Cpu<T>,
+    spec: &Pool2dSpec,
+    dy: &Data<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
-    Err(cnn_core::Error::Device { backend: "cpu", message: "avg_pool2d_backward is being written".into() })
+    let [input, _] = pitches(spec);
+    let rows = rows_of_task(input);
+    let mut dx = cpu.alloc(spec.input_shape().iter().product());
+    cpu.for_each_part(chunks(dx.make_mut(), rows * input), |i, dx: &mut [T]| {
+        cpu.run(AverageBackward { spec, dy: dy.as_slice(), first: i * rows, dx });
+    });
+    Ok(dx)
+}
+
+/// Rows of the input's gradient (of all images) from `first` on.
+struct AverageBackward<'a, T> {
+    spec: &'a Pool2dSpec,
+    dy: &'a [T],
+    first: usize,
+    dx: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for AverageBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let AverageBackward { spec, dy, first, dx } = self;
+        let ([input, output], channels) = (pitches(spec), spec.channels);
+        for (row, dx) in dx.chunks_exact_mut(input).enumerate() {
+            let (image, iy) = ((first + row) / spec.input[0], (first + row) % spec.input[0]);
+            let dy = &dy[image * spec.output[0] * output..][..spec.output[0] * output];
+            let rows = windows(spec, 0, iy);
+            for (ix, dx) in dx.chunks_exact_mut(channels).enumerate() {
+                let columns = windows(spec, 1, ix);
+                dx.fill(T::zero());
+                for oy in rows.clone() {
+                    for ox in columns.clone() {
+                        let counted = spec.span(0, oy).1 * spec.span(1, ox).1;
+                        let counted = V::<T, S>::splat(simd, T::from_f64(counted as f64));
+                        let dy = &dy[oy * output + ox * channels..][..channels];
+                        for c in (0..channels).step_by(V::<T, S>::LANES) {
+                            let share = V::<T, S>::read(simd, &dy[c..]).div(counted);
+                            share.add(V::<T, S>::read(simd, &dx[c..])).write(&mut dx[c..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The windows that cover row (axis 0) or column (axis 1) `i` of the image.
+#[inline(always)]
+fn windows(spec: &Pool2dSpec, axis: usize, i: usize) -> Range<usize> {
+    let padded = i + [spec.padding.top, spec.padding.left][axis];
+    let first = (padded + 1).saturating_sub(spec.window[axis]).div_ceil(spec.stride[axis]);
+    let last = padded / spec.stride[axis];
+    first..(last + 1).min(spec.output[axis])
 }

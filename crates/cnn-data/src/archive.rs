@@ -5,10 +5,10 @@
 //! small archive cannot expand without end.
 
 use crate::{Error, Result};
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Decompressed bytes after which an archive is refused; the official ones hold about 185 MB.
@@ -19,12 +19,17 @@ const STREAM_CAP: u64 = 512 << 20;
 /// Errors: not a readable `.tar.gz`, truncated, a wanted member that is a link or a second copy or over its cap, or a
 /// stream that expands past 512 MiB.
 pub(crate) fn members(path: &Path, wanted: &[(String, u64)]) -> Result<BTreeMap<String, Vec<u8>>> {
-    members_capped(path, wanted, STREAM_CAP)
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    members_of(BufReader::with_capacity(1 << 16, file), path, wanted, STREAM_CAP)
 }
 
-fn members_capped(path: &Path, wanted: &[(String, u64)], stream_cap: u64) -> Result<BTreeMap<String, Vec<u8>>> {
-    let file = File::open(path).map_err(|source| Error::io(path, source))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::with_capacity(1 << 16, file)).take(stream_cap));
+fn members_of(
+    reader: impl BufRead,
+    path: &Path,
+    wanted: &[(String, u64)],
+    stream_cap: u64,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut archive = tar::Archive::new(GzDecoder::new(reader).take(stream_cap));
     let found = collect(path, &mut archive, wanted);
     let mut stream = archive.into_inner();
     // What follows the last member is padding; reading it makes the decoder check its CRC and see a truncation.
@@ -80,9 +85,10 @@ pub(crate) fn member(archive: &Path, name: &str) -> String {
 mod tests {
     use super::*;
     use flate2::{Compression, write::GzEncoder};
+    use tar::EntryType::{self, Regular, Symlink};
 
-    fn pack(path: &Path, entries: &[(&str, tar::EntryType, &[u8])]) {
-        let mut builder = tar::Builder::new(GzEncoder::new(File::create(path).unwrap(), Compression::fast()));
+    fn pack(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         for &(name, kind, bytes) in entries {
             let mut header = tar::Header::new_ustar();
             // `set_path` refuses foreign paths, so the name goes into the header's first field as it is.
@@ -92,28 +98,23 @@ mod tests {
             header.set_cksum();
             builder.append(&header, bytes).unwrap();
         }
-        builder.into_inner().unwrap().finish().unwrap();
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn read(archive: &[u8], cap: u64) -> Result<BTreeMap<String, Vec<u8>>> {
+        members_of(archive, Path::new("set.tar.gz"), &[("set/a.bin".to_owned(), cap)], 1 << 20)
     }
 
     #[test]
     fn hostile_archives_are_refused_or_ignored() {
-        use tar::EntryType::{Regular, Symlink};
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("set.tar.gz");
-        let wanted = [("set/a.bin".to_owned(), 10)];
-        let read = || members_capped(&path, &wanted, 1 << 20).map_err(|error| error.to_string());
-
         let foreign: &[u8] = b"foreign";
-        pack(
-            &path,
-            &[("../../a.bin", Regular, foreign), ("/set/a.bin", Regular, foreign), ("set/a.bin", Regular, b"good")],
-        );
-        assert_eq!(read().unwrap(), BTreeMap::from([("set/a.bin".to_owned(), b"good".to_vec())]));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is unpacked");
+        let entries =
+            [("../../a.bin", Regular, foreign), ("/set/a.bin", Regular, foreign), ("set/a.bin", Regular, b"good")];
+        let found = read(&pack(&entries), 10).unwrap();
+        assert_eq!(found, BTreeMap::from([("set/a.bin".to_owned(), b"good".to_vec())]));
 
-        let refused = |entries: &[(&str, tar::EntryType, &[u8])], rule: &str| {
-            pack(&path, entries);
-            let message = read().unwrap_err();
+        let refused = |entries: &[(&str, EntryType, &[u8])], rule: &str| {
+            let message = read(&pack(entries), 10).unwrap_err().to_string();
             assert!(message.contains(rule), "{message:?} does not say {rule:?}");
         };
         refused(&[("set/a.bin", Symlink, b"")], "set.tar.gz:set/a.bin: Symlink entry: must be a plain file");
@@ -124,21 +125,15 @@ mod tests {
 
     #[test]
     fn every_truncation_and_bit_flip_is_an_error_or_the_same_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("set.tar.gz");
         let good: Vec<u8> = (0..200u8).map(|i| i.wrapping_mul(37)).collect();
-        pack(&path, &[("set/a.bin", tar::EntryType::Regular, &good)]);
-        let bytes = std::fs::read(&path).unwrap();
-        let wanted = [("set/a.bin".to_owned(), 1000)];
-        for length in 0..bytes.len() {
-            std::fs::write(&path, &bytes[..length]).unwrap();
-            assert!(members(&path, &wanted).is_err(), "cut to {length} of {} bytes", bytes.len());
+        let archive = pack(&[("set/a.bin", Regular, &good)]);
+        for length in 0..archive.len() {
+            assert!(read(&archive[..length], 1000).is_err(), "cut to {length} of {} bytes", archive.len());
         }
-        for bit in 0..bytes.len() * 8 {
-            let mut changed = bytes.clone();
+        for bit in 0..archive.len() * 8 {
+            let mut changed = archive.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, &changed).unwrap();
-            if let Ok(found) = members(&path, &wanted) {
+            if let Ok(found) = read(&changed, 1000) {
                 assert_eq!(found.get("set/a.bin"), Some(&good), "bit {bit}");
             }
         }

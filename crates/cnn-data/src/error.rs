@@ -42,7 +42,7 @@ pub enum Error {
         reason: String,
     },
     /// No data set is where it was looked for.
-    #[error("{name}: no such data set: looked for {}; {hint}", list(looked_for))]
+    #[error("{name}: not found: looked for {}; {hint}", list(looked_for))]
     Missing {
         /// The set that was asked for.
         name: String,

@@ -65,9 +65,10 @@ impl ImageSet {
     ) -> Result<Self> {
         let mut set = Self::new(size, classes, labels, origin)?;
         let expected = decoded_bytes(size, set.len());
-        if Some(bytes.len()) != expected {
+        if expected != Some(bytes.len()) {
             let [h, w, c] = size;
-            let rule = format!("{} images of {h}x{w}x{c} need {expected:?}", set.len());
+            let expected = expected.map_or("more than there can be".to_owned(), |expected| expected.to_string());
+            let rule = format!("{} images of {h}x{w}x{c} need {expected}", set.len());
             return Err(Error::invalid("image bytes", bytes.len(), rule));
         }
         set.bytes = Some(Arc::new(bytes));

@@ -20,7 +20,9 @@ const CLASSES: [&str; 10] =
 const SIDE: usize = 32;
 const BYTES: usize = SIDE * SIDE * 3;
 /// Least distance of a figure's colour from its background's, in bytes.
-const CONTRAST: f32 = 100.0;
+const CONTRAST: f32 = 120.0;
+/// Most that a figure is turned either way, in radians.
+const TILT: f32 = 0.6;
 const TRAIN: usize = 10_000;
 const TEST: usize = 2_000;
 /// Test images are those from this index on.
@@ -51,7 +53,7 @@ pub(crate) fn generate(seed: u64, threads: usize) -> Result<Dataset> {
     Dataset::new(NAME, train, test)
 }
 
-/// A closed outline around the origin, about one unit in radius, and how far inside the outline a hole begins.
+/// A closed outline around the origin, about one unit in radius (x to the right, y down), and how far inside the outline a hole begins.
 struct Figure {
     outline: Vec<[f32; 2]>,
     hole: f32,
@@ -62,7 +64,7 @@ fn figures() -> [Figure; 10] {
     let filled = |outline: Vec<[f32; 2]>| Figure { outline, hole: f32::INFINITY };
     let polar = |points: usize, radius: &dyn Fn(usize) -> f32| {
         let point = |i: usize| {
-            let angle = TAU * i as f32 / points as f32;
+            let angle = TAU * (i as f32 / points as f32 - 0.25);
             [radius(i) * angle.cos(), radius(i) * angle.sin()]
         };
         (0..points).map(point).collect::<Vec<_>>()
@@ -70,7 +72,7 @@ fn figures() -> [Figure; 10] {
     let heart = |i: usize| {
         let t = TAU * i as f32 / 28.0;
         let y = 13.0 * t.cos() - 5.0 * (2.0 * t).cos() - 2.0 * (3.0 * t).cos() - (4.0 * t).cos();
-        [t.sin().powi(3), (y + 2.0) / 16.0]
+        [t.sin().powi(3), -(y + 2.0) / 16.0]
     };
     // Two arcs between the tips at +-60 degrees: the long way around, and back along a flatter one.
     let outer = (0..=20).map(|i| TAU / 6.0 + i as f32 * (TAU * 2.0 / 3.0) / 20.0).map(|a| [a.cos(), a.sin()]);
@@ -88,7 +90,7 @@ fn figures() -> [Figure; 10] {
         filled(cross),
         filled((0..28).map(heart).collect()),
         Figure { outline: polar(24, &|_| 0.95), hole: 0.4 },
-        filled(polar(4, &|_| 1.05)),
+        filled(vec![[0.75, 0.75], [-0.75, 0.75], [-0.75, -0.75], [0.75, -0.75]]),
         filled(polar(10, &|i| if i % 2 == 0 { 1.1 } else { 0.45 })),
         filled(polar(3, &|_| 1.1)),
     ]
@@ -135,11 +137,11 @@ fn draw(figure: &Figure, mut stream: Stream, image: &mut [u8]) {
     }
     // Specks that mean nothing: a colour, and a place with a size.
     let specks = [0; 3].map(|_| (triple(255.0), triple(SIDE as f32)));
-    let radius = random(7.0, 12.5);
+    let radius = random(8.5, 13.0);
     let centre = [random(0.0, 1.0), random(0.0, 1.0)].map(|u| radius * 0.95 + u * (SIDE as f32 - 1.9 * radius));
-    let (sin, cos) = random(0.0, TAU).sin_cos();
+    let (sin, cos) = random(-TILT, TILT).sin_cos();
     let (slope_sin, slope_cos) = random(0.0, TAU).sin_cos();
-    let noise = random(6.0, 24.0);
+    let noise = random(4.0, 18.0);
 
     for (place, pixel) in image.chunks_exact_mut(3).enumerate() {
         let [y, x] = [place / SIDE, place % SIDE].map(|i| i as f32 + 0.5);

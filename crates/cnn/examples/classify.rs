@@ -1,0 +1,21 @@
+//! Says what is in an image: `cargo run --release --example classify -- RUN/model.safetensors photo.jpg`
+
+use cnn::prelude::*;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [weights, image] = arguments.as_slice() else {
+        return Err("usage: classify WEIGHTS IMAGE".into());
+    };
+
+    // The weights file knows the network, its classes, and how its images were sized and normalised.
+    let mut classifier = Classifier::load(&Cpu::new()?, weights)?;
+    let [height, width, channels] = classifier.info().image;
+    let pixels = decode_image(image.as_ref(), height, width, channels)?;
+
+    let probabilities = classifier.probabilities(&[pixels])?.remove(0);
+    for (class, probability) in classifier.info().classes.iter().zip(probabilities) {
+        println!("{class:<16} {:6.2}%", 100.0 * probability);
+    }
+    Ok(())
+}

@@ -14,9 +14,7 @@ fn main() -> ExitCode {
     match cli::run(cli::args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Some(message) = failure.message() {
-                eprintln!("error: {message}");
-            }
+            failure.report();
             ExitCode::from(failure.status())
         }
     }

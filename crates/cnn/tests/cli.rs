@@ -1,0 +1,289 @@
+//! The program from outside: what it prints, writes, refuses, and with which status it ends.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Place, cnn, json_lines};
+
+#[test]
+fn every_command_explains_itself_by_an_example() {
+    let place = Place::new();
+    let general = place.succeeds(&["--help"]).0;
+    for command in ["train", "eval", "predict", "info", "export", "completions"] {
+        assert!(general.contains(&format!("\n  {command} ")), "{general}");
+        let help = place.succeeds(&[command, "--help"]).0;
+        assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
+    }
+    assert!(place.succeeds(&["completions", "bash"]).0.contains("_cnn"));
+    cnn(place.path()).assert().code(2);
+    cnn(place.path()).args(["train", "--wings", "2"]).assert().code(2);
+}
+
+#[test]
+fn a_training_and_everything_that_its_weights_are_good_for() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    let train =
+        ["train", "--data", "photos", "--epochs", "4", "--batch", "8", "--seed", "7", "--threads", "2", "--json"];
+    let (stdout, stderr) = place.succeeds(&train);
+    assert!(stderr.contains("2 threads") && stderr.contains("epoch 4/4"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "no terminal, no colours: {stderr}");
+
+    let lines = json_lines(&stdout);
+    assert_eq!(lines.len(), 5, "four epochs and the result: {stdout}");
+    assert_eq!(lines[3]["event"], "epoch");
+    let result = &lines[4];
+    assert_eq!(result["seed"], 7);
+    for key in ["test_accuracy", "images_per_second", "seconds"] {
+        assert!(result[key].is_f64(), "{key} in {result}");
+    }
+    assert!(result["peak_rss_bytes"].is_u64() || !cfg!(target_os = "linux"), "{result}");
+    // Red and blue pictures are not hard to tell apart.
+    assert!(result["test_accuracy"].as_f64() > Some(0.9), "{result}");
+
+    let run = "runs/stepwise-photos-001";
+    assert_eq!(result["run"], run);
+    for file in ["model.safetensors", "state.safetensors", "recipe.toml", "metrics.csv"] {
+        assert!(place.path().join(run).join(file).is_file(), "{file}");
+    }
+
+    // Evaluating the saved weights gives the end of the training to the last digit, whatever batches are made.
+    for batch in ["8", "3"] {
+        let evaluated = &json_lines(&place.succeeds(&["eval", run, "--batch", batch, "--json"]).0)[0];
+        for key in ["test_accuracy", "test_loss", "correct", "count"] {
+            assert_eq!(evaluated[key], result[key], "{key}");
+        }
+        assert_eq!(evaluated["confusion"].as_array().map(Vec::len), Some(2));
+    }
+    let text = place.succeeds(&["eval", &format!("{run}/model.safetensors"), "--data", "photos"]).0;
+    assert!(text.starts_with("test accuracy ") && text.contains("\nblue "), "{text}");
+
+    let (text, _) = place.succeeds(&["predict", run, "photos/blue/3.png", "photos/red/3.png"]);
+    assert!(text.starts_with("photos/blue/3.png\n  blue ") && text.contains("photos/red/3.png\n  red "), "{text}");
+    assert_eq!(text.matches('%').count(), 4, "{text}");
+    let predicted = &json_lines(&place.succeeds(&["predict", run, "photos/blue/3.png", "--json"]).0)[0];
+    let sum: f64 =
+        predicted["probabilities"].as_array().unwrap().iter().filter_map(|p| p["probability"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{predicted}");
+
+    let info = place.succeeds(&["info", run]).0;
+    assert!(info.contains("[30, 30, 32]") && info.contains("[7200]") && info.contains("2 classes"), "{info}");
+
+    // The same command again makes a second run and leaves the first as it was.
+    let weights = place.read(&format!("{run}/model.safetensors"));
+    place.succeeds(&train);
+    assert_eq!(place.read("runs/stepwise-photos-002/model.safetensors"), weights, "same seed, same bits");
+    assert_eq!(place.read(&format!("{run}/model.safetensors")), weights);
+}
+
+#[test]
+fn exported_weights_come_back_the_same() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train = ["train", "--model", "resnet18", "--data", "photos", "--size", "16x16", "--epochs", "1"];
+    place.succeeds(&[&train[..], &["--validation", "0.2", "--out", "run"]].concat());
+    let weights = place.read("run/model.safetensors");
+
+    place.succeeds(&["export", "run/model.safetensors", "--names", "pytorch-cifar", "-o", "theirs.safetensors"]);
+    let theirs = cnn::core::archive::Archive::from_bytes(&place.read("theirs.safetensors")).unwrap();
+    assert_eq!(theirs.arrays.len(), 122);
+    assert!(theirs.arrays.contains_key("layer2.0.shortcut.0.weight") && theirs.arrays.contains_key("linear.bias"));
+
+    place.succeeds(&["export", "theirs.safetensors", "--names", "torchvision", "-o", "ours.safetensors"]);
+    assert_eq!(place.read("ours.safetensors"), weights);
+    let [ours, exported] = ["run", "theirs.safetensors"].map(|w| place.succeeds(&["eval", w, "--data", "photos"]).0);
+    assert_eq!(ours, exported);
+
+    // What exists is replaced only when that is asked for.
+    let again = ["export", "run", "-o", "theirs.safetensors"];
+    place.refuses(&again, 2, &["theirs.safetensors: exists", "--force"]);
+    place.succeeds(&[&again[..], &["--force"]].concat());
+    assert_eq!(place.read("theirs.safetensors"), weights);
+    let error = place.refuses(&[&train[..], &["--out", "run"]].concat(), 2, &["run: holds a run already", "--resume"]);
+    assert!(!error.contains("steps of"), "{error}");
+    assert_eq!(place.read("run/model.safetensors"), weights);
+}
+
+#[test]
+fn two_classes_of_a_set_and_an_option_for_everything() {
+    let place = Place::new();
+    place.cifar("cifar", 20);
+    let (stdout, stderr) = place.succeeds(&[
+        "train",
+        "--data",
+        "cifar",
+        "--classes",
+        "dog,cat",
+        "--epochs",
+        "2",
+        "--batch",
+        "4",
+        "--optimizer",
+        "adamw",
+        "--lr",
+        "0.002",
+        "--seed",
+        "3",
+        "--validation",
+        "0.25",
+        "--out",
+        "run",
+    ]);
+    assert!(stderr.contains("2 classes") && stderr.contains("validation loss"), "{stderr}");
+    assert!(stdout.starts_with("test accuracy ") && stdout.ends_with("saved run/model.safetensors\n"), "{stdout}");
+    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
+    for line in ["classes = [\"dog\", \"cat\"]", "kind = \"adamw\"", "lr = 0.002", "seed = 3", "validation = 0.25"] {
+        assert!(recipe.contains(line), "{line} in {recipe}");
+    }
+    // The classes of the weights are picked out of the ten of the set, in the weights' order.
+    let evaluated = &json_lines(&place.succeeds(&["eval", "run", "--data", "cifar", "--json"]).0)[0];
+    assert_eq!((&evaluated["classes"][0]["class"], &evaluated["count"]), (&"dog".into(), &4.into()));
+
+    // The recipe of a run is all that the same run needs.
+    place.succeeds(&["train", "--recipe", "run/recipe.toml", "--out", "again"]);
+    assert_eq!(place.read("again/model.safetensors"), place.read("run/model.safetensors"));
+}
+
+#[test]
+fn info_counts_what_is_known() {
+    let place = Place::new();
+    let info = &json_lines(&place.succeeds(&["info", "resnet18", "--json"]).0)[0];
+    assert_eq!((&info["parameters"], &info["macs"]), (&11_173_962.into(), &555_422_720.into()));
+    let info = place.succeeds(&["info", "resnet18-imagenet", "--input", "224x224x3", "--classes", "1000"]).0;
+    assert!(info.contains("11,689,512") && info.contains("1,814,073,344"), "{info}");
+    let info = place.succeeds(&["info", "stepwise"]).0;
+    for known in ["[30, 30, 32]", "[15, 15, 32]", "[7200]", "923,914"] {
+        assert!(info.contains(known), "{known} in {info}");
+    }
+    place.refuses(&["info", "resnet19"], 2, &["model resnet19: must be one of stepwise, resnet18"]);
+    place.refuses(&["info", "stepwise", "--input", "2x2x3"], 1, &["conv: ", "3"]);
+    place.refuses(&["info", "stepwise", "--input", "100000x100000x3"], 2, &["input 100000x100000x3: must have"]);
+    place.refuses(&["info", "stepwise", "--classes", "0"], 2, &["classes 0: must be"]);
+}
+
+#[test]
+fn arguments_that_cannot_be_meant_are_status_2() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    let train = |more: &[&'static str]| [&["train", "--data", "photos"], more].concat();
+    place.refuses(&train(&["--batch", "0"]), 2, &["batch 0: must be at least 1"]);
+    place.refuses(&train(&["--epochs", "0"]), 2, &["epochs 0: must be at least 1"]);
+    place.refuses(&train(&["--threads", "0"]), 2, &["threads 0: must be at least 1"]);
+    place.refuses(&train(&["--lr", "-0.1"]), 2, &["lr -0.1: must be"]);
+    place.refuses(&train(&["--validation", "1.5"]), 2, &["validation 1.5: must be"]);
+    place.refuses(&train(&["--model", "resnet19"]), 2, &["model resnet19: must be one of stepwise"]);
+    place.refuses(&train(&["--optimizer", "lion"]), 2, &["optimizer lion: must be one of sgd"]);
+    place.refuses(&train(&["--classes", "red,green"]), 2, &["class", "green", "blue, red"]);
+    place.refuses(&train(&["--backend", "cuda"]), 2, &["backend cuda: ", "--backend cpu"]);
+    place.refuses(&train(&["--recipe", "none.toml"]), 2, &["none.toml: "]);
+    fs::write(place.path().join("bad.toml"), "model = \"stepwise\"\nwings = 2\n").unwrap();
+    place.refuses(&["train", "--recipe", "bad.toml"], 2, &["bad.toml: ", "wings"]);
+    place.cifar("cifar", 4);
+    place.refuses(&["train", "--data", "cifar", "--size", "64x64"], 2, &["size 64x64: cifar10 has images of 32x32"]);
+    place.refuses(&["train", "--data", "nowhere"], 2, &["nowhere: no such data set"]);
+    place.refuses(&["train", "--resume", "nowhere"], 2, &["nowhere: is not the folder of a run"]);
+    place.refuses(&["eval", "nowhere", "--data", "photos"], 2, &["nowhere: no such file"]);
+    place.refuses(&["predict", "photos", "photos/red/3.png"], 2, &["photos/model.safetensors: no such file"]);
+    let offline = ["train", "--data", "cifar10", "--data-root", "sets", "--offline"];
+    place.refuses(&offline, 2, &["sets/cifar-10-batches-bin", "cifar-10-binary.tar.gz", "https://"]);
+    assert!(!place.path().join("runs").exists(), "nothing that was refused has left a folder");
+}
+
+#[test]
+fn broken_data_is_named_by_file_value_and_rule() {
+    let place = Place::new();
+    let cifar = place.cifar("cifar", 4);
+    let mut batch = fs::read(cifar.join("data_batch_2.bin")).unwrap();
+    batch.pop();
+    fs::write(cifar.join("data_batch_2.bin"), &batch).unwrap();
+    let train = ["train", "--data", "cifar"];
+    place.refuses(&train, 1, &["cifar/data_batch_2.bin: 12291 bytes: must be a multiple of 3073", "truncated"]);
+    batch.push(0);
+    batch[2 * 3073] = 17;
+    fs::write(cifar.join("data_batch_2.bin"), &batch).unwrap();
+    place.refuses(&train, 1, &["cifar/data_batch_2.bin: record 2: label 17: must be below 10"]);
+    fs::remove_file(cifar.join("data_batch_2.bin")).unwrap();
+    place.refuses(&train, 1, &["cifar/data_batch_2.bin: missing"]);
+
+    place.pictures("photos", 32);
+    place.refuses(&["train", "--data", "photos", "--size", "2x2"], 1, &["conv: ", "3"]);
+    fs::write(place.path().join("photos/red/note.jpg"), "a text, not a picture").unwrap();
+    place.refuses(&["train", "--data", "photos"], 1, &["photos/red/note.jpg: not a JPEG or PNG image"]);
+    fs::create_dir(place.path().join("empty")).unwrap();
+    place.refuses(&["train", "--data", "empty"], 1, &["empty: no data set"]);
+    assert!(!place.path().join("runs").exists(), "nothing that was refused has left a folder");
+}
+
+#[test]
+fn broken_weights_are_named_and_one_bad_image_does_not_hide_the_others() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    place.succeeds(&["train", "--data", "photos", "--epochs", "1", "--out", "run"]);
+    fs::write(place.path().join("note.jpg"), "a text, not a picture").unwrap();
+    let images = ["predict", "run", "photos/red/3.png", "note.jpg", "none.png", "photos/blue/3.png"];
+    let output = cnn(place.path()).args(images).assert().code(1).get_output().clone();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(stdout.contains("photos/red/3.png\n") && stdout.contains("photos/blue/3.png\n"), "{stdout}");
+    assert!(stderr.starts_with("error: note.jpg: not a JPEG or PNG image"), "{stderr}");
+    assert!(stderr.contains("\nerror: none.png: "), "{stderr}");
+
+    // Weights that say that they are another model's.
+    let mut archive = cnn::core::archive::Archive::from_bytes(&place.read("run/model.safetensors")).unwrap();
+    archive.metadata.insert("arch".into(), Value::from("resnet18"));
+    fs::write(place.path().join("other.safetensors"), archive.to_bytes().unwrap()).unwrap();
+    let expected = ["other.safetensors: the weights do not fit the model", "missing (", "unexpected ("];
+    place.refuses(&["predict", "other.safetensors", "photos/red/3.png"], 1, &expected);
+
+    let mut half = place.read("run/model.safetensors");
+    half.truncate(half.len() / 2);
+    fs::write(place.path().join("half.safetensors"), &half).unwrap();
+    place.refuses(&["eval", "half.safetensors", "--data", "photos"], 1, &["half.safetensors: not a safetensors file"]);
+
+    place.cifar("cifar", 4);
+    place.refuses(&["eval", "run", "--data", "cifar"], 2, &["classes", "blue, red"]);
+    fs::copy(place.path().join("half.safetensors"), place.path().join("run/state.safetensors")).unwrap();
+    place.refuses(&["train", "--resume", "run"], 1, &["run/state.safetensors: not a safetensors file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_and_resumed_ends_with_the_same_bits() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train = ["train", "--data", "photos", "--size", "16x16", "--epochs", "60", "--batch", "4"];
+    for (signal, status, folder) in [("INT", 130, "interrupted"), ("TERM", 143, "ended")] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cnn"))
+            .current_dir(place.path())
+            .args(train)
+            .args(["--out", folder, "--threads", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(program.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("epoch  1/60")));
+        let kill = Command::new("kill").args([&format!("-{signal}"), &program.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let rest: Vec<String> = lines.collect();
+        assert_eq!(program.wait().unwrap().code(), Some(status), "{rest:?}");
+        assert!(rest.iter().any(|line| line.ends_with(&format!("cnn train --resume {folder}"))), "{rest:?}");
+    }
+    place.succeeds(&[&train[..], &["--out", "whole", "--threads", "1"]].concat());
+    let (stdout, _) = place.succeeds(&["train", "--resume", "interrupted", "--threads", "2", "--json"]);
+    assert!(json_lines(&stdout).last().unwrap()["test_accuracy"].is_f64(), "{stdout}");
+    place.succeeds(&["train", "--resume", "ended", "--threads", "2"]);
+    let whole = place.read("whole/model.safetensors");
+    assert!(place.read("interrupted/model.safetensors") == whole, "interrupted by SIGINT");
+    assert!(place.read("ended/model.safetensors") == whole, "ended by SIGTERM");
+    let rows = |run: &str| {
+        let metrics = String::from_utf8(place.read(&format!("{run}/metrics.csv"))).unwrap();
+        // All but the timings.
+        metrics.lines().map(|row| row.split(',').take(7).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("interrupted"), rows("whole"));
+}

@@ -19,7 +19,8 @@ pub(super) struct Tap {
 
 /// The taps of one class of rows and one of columns. `pitch` is the scratch's columns, `kernel` the kernel's.
 pub(super) fn taps(rows: &Class, columns: &Class, pitch: usize, kernel: usize, lanes: usize) -> Vec<Tap> {
-    let tap = |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
+    let tap =
+        |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
     rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| tap(row, column))).collect()
 }
 
@@ -95,20 +96,66 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 w = w.add(b.w_taps * n * NV * lanes);
                 left -= n;
             }
-            for v in 0..NV {
-                let n = (b.write - v * lanes).min(lanes);
-                let bias = b.bias.map(|bias| V::<T, S>::load_head(simd, bias.add(v * lanes), n));
+            // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
+            if let Some(bias) = b.bias {
+                let bias: [V<T, S>; NV] = std::array::from_fn(|v| {
+                    V::<T, S>::load_head(simd, bias.add(v * lanes), (b.write - v * lanes).min(lanes))
+                });
                 for r in 0..RY {
                     for p in 0..RX {
-                        let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
-                        let mut value = acc[r][p][v];
-                        if let Some(bias) = bias {
-                            value = value.add(bias);
+                        for v in 0..NV {
+                            acc[r][p][v] = acc[r][p][v].add(bias[v]);
                         }
+                    }
+                }
+            }
+            if b.write < NV * lanes {
+                Sized::<T, NV, RY, RX>::store_part(simd, &b, acc);
+                return;
+            }
+            if b.accumulate {
+                for r in 0..RY {
+                    for p in 0..RX {
+                        for v in 0..NV {
+                            let y = V::<T, S>::load(simd, b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                            acc[r][p][v] = y.add(acc[r][p][v]);
+                        }
+                    }
+                }
+            }
+            for r in 0..RY {
+                for p in 0..RX {
+                    for v in 0..NV {
+                        acc[r][p][v].store(b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_, T, NV, RY, RX> {
+    /// Stores a block whose last vector is not full.
+    ///
+    /// # Safety
+    /// As `Block::run`.
+    #[inline(always)]
+    unsafe fn store_part<S: Simd>(simd: S, b: &Block<'_, T>, acc: [[[V<T, S>; NV]; RX]; RY]) {
+        let lanes = V::<T, S>::LANES;
+        let mut copy = acc;
+        let copy: &mut [[[V<T, S>; NV]; RX]; RY] = std::hint::black_box(&mut copy); // see the comment above
+        for r in 0..RY {
+            for p in 0..RX {
+                for v in 0..NV {
+                    let n = (b.write - v * lanes).min(lanes);
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
+                        let mut value = copy[r][p][v];
                         if b.accumulate {
                             value = V::<T, S>::load_head(simd, y, n).add(value);
                         }
-                        if n == lanes { value.store(y) } else { value.store_head(y, n) }
+                        value.store_head(y, n);
                     }
                 }
             }

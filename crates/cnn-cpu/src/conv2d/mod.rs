@@ -1,54 +1,206 @@
-//! Convolution.
+//! Convolution: which algorithm, and its three passes.
+//!
+//! The choice is a static function of the spec, so that it never depends on a measurement. Direct convolution packs
+//! images into scratch memory a few at a time (there is no im2col of a batch) and runs a register-blocked micro-kernel
+//! over them; a depthwise convolution, which sums over no channels, has kernels of its own.
+
+mod block;
+mod depthwise;
+mod direct;
+pub(crate) mod moments;
+mod pack;
+mod plan;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod timing;
+mod weight;
 
 use cnn_core::backend::{Data, Gradient, Input, Moments, Uses, Wide};
 use cnn_core::{Conv2dSpec, Error, Result};
 
-use crate::Cpu;
 use crate::element::CpuElement;
+use crate::{Buffer, Cpu};
+use direct::Direct;
+use pack::{Fold, Panels, Reader};
+use plan::Axis;
+use weight::WeightGradient;
 
 /// A convolution's weight in the form its kernels read.
 #[derive(Clone, Debug)]
-pub struct Filter<T>(std::marker::PhantomData<T>);
+pub struct Filter<T: CpuElement>(Form<T>);
 
-fn missing<R>() -> Result<R> {
-    Err(Error::Device { backend: "cpu", message: "convolution is being written".into() })
+#[derive(Clone, Debug)]
+enum Form<T: CpuElement> {
+    /// Panels for the forward pass, and with the roles of the channels exchanged for the gradient of the input.
+    Direct { forward: Buffer<T>, transposed: Option<Buffer<T>> },
+    /// As it is.
+    Depthwise(Buffer<T>),
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Direct,
+    Depthwise,
+}
+
+fn algorithm(spec: &Conv2dSpec) -> Algorithm {
+    if spec.groups > 1 && spec.groups == spec.in_channels && spec.groups == spec.out_channels {
+        Algorithm::Depthwise
+    } else {
+        Algorithm::Direct
+    }
+}
+
+/// Whether the columns of the kernel are folded into the channels: for the few channels of a first layer.
+fn fold(spec: &Conv2dSpec) -> Option<Fold> {
+    let few = spec.groups == 1 && spec.in_channels <= 4 && spec.kernel[1] > 1 && spec.dilation[1] == 1;
+    few.then_some(Fold { kernel: spec.kernel[1], stride: spec.stride[1], before: spec.padding.left })
+}
+
+/// The panels of the forward weight; `fold` as in [`fold`].
+fn panels<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, fold: Option<Fold>) -> Panels {
+    let [kh, kw, read, _] = spec.weight_shape();
+    let (taps, read) = if fold.is_some() { (kh, kw * read) } else { (kh * kw, read) };
+    Panels { groups: spec.groups, taps, read, write: spec.out_channels / spec.groups, lanes: cpu.isa().lanes::<T>() }
+}
+
+/// The panels of the weight with the roles of the channels exchanged.
+fn transposed<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Panels {
+    let panels = panels(cpu, spec, None);
+    Panels { read: panels.write, write: panels.read, ..panels }
 }
 
 pub(crate) fn prepare_filter<T: CpuElement>(
-    _: &Cpu<T>,
-    _: &Conv2dSpec,
-    _: &Wide<Cpu<T>>,
-    _: Uses,
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    weight: &Wide<Cpu<T>>,
+    uses: Uses,
 ) -> Result<Filter<T>> {
-    missing()
+    if algorithm(spec) == Algorithm::Depthwise {
+        return Ok(Filter(Form::Depthwise(weight.clone())));
+    }
+    let packed = |panels: Panels, exchanged: bool| {
+        let mut to = cpu.alloc(panels.len());
+        panels.pack(cpu, weight.as_slice(), exchanged, to.make_mut());
+        to
+    };
+    Ok(Filter(Form::Direct {
+        forward: packed(panels(cpu, spec, fold(spec)), false),
+        transposed: (uses == Uses::Training).then(|| packed(transposed(cpu, spec), true)),
+    }))
 }
 
 pub(crate) fn conv2d<T: CpuElement>(
-    _: &Cpu<T>,
-    _: &Conv2dSpec,
-    _: &Input<Cpu<T>>,
-    _: &Filter<T>,
-    _: Option<&Wide<Cpu<T>>>,
-    _: bool,
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    x: &Input<Cpu<T>>,
+    filter: &Filter<T>,
+    bias: Option<&Wide<Cpu<T>>>,
+    moments: bool,
 ) -> Result<(Data<Cpu<T>>, Option<Moments<Cpu<T>>>)> {
-    missing()
+    let mut y = cpu.alloc(spec.output_shape().iter().product());
+    let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
+    let bias = bias.map(Buffer::as_slice);
+    let moments = match &filter.0 {
+        Form::Direct { forward, .. } => {
+            let fold = fold(spec);
+            let [rows, columns] = forward_axes(spec, fold);
+            let direct = Direct {
+                reader,
+                batch: spec.batch,
+                from: spec.input,
+                to: spec.output,
+                rows,
+                columns,
+                fold,
+                kernel: if fold.is_some() { 1 } else { spec.kernel[1] },
+                panels: panels(cpu, spec, fold),
+                weights: forward.as_slice(),
+                bias,
+                accumulate: false,
+            };
+            direct.run(cpu, y.make_mut(), moments)
+        }
+        Form::Depthwise(weight) => {
+            depthwise::forward(cpu, spec, reader, weight.as_slice(), bias, y.make_mut(), moments)
+        }
+    };
+    Ok((y, moments))
+}
+
+fn forward_axes(spec: &Conv2dSpec, fold: Option<Fold>) -> [Axis; 2] {
+    let [rows, columns] = plan::forward(spec);
+    [rows, if fold.is_some() { Axis::identity(spec.output[1]) } else { columns }]
 }
 
 pub(crate) fn conv2d_backward_data<T: CpuElement>(
-    _: &Cpu<T>,
-    _: &Conv2dSpec,
-    _: &Gradient<Cpu<T>>,
-    _: &Filter<T>,
-    _: Option<Data<Cpu<T>>>,
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    dy: &Gradient<Cpu<T>>,
+    filter: &Filter<T>,
+    accumulate: Option<Data<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
-    missing()
+    let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
+    let add = accumulate.is_some();
+    let mut dx = accumulate.unwrap_or_else(|| cpu.alloc(spec.input_shape().iter().product()));
+    match &filter.0 {
+        Form::Direct { transposed: Some(weights), .. } => {
+            let [rows, columns] = plan::data(spec);
+            let direct = Direct {
+                reader,
+                batch: spec.batch,
+                from: spec.output,
+                to: spec.input,
+                rows,
+                columns,
+                fold: None,
+                kernel: spec.kernel[1],
+                panels: transposed(cpu, spec),
+                weights: weights.as_slice(),
+                bias: None,
+                accumulate: add,
+            };
+            direct.run(cpu, dx.make_mut(), false);
+        }
+        Form::Direct { transposed: None, .. } => {
+            let message = "the filter was prepared for the forward pass only".into();
+            return Err(Error::Device { backend: "cpu", message });
+        }
+        Form::Depthwise(weight) => depthwise::data(cpu, spec, reader, weight.as_slice(), dx.make_mut(), add),
+    }
+    Ok(dx)
 }
 
 pub(crate) fn conv2d_backward_weight<T: CpuElement>(
-    _: &Cpu<T>,
-    _: &Conv2dSpec,
-    _: &Gradient<Cpu<T>>,
-    _: &Input<Cpu<T>>,
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    dy: &Gradient<Cpu<T>>,
+    x: &Input<Cpu<T>>,
 ) -> Result<Wide<Cpu<T>>> {
-    missing()
+    let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
+    let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
+    let mut dw = cpu.alloc(spec.weight_shape().iter().product());
+    match algorithm(spec) {
+        Algorithm::Direct => {
+            let fold = fold(spec);
+            let [rows, columns] = forward_axes(spec, fold);
+            let gradient = WeightGradient {
+                x,
+                dy,
+                batch: spec.batch,
+                from: spec.input,
+                to: spec.output,
+                rows,
+                columns,
+                fold,
+                kernel: if fold.is_some() { 1 } else { spec.kernel[1] },
+                panels: panels(cpu, spec, fold),
+            };
+            gradient.run(cpu, dw.make_mut());
+        }
+        Algorithm::Depthwise => depthwise::weight(cpu, spec, x, dy, dw.make_mut()),
+    }
+    Ok(dw)
 }

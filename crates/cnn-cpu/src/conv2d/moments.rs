@@ -79,7 +79,7 @@ impl<T: CpuElement> Kernel for Take<T> {
 }
 
 /// Combines the moments of pieces, `[pieces][2][channels]`; `pixels` gives the size of piece `i`.
-pub(super) fn combine<T: CpuElement>(
+pub(crate) fn combine<T: CpuElement>(
     cpu: &Cpu<T>,
     pieces: &[T],
     channels: usize,
@@ -88,17 +88,15 @@ pub(super) fn combine<T: CpuElement>(
     const CHANNELS: usize = 32; // of a task
     let (mut mean, mut variance) = (cpu.alloc(channels), cpu.alloc(channels));
     let total: usize = (0..pieces.len() / (2 * channels)).map(&pixels).sum();
-    let out = (
-        crate::threads::chunks(mean.make_mut(), CHANNELS),
-        crate::threads::chunks(variance.make_mut(), CHANNELS),
-    );
+    let out =
+        (crate::threads::chunks(mean.make_mut(), CHANNELS), crate::threads::chunks(variance.make_mut(), CHANNELS));
     cpu.for_each_part(out, |task, (mean, variance)| {
         let (mut sums, mut squares) = ([0.0f64; CHANNELS], [0.0f64; CHANNELS]);
         let first = task * CHANNELS;
         for (i, piece) in pieces.chunks_exact(2 * channels).enumerate() {
             let n = pixels(i) as f64;
             for (sum, m) in sums.iter_mut().zip(&piece[first..][..mean.len()]) {
-                *sum += n * m.to_f64();
+                *sum += n * m.as_f64();
             }
         }
         sums.iter_mut().for_each(|sum| *sum /= total as f64);
@@ -106,8 +104,8 @@ pub(super) fn combine<T: CpuElement>(
             let n = pixels(i) as f64;
             let (means, deviations) = piece.split_at(channels);
             for c in 0..mean.len() {
-                let d = means[first + c].to_f64() - sums[c];
-                squares[c] += deviations[first + c].to_f64() + n * d * d;
+                let d = means[first + c].as_f64() - sums[c];
+                squares[c] += deviations[first + c].as_f64() + n * d * d;
             }
         }
         for c in 0..mean.len() {

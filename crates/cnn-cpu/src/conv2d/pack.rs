@@ -288,7 +288,6 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
         let lanes = V::<T, S>::LANES;
         let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
         let (outputs, folded) = (columns.len(), fold.kernel * channels);
-        assert!(channels <= lanes);
         let (packed, line) = to.split_at_mut(folded.div_ceil(lanes) * plane);
         let padded = (outputs - 1) * fold.stride + fold.kernel; // columns that the windows reach
         let line = &mut line[..fold.work(outputs, channels, lanes)];
@@ -296,13 +295,14 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
         // SAFETY: as in Pack; the line holds a zero-padded row of the image and two vectors behind it, and a window's
         // values start inside the row.
         unsafe {
-            let with = source.coefficients(simd, first, channels);
             for (r, &row) in rows.iter().enumerate() {
-                for column in 0..if row == ZERO { 0 } else { width } {
-                    if fold.before + column < padded {
-                        let at = ((image * height + row as usize) * width + column) * pitch + first;
-                        let value = source.read(simd, &with, at, channels);
-                        value.store_head(line.as_mut_ptr().add((fold.before + column) * channels), channels);
+                for c in (0..if row == ZERO { 0 } else { channels }).step_by(lanes) {
+                    let n = lanes.min(channels - c);
+                    let with = source.coefficients(simd, first + c, n);
+                    for column in 0..width.min(padded.saturating_sub(fold.before)) {
+                        let at = ((image * height + row as usize) * width + column) * pitch + first + c;
+                        let to = line.as_mut_ptr().add((fold.before + column) * channels + c);
+                        source.read(simd, &with, at, n).store_head(to, n);
                     }
                 }
                 for b in 0..folded.div_ceil(lanes) {

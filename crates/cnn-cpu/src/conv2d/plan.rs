@@ -81,8 +81,7 @@ fn forward_axis(line: Line, in_order: bool) -> Axis {
             && (0..output).any(|t| (before..before + input).contains(&(first + t * stride)))
     };
     // Taps by remainder: (remainder, k).
-    let mut taps: Vec<(usize, usize)> =
-        (0..kernel).filter(|&k| sees(k)).map(|k| (k * dilation % stride, k)).collect();
+    let mut taps: Vec<(usize, usize)> = (0..kernel).filter(|&k| sees(k)).map(|k| (k * dilation % stride, k)).collect();
     taps.sort_unstable();
     let step = if in_order { taps.chunk_by(|a, b| a.0 == b.0).count().max(1) } else { 1 };
     let (mut source, mut placed) = (Vec::new(), Vec::with_capacity(taps.len()));
@@ -179,9 +178,14 @@ mod tests {
 
     #[test]
     fn both_plans_agree_with_the_definition() {
-        for (input, kernel, stride, dilation, before, after) in
-            [(7, 3, 1, 1, 1, 1), (8, 3, 2, 1, 1, 1), (5, 1, 2, 1, 0, 0), (3, 5, 3, 2, 4, 3), (1, 3, 1, 1, 1, 1), (9, 2, 3, 4, 0, 5)]
-        {
+        for (input, kernel, stride, dilation, before, after) in [
+            (7, 3, 1, 1, 1, 1),
+            (8, 3, 2, 1, 1, 1),
+            (5, 1, 2, 1, 0, 0),
+            (3, 5, 3, 2, 4, 3),
+            (1, 3, 1, 1, 1, 1),
+            (9, 2, 3, 4, 0, 5),
+        ] {
             let output = (input + before + after - dilation * (kernel - 1) - 1) / stride + 1;
             let line = Line { input, output, kernel, stride, dilation, before };
             let mut expected = Vec::new(); // (output, input, k)

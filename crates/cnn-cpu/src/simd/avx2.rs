@@ -48,7 +48,7 @@ static HEAD64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 macro_rules! vector {
     ($v:ident, $e:ty, $n:literal, $head:ident, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
-     $andnot:ident, $cmp:ident, $blendv:ident) => {
+     $andnot:ident, $cmp:ident, $blendv:ident, $bits:ident, $shift:ident, $number:ident) => {
         // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX2 and
         // FMA, so the instructions exist.
         impl Vector<$e> for $v {
@@ -136,6 +136,15 @@ macro_rules! vector {
                 $v(unsafe { $blendv(no.0, yes.0, $cmp::<_CMP_GT_OQ>(self.0, other.0)) })
             }
             #[inline(always)]
+            fn pow2(self) -> Self {
+                // Adding this puts the biased exponent into the low bits of the mantissa.
+                const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;
+                // SAFETY: token.
+                $v(unsafe {
+                    $number($shift::<{ <$e>::MANTISSA_DIGITS as i32 - 1 }>($bits($add(self.0, $splat(BIAS)))))
+                })
+            }
+            #[inline(always)]
             fn reduce_sum(self) -> $e {
                 let mut lanes = [0.0; $n];
                 // SAFETY: token; the array has this many lanes.
@@ -174,7 +183,10 @@ vector!(
     _mm256_sqrt_ps,
     _mm256_andnot_ps,
     _mm256_cmp_ps,
-    _mm256_blendv_ps
+    _mm256_blendv_ps,
+    _mm256_castps_si256,
+    _mm256_slli_epi32,
+    _mm256_castsi256_ps
 );
 vector!(
     F64x4,
@@ -197,5 +209,8 @@ vector!(
     _mm256_sqrt_pd,
     _mm256_andnot_pd,
     _mm256_cmp_pd,
-    _mm256_blendv_pd
+    _mm256_blendv_pd,
+    _mm256_castpd_si256,
+    _mm256_slli_epi64,
+    _mm256_castsi256_pd
 );

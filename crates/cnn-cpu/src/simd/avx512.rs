@@ -57,7 +57,7 @@ macro_rules! head {
 macro_rules! vector {
     ($v:ident, $e:ty, $n:literal, $mask:ty, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
-     $abs:ident, $cmp:ident, $blend:ident) => {
+     $abs:ident, $cmp:ident, $blend:ident, $bits:ident, $shift:ident, $number:ident) => {
         // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX-512, so the instructions exist.
         impl Vector<$e> for $v {
             type Simd = Avx512;
@@ -144,6 +144,15 @@ macro_rules! vector {
                 $v(unsafe { $blend($cmp::<_CMP_GT_OQ>(self.0, other.0), no.0, yes.0) })
             }
             #[inline(always)]
+            fn pow2(self) -> Self {
+                // Adding this puts the biased exponent into the low bits of the mantissa.
+                const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;
+                // SAFETY: token.
+                $v(unsafe {
+                    $number($shift::<{ <$e>::MANTISSA_DIGITS as u32 - 1 }>($bits($add(self.0, $splat(BIAS)))))
+                })
+            }
+            #[inline(always)]
             fn reduce_sum(self) -> $e {
                 let mut lanes = [0.0; $n];
                 // SAFETY: token; the array has this many lanes.
@@ -182,7 +191,10 @@ vector!(
     _mm512_sqrt_ps,
     _mm512_abs_ps,
     _mm512_cmp_ps_mask,
-    _mm512_mask_blend_ps
+    _mm512_mask_blend_ps,
+    _mm512_castps_si512,
+    _mm512_slli_epi32,
+    _mm512_castsi512_ps
 );
 vector!(
     F64x8,
@@ -205,5 +217,8 @@ vector!(
     _mm512_sqrt_pd,
     _mm512_abs_pd,
     _mm512_cmp_pd_mask,
-    _mm512_mask_blend_pd
+    _mm512_mask_blend_pd,
+    _mm512_castpd_si512,
+    _mm512_slli_epi64,
+    _mm512_castsi512_pd
 );

@@ -115,6 +115,12 @@ macro_rules! array {
                 Array(from_fn(|i| if self.0[i] > other.0[i] { yes.0[i] } else { no.0[i] }))
             }
             #[inline(always)]
+            fn pow2(self) -> Self {
+                // Adding this puts the biased exponent into the low bits of the mantissa.
+                const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;
+                Array(self.0.map(|x| <$e>::from_bits((x + BIAS).to_bits() << (<$e>::MANTISSA_DIGITS - 1))))
+            }
+            #[inline(always)]
             fn reduce_sum(self) -> $e {
                 super::vector::halve(self.0, |a, b| a + b)
             }

@@ -56,6 +56,8 @@ pub trait Vector<E: Copy + Default>: Copy {
     fn abs(self) -> Self;
     /// `yes` where `self > other`, else `no` (also where either is NaN).
     fn select_greater(self, other: Self, yes: Self, no: Self) -> Self;
+    /// 2 to the power of lanes that are whole numbers within the exponents of normal numbers.
+    fn pow2(self) -> Self;
     /// The sum of the lanes: halves added until one is left.
     fn reduce_sum(self) -> E;
     /// The greatest lane, NaN if there is one.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a network and test it once, at the end
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Test trained weights: accuracy, top-5, each class, confusion matrix
     Eval(EvalArgs),
     /// Classify image files
@@ -39,14 +39,12 @@ pub(crate) enum Command {
     },
 }
 
-/// What computes.
+/// What computes: the best that this machine has, the CPU, or an NVIDIA GPU.
+// The variants have no documentation of their own: clap would spread every option over several lines to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendChoice {
-    /// The best that this machine has
     Auto,
-    /// The CPU
     Cpu,
-    /// An NVIDIA GPU
     Cuda,
 }
 
@@ -198,12 +196,13 @@ pub(crate) struct InfoArgs {
 /// File formats that weights are exported in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// safetensors
     Safetensors,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cnn export runs/resnet18-cifar10-001 --names pytorch-cifar -o resnet18.safetensors")]
+#[command(
+    after_help = "Example:\n  cnn export runs/resnet18-cifar10-001 --names pytorch-cifar -o resnet18.safetensors"
+)]
 pub(crate) struct ExportArgs {
     /// A weights file, or the folder of a run
     pub(crate) weights: PathBuf,

@@ -31,6 +31,11 @@ impl Device {
         }
     }
 
+    /// What reads a file or runs one image: not worth more than the thread that asks.
+    pub(crate) fn for_little() -> Result<Device, Failure> {
+        Ok(Device::Cpu(Cpu::with_threads(1)?))
+    }
+
     /// One line that says what it is.
     pub(crate) fn describe(&self) -> String {
         match self {

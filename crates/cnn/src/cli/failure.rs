@@ -2,6 +2,8 @@
 
 use cnn::{core, data, train};
 
+use super::output;
+
 /// A command that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -26,13 +28,13 @@ impl Failure {
         Failure::Fault(error.to_string())
     }
 
-    /// What to tell the user, on one line; nothing if it has been said.
-    pub(crate) fn message(&self) -> Option<String> {
+    /// Tells the user, in one line, unless that has been done.
+    pub(crate) fn report(&self) {
         match self {
             Failure::Usage(message) | Failure::Fault(message) => {
-                Some(message.split_whitespace().collect::<Vec<_>>().join(" "))
+                output::note(&format!("error: {}", message.split_whitespace().collect::<Vec<_>>().join(" ")));
             }
-            Failure::Reported | Failure::Stopped(_) => None,
+            Failure::Reported | Failure::Stopped(_) => {}
         }
     }
 
@@ -65,6 +67,7 @@ impl From<train::Error> for Failure {
     fn from(error: train::Error) -> Self {
         match error {
             train::Error::Data(error) => error.into(),
+            train::Error::Recipe { .. } => Failure::usage(error),
             _ => Failure::fault(error),
         }
     }

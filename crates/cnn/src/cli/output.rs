@@ -1,4 +1,4 @@
-//! Results on stdout, and how numbers are written in them.
+//! Results on stdout, what else there is to say on stderr, and how numbers are written.
 
 use std::io::{ErrorKind, Write};
 
@@ -16,6 +16,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes one JSON object on its own line to stdout.
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
+}
+
+/// Writes a line to stderr. Nobody can be told that it failed.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// `1234567` as `1,234,567`.

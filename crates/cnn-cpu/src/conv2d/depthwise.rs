@@ -1,0 +1,333 @@
+//! Depthwise convolution: every channel by itself, so the lanes are channels all the way.
+//!
+//! The images are packed as for the direct convolution, which deals with stride, dilation, padding and normalisations
+//! not yet written; the kernels have a vector of weights where the direct ones broadcast a pixel.
+
+use cnn_core::Conv2dSpec;
+use cnn_core::backend::Moments;
+
+use super::block::{Tap, split, taps};
+use super::moments::{Piece, combine};
+use super::pack::{Reader, Strip, pack};
+use super::plan::{self, Axis};
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::Shared;
+
+/// Bytes of a packed image, or of the rows of one that are packed at a time.
+const PACKED: usize = 256 << 10;
+/// Tasks that a small problem is cut into, as far as its rows go.
+const TASKS: usize = 16;
+
+/// The forward pass or the gradient of the input.
+struct Depthwise<'a, T> {
+    reader: Reader<'a, T>,
+    batch: usize,
+    channels: usize,
+    /// H, W of what is read and of what is written.
+    from: [usize; 2],
+    to: [usize; 2],
+    axes: [Axis; 2],
+    /// Columns of the kernel.
+    kernel: usize,
+    /// \[taps, channels\].
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    accumulate: bool,
+}
+
+pub(super) fn forward<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    reader: Reader<'_, T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+    moments: bool,
+) -> Option<Moments<Cpu<T>>> {
+    let (batch, channels, kernel) = (spec.batch, spec.in_channels, spec.kernel[1]);
+    let (from, to, axes) = (spec.input, spec.output, plan::forward(spec));
+    let depthwise = Depthwise { reader, batch, channels, from, to, axes, kernel, weight, bias, accumulate: false };
+    depthwise.run(cpu, y, moments)
+}
+
+pub(super) fn data<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    reader: Reader<'_, T>,
+    weight: &[T],
+    dx: &mut [T],
+    accumulate: bool,
+) {
+    let (batch, channels, kernel) = (spec.batch, spec.in_channels, spec.kernel[1]);
+    let (from, to, axes) = (spec.output, spec.input, plan::data(spec));
+    Depthwise { reader, batch, channels, from, to, axes, kernel, weight, bias: None, accumulate }.run(cpu, dx, false);
+}
+
+/// Outputs of a class of rows in a strip, so that the packed strip stays in the cache and a small batch has strips for
+/// every thread.
+fn strip_rows(axes: &[Axis; 2], batch: usize, channels: usize, size: usize) -> usize {
+    let rows = axes[0].count();
+    let row = axes[0].step * axes[1].source.len() * channels * size;
+    let strips = TASKS.div_ceil(batch.max(1)).min(rows.div_ceil(2)).max((rows * row).div_ceil(PACKED)).max(1);
+    rows.div_ceil(strips).max(1)
+}
+
+impl<T: CpuElement> Depthwise<'_, T> {
+    fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
+        let (lanes, channels) = (cpu.isa().lanes::<T>(), self.channels);
+        assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
+        assert!(self.weight.len().is_multiple_of(channels) && self.bias.is_none_or(|bias| bias.len() == channels));
+        let [rows, columns] = &self.axes;
+        let height = strip_rows(&self.axes, self.batch, channels, size_of::<T>());
+        let strips = rows.count().div_ceil(height);
+        let mut pieces = cpu.alloc::<T>(if moments { self.batch * strips * 2 * channels } else { 0 });
+        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
+        let width = columns.source.len();
+        cpu.for_each(self.batch * strips, |task| {
+            let (image, strip) = (task / strips, task % strips);
+            let strip = strip * height..((strip + 1) * height).min(rows.count());
+            let plane = (rows.reach(strip.clone()).len() * width + 1) * lanes;
+            let mut scratch = cpu.scratch(channels.div_ceil(lanes) * plane);
+            cpu.run(Task { depthwise: self, image, strip, plane, scratch: &mut scratch, y });
+            if let Some(pieces) = out {
+                let start = (image * self.to[0] + task % strips * height) * self.to[1] * channels;
+                let rows = height.min(self.to[0] - task % strips * height);
+                // SAFETY: this task has just written these pixels, and nobody else writes this piece.
+                unsafe {
+                    let mean = pieces.get().add(task * 2 * channels);
+                    let (y, squares) = (y.get().add(start).cast_const(), mean.add(channels));
+                    cpu.run(Moment(Piece { y, pitch: channels, pixels: rows * self.to[1], channels, mean, squares }));
+                }
+            }
+        });
+        moments.then(|| {
+            let rows = |piece: usize| height.min(self.to[0] - piece % strips * height);
+            combine(cpu, pieces.as_slice(), channels, |piece| rows(piece) * self.to[1])
+        })
+    }
+}
+
+struct Moment<T>(Piece<T>);
+
+impl<T: CpuElement> Kernel for Moment<T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // SAFETY: the promise of whoever made the piece.
+        unsafe { self.0.run(simd) }
+    }
+}
+
+struct Task<'a, T> {
+    depthwise: &'a Depthwise<'a, T>,
+    image: usize,
+    strip: std::ops::Range<usize>,
+    plane: usize,
+    scratch: &'a mut [T],
+    y: Shared<T>,
+}
+
+impl<T: CpuElement> Kernel for Task<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Task { depthwise, image, strip, plane, scratch, y } = self;
+        let Depthwise { from, to, channels, weight, .. } = *depthwise;
+        let lanes = V::<T, S>::LANES;
+        let [rows, columns] = &depthwise.axes;
+        let width = columns.source.len();
+        let whole = Strip {
+            rows: &rows.source[rows.reach(strip.clone())],
+            columns: &columns.source,
+            image,
+            size: from,
+            pitch: channels,
+            first: 0,
+            channels,
+            plane,
+        };
+        pack(simd, &depthwise.reader, whole, None, scratch);
+        for rc in &rows.classes {
+            for cc in &columns.classes {
+                let list = taps(rc, cc, width, depthwise.kernel, lanes);
+                for t in strip.start.min(rc.count)..strip.end.min(rc.count) {
+                    for c in (0..channels).step_by(lanes) {
+                        for (p, n) in split(cc.count, 4) {
+                            let (oy, ox) = (rc.first + t * rc.stride, cc.first + p * cc.stride);
+                            // SAFETY: the plan's taps lie within the packed rows; the classes cover each output pixel
+                            // once, and no other task has these rows.
+                            unsafe {
+                                let at = ((t - strip.start) * rows.step * width + p) * lanes;
+                                let line = Line {
+                                    x: scratch.as_ptr().wrapping_add(c / lanes * plane + at),
+                                    taps: &list,
+                                    w: weight.as_ptr().add(c),
+                                    pitch: channels,
+                                    write: lanes.min(channels - c),
+                                    y: y.get().add(((image * to[0] + oy) * to[1] + ox) * channels + c),
+                                    y_pixel: cc.stride * channels,
+                                    bias: depthwise.bias.map(|bias| bias.as_ptr().add(c)),
+                                    accumulate: depthwise.accumulate,
+                                };
+                                match n {
+                                    4 => line.run::<S, 4>(simd),
+                                    3 => line.run::<S, 3>(simd),
+                                    2 => line.run::<S, 2>(simd),
+                                    1 => line.run::<S, 1>(simd),
+                                    _ => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A register block: some pixels of one vector of channels.
+struct Line<'a, T> {
+    x: *const T,
+    taps: &'a [Tap],
+    w: *const T,
+    pitch: usize,
+    write: usize,
+    y: *mut T,
+    y_pixel: usize,
+    bias: Option<*const T>,
+    accumulate: bool,
+}
+
+impl<T: CpuElement> Line<'_, T> {
+    /// # Safety
+    /// The taps of all pixels lie in the packed image; weights, y and bias have `write` channels.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const N: usize>(self, simd: S) {
+        let lanes = V::<T, S>::LANES;
+        let mut acc = [V::<T, S>::zero(simd); N];
+        // SAFETY: the caller's promise.
+        unsafe {
+            for tap in self.taps {
+                let w = V::<T, S>::load_head(simd, self.w.add(tap.w * self.pitch), self.write);
+                for p in 0..N {
+                    acc[p] = V::<T, S>::load(simd, self.x.add(tap.x + p * lanes)).mul_add(w, acc[p]);
+                }
+            }
+            for p in 0..N {
+                let y = self.y.add(p * self.y_pixel);
+                let mut value = acc[p];
+                if let Some(bias) = self.bias {
+                    value = value.add(V::<T, S>::load_head(simd, bias, self.write));
+                }
+                if self.accumulate {
+                    value = V::<T, S>::load_head(simd, y, self.write).add(value);
+                }
+                value.store_head(y, self.write);
+            }
+        }
+    }
+}
+
+/// The gradient of the weight, `dw` \[taps, channels\]: a partial sum for each chunk of images, added up in order.
+pub(super) fn weight<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    x: Reader<'_, T>,
+    dy: Reader<'_, T>,
+    dw: &mut [T],
+) {
+    let (lanes, channels, batch) = (cpu.isa().lanes::<T>(), spec.in_channels, spec.batch);
+    let axes = plan::forward(spec);
+    let height = strip_rows(&axes, batch, channels, size_of::<T>());
+    let list = taps(&axes[0].classes[0], &axes[1].classes[0], axes[1].source.len(), spec.kernel[1], lanes);
+    let chunk = batch.div_ceil(TASKS).max(1);
+    let chunks = batch.div_ceil(chunk);
+    let mut partial = cpu.alloc::<T>(chunks * dw.len());
+    cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
+        dw.fill(T::zero());
+        let identity = Axis::identity(spec.output[0].max(spec.output[1])).source;
+        for image in i * chunk..((i + 1) * chunk).min(batch) {
+            for start in (0..spec.output[0]).step_by(height) {
+                let rows = start..(start + height).min(spec.output[0]);
+                let read = axes[0].reach(rows.clone());
+                let planes = [read.len() * axes[1].source.len(), rows.len() * spec.output[1]].map(|n| (n + 1) * lanes);
+                let blocks = channels.div_ceil(lanes);
+                let mut packed = cpu.scratch(blocks * (planes[0] + planes[1]));
+                let (to_x, to_dy) = packed.split_at_mut(blocks * planes[0]);
+                let strip = |rows, columns, size, plane| Strip {
+                    rows,
+                    columns,
+                    image,
+                    size,
+                    pitch: channels,
+                    first: 0,
+                    channels,
+                    plane,
+                };
+                let of_x = strip(&axes[0].source[read.clone()], &axes[1].source, spec.input, planes[0]);
+                let of_dy = strip(&identity[rows.clone()], &identity[..spec.output[1]], spec.output, planes[1]);
+                cpu.run(Sum {
+                    sources: [(x, of_x), (dy, of_dy)],
+                    taps: &list,
+                    step: axes[0].step * axes[1].source.len(),
+                    to_x,
+                    to_dy,
+                    dw,
+                });
+            }
+        }
+    });
+    let partial = partial.as_slice();
+    let len = dw.len();
+    for (i, dw) in dw.iter_mut().enumerate() {
+        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::zero(), |sum, part| sum + part);
+    }
+}
+
+/// Adds the products of some rows of one image to `dw`.
+struct Sum<'a, T> {
+    /// x and dy.
+    sources: [(Reader<'a, T>, Strip<'a>); 2],
+    taps: &'a [Tap],
+    /// Scratch pixels of x from one output row to the next.
+    step: usize,
+    to_x: &'a mut [T],
+    to_dy: &'a mut [T],
+    dw: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Sum<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Sum { sources: [(x, of_x), (dy, of_dy)], taps, step, to_x, to_dy, dw } = self;
+        let lanes = V::<T, S>::LANES;
+        pack(simd, &x, of_x, None, to_x);
+        pack(simd, &dy, of_dy, None, to_dy);
+        let channels = of_x.channels;
+        let (rows, columns) = (of_dy.rows.len(), of_dy.columns.len());
+        for c in (0..channels).step_by(lanes) {
+            for tap in taps {
+                let mut sums = [V::<T, S>::zero(simd); 2];
+                // SAFETY: the plan's taps of these output rows lie within the packed rows of x.
+                unsafe {
+                    let x = to_x.as_ptr().add(c / lanes * of_x.plane + tap.x);
+                    let dy = to_dy.as_ptr().add(c / lanes * of_dy.plane);
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let x = V::<T, S>::load(simd, x.add((row * step + column) * lanes));
+                            let dy = V::<T, S>::load(simd, dy.add((row * columns + column) * lanes));
+                            sums[column % 2] = x.mul_add(dy, sums[column % 2]);
+                        }
+                    }
+                }
+                let dw = &mut dw[tap.w * channels + c..][..lanes.min(channels - c)];
+                V::<T, S>::read(simd, dw).add(sums[0].add(sums[1])).write(dw);
+            }
+        }
+    }
+}

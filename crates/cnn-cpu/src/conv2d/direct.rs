@@ -1,0 +1,250 @@
+//! Direct convolution: the forward pass and the gradient of the input.
+//!
+//!     for each task (some images, or some rows of one image; all panels of channels, or some):
+//!         pack the images
+//!         for each panel, image, class of outputs, register block: the micro-kernel
+//!         take the moments of what was written
+//!
+//! The gradient of the input is the same loop over other operands: it reads the output's gradient, its weights are
+//! packed with the roles of the channels exchanged, and its plan has one class of outputs for each remainder of the
+//! stride.
+
+use std::ops::Range;
+
+use cnn_core::backend::Moments;
+
+use super::block::{Block, Tap, shape, split, taps};
+use super::moments::{Piece, combine};
+use super::pack::{Fold, Panels, Reader, Strip, pack};
+use super::plan::Axis;
+use crate::Cpu;
+use crate::buffer::Buffer;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::Shared;
+
+/// A direct convolution, in either direction.
+pub(super) struct Direct<'a, T> {
+    pub(super) reader: Reader<'a, T>,
+    /// N, and H, W of what is read and of what is written.
+    pub(super) batch: usize,
+    pub(super) from: [usize; 2],
+    pub(super) to: [usize; 2],
+    pub(super) rows: Axis,
+    pub(super) columns: Axis,
+    pub(super) fold: Option<Fold>,
+    /// Columns of the kernel (1 when folded).
+    pub(super) kernel: usize,
+    pub(super) panels: Panels,
+    pub(super) weights: &'a [T],
+    pub(super) bias: Option<&'a [T]>,
+    pub(super) accumulate: bool,
+}
+
+/// How the work is cut into tasks: by the shape alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Tile {
+    /// Images that are packed together.
+    images: usize,
+    /// Outputs of each class of rows.
+    rows: usize,
+    /// Panels, over all groups.
+    panels: usize,
+}
+
+/// Bytes of packed images that leave room in the second-level cache for a panel of weights.
+const PACKED: usize = 320 << 10;
+/// Pixels that make the reading of a panel of weights worthwhile.
+const PIXELS: usize = 128;
+/// Tasks that a convolution is cut into as long as each has `WORTH` multiplications.
+const TASKS: usize = 16;
+const WORTH: usize = 1 << 20;
+
+impl<T: CpuElement> Direct<'_, T> {
+    /// Scratch elements of one block of channels of `rows` scratch rows. One vector more than needed keeps the blocks
+    /// from falling on the same cache sets.
+    fn plane(&self, rows: usize) -> usize {
+        (rows * self.columns.source.len() + 1) * self.panels.lanes
+    }
+
+    fn blocks(&self) -> usize {
+        self.panels.read.div_ceil(self.panels.lanes)
+    }
+
+    fn tile(&self) -> Tile {
+        let (rows, panels) = (self.rows.count(), self.panels.groups * self.panels.count());
+        let pixels = self.to[0] * self.to[1];
+        let image = self.blocks() * self.plane(self.rows.source.len()) * size_of::<T>();
+        let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels };
+        if tile.rows == rows {
+            tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
+        }
+        // Small problems are cut further: fewer images, then fewer rows, then fewer panels.
+        let work = self.batch * pixels * self.panels.taps * self.panels.read * self.panels.write * self.panels.groups;
+        let wanted = (work / WORTH).clamp(1, TASKS);
+        tile.images = tile.images.min((self.batch / wanted).max(1));
+        let lack = |tile: Tile| wanted.div_ceil(self.batch.div_ceil(tile.images).max(1) * rows.div_ceil(tile.rows));
+        tile.rows = tile.rows.div_ceil(lack(tile)).max(2).min(tile.rows);
+        tile.panels = panels.div_ceil(lack(tile));
+        tile
+    }
+
+    /// Writes `y` \[N, H, W, channels\], and on request takes its moments.
+    pub(super) fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
+        let panels = self.panels;
+        let channels = panels.groups * panels.write;
+        assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
+        assert_eq!(self.weights.len(), panels.len());
+        assert!(self.bias.is_none_or(|bias| bias.len() == channels));
+        let tile = self.tile();
+        let strips = self.rows.count().div_ceil(tile.rows);
+        let all_panels = panels.groups * panels.count();
+        let sets = all_panels.div_ceil(tile.panels);
+        let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
+        let mut pieces: Buffer<T> = cpu.alloc(pieces);
+        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
+        let lists: Vec<Vec<Tap>> = self
+            .rows
+            .classes
+            .iter()
+            .flat_map(|r| self.columns.classes.iter().map(move |c| (r, c)))
+            .map(|(r, c)| taps(r, c, self.columns.source.len(), self.kernel, panels.lanes))
+            .collect();
+        cpu.for_each(self.batch.div_ceil(tile.images) * strips * sets, |task| {
+            let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
+            let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
+            let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.rows.count());
+            let packed = self.rows.reach(rows.clone()).len();
+            let work = self.fold.map_or(0, |fold| fold.work(self.columns.count(), panels.read, panels.lanes));
+            let mut scratch = cpu.scratch(images.len() * self.blocks() * self.plane(packed) + work);
+            cpu.run(Task {
+                direct: self,
+                lists: &lists,
+                images,
+                rows,
+                strip: (strip, strips),
+                panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
+                scratch: &mut scratch,
+                y,
+                pieces: out,
+            });
+        });
+        moments.then(|| {
+            let rows = |strip: usize| tile.rows.min(self.to[0] - strip * tile.rows);
+            combine(cpu, pieces.as_slice(), channels, |piece| rows(piece % strips) * self.to[1])
+        })
+    }
+}
+
+struct Task<'a, T> {
+    direct: &'a Direct<'a, T>,
+    /// Taps of each class of rows and columns.
+    lists: &'a [Vec<Tap>],
+    images: Range<usize>,
+    rows: Range<usize>,
+    strip: (usize, usize),
+    panels: Range<usize>,
+    scratch: &'a mut [T],
+    y: Shared<T>,
+    pieces: Option<Shared<T>>,
+}
+
+impl<T: CpuElement> Kernel for Task<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Task { direct, lists, images, rows, strip, panels, scratch, y, pieces } = self;
+        let (from, to, lanes) = (direct.from, direct.to, V::<T, S>::LANES);
+        let layout = direct.panels;
+        let (pitch, channels) = (layout.groups * layout.read, layout.groups * layout.write);
+        let positions = direct.rows.reach(rows.clone());
+        let (width, plane) = (direct.columns.source.len(), direct.plane(positions.len()));
+        let image_size = direct.blocks() * plane;
+        let columns = direct.columns.count();
+        let (most_rows, most_columns) = shape::<S>(columns);
+        let mut packed = usize::MAX; // the group whose channels are packed
+        for panel in panels.clone() {
+            let (group, panel) = (panel / layout.count(), panel % layout.count());
+            if group != packed {
+                packed = group;
+                for (i, image) in images.clone().enumerate() {
+                    let (pitch, channels) = match direct.fold {
+                        Some(fold) => (pitch / fold.kernel, layout.read / fold.kernel),
+                        None => (pitch, layout.read),
+                    };
+                    let strip = Strip {
+                        rows: &direct.rows.source[positions.clone()],
+                        columns: &direct.columns.source,
+                        image,
+                        size: from,
+                        pitch,
+                        first: group * channels,
+                        channels,
+                        plane,
+                    };
+                    pack(simd, &direct.reader, strip, direct.fold, &mut scratch[i * image_size..]);
+                }
+            }
+            let vectors = layout.vectors(panel);
+            let first = group * layout.write + panel * 2 * lanes; // channel
+            let write = (layout.write - panel * 2 * lanes).min(vectors * lanes);
+            for (i, image) in images.clone().enumerate() {
+                let x = scratch[i * image_size..].as_ptr();
+                for (row_class, lists) in direct.rows.classes.iter().zip(lists.chunks(direct.columns.classes.len())) {
+                    let here = rows.start.min(row_class.count)..rows.end.min(row_class.count);
+                    for (column_class, taps) in direct.columns.classes.iter().zip(lists) {
+                        for (r, ny) in split(here.len(), most_rows).filter(|piece| piece.1 > 0) {
+                            for (p, nx) in split(column_class.count, most_columns) {
+                                let oy = row_class.first + (here.start + r) * row_class.stride;
+                                let ox = column_class.first + p * column_class.stride;
+                                // SAFETY: the plan's taps of outputs `here` lie within `positions`, so x stays in the
+                                // packed image; the panel is one of the packed weight's, whose length was checked; the
+                                // classes of the plan cover each output pixel once, and no other task has these images,
+                                // rows and panels.
+                                unsafe {
+                                    let block = Block {
+                                        x: x.wrapping_add((r * direct.rows.step * width + p) * lanes),
+                                        x_row: direct.rows.step * width * lanes,
+                                        x_plane: plane,
+                                        channels: if taps.is_empty() { 0 } else { layout.read },
+                                        taps,
+                                        w: direct.weights.as_ptr().add(layout.start(group, panel)),
+                                        w_taps: layout.taps,
+                                        y: y.get().add(((image * to[0] + oy) * to[1] + ox) * channels + first),
+                                        y_pixel: column_class.stride * channels,
+                                        y_row: row_class.stride * to[1] * channels,
+                                        write,
+                                        bias: direct.bias.map(|bias| bias.as_ptr().add(first)),
+                                        accumulate: direct.accumulate,
+                                    };
+                                    block.run(simd, vectors, ny, nx);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let Some(pieces) = pieces else { return };
+        let channel = |panel: usize| panel / layout.count() * layout.write + panel % layout.count() * 2 * lanes;
+        let first = channel(panels.start);
+        let end = if panels.end == layout.groups * layout.count() { channels } else { channel(panels.end) };
+        for image in images {
+            // SAFETY: this task has just written these channels of these rows (there is one class of rows, of stride
+            // 1, in a forward pass), and no other task has them.
+            unsafe {
+                let mean = pieces.get().add((image * strip.1 + strip.0) * 2 * channels + first);
+                let piece = Piece {
+                    y: y.get().add((image * to[0] + rows.start) * to[1] * channels + first).cast_const(),
+                    pitch: channels,
+                    pixels: rows.len() * to[1],
+                    channels: end - first,
+                    mean,
+                    squares: mean.add(channels),
+                };
+                piece.run(simd);
+            }
+        }
+    }
+}

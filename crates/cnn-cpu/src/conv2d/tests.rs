@@ -1,0 +1,263 @@
+//! The three passes against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, both
+//! elements, and any number of threads.
+//!
+//! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
+//! difference is an indexing fault.
+
+use cnn_core::backend::{Backend, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Naive, Padding};
+
+use crate::element::CpuElement;
+use crate::{Cpu, Isa};
+
+/// A small generator for the tests: splitmix64.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn of<U: Copy>(&mut self, list: &[U]) -> U {
+        list[self.below(list.len())]
+    }
+
+    fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
+        (0..len).map(|_| T::from_f64(self.below(2 * most + 1) as f64 - most as f64)).collect()
+    }
+
+    fn spec(&mut self) -> Conv2dSpec {
+        loop {
+            let groups = self.of(&[1, 1, 1, 1, 2, 3]);
+            let channels = |r: &mut Self| r.of(&[1, 3, 15, 16, 17, 33, 64]);
+            let (c, k) = match self.below(5) {
+                0 => (groups * self.of(&[1, 3, 16, 17]), groups * self.of(&[1, 3, 16, 17])),
+                _ => (channels(self) * groups, channels(self) * groups),
+            };
+            let mut pad = || self.of(&[0, 1, 1, 2, 3]);
+            let padding = match pad() {
+                0 => Padding { top: pad(), left: pad(), bottom: pad(), right: pad() },
+                n => Padding::all(n),
+            };
+            let options = Conv2dOptions {
+                kernel: self.of(&[[1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [5, 2]]),
+                stride: self.of(&[[1, 1], [1, 1], [2, 2], [3, 3], [1, 2]]),
+                dilation: self.of(&[[1, 1], [1, 1], [2, 2], [2, 1]]),
+                padding,
+                groups,
+            };
+            let input = [1 + self.below(5), 1 + self.below(19), 1 + self.below(19), c];
+            if let Ok(spec) = Conv2dSpec::new(input, k, &options) {
+                if spec.macs() < 4_000_000 {
+                    return spec;
+                }
+            }
+        }
+    }
+}
+
+/// The host's side of one case.
+struct Case<T> {
+    spec: Conv2dSpec,
+    x: Vec<T>,
+    /// Scale, shift and ReLU of a normalisation of x, if there is one.
+    norm: Option<(Vec<T>, Vec<T>, bool)>,
+    weight: Vec<T>,
+    bias: Option<Vec<T>>,
+    dy: Vec<T>,
+    /// Coefficients of a normalisation behind dy, if there is one: dy_scale, x_scale, shift, and the mask's.
+    back: Option<([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>)>,
+    add: Option<Vec<T>>,
+}
+
+impl<T: CpuElement> Case<T> {
+    fn new(random: &mut Random, spec: Conv2dSpec) -> Self {
+        let [input, output, weight] =
+            [spec.input_shape(), spec.output_shape(), spec.weight_shape()].map(|shape| shape.iter().product::<usize>());
+        let (c, k) = (spec.in_channels, spec.out_channels);
+        let maybe = |random: &mut Random| random.below(2) == 0;
+        Case {
+            spec,
+            x: random.integers(input, 3),
+            norm: maybe(random).then(|| (random.integers(c, 2), random.integers(c, 2), maybe(random))),
+            weight: random.integers(weight, 3),
+            bias: maybe(random).then(|| random.integers(k, 4)),
+            dy: random.integers(output, 3),
+            back: maybe(random).then(|| {
+                let coefficients = [random.integers(k, 2), random.integers(k, 1), random.integers(k, 1)];
+                let mask = maybe(random).then(|| [random.integers(k, 2), random.integers(k, 2)]);
+                (coefficients, random.integers(output, 2), mask)
+            }),
+            add: maybe(random).then(|| random.integers(input, 4)),
+        }
+    }
+
+    /// y, mean and variance, dx, dw.
+    fn run<B: Backend<Elem = T>>(&self, b: &B) -> [Vec<T>; 5]
+    where
+        T: cnn_core::Element<Accum = T>,
+    {
+        let up = |v: &[T]| b.upload(v).unwrap();
+        let spec = &self.spec;
+        let x = match &self.norm {
+            None => Input::Plain(up(&self.x)),
+            Some((scale, shift, relu)) => Input::Norm(Norm {
+                x: up(&self.x),
+                scale: up(scale),
+                shift: up(shift),
+                channels: spec.in_channels,
+                relu: *relu,
+            }),
+        };
+        let dy = match &self.back {
+            None => Gradient::Plain(up(&self.dy)),
+            Some(([dy_scale, x_scale, shift], x, mask)) => Gradient::Norm(NormGradient {
+                dy: up(&self.dy),
+                x: up(x),
+                dy_scale: up(dy_scale),
+                x_scale: up(x_scale),
+                shift: up(shift),
+                mask: mask.as_ref().map(|[scale, shift]| (up(scale), up(shift))),
+                channels: spec.out_channels,
+            }),
+        };
+        let down = |buffer: &B::Buffer<T>| b.download(buffer).unwrap();
+        let filter = b.prepare_filter(spec, &up(&self.weight), Uses::Training).unwrap();
+        let bias = self.bias.as_deref().map(up);
+        let (y, moments) = b.conv2d(spec, &x, &filter, bias.as_ref(), true).unwrap();
+        let moments = moments.expect("they were asked for");
+        let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(up)).unwrap();
+        let dw = b.conv2d_backward_weight(spec, &dy, &x).unwrap();
+        [down(&y), down(&moments.mean), down(&moments.variance), down(&dx), down(&dw)]
+    }
+}
+
+fn backends<T: CpuElement>(threads: usize) -> Vec<Cpu<T>> {
+    ["portable", "avx2", "avx512"]
+        .into_iter()
+        .filter_map(|name| Isa::capped(name).ok().filter(|isa| isa.to_string() == name))
+        .map(|isa| Cpu::with_isa(threads, isa).unwrap())
+        .collect()
+}
+
+/// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.
+fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<T>; 5], who: &str) {
+    for (what, i) in [("y", 0), ("dx", 3), ("dw", 4)] {
+        assert_eq!(got[i].len(), expected[i].len(), "{who}: {what} of {spec:?}");
+        for (at, (got, expected)) in got[i].iter().zip(&expected[i]).enumerate() {
+            assert!(got == expected, "{who}: {what}[{at}] is {got}, expected {expected}, of {spec:?}");
+        }
+    }
+    let channels = spec.out_channels;
+    for c in 0..channels {
+        let y = || expected[0].iter().skip(c).step_by(channels).map(|y| y.as_f64());
+        let n = y().count() as f64;
+        let mean = y().sum::<f64>() / n;
+        let variance = y().map(|y| (y - mean) * (y - mean)).sum::<f64>() / n;
+        for (what, got, expected) in [("mean", got[1][c], mean), ("variance", got[2][c], variance)] {
+            let close = (got.as_f64() - expected).abs() <= 1e-6 * (1.0 + variance);
+            assert!(close, "{who}: {what}[{c}] is {got}, expected {expected}, of {spec:?}");
+        }
+    }
+}
+
+fn agrees<T: CpuElement>(seed: u64, cases: usize) {
+    let backends = backends::<T>(2);
+    let mut random = Random(seed);
+    for _ in 0..cases {
+        let spec = random.spec();
+        let case = Case::<T>::new(&mut random, spec);
+        let expected = case.run(&Naive::<T>::default());
+        for cpu in &backends {
+            compare(&spec, &case.run(cpu), &expected, &cpu.describe());
+        }
+    }
+}
+
+fn cases(default: usize) -> usize {
+    std::env::var("CNN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn random_convolutions_in_f32() {
+    agrees::<f32>(1, cases(96));
+}
+
+#[test]
+fn random_convolutions_in_f64() {
+    agrees::<f64>(2, cases(48));
+}
+
+#[test]
+fn depthwise_convolutions() {
+    let (backends, mut random) = (backends::<f32>(2), Random(3));
+    for channels in [2, 15, 16, 33] {
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 2), (1, 3)] {
+            let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(channels);
+            let spec = Conv2dSpec::new([3, 9, 7, channels], channels, &options).unwrap();
+            let case = Case::<f32>::new(&mut random, spec);
+            let expected = case.run(&Naive::<f32>::default());
+            for cpu in &backends {
+                compare(&spec, &case.run(cpu), &expected, &cpu.describe());
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_of_a_residual_network() {
+    let (backends, mut random) = (backends::<f32>(2), Random(4));
+    for (input, k, kernel, stride) in [
+        ([2, 32, 32, 3], 64, 3, 1),
+        ([1, 32, 32, 64], 64, 3, 1),
+        ([2, 16, 16, 128], 128, 3, 1),
+        ([9, 4, 4, 64], 64, 3, 1),
+        ([2, 32, 32, 64], 128, 3, 2),
+        ([3, 8, 8, 64], 96, 1, 2),
+        ([1, 1, 1, 64], 64, 3, 1),
+        ([2, 61, 37, 3], 64, 7, 2),
+    ] {
+        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+        let spec = Conv2dSpec::new(input, k, &options).unwrap();
+        let case = Case::<f32>::new(&mut random, spec);
+        let expected = case.run(&Naive::<f32>::default());
+        for cpu in &backends {
+            compare(&spec, &case.run(cpu), &expected, &cpu.describe());
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut random = Random(5);
+    for (input, k, options) in [
+        ([5, 13, 11, 17], 33, Conv2dOptions::square(3).padding(1)),
+        ([1, 19, 19, 16], 16, Conv2dOptions::square(3).padding(1).stride(2)),
+        ([37, 4, 4, 64], 64, Conv2dOptions::square(3).padding(1)),
+        ([8, 9, 9, 24], 24, Conv2dOptions::square(3).padding(1).groups(24)),
+    ] {
+        let spec = Conv2dSpec::new(input, k, &options).unwrap();
+        let mut case = Case::<f32>::new(&mut random, spec);
+        // Numbers whose sums depend on the order.
+        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
+            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 24) as f32 - 0.4);
+        }
+        for i in 0..backends::<f32>(1).len() {
+            let bits = |threads: usize| {
+                case.run(&backends::<f32>(threads)[i]).map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            };
+            let one = bits(1);
+            for threads in [2, 3, 4, 7] {
+                assert!(bits(threads) == one, "{threads} threads, {spec:?}");
+            }
+        }
+    }
+}

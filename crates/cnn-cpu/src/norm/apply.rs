@@ -1,0 +1,212 @@
+//! Normalised activations and their gradients written out, for those who do not compute them while they read.
+
+use cnn_core::Result;
+use cnn_core::backend::{Data, Input, Norm, NormGradient};
+
+use super::rows_of_part;
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::chunks;
+
+/// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
+#[derive(Clone, Copy)]
+struct Read<'a, T> {
+    x: &'a [T],
+    scale: &'a [T],
+    shift: &'a [T],
+    /// 0 for a ReLU, else minus infinity.
+    floor: T,
+}
+
+impl<'a, T: CpuElement> Read<'a, T> {
+    fn new(norm: &'a Norm<Cpu<T>>) -> Self {
+        let floor = if norm.relu { T::zero() } else { T::neg_infinity() };
+        Read { x: norm.x.as_slice(), scale: norm.scale.as_slice(), shift: norm.shift.as_slice(), floor }
+    }
+
+    /// The same of the elements from `first` on.
+    fn from(self, first: usize) -> Self {
+        Read { x: &self.x[first..], ..self }
+    }
+
+    /// `n` elements from `at` on, in the channels from `c` on, before the floor.
+    #[inline(always)]
+    fn affine<S: Simd>(&self, simd: S, at: usize, c: usize, n: usize) -> V<T, S> {
+        let [scale, shift] = [self.scale, self.shift].map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+        V::<T, S>::read(simd, &self.x[at..][..n]).mul_add(scale, shift)
+    }
+
+    #[inline(always)]
+    fn floor<S: Simd>(&self, simd: S, y: V<T, S>) -> V<T, S> {
+        y.max(V::<T, S>::splat(simd, self.floor)) // keeps a NaN in y
+    }
+}
+
+/// Calls `$body` for every vector of rows of `$channels` channels: `$at` is its first element, `$c` its first channel
+/// and `$n` its length. A macro, so that the body is compiled for the instruction set of the function it stands in.
+macro_rules! for_each_vector {
+    ($lanes:expr, $len:expr, $channels:expr, |$at:ident, $c:ident, $n:ident| $body:expr) => {
+        let full = $channels / $lanes * $lanes;
+        for row in (0..$len).step_by($channels) {
+            for $c in (0..full).step_by($lanes) {
+                let ($at, $n) = (row + $c, $lanes);
+                $body;
+            }
+            if full < $channels {
+                let ($at, $c, $n) = (row + full, full, $channels - full);
+                $body;
+            }
+        }
+    };
+}
+
+pub(crate) fn normalise<T: CpuElement>(
+    cpu: &Cpu<T>,
+    norm: &Norm<Cpu<T>>,
+    residual: Option<&Input<Cpu<T>>>,
+) -> Result<Data<Cpu<T>>> {
+    let mut y = cpu.alloc(norm.x.len());
+    let (read, channels) = (Read::new(norm), norm.channels.max(1));
+    let part = rows_of_part(channels) * channels;
+    cpu.for_each_part(chunks(y.make_mut(), part), |i, y: &mut [T]| {
+        let (first, read) = (i * part, read.from(i * part));
+        match residual {
+            None => cpu.run(Normalise { y, channels, read, residual: Nothing }),
+            Some(Input::Plain(r)) => {
+                cpu.run(Normalise { y, channels, read, residual: Written(&r.as_slice()[first..]) });
+            }
+            Some(Input::Norm(r)) => {
+                cpu.run(Normalise { y, channels, read, residual: Read::new(r).from(first) });
+            }
+        }
+    });
+    Ok(y)
+}
+
+/// What is added to a normalised activation.
+trait Residual<T: CpuElement> {
+    fn add_to<S: Simd>(&self, simd: S, y: V<T, S>, at: usize, c: usize, n: usize) -> V<T, S>;
+}
+
+struct Nothing;
+
+impl<T: CpuElement> Residual<T> for Nothing {
+    #[inline(always)]
+    fn add_to<S: Simd>(&self, _: S, y: V<T, S>, _: usize, _: usize, _: usize) -> V<T, S> {
+        y
+    }
+}
+
+struct Written<'a, T>(&'a [T]);
+
+impl<T: CpuElement> Residual<T> for Written<'_, T> {
+    #[inline(always)]
+    fn add_to<S: Simd>(&self, simd: S, y: V<T, S>, at: usize, _: usize, n: usize) -> V<T, S> {
+        y.add(V::<T, S>::read(simd, &self.0[at..][..n]))
+    }
+}
+
+impl<T: CpuElement> Residual<T> for Read<'_, T> {
+    #[inline(always)]
+    fn add_to<S: Simd>(&self, simd: S, y: V<T, S>, at: usize, c: usize, n: usize) -> V<T, S> {
+        y.add(self.floor::<S>(simd, self.affine::<S>(simd, at, c, n)))
+    }
+}
+
+struct Normalise<'a, T, R> {
+    y: &'a mut [T],
+    channels: usize,
+    read: Read<'a, T>,
+    residual: R,
+}
+
+impl<T: CpuElement, R: Residual<T>> Kernel for Normalise<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Normalise { y, channels, read, residual } = self;
+        for_each_vector!(V::<T, S>::LANES, y.len(), channels, |at, c, n| {
+            let sum = residual.add_to::<S>(simd, read.affine::<S>(simd, at, c, n), at, c, n);
+            read.floor::<S>(simd, sum).write(&mut y[at..][..n]);
+        });
+    }
+}
+
+pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: &NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let mut dx = cpu.alloc(gradient.dy.len());
+    let channels = gradient.channels.max(1);
+    let part = rows_of_part(channels) * channels;
+    cpu.for_each_part(chunks(dx.make_mut(), part), |i, dx: &mut [T]| {
+        let (dy, x) = (&gradient.dy.as_slice()[i * part..], &gradient.x.as_slice()[i * part..]);
+        let coefficients = [&gradient.dy_scale, &gradient.x_scale, &gradient.shift].map(|c| c.as_slice());
+        match &gradient.mask {
+            None => cpu.run(NormaliseBackward { dx, dy, x, coefficients, mask: Open }),
+            Some((scale, shift)) => {
+                let mask = Positive { scale: scale.as_slice(), shift: shift.as_slice() };
+                cpu.run(NormaliseBackward { dx, dy, x, coefficients, mask });
+            }
+        }
+    });
+    Ok(dx)
+}
+
+/// Where a gradient counts.
+pub(super) trait Mask<T: CpuElement>: Copy {
+    /// `dy`, or 0 where it does not count; `x` is the activation in the channels from `c` on.
+    fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S>;
+}
+
+/// Everywhere.
+#[derive(Clone, Copy)]
+pub(super) struct Open;
+
+impl<T: CpuElement> Mask<T> for Open {
+    #[inline(always)]
+    fn apply<S: Simd>(self, _: S, dy: V<T, S>, _: V<T, S>, _: usize, _: usize) -> V<T, S> {
+        dy
+    }
+}
+
+/// Where the normalised activation is not below or at 0 (also where it is NaN).
+#[derive(Clone, Copy)]
+pub(super) struct Positive<'a, T> {
+    pub(super) scale: &'a [T],
+    pub(super) shift: &'a [T],
+}
+
+impl<T: CpuElement> Mask<T> for Positive<'_, T> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S> {
+        let [scale, shift] = [self.scale, self.shift].map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+        // The least number above 0: to be below it is to be at most 0.
+        let least = V::<T, S>::splat(simd, T::min_positive_value() * T::epsilon());
+        least.select_greater(x.mul_add(scale, shift), V::<T, S>::zero(simd), dy)
+    }
+}
+
+struct NormaliseBackward<'a, T, M> {
+    dx: &'a mut [T],
+    dy: &'a [T],
+    x: &'a [T],
+    /// Of dy, of x, and added; a slice of channels each.
+    coefficients: [&'a [T]; 3],
+    mask: M,
+}
+
+impl<T: CpuElement, M: Mask<T>> Kernel for NormaliseBackward<'_, T, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let NormaliseBackward { dx, dy, x, coefficients, mask } = self;
+        let channels = coefficients[0].len();
+        for_each_vector!(V::<T, S>::LANES, dx.len(), channels, |at, c, n| {
+            let [dy_scale, x_scale, shift] = coefficients.map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+            let x = V::<T, S>::read(simd, &x[at..][..n]);
+            let dy = mask.apply::<S>(simd, V::<T, S>::read(simd, &dy[at..][..n]), x, c, n);
+            dy.mul_add(dy_scale, x.mul_add(x_scale, shift)).write(&mut dx[at..][..n]);
+        });
+    }
+}

@@ -1,0 +1,164 @@
+//! The gradient through a normalisation, as coefficients that give that of its input:
+//!
+//! ```text
+//! xhat   = (x - mean) * inv_std                        dy counts as 0 where the mask says so
+//! dbeta  = sum(dy)
+//! dgamma = sum(dy * xhat)
+//! dx     = scale * (dy - dbeta / rows - xhat * dgamma / rows)      by batch statistics
+//! dx     = scale * dy                                              by running statistics
+//! ```
+//!
+//! One pass takes both sums, and writes the masked dy only when the mask could not be computed again from `norm`.
+
+use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats};
+use cnn_core::{BatchNormSpec, Result};
+
+use super::apply::{Mask, Open, Positive};
+use super::rows_of_part;
+use super::sums::{Terms, add_rows, combine};
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::chunks;
+use crate::{Buffer, Cpu};
+
+pub(crate) fn batch_norm_backward<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &BatchNormSpec,
+    dy: Data<Cpu<T>>,
+    norm: &Norm<Cpu<T>>,
+    stats: &NormStats<Cpu<T>>,
+    output: Option<&Data<Cpu<T>>>,
+    batch: bool,
+) -> Result<NormBackward<Cpu<T>>> {
+    let channels = spec.channels.max(1);
+    let rows = rows_of_part(channels);
+    let mut parts = cpu.scratch::<T>(spec.rows.div_ceil(rows) * 2 * channels);
+    let (x, mean) = (norm.x.as_slice(), stats.mean.as_slice());
+    let (dy, mask) = match output {
+        Some(y) => (masked(cpu, rows * channels, dy, y.as_slice(), x, mean, &mut parts), None),
+        None => {
+            let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
+            cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, sums: &mut [T]| {
+                let part = i * rows * channels..((i + 1) * rows * channels).min(x.len());
+                let (dy, x) = (&dy.as_slice()[part.clone()], &x[part]);
+                match &mask {
+                    None => cpu.run(Sums { terms: Gradients { dy, x, mean, mask: Open }, sums }),
+                    Some((scale, shift)) => {
+                        let mask = Positive { scale: scale.as_slice(), shift: shift.as_slice() };
+                        cpu.run(Sums { terms: Gradients { dy, x, mean, mask }, sums });
+                    }
+                }
+            });
+            (dy, mask)
+        }
+    };
+
+    let totals = combine(cpu, &parts, 2 * channels);
+    let [mut dgamma, mut dbeta, mut x_scale, mut shift] = [(); 4].map(|()| cpu.alloc::<T>(spec.channels));
+    let out = (dgamma.make_mut(), dbeta.make_mut(), x_scale.make_mut(), shift.make_mut());
+    for c in 0..spec.channels {
+        let [mean, inv_std, scale] = [&stats.mean, &stats.inv_std, &stats.scale].map(|s| s.as_slice()[c].as_f64());
+        let (dbeta, dgamma) = (totals[c], totals[channels + c] * inv_std);
+        let factor = -scale * inv_std * dgamma / spec.rows as f64;
+        let term = -scale * dbeta / spec.rows as f64 - factor * mean;
+        (out.0[c], out.1[c]) = (T::from_f64(dgamma), T::from_f64(dbeta));
+        (out.2[c], out.3[c]) = if batch { (T::from_f64(factor), T::from_f64(term)) } else { (T::zero(), T::zero()) };
+    }
+    let dy_scale = stats.scale.clone();
+    let dx = NormGradient { dy, x: norm.x.clone(), dy_scale, x_scale, shift, mask, channels: norm.channels };
+    Ok(NormBackward { dx, dgamma, dbeta })
+}
+
+/// `dy` where the output `y` is above 0, else 0: in place unless another handle shares it. Takes the sums as it goes.
+fn masked<T: CpuElement>(
+    cpu: &Cpu<T>,
+    part: usize,
+    mut dy: Buffer<T>,
+    y: &[T],
+    x: &[T],
+    mean: &[T],
+    parts: &mut [T],
+) -> Buffer<T> {
+    let shared = (!dy.is_unique()).then(|| dy.clone());
+    if shared.is_some() {
+        dy = cpu.alloc(dy.len());
+    }
+    let out = chunks(dy.make_mut(), part);
+    cpu.for_each_part((chunks(parts, 2 * mean.len().max(1)), out), |i, (sums, dy): (&mut [T], &mut [T])| {
+        if let Some(shared) = &shared {
+            dy.copy_from_slice(&shared.as_slice()[i * part..][..dy.len()]);
+        }
+        let range = i * part..i * part + dy.len();
+        cpu.run(Sums { terms: Masked { dy, y: &y[range.clone()], x: &x[range], mean }, sums });
+    });
+    dy
+}
+
+struct Sums<'a, T, G> {
+    terms: G,
+    sums: &'a mut [T],
+}
+
+/// Elements of a part.
+trait Len {
+    fn len(&self) -> usize;
+}
+
+impl<T: CpuElement, G: Terms<T, 2> + Len> Kernel for Sums<'_, T, G> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let channels = self.sums.len() / 2;
+        add_rows::<T, S, 2>(simd, self.terms.len() / channels, channels, self.terms, self.sums);
+    }
+}
+
+/// dy and dy * (x - mean).
+struct Gradients<'a, T, M> {
+    dy: &'a [T],
+    x: &'a [T],
+    mean: &'a [T],
+    mask: M,
+}
+
+impl<T, M> Len for Gradients<'_, T, M> {
+    fn len(&self) -> usize {
+        self.dy.len()
+    }
+}
+
+impl<T: CpuElement, M: Mask<T>> Terms<T, 2> for Gradients<'_, T, M> {
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
+        let [dy, x] = [self.dy, self.x].map(|of| V::<T, S>::read(simd, &of[at..][..n]));
+        let dy = self.mask.apply::<S>(simd, dy, x, c, n);
+        [dy, dy.mul(x.sub(V::<T, S>::read(simd, &self.mean[c..][..n])))]
+    }
+}
+
+/// The same, where the mask is the sign of the output; the masked dy replaces dy.
+struct Masked<'a, T> {
+    dy: &'a mut [T],
+    y: &'a [T],
+    x: &'a [T],
+    mean: &'a [T],
+}
+
+impl<T> Len for Masked<'_, T> {
+    fn len(&self) -> usize {
+        self.dy.len()
+    }
+}
+
+impl<T: CpuElement> Terms<T, 2> for Masked<'_, T> {
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
+        let (zero, place) = (V::<T, S>::zero(simd), &mut self.dy[at..][..n]);
+        let dy = V::<T, S>::read(simd, place);
+        let dy = V::<T, S>::read(simd, &self.y[at..][..n]).select_greater(zero, dy, zero);
+        dy.write(place);
+        let deviation = V::<T, S>::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
+        [dy, dy.mul(deviation)]
+    }
+}

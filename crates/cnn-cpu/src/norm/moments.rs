@@ -1,0 +1,79 @@
+//! Mean and variance of every channel.
+//!
+//! Of each part in two passes, the mean and then the squared deviations from it, while it is in the cache; the parts are
+//! combined as those of a convolution's output.
+
+use cnn_core::backend::{Data, Moments};
+use cnn_core::{BatchNormSpec, Result};
+
+use super::rows_of_part;
+use super::sums::{Terms, add_rows};
+use crate::Cpu;
+use crate::conv2d::moments::combine;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::chunks;
+
+pub(crate) fn channel_moments<T: CpuElement>(
+    cpu: &Cpu<T>,
+    x: &Data<Cpu<T>>,
+    spec: &BatchNormSpec,
+) -> Result<Moments<Cpu<T>>> {
+    let BatchNormSpec { rows, channels, .. } = *spec;
+    if channels == 0 {
+        return Ok(Moments { mean: cpu.alloc(0), variance: cpu.alloc(0) });
+    }
+    let rows_of_part = rows_of_part(channels);
+    let part = rows_of_part * channels;
+    let mut parts = cpu.scratch::<T>(rows.div_ceil(rows_of_part) * 2 * channels);
+    cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, out: &mut [T]| {
+        let x = &x.as_slice()[i * part..];
+        let (mean, squares) = out.split_at_mut(channels);
+        cpu.run(Part { x: &x[..part.min(x.len())], mean, squares });
+    });
+    Ok(combine(cpu, &parts, channels, |i| rows_of_part.min(rows - i * rows_of_part)))
+}
+
+/// Takes the means and the sums of squared deviations of a part.
+struct Part<'a, T> {
+    x: &'a [T],
+    mean: &'a mut [T],
+    squares: &'a mut [T],
+}
+
+struct Itself<'a, T>(&'a [T]);
+
+impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, at: usize, _: usize, n: usize) -> [V<T, S>; 1] {
+        [V::<T, S>::read(simd, &self.0[at..][..n])]
+    }
+}
+
+struct Deviations<'a, T> {
+    x: &'a [T],
+    mean: &'a [T],
+}
+
+impl<T: CpuElement> Terms<T, 1> for Deviations<'_, T> {
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 1] {
+        let d = V::<T, S>::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
+        [d.mul(d)]
+    }
+}
+
+impl<T: CpuElement> Kernel for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Part { x, mean, squares } = self;
+        let channels = mean.len();
+        let rows = x.len() / channels;
+        add_rows::<T, S, 1>(simd, rows, channels, Itself(x), mean);
+        let inverse = T::from_f64(1.0 / rows as f64);
+        mean.iter_mut().for_each(|mean| *mean *= inverse);
+        add_rows::<T, S, 1>(simd, rows, channels, Deviations { x, mean }, squares);
+    }
+}

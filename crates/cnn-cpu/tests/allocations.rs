@@ -1,0 +1,68 @@
+//! Training in steady state asks the heap for nothing large: buffers come from the backend's free list.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use cnn_core::nn::Module;
+use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
+use cnn_core::{Pass, Tensor};
+use cnn_cpu::Cpu;
+use cnn_models::{ResNet, ResNetConfig, Stem};
+
+/// What counts as large.
+const LARGE: usize = 4096;
+
+static LARGE_COUNT: AtomicUsize = AtomicUsize::new(0);
+static SMALL_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, counted on all threads.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let count = if layout.size() >= LARGE { &LARGE_COUNT } else { &SMALL_COUNT };
+        count.fetch_add(1, Relaxed);
+        // SAFETY: the caller's layout, under the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, that is from the system, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One step of ResNet-18 on `images`.
+fn step(backend: &Cpu<f32>, model: &mut ResNet<Cpu<f32>>, optimizer: &mut Optimizer<Cpu<f32>>, images: &[f32], n: u32) {
+    let labels: Vec<u32> = (0..images.len() as u32 / (32 * 32 * 3)).map(|i| i % 10).collect();
+    let pass = Pass::train(backend, 0).at_step(n);
+    let x = Tensor::from_slice(backend, [labels.len(), 32, 32, 3], images).unwrap();
+    let loss = model.call(&pass.input(x).unwrap()).unwrap().cross_entropy(&labels, 0.0).unwrap();
+    let gradients = loss.backward().unwrap();
+    optimizer.step(0.01, model, &gradients, &loss).unwrap();
+}
+
+#[test]
+fn a_step_in_steady_state_allocates_nothing_large() {
+    let backend = Cpu::<f32>::with_threads(2).unwrap();
+    let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
+    let options =
+        OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
+    let mut optimizer = Optimizer::new(&backend, &model, options).unwrap();
+    let images: Vec<f32> = (0..4 * 32 * 32 * 3).map(|i| (i % 251) as f32 / 251.0).collect();
+    let mut counts = Vec::new();
+    for n in 0..5 {
+        LARGE_COUNT.store(0, Relaxed);
+        SMALL_COUNT.store(0, Relaxed);
+        step(&backend, &mut model, &mut optimizer, &images, n);
+        counts.push([LARGE_COUNT.load(Relaxed), SMALL_COUNT.load(Relaxed)]);
+    }
+    println!("allocations a step (large, small): {counts:?}");
+    for [large, small] in &counts[2..] {
+        assert_eq!(*large, 0, "allocations of {LARGE} bytes or more by step: {counts:?}");
+        assert!(*small < 2000, "smaller allocations by step: {counts:?}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Batches: their order, what is in them, and the splits they come from.
+
+use crate::write;
+use cnn_data::{Augment, Batch, BatchBytes, ImageSet, Loader, OpenOptions, open};
+use std::fs;
+use std::path::Path;
+
+/// `count` grey images of 2 x 3, image i all bytes i, in three classes.
+fn set(count: usize) -> ImageSet {
+    let bytes = (0..count).flat_map(|i| [i as u8; 6]).collect();
+    ImageSet::from_bytes("made", [2, 3, 1], &["a", "b", "c"], (0..count as u32).map(|i| i % 3).collect(), bytes)
+        .unwrap()
+}
+
+fn batches(loader: &Loader, epoch: u32, shuffle: bool, drop_last: bool) -> Vec<Batch> {
+    loader.epoch(epoch, &AUGMENT, shuffle, drop_last).map(Result::unwrap).collect()
+}
+
+fn samples(batches: &[Batch]) -> Vec<u32> {
+    batches.iter().flat_map(|batch| batch.samples.clone()).collect()
+}
+
+const AUGMENT: Augment = Augment { crop_padding: 1, flip: true, ..Augment::NONE };
+
+/// A folder of 20 + 4 pictures, decoded as needed.
+fn pictures(root: &Path) -> ImageSet {
+    for (split, count) in [("train", 20), ("test", 4)] {
+        for i in 0..count {
+            write::picture(
+                &root.join(format!("{split}/{}/{i}.png", if i % 2 == 0 { "x" } else { "y" })),
+                9,
+                9,
+                i as u8,
+            );
+        }
+    }
+    let options = OpenOptions { resident_limit: 0, size: Some([8, 8]), ..OpenOptions::default() };
+    open(root.to_str().unwrap(), root, &options).unwrap().train
+}
+
+#[test]
+fn evaluation_sees_every_image_once_and_in_order() {
+    let loader = Loader::new(set(10), 4, 0, 0).unwrap();
+    let all = loader.epoch(0, &Augment::NONE, false, false).map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(all.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 2]);
+    assert_eq!(samples(&all), (0..10).collect::<Vec<_>>());
+    assert!(all.iter().all(|batch| batch.bytes == BatchBytes::Resident));
+    assert!(
+        all.iter()
+            .flat_map(|batch| &batch.views)
+            .zip(0..)
+            .all(|(view, i)| *view == cnn_core::image::SampleView::plain(i))
+    );
+    assert_eq!((loader.batches(false), loader.batches(true)), (3, 2));
+    assert_eq!(loader.epoch(0, &Augment::NONE, false, true).len(), 2);
+    assert!(Loader::new(set(10), 0, 0, 0).is_err());
+}
+
+#[test]
+fn the_order_is_a_permutation_given_by_seed_and_epoch() {
+    let order =
+        |seed, threads, epoch| samples(&batches(&Loader::new(set(100), 7, seed, threads).unwrap(), epoch, true, false));
+    let first = order(1, 1, 0);
+    assert_eq!(first, order(1, 5, 0));
+    assert_ne!(first, order(1, 1, 1));
+    assert_ne!(first, order(2, 1, 0));
+    let mut sorted = first;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_epoch_can_be_resumed_at_any_batch() {
+    let root = tempfile::tempdir().unwrap();
+    for set in [set(20), pictures(root.path())] {
+        let loader = Loader::new(set, 3, 5, 2).unwrap();
+        let whole = batches(&loader, 2, true, false);
+        for first in 0..=whole.len() + 1 {
+            let rest = loader.epoch_from(2, first, &AUGMENT, true, false).map(Result::unwrap);
+            let rest: Vec<_> = rest.map(|batch| (batch.samples, batch.labels, batch.views, batch.bytes)).collect();
+            let expected: Vec<_> = whole
+                .iter()
+                .skip(first)
+                .map(|b| (b.samples.clone(), b.labels.clone(), b.views.clone(), b.bytes.clone()))
+                .collect();
+            assert_eq!(rest, expected, "from batch {first}");
+        }
+    }
+}
+
+#[test]
+fn decoded_batches_are_the_same_for_any_number_of_threads() {
+    let root = tempfile::tempdir().unwrap();
+    let set = pictures(root.path());
+    let one = batches(&Loader::new(set.clone(), 6, 1, 1).unwrap(), 0, true, false);
+    for threads in [2, 3, 16] {
+        let many = batches(&Loader::new(set.clone(), 6, 1, threads).unwrap(), 0, true, false);
+        assert!(one.iter().zip(&many).all(|(a, b)| a.bytes == b.bytes && a.samples == b.samples && a.views == b.views));
+    }
+    for batch in &one {
+        let BatchBytes::Decoded(bytes) = &batch.bytes else { panic!("files are decoded") };
+        for (place, (&sample, view)) in batch.samples.iter().zip(&batch.views).enumerate() {
+            assert_eq!((view.index as usize, set.label(sample as usize)), (place, batch.labels[place]));
+            assert_eq!(bytes[place * 192..][..192], *set.image(sample as usize).unwrap());
+        }
+    }
+    // An epoch that is dropped half-way, with threads waiting to hand over, ends.
+    let mut epoch = Loader::new(set, 2, 0, 4).unwrap().epoch(0, &AUGMENT, true, false);
+    epoch.next().unwrap().unwrap();
+}
+
+#[test]
+fn a_bad_picture_ends_the_epoch_with_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    let set = pictures(root.path());
+    fs::write(root.path().join("train/y/13.png"), "text").unwrap();
+    let mut epoch = Loader::new(set, 4, 0, 3).unwrap().epoch(0, &Augment::NONE, false, false);
+    let error = epoch.by_ref().find_map(Result::err).expect("one batch fails");
+    assert!(error.to_string().contains("y/13.png: not a JPEG or PNG image"), "{error}");
+    assert!(epoch.next().is_none());
+}
+
+#[test]
+fn a_validation_split_is_disjoint_complete_and_even() {
+    let (train, held) = set(90).split_validation(30, 4).unwrap();
+    assert_eq!((train.len(), held.class_sizes()), (60, vec![10, 10, 10]));
+    let mut all: Vec<u32> = (0..60).map(|i| train.stored(i)).chain((0..30).map(|i| held.stored(i))).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..90).collect::<Vec<_>>());
+    assert_eq!(held.image(3).unwrap()[0], held.stored(3) as u8);
+    let stored = |set: &ImageSet| (0..set.len()).map(|i| set.stored(i)).collect::<Vec<_>>();
+    assert_eq!(stored(&held), stored(&set(90).split_validation(30, 4).unwrap().1));
+    assert_ne!(stored(&held), stored(&set(90).split_validation(30, 5).unwrap().1));
+    let (_, odd) = set(10).split_validation(5, 0).unwrap(); // classes of 4, 3, 3
+    assert!(odd.class_sizes().iter().all(|size| (1..=2).contains(size)), "{:?}", odd.class_sizes());
+    for count in [0, 90, usize::MAX] {
+        let error = set(90).split_validation(count, 0).unwrap_err();
+        assert!(error.to_string().contains("leave some of the 90 to train on"), "{error}");
+    }
+    // A held-out image is seen as it would be in the whole set.
+    let batch = Loader::new(held, 30, 0, 0).unwrap().epoch(1, &AUGMENT, false, false).next().unwrap().unwrap();
+    assert!(batch.views.iter().all(|&view| view == AUGMENT.view(0, 1, view.index, 2, 3)));
+}
+
+#[test]
+fn classes_are_kept_in_the_order_that_is_given() {
+    let kept = set(9).keep_classes(&["c", "a"]).unwrap();
+    assert_eq!((&**kept.classes(), kept.labels()), (&["c".to_owned(), "a".to_owned()][..], &[1, 0, 1, 0, 1, 0][..]));
+    assert_eq!(kept.image(1).unwrap()[0], 2);
+    assert_eq!(kept.name(1), "made: image 2");
+    let message = set(9).keep_classes(&["a", "cow"]).unwrap_err().to_string();
+    assert_eq!(message, "class: cow: the classes are a, b, c");
+    assert!(set(9).keep_classes(&["a", "a"]).unwrap_err().to_string().contains("given twice"));
+}
+
+#[test]
+fn sets_of_ones_own_are_checked() {
+    let make = |classes: &[&str], labels: Vec<u32>, bytes: usize| {
+        ImageSet::from_bytes("mine", [2, 3, 1], classes, labels, vec![0; bytes]).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(make(&["a", "b"], vec![0, 1], 12), Ok(()));
+    assert_eq!(
+        make(&["a", "b"], vec![0, 2], 12).unwrap_err(),
+        "mine: image 1: label 2: must be below the number of classes, 2"
+    );
+    assert_eq!(make(&["a", "b"], vec![0, 1], 11).unwrap_err(), "image bytes: 11: 2 images of 2x3x1 need 12");
+    assert!(make(&["a", "a"], vec![0, 1], 12).unwrap_err().contains("given twice"));
+    assert!(ImageSet::from_bytes("mine", [2, usize::MAX, 3], &["a"], vec![0], vec![]).is_err());
+}

@@ -1,0 +1,12 @@
+//! Data sets as their users meet them: written to a folder, opened, walked; and every way in which files go wrong.
+//!
+//! Messages are compared as text, because the text is what the user gets.
+
+#[cfg(feature = "download")]
+mod download;
+mod formats;
+mod loader;
+mod mutation;
+mod pictures;
+mod shapes;
+mod write;

@@ -1,0 +1,158 @@
+//! Folders of pictures, and the decoding of one.
+
+use crate::write::picture;
+use cnn_data::{Dataset, OpenOptions, Result, decode_image, open};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn open_with(path: &Path, options: &OpenOptions) -> Result<Dataset> {
+    open(path.to_str().unwrap(), Path::new("none"), options)
+}
+
+#[track_caller]
+fn fails<T>(result: Result<T>, parts: &[&str]) {
+    let message = result.map(|_| ()).expect_err("must fail").to_string();
+    assert!(parts.iter().all(|part| message.contains(part)) && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn train_and_test_folders_are_taken_as_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    for (i, file) in ["train/dog/1.png", "train/dog/2.PNG", "train/cat/1.jpeg", "train/cat/2.jpg", "test/cat/9.png"]
+        .iter()
+        .enumerate()
+    {
+        picture(&root.path().join(file), 32, 32, i as u8);
+    }
+    fs::write(root.path().join("train/dog/notes.txt"), "not a picture").unwrap();
+    fs::write(root.path().join("train/dog/.hidden.png"), "not a picture").unwrap();
+    fails(
+        open_with(root.path(), &OpenOptions::default()),
+        &["train", "class \"dog\"", "test has no pictures of that class"],
+    );
+    picture(&root.path().join("test/dog/9.png"), 32, 32, 7);
+
+    let kept = open_with(root.path(), &OpenOptions::default()).unwrap();
+    assert_eq!(kept.train.labels(), [0, 0, 1, 1]);
+    assert_eq!(**kept.train.classes(), ["cat", "dog"]);
+    assert!(kept.train.is_resident() && kept.train.name(3).ends_with("2.PNG"), "{}", kept.train.name(3));
+    let exact: Vec<u8> = (0..1024u32).flat_map(|i| [(8 * (i % 32)) as u8, (8 * (i / 32)) as u8, 0]).collect();
+    assert_eq!(*kept.train.image(2).unwrap(), exact, "a picture of the right size comes through byte for byte");
+
+    let lazy = open_with(root.path(), &OpenOptions { resident_limit: 0, ..OpenOptions::default() }).unwrap();
+    assert!(!lazy.train.is_resident() && lazy.train.resident_bytes().is_none());
+    assert_eq!((lazy.mean, lazy.std), (kept.mean, kept.std));
+    for i in 0..4 {
+        assert_eq!(lazy.train.image(i).unwrap(), kept.train.image(i).unwrap());
+    }
+}
+
+#[test]
+fn a_split_of_our_own_is_stable_when_pictures_are_added() {
+    let root = tempfile::tempdir().unwrap();
+    let add = |class: &str, numbers: std::ops::Range<usize>| {
+        numbers.for_each(|i| picture(&root.path().join(format!("{class}/{i}.png")), 2, 2, i as u8));
+    };
+    let options = OpenOptions { size: Some([2, 2]), ..OpenOptions::default() };
+    let tested = |data: &Dataset| (0..data.test.len()).map(|i| data.test.name(i)).collect::<BTreeSet<_>>();
+    add("large", 0..150);
+    add("pair", 0..2);
+    let before = open_with(root.path(), &options).unwrap();
+    assert_eq!(before.train.len() + before.test.len(), 152);
+    assert!((8..=25).contains(&before.test.class_sizes()[0]), "{:?}", before.test.class_sizes());
+    assert_eq!((before.train.class_sizes()[1], before.test.class_sizes()[1]), (1, 1), "a pair is on both sides");
+    add("large", 150..300);
+    let after = open_with(root.path(), &options).unwrap();
+    assert!(tested(&before).is_subset(&tested(&after)) && tested(&after).len() > tested(&before).len());
+    let trained: BTreeSet<_> = (0..before.train.len()).map(|i| before.train.name(i)).collect();
+    assert!(trained.is_disjoint(&tested(&after)), "nothing that was trained on is tested on later");
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_says_why() {
+    let root = tempfile::tempdir().unwrap();
+    picture(&root.path().join("cat/1.png"), 4, 4, 0);
+    let options = OpenOptions::default();
+    fails(open_with(root.path(), &options), &["1 to train on, 0 to test on"]);
+    picture(&root.path().join("cat/2.png"), 4, 4, 0);
+    open_with(root.path(), &options).unwrap();
+    fails(open_with(root.path(), &OpenOptions { size: Some([0, 4]), ..options.clone() }), &["image size: 0x4"]);
+    fails(open_with(root.path(), &OpenOptions { size: Some([4, usize::MAX]), ..options.clone() }), &["16384"]);
+    fs::write(root.path().join("cat/3.jpg"), "hello, I am a text").unwrap();
+    let parts = ["cat/3.jpg: not a JPEG or PNG image (it starts with \"hello, I\")"];
+    fails(open_with(root.path(), &options), &parts);
+}
+
+#[test]
+fn other_sizes_are_cut_around_their_centre_and_resized() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("wide.png");
+    // Three squares side by side; only the middle one, of one colour, is left.
+    let colours = [[255, 0, 0], [10, 200, 30], [0, 0, 255]];
+    image::RgbImage::from_fn(300, 100, |x, _| image::Rgb(colours[x as usize / 100])).save(&path).unwrap();
+    for side in [1, 7, 32, 100, 150] {
+        let image = decode_image(&path, side, side, 3).unwrap();
+        assert!(image.len() == side * side * 3 && image.chunks(3).all(|pixel| pixel == colours[1]), "{side}");
+    }
+    let path = root.path().join("tall.png");
+    image::RgbImage::from_fn(100, 300, |_, y| image::Rgb(colours[y as usize / 100])).save(&path).unwrap();
+    assert!(decode_image(&path, 50, 50, 3).unwrap().chunks(3).all(|pixel| pixel == colours[1]));
+    assert_eq!(decode_image(&path, 5, 40, 3).unwrap().len(), 5 * 40 * 3);
+    assert_eq!(decode_image(&path, 8, 8, 1).unwrap().len(), 64);
+    // Halving a checkerboard gives its mean: the filter sees every pixel.
+    let path = root.path().join("check.png");
+    image::GrayImage::from_fn(64, 64, |x, y| image::Luma([if (x + y) % 2 == 0 { 0 } else { 255 }]))
+        .save(&path)
+        .unwrap();
+    let halved = decode_image(&path, 8, 8, 1).unwrap();
+    assert!(halved.iter().all(|&value| (120..=135).contains(&value)), "{halved:?}");
+}
+
+#[test]
+fn every_kind_of_png_and_jpeg_becomes_the_channels_that_are_asked_for() {
+    use image::{DynamicImage, GenericImageView};
+    let root = tempfile::tempdir().unwrap();
+    let rgb = DynamicImage::ImageRgb8(image::RgbImage::from_pixel(8, 8, image::Rgb([50, 100, 150])));
+    for (name, picture) in [
+        ("grey.png", DynamicImage::ImageLuma8(rgb.to_luma8())),
+        ("alpha.png", DynamicImage::ImageRgba8(rgb.to_rgba8())),
+        ("deep.png", DynamicImage::ImageRgb16(rgb.to_rgb16())),
+        ("grey.jpg", DynamicImage::ImageLuma8(rgb.to_luma8())),
+        ("colour.jpg", rgb.clone()),
+    ] {
+        let path = root.path().join(name);
+        picture.save(&path).unwrap();
+        let expected = if name.starts_with("grey") { [picture.get_pixel(0, 0)[0]; 3] } else { [50, 100, 150] };
+        let image = decode_image(&path, 8, 8, 3).unwrap();
+        let near = |pixel: &[u8]| pixel.iter().zip(expected).all(|(&a, b)| a.abs_diff(b) <= 2);
+        assert!(image.chunks(3).all(near), "{name}: {:?}, expected {expected:?}", &image[..3]);
+    }
+    let path = root.path().join("alpha.png");
+    fails(decode_image(&path, 8, 8, 2), &["channels: 2: must be 1 (grey) or 3 (RGB)"]);
+    fails(decode_image(&root.path().join("none.png"), 8, 8, 3), &["none.png: "]);
+}
+
+#[test]
+fn image_bombs_are_refused_before_they_are_decoded() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("bomb.png");
+    picture(&path, 8, 8, 0);
+    let good = fs::read(&path).unwrap();
+    for (side, part) in [(20_000u32, "bomb.png"), (16_000, "bomb.png")] {
+        let mut bytes = good.clone();
+        bytes[16..20].copy_from_slice(&side.to_be_bytes());
+        bytes[20..24].copy_from_slice(&side.to_be_bytes());
+        let crc = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        fs::write(&path, bytes).unwrap();
+        fails(decode_image(&path, 8, 8, 3), &[part]);
+    }
+}
+
+/// The checksum of a PNG chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}

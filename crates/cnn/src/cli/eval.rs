@@ -1,0 +1,163 @@
+//! `cnn eval`: trained weights on the test images of a data set.
+
+use std::fs;
+
+use cnn::core::Backend;
+use cnn::data::Dataset;
+use cnn::train::{Classifier, Evaluation, Recipe};
+use serde_json::json;
+
+use super::args::EvalArgs;
+use super::device::Device;
+use super::failure::Failure;
+use super::output::{self, grouped, percent, table};
+use super::progress::Progress;
+
+/// Runs the command.
+pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
+    if args.batch == 0 {
+        return Err(Failure::usage("batch 0: must be at least 1"));
+    }
+    match Device::open(args.device)? {
+        Device::Cpu(cpu) => eval(&cpu, args),
+    }
+}
+
+fn eval<B: Backend>(backend: &B, args: &EvalArgs) -> Result<(), Failure> {
+    let mut classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+    let info = classifier.info();
+    let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
+    let [height, width, _] = info.image;
+    let dataset = super::data::find(&data, Some([height, width]), &args.source, args.device)?;
+    let images = same_classes(dataset, &info.classes)?.test;
+    let mut progress = Progress::new();
+    let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
+    progress.finish();
+    let (evaluation, classes) = (evaluation?, &classifier.info().classes);
+    if args.json {
+        return output::print_json(&to_json(&evaluation, classes));
+    }
+    output::print(&to_text(&evaluation, classes))
+}
+
+/// What the recipe in the run's folder says, which knows the path of a folder of images.
+fn trained_on(args: &EvalArgs) -> Option<String> {
+    let text = fs::read_to_string(args.weights.join("recipe.toml")).ok()?;
+    Recipe::from_toml(&text).ok().map(|recipe| recipe.data)
+}
+
+/// The set's classes brought to those of the weights, where they are some of them or stand in another order.
+fn same_classes(dataset: Dataset, classes: &[String]) -> Result<Dataset, Failure> {
+    let known = dataset.test.classes();
+    if known[..] == *classes || !classes.iter().all(|class| known.contains(class)) {
+        return Ok(dataset);
+    }
+    Ok(dataset.keep_classes(classes)?)
+}
+
+/// Of one class: images, how many were recognised, how many were taken for it.
+struct Row {
+    images: u64,
+    correct: u64,
+    predicted: u64,
+}
+
+fn rows(evaluation: &Evaluation) -> Vec<Row> {
+    let confusion = &evaluation.confusion;
+    (0..confusion.len())
+        .map(|class| Row {
+            images: confusion[class].iter().sum(),
+            correct: confusion[class][class],
+            predicted: confusion.iter().map(|row| row[class]).sum(),
+        })
+        .collect()
+}
+
+fn to_json(evaluation: &Evaluation, classes: &[String]) -> serde_json::Value {
+    let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let rows: Vec<_> = (classes.iter().zip(rows(evaluation)))
+        .map(|(class, row)| {
+            let (recall, precision) = (ratio(row.correct, row.images), ratio(row.correct, row.predicted));
+            json!({ "class": class, "count": row.images, "recall": recall, "precision": precision })
+        })
+        .collect();
+    json!({
+        "event": "result",
+        "test_accuracy": evaluation.accuracy(),
+        "test_top5_accuracy": evaluation.top5_accuracy(),
+        "test_loss": evaluation.loss,
+        "correct": evaluation.correct,
+        "count": evaluation.count,
+        "classes": rows,
+        "confusion": evaluation.confusion,
+    })
+}
+
+/// The most classes whose confusion fits a terminal.
+const MOST_COLUMNS: usize = 20;
+
+fn to_text(evaluation: &Evaluation, classes: &[String]) -> String {
+    let Evaluation { correct, top5, count, loss, confusion } = evaluation;
+    let mut out = format!("test accuracy {} ({correct} of {count})", percent(*correct, *count));
+    if classes.len() > 5 {
+        out += &format!(", top-5 {}", percent(*top5, *count));
+    }
+    out += &format!(", loss {loss:.4}\n\n");
+
+    let mut lines =
+        vec![["class", "images", "recall", "precision", "most often taken for"].map(str::to_owned).to_vec()];
+    for (class, row) in rows(evaluation).into_iter().enumerate() {
+        let mistakes = confusion[class].iter().enumerate().filter(|&(other, &times)| other != class && times > 0);
+        // Of several, the first.
+        let worst = mistakes.rev().max_by_key(|&(_, times)| times);
+        lines.push(vec![
+            classes[class].clone(),
+            grouped(row.images),
+            percent(row.correct, row.images),
+            percent(row.correct, row.predicted),
+            worst.map(|(other, times)| format!("{} ({times})", classes[other])).unwrap_or_default(),
+        ]);
+    }
+    out += &table(&lines, &[0, 4]);
+
+    if classes.len() > MOST_COLUMNS {
+        return out + &format!("\nthe confusion matrix of {} classes is in the output of --json\n", classes.len());
+    }
+    out += "\nconfusion: a row is the true class, a column the predicted one\n";
+    let header = ["", "class"].map(str::to_owned).into_iter().chain((0..classes.len()).map(|class| class.to_string()));
+    let mut lines = vec![header.collect()];
+    for (class, row) in confusion.iter().enumerate() {
+        let cells = row.iter().map(u64::to_string);
+        lines.push([class.to_string(), classes[class].clone()].into_iter().chain(cells).collect());
+    }
+    out + &table(&lines, &[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_never_seen_has_no_recall() {
+        let confusion = vec![vec![3, 1, 0], vec![0, 0, 0], vec![2, 0, 4]];
+        let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion };
+        let classes = ["cat", "dog", "emu"].map(str::to_owned);
+        let text = to_text(&evaluation, &classes);
+        let expected = "\
+test accuracy 70.00% (7 of 10), loss 0.5000
+
+class  images  recall  precision  most often taken for
+cat         4  75.00%     60.00%  dog (1)
+dog         0       -      0.00%
+emu         6  66.67%    100.00%  cat (2)
+
+confusion: a row is the true class, a column the predicted one
+   class  0  1  2
+0  cat    3  1  0
+1  dog    0  0  0
+2  emu    2  0  4
+";
+        assert_eq!(text, expected);
+        assert_eq!(to_json(&evaluation, &classes)["classes"][1]["recall"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,195 @@
+//! `cnn info`: what a model does to one image, layer by layer.
+//!
+//! The table is what an observer saw while the model ran on an empty image, so it cannot differ from what runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use cnn::core::graph::{Graph, Op};
+use cnn::core::nn::parameters;
+use cnn::core::{Backend, Pass, Tensor};
+use cnn::models::{Arch, Model};
+use cnn::train::Classifier;
+use serde_json::json;
+
+use super::args::InfoArgs;
+use super::device::Device;
+use super::failure::Failure;
+use super::output::{self, grouped, table};
+
+/// The most pixels that the model is run on: memory and time grow with them.
+const MOST_PIXELS: usize = 1 << 20;
+/// The most classes of a model that is only looked at.
+const MOST_CLASSES: usize = 100_000;
+
+/// Runs the command.
+pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
+    match Device::for_little()? {
+        Device::Cpu(cpu) => info(&cpu, args),
+    }
+}
+
+fn info<B: Backend>(backend: &B, args: &InfoArgs) -> Result<(), Failure> {
+    let summary = if Arch::names().any(|name| name == args.model) {
+        let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
+        check(image, classes)?;
+        let mut model = args.model.parse::<Arch>()?.build(backend, 0, image, classes)?;
+        Summary::of(backend, &args.model, &mut model, image, classes)?
+    } else if !Path::new(&args.model).exists() {
+        let names: Vec<&str> = Arch::names().collect();
+        let rule = format!("must be one of {}, or weights that exist", names.join(", "));
+        return Err(Failure::usage(format!("model {}: {rule}", args.model)));
+    } else {
+        let mut classifier = Classifier::load(backend, super::data::weights(Path::new(&args.model))?)?;
+        let trained = classifier.info().clone();
+        let (image, classes) = (args.input.unwrap_or(trained.image), trained.classes.len());
+        if args.classes.is_some_and(|asked| asked != classes) {
+            let asked = args.classes.unwrap_or_default();
+            return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
+        }
+        check(image, classes)?;
+        Summary::of(backend, &trained.arch, classifier.model(), image, classes)?
+    };
+    if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
+}
+
+fn check([height, width, channels]: [usize; 3], classes: usize) -> Result<(), Failure> {
+    let pixels = height.saturating_mul(width);
+    if pixels == 0 || pixels > MOST_PIXELS || !(1..=64).contains(&channels) {
+        let rule = format!("must have from 1 to {} pixels of 1 to 64 channels", grouped(MOST_PIXELS as u64));
+        return Err(Failure::usage(format!("input {height}x{width}x{channels}: {rule}")));
+    }
+    if !(1..=MOST_CLASSES).contains(&classes) {
+        return Err(Failure::usage(format!("classes {classes}: must be from 1 to {}", grouped(MOST_CLASSES as u64))));
+    }
+    Ok(())
+}
+
+/// One operation on one image.
+struct Layer {
+    path: String,
+    op: Op,
+    shape: Vec<usize>,
+    parameters: usize,
+}
+
+struct Summary {
+    model: String,
+    image: [usize; 3],
+    classes: usize,
+    layers: Vec<Layer>,
+    parameters: usize,
+    macs: u64,
+    activation_bytes: u64,
+}
+
+impl Summary {
+    /// What `model` does to one image.
+    fn of<B: Backend>(
+        backend: &B,
+        name: &str,
+        model: &mut Model<B>,
+        image: [usize; 3],
+        classes: usize,
+    ) -> Result<Self, Failure> {
+        let mut weights: BTreeMap<String, usize> = BTreeMap::new();
+        for parameter in parameters(model) {
+            let layer = parameter.name().rsplit_once('.').map_or("", |(layer, _)| layer);
+            *weights.entry(layer.to_owned()).or_default() += parameter.shape().numel();
+        }
+        let total = weights.values().sum();
+
+        let [height, width, channels] = image;
+        let zeros = vec![Default::default(); height * width * channels];
+        let graph = Rc::new(RefCell::new(Graph::default()));
+        let pass = Pass::eval(backend).observed(graph.clone());
+        model.call(&pass.input(Tensor::from_slice(backend, [1, height, width, channels], &zeros)?)?)?;
+        let layers: Vec<Layer> = (graph.take().nodes.into_iter())
+            .map(|node| {
+                let weighty = matches!(node.op, Op::Conv2d(..) | Op::BatchNorm2d(..) | Op::Linear(..));
+                let parameters = if weighty { weights.remove(&node.path).unwrap_or(0) } else { 0 };
+                Layer { path: node.path, op: node.op, shape: node.shape.dims()[1..].to_vec(), parameters }
+            })
+            .collect();
+        let values = layers.iter().map(|layer| layer.shape.iter().product::<usize>() as u64).sum::<u64>();
+        Ok(Summary {
+            model: name.to_owned(),
+            image,
+            classes,
+            parameters: total,
+            macs: layers.iter().map(|layer| layer.op.macs()).sum(),
+            activation_bytes: values * size_of::<B::Elem>() as u64,
+            layers,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let [height, width, channels] = self.image;
+        let mut rows = vec![["layer", "operation", "output", "parameters", "MACs"].map(str::to_owned).to_vec()];
+        for layer in &self.layers {
+            let number = |number: u64| if number == 0 { "-".to_owned() } else { grouped(number) };
+            rows.push(vec![
+                if layer.path.is_empty() { "-".to_owned() } else { layer.path.clone() },
+                operation(&layer.op),
+                format!("{:?}", layer.shape),
+                number(layer.parameters as u64),
+                number(layer.op.macs()),
+            ]);
+        }
+        format!(
+            "{}: images of {height}x{width}x{channels}, {} classes\n\n{}\n\
+             parameters        {} ({})\nMACs              {} for one image\nactivation memory {} for one image, \
+             every output kept\n",
+            self.model,
+            self.classes,
+            table(&rows, &[0, 1, 2]),
+            grouped(self.parameters as u64),
+            output::bytes(self.parameters as u64 * 4),
+            grouped(self.macs),
+            output::bytes(self.activation_bytes),
+        )
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let layer = |layer: &Layer| {
+            json!({
+                "path": layer.path,
+                "operation": layer.op.name(),
+                "output": layer.shape,
+                "parameters": layer.parameters,
+                "macs": layer.op.macs(),
+            })
+        };
+        json!({
+            "model": self.model,
+            "input": self.image,
+            "classes": self.classes,
+            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "activation_bytes": self.activation_bytes,
+        })
+    }
+}
+
+/// An operation with its geometry.
+fn operation(op: &Op) -> String {
+    let window = |kernel: [usize; 2], stride: [usize; 2], padding: usize| {
+        let mut text = format!(" {}x{}", kernel[0], kernel[1]);
+        if stride != [1, 1] {
+            text += &format!(", stride {}", stride[0]);
+        }
+        if padding > 0 {
+            text += &format!(", padding {padding}");
+        }
+        text
+    };
+    op.name().to_owned()
+        + &match op {
+            Op::Conv2d(spec, _) => window(spec.kernel, spec.stride, spec.padding.top),
+            Op::MaxPool2d(spec) | Op::AvgPool2d(spec) => window(spec.window, spec.stride, spec.padding.top),
+            _ => String::new(),
+        }
+}

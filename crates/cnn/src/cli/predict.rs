@@ -1,0 +1,82 @@
+//! `cnn predict`: the classes of image files, with probabilities.
+
+use std::path::Path;
+
+use cnn::core::Backend;
+use cnn::data::decode_image;
+use cnn::train::Classifier;
+use serde_json::json;
+
+use super::args::PredictArgs;
+use super::device::Device;
+use super::failure::Failure;
+use super::output::{self, table};
+
+/// Images that are classified at a time.
+const BATCH: usize = 32;
+
+/// Runs the command.
+pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
+    if args.top == 0 {
+        return Err(Failure::usage("top 0: must be at least 1"));
+    }
+    match Device::open(args.device)? {
+        Device::Cpu(cpu) => predict(&cpu, args),
+    }
+}
+
+/// A file that is no image does not keep the others from being classified.
+fn predict<B: Backend>(backend: &B, args: &PredictArgs) -> Result<(), Failure> {
+    let mut classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+    let [height, width, channels] = classifier.info().image;
+    let mut failed = false;
+    for paths in args.images.chunks(BATCH) {
+        let (mut readable, mut images) = (Vec::new(), Vec::new());
+        for path in paths {
+            match decode_image(path, height, width, channels) {
+                Ok(image) => {
+                    readable.push(path);
+                    images.push(image);
+                }
+                Err(error) => {
+                    failed = true;
+                    Failure::from(error).report();
+                }
+            }
+        }
+        if images.is_empty() {
+            continue;
+        }
+        let rows = classifier.probabilities(&images)?;
+        for (path, row) in readable.into_iter().zip(rows) {
+            let mut ranked: Vec<(&str, f64)> = classifier.info().classes.iter().map(String::as_str).zip(row).collect();
+            ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+            output::print(&if args.json { to_json(path, &ranked) } else { to_text(path, &ranked, args.top) })?;
+        }
+    }
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+fn to_json(path: &Path, ranked: &[(&str, f64)]) -> String {
+    let all: Vec<_> = ranked.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
+    let best = ranked.first();
+    let (class, p) = (best.map(|best| best.0), best.map(|best| best.1));
+    json!({ "file": path, "class": class, "probability": p, "probabilities": all }).to_string() + "\n"
+}
+
+fn to_text(path: &Path, ranked: &[(&str, f64)], top: usize) -> String {
+    let line = |&(class, p): &(&str, f64)| vec![String::new(), class.to_owned(), format!("{:.2}%", 100.0 * p)];
+    let lines: Vec<_> = ranked.iter().take(top).map(line).collect();
+    format!("{}\n{}", path.display(), table(&lines, &[0, 1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_classes_come_first() {
+        let ranked = [("dog", 0.75), ("cat", 0.2), ("emu", 0.05)];
+        assert_eq!(to_text(Path::new("a.png"), &ranked, 2), "a.png\n  dog  75.00%\n  cat  20.00%\n");
+    }
+}

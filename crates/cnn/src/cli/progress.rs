@@ -1,0 +1,167 @@
+//! How far a command is, on stderr: bars on a terminal, otherwise a line for each epoch.
+
+use std::io::IsTerminal;
+
+use cnn::train::{EpochReport, Event, StepReport};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::output;
+
+/// The progress of a training or an evaluation.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bars: Option<Bars>,
+    epochs: u32,
+}
+
+/// The whole run above, and below the epoch or evaluation that is going on.
+#[derive(Debug)]
+struct Bars {
+    all: MultiProgress,
+    run: ProgressBar,
+    part: ProgressBar,
+}
+
+const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left";
+const PART: &str = "{prefix:>11} {wide_bar} {msg}";
+
+impl Progress {
+    /// Nothing has happened yet.
+    pub(crate) fn new() -> Self {
+        let bars = std::io::stderr().is_terminal().then(|| {
+            let (all, run, part) = (MultiProgress::new(), ProgressBar::no_length(), ProgressBar::no_length());
+            Bars { all, run: run.with_style(style(RUN)), part: part.with_style(style(PART)) }
+        });
+        Progress { bars, epochs: 0 }
+    }
+
+    /// Shows an event of a training.
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::EpochBegin { epoch, epochs, done, steps } => self.epoch_begins(*epoch, *epochs, *done, *steps),
+            Event::Step(step) => self.step(step),
+            Event::Evaluating { done, total } => self.evaluating(*done, *total),
+            Event::EpochEnd(epoch) => self.line(&epoch_line(epoch, self.epochs)),
+            Event::Saved { .. } => {}
+        }
+    }
+
+    fn epoch_begins(&mut self, epoch: u32, epochs: u32, done: u64, steps: u64) {
+        let first = self.epochs == 0;
+        self.epochs = epochs;
+        let Some(Bars { all, run, part }) = &self.bars else { return };
+        if first {
+            all.add(run.clone());
+            all.add(part.clone());
+            run.set_length(steps * u64::from(epochs));
+            run.set_position(steps * u64::from(epoch - 1) + done);
+            run.reset_eta();
+        }
+        run.set_prefix(format!("epoch {epoch}/{epochs}"));
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        let Some(Bars { run, part, .. }) = &self.bars else { return };
+        let StepReport { epoch, step, steps, loss, accuracy, images_per_second, .. } = *step;
+        run.set_position(steps * u64::from(epoch - 1) + step);
+        part.set_length(steps);
+        part.set_position(step);
+        part.set_prefix(format!("step {step}/{steps}"));
+        let (accuracy, speed) = (100.0 * accuracy, output::grouped(images_per_second as u64));
+        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s"));
+    }
+
+    /// Shows that `done` of `total` images are evaluated.
+    pub(crate) fn evaluating(&mut self, done: u64, total: u64) {
+        let Some(Bars { all, part, .. }) = &self.bars else { return };
+        if self.epochs == 0 && part.length().is_none() {
+            all.add(part.clone());
+        }
+        part.set_length(total);
+        part.set_position(done);
+        part.set_prefix("evaluating");
+        part.set_message(format!("{done}/{total} images"));
+    }
+
+    /// Says something above the bars.
+    pub(crate) fn line(&self, text: &str) {
+        match &self.bars {
+            // A terminal that cannot be written to is no reason to stop.
+            Some(bars) => drop(bars.all.println(text)),
+            None => output::note(text),
+        }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn finish(&self) {
+        if let Some(Bars { all, run, part }) = &self.bars {
+            run.finish_and_clear();
+            part.finish_and_clear();
+            let _ = all.clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a wrong one would show as the plain bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}
+
+fn epoch_line(report: &EpochReport, epochs: u32) -> String {
+    let EpochReport { epoch, train_loss, train_accuracy, validation, seconds, images_per_second, .. } = report;
+    let width = epochs.to_string().len();
+    let held_out = validation.as_ref().map(|held_out| {
+        format!("  validation loss {:.4}  accuracy {:.2}%", held_out.loss, 100.0 * held_out.accuracy())
+    });
+    format!(
+        "epoch {epoch:>width$}/{epochs}  loss {train_loss:.4}  accuracy {:5.2}%{}  {} images/s  {}",
+        100.0 * train_accuracy,
+        held_out.unwrap_or_default(),
+        output::grouped(*images_per_second as u64),
+        output::duration(*seconds),
+    )
+}
+
+/// The progress of a download, file by file.
+#[cfg(feature = "download")]
+#[derive(Debug, Default)]
+pub(crate) struct DownloadBar {
+    file: String,
+    bar: Option<ProgressBar>,
+}
+
+#[cfg(feature = "download")]
+impl DownloadBar {
+    /// `done` bytes of `file` are here, of `total` if that is known.
+    pub(crate) fn update(&mut self, file: &str, done: u64, total: Option<u64>) {
+        if file != self.file {
+            self.file = file.to_owned();
+            self.clear();
+            output::note(&format!("downloading {file}"));
+            if std::io::stderr().is_terminal() {
+                let bar = ProgressBar::no_length().with_position(done);
+                let style = style("{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left");
+                self.bar = Some(bar.with_style(style));
+            }
+        }
+        if let Some(bar) = &self.bar {
+            if let Some(total) = total {
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(feature = "download")]
+impl Drop for DownloadBar {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,245 @@
+//! `cnn train`: a recipe from defaults, file and options; then the run.
+//!
+//! Everything that can be refused is refused before the run's folder is made, cheapest first, so that a typing error
+//! costs neither a download nor an empty folder.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use cnn::core::Backend;
+use cnn::core::nn::parameters;
+use cnn::data::Dataset;
+use cnn::train::{Control, Event, OptimizerKind, Recipe, RunFolder, Summary, Trainer};
+use serde_json::json;
+
+use super::args::TrainArgs;
+use super::device::Device;
+use super::failure::Failure;
+use super::output::{self, grouped};
+use super::progress::Progress;
+use super::signals::Stop;
+
+/// Runs the command.
+pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
+    let start = match &args.resume {
+        Some(folder) => Start::Resumed(RunFolder::open(folder).map_err(Failure::usage)?),
+        None => Start::New(new_folder(args.out.as_deref())?),
+    };
+    let recipe = match &start {
+        Start::Resumed(folder) => read_recipe(&folder.recipe())?,
+        Start::New(_) => recipe(args)?,
+    };
+    let device = Device::open(args.device)?;
+    let data = args.data.as_deref().unwrap_or(&recipe.data);
+    let mut dataset = super::data::find(data, recipe.size, &args.source, args.device)?;
+    let found = [dataset.train.height(), dataset.train.width()];
+    if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
+        let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
+        return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
+    }
+    if let Some(classes) = &recipe.classes {
+        dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
+    }
+    output::note(&device.describe());
+    match device {
+        Device::Cpu(cpu) => train(&cpu, recipe, dataset, start, args.json),
+    }
+}
+
+/// Where a run begins.
+enum Start {
+    /// In this folder, or in the next free one under `runs`.
+    New(Option<PathBuf>),
+    /// Where the run in this folder stands.
+    Resumed(RunFolder),
+}
+
+fn new_folder(out: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    match out {
+        Some(out) if RunFolder::open(out).is_ok() => {
+            let advice = "holds a run already: choose another folder, or go on with that run by --resume";
+            Err(Failure::usage(format!("{}: {advice}", out.display())))
+        }
+        out => Ok(out.map(Path::to_owned)),
+    }
+}
+
+fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Recipe::from_toml(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// The recipe of a new run: defaults or a file, and what the options change.
+fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
+    let mut recipe = match &args.recipe {
+        Some(path) => read_recipe(path)?,
+        None => {
+            let model = args.model.as_deref().unwrap_or("stepwise");
+            Recipe::default_for(model, args.data.as_deref().unwrap_or("shapes")).map_err(Failure::usage)?
+        }
+    };
+    if let (Some(size), None) = (args.size, &args.recipe) {
+        // The crop of the default is meant for images of 32x32; smaller ones move by less.
+        recipe.augment.crop_padding = recipe.augment.crop_padding.min(size[0].min(size[1]) / 8);
+    }
+    if let Some(name) = &args.optimizer {
+        choose_optimizer(&mut recipe, name)?;
+    }
+    let Recipe { model, data, epochs, batch, seed, validation, optimizer, .. } = &mut recipe;
+    set(model, args.model.as_ref());
+    set(data, args.data.as_ref());
+    set(epochs, args.epochs.as_ref());
+    set(batch, args.batch.as_ref());
+    set(seed, args.seed.as_ref());
+    set(validation, args.validation.as_ref());
+    set(&mut optimizer.lr, args.lr.as_ref());
+    recipe.classes = args.classes.clone().or(recipe.classes);
+    recipe.size = args.size.or(recipe.size);
+    recipe.check().map_err(Failure::usage)?;
+    Ok(recipe)
+}
+
+fn set<T: Clone>(field: &mut T, option: Option<&T>) {
+    if let Some(value) = option {
+        field.clone_from(value);
+    }
+}
+
+/// Another optimiser starts from PyTorch's defaults, as SGD's rate and decay would not suit it.
+fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
+    let (kind, lr, weight_decay) = match name {
+        "sgd" => (OptimizerKind::Sgd, 0.05, 5e-4),
+        "adam" => (OptimizerKind::Adam, 1e-3, 0.0),
+        "adamw" => (OptimizerKind::AdamW, 1e-3, 1e-2),
+        _ => return Err(Failure::usage(format!("optimizer {name}: must be one of sgd, adam, adamw"))),
+    };
+    if recipe.optimizer.kind != kind {
+        recipe.optimizer.kind = kind;
+        recipe.optimizer.lr = lr;
+        recipe.optimizer.weight_decay = weight_decay;
+    }
+    Ok(())
+}
+
+fn train<B: Backend>(backend: &B, recipe: Recipe, dataset: Dataset, start: Start, json: bool) -> Result<(), Failure> {
+    let data = dataset.name.clone();
+    let (mut trainer, folder) = match start {
+        Start::Resumed(folder) => (Trainer::resume(backend, &folder, dataset)?, folder),
+        Start::New(out) => {
+            let trainer = Trainer::new(backend, recipe, dataset)?;
+            let folder = match out {
+                Some(out) => RunFolder::create(out).map_err(Failure::usage)?,
+                None => next_run(Path::new("runs"), &format!("{}-{data}", trainer.recipe().model))?,
+            };
+            (trainer, folder)
+        }
+    };
+    announce(&trainer, &folder);
+    let stop = Stop::on_signals()?;
+    let mut progress = Progress::new();
+    let mut written = Ok(());
+    let summary = trainer.run(&folder, &mut |event| {
+        progress.event(event);
+        if let (Event::EpochEnd(report), true, Ok(())) = (event, json, &written) {
+            written = output::print_json(&epoch_json(report));
+        }
+        if stop.signal().is_some() || written.is_err() { Control::Stop } else { Control::Continue }
+    });
+    progress.finish();
+    let summary = summary?;
+    written?;
+    report(&summary, &folder, json)?;
+    match stop.signal() {
+        Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
+        _ => Ok(()),
+    }
+}
+
+/// A fresh folder `NAME-001`, `NAME-002`, ... in `root`.
+fn next_run(root: &Path, name: &str) -> Result<RunFolder, Failure> {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    let failed = |path: &Path, error| Failure::fault(format!("{}: {error}", path.display()));
+    fs::create_dir_all(root).map_err(|error| failed(root, error))?;
+    for number in 1u32.. {
+        let path = root.join(format!("{name}-{number:03}"));
+        // Making it is the test: of two programs that want the same name, one goes on to the next.
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(RunFolder::create(path)?),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&path, error)),
+        }
+    }
+    Err(Failure::fault(format!("{}: has no free name", root.display())))
+}
+
+fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
+    let (recipe, info) = (trainer.recipe(), trainer.info());
+    let [h, w, c] = info.image;
+    let weights: usize = parameters(trainer.model()).iter().map(|parameter| parameter.shape().numel()).sum();
+    output::note(&format!(
+        "{}: {} parameters; {}: {h}x{w}x{c}, {} classes, {} steps of {} images an epoch",
+        recipe.model,
+        grouped(weights as u64),
+        info.data,
+        info.classes.len(),
+        trainer.steps(),
+        recipe.batch,
+    ));
+    output::note(&folder.path().display().to_string());
+}
+
+fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
+    json!({
+        "event": "epoch",
+        "epoch": report.epoch,
+        "step": report.step,
+        "train_loss": report.train_loss,
+        "train_accuracy": report.train_accuracy,
+        "validation_loss": report.validation.as_ref().map(|validation| validation.loss),
+        "validation_accuracy": report.validation.as_ref().map(|validation| validation.accuracy()),
+        "lr": report.lr,
+        "seconds": report.seconds,
+        "images_per_second": report.images_per_second,
+    })
+}
+
+/// The results line.
+fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
+    let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted } = summary;
+    let (weights, peak) = (folder.weights(), output::peak_rss_bytes());
+    if json {
+        return output::print_json(&json!({
+            "event": if *interrupted { "interrupted" } else { "result" },
+            "test_accuracy": test.as_ref().map(|test| test.accuracy()),
+            "test_loss": test.as_ref().map(|test| test.loss),
+            "correct": test.as_ref().map(|test| test.correct),
+            "count": test.as_ref().map(|test| test.count),
+            "epochs": epochs,
+            "steps": steps,
+            "seconds": seconds,
+            "images_per_second": images_per_second,
+            "peak_rss_bytes": peak,
+            "seed": seed,
+            "run": folder.path(),
+            "weights": weights,
+        }));
+    }
+    let Some(test) = test else {
+        let (path, folder) = (weights.display(), folder.path().display());
+        output::note(&format!("stopped after {epochs} epochs, {steps} steps; go on with: cnn train --resume {folder}"));
+        return output::print(&format!("saved {path}\n"));
+    };
+    let peak = peak.map(|peak| format!(", peak memory {}", output::bytes(peak))).unwrap_or_default();
+    output::print(&format!(
+        "test accuracy {} ({} of {}), loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\nsaved {}\n",
+        output::percent(test.correct, test.count),
+        test.correct,
+        test.count,
+        test.loss,
+        output::duration(*seconds),
+        grouped(*images_per_second as u64),
+        weights.display(),
+    ))
+}

@@ -1,0 +1,148 @@
+//! Convolution in all three directions, reading written and unwritten activations and gradients.
+
+use cnn_core::backend::{Gradient, Input, NormGradient, Uses};
+use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Padding, Result};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{batch, channels, sides};
+use crate::lab::rms;
+use crate::{Case, Lab};
+
+/// A convolution with all that its methods can be asked for.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    spec: Conv2dSpec,
+    input: Reading,
+    gradient: Reading,
+    bias: bool,
+    accumulate: bool,
+    seed: u32,
+}
+
+/// What an operation reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Plain,
+    Norm,
+    NormRelu,
+}
+
+/// More multiplications than this are not worth an oracle's time.
+const MAX_MACS: u64 = 3_000_000;
+
+/// Convolutions of every geometry.
+pub fn conv2d() -> impl Strategy<Value = Conv2d> {
+    let reading = || select(vec![Reading::Plain, Reading::Norm, Reading::NormRelu]);
+    let input = (batch(), sides());
+    let extras = (reading(), reading(), any::<bool>(), any::<bool>(), any::<u32>());
+    (input, grouped_channels(), geometry(), extras).prop_filter_map(
+        "a refused or large spec",
+        |((n, [h, w]), [c, k, groups], options, (input, gradient, bias, accumulate, seed))| {
+            let options = Conv2dOptions { groups, ..options };
+            let affordable = |n| Conv2dSpec::new([n, h, w, c], k, &options).ok().filter(|spec| spec.macs() <= MAX_MACS);
+            let spec = affordable(n).or_else(|| affordable(1))?;
+            Some(Conv2d { spec, input, gradient, bias, accumulate, seed })
+        },
+    )
+}
+
+/// Kernel, stride, dilation and padding; often the same on all axes and sides.
+pub(super) fn geometry() -> impl Strategy<Value = Conv2dOptions> {
+    let kernel = prop_oneof![3 => select(vec![1usize, 3, 5, 7]).prop_map(|k| [k; 2]), 1 => [1usize..=7, 1..=7]];
+    let stride = prop_oneof![3 => (1usize..=3).prop_map(|s| [s; 2]), 1 => [1usize..=3, 1..=3]];
+    let dilation = prop_oneof![3 => Just([1; 2]), 1 => [1usize..=2, 1..=2]];
+    let sides = [0usize..=3, 0..=3, 0..=3, 0..=3];
+    let sides = sides.prop_map(|[top, left, bottom, right]| Padding { top, left, bottom, right });
+    let padding = prop_oneof![2 => (0usize..=3).prop_map(Padding::all), 1 => sides];
+    (kernel, stride, dilation, padding).prop_map(|(kernel, stride, dilation, padding)| Conv2dOptions {
+        kernel,
+        stride,
+        dilation,
+        padding,
+        groups: 1,
+    })
+}
+
+/// Input channels, output channels and groups: one group, some, or one for each channel.
+fn grouped_channels() -> impl Strategy<Value = [usize; 3]> {
+    prop_oneof![
+        5 => (channels(), channels()).prop_map(|(c, k)| [c, k, 1]),
+        1 => (channels(), 1usize..=2).prop_map(|(c, multiplier)| [c, c * multiplier, c]),
+        1 => (2usize..=4, select(vec![1, 3, 8, 16, 17]), select(vec![1, 3, 8, 16, 17]))
+            .prop_map(|(groups, c, k)| [groups * c, groups * k, groups]),
+    ]
+}
+
+/// An activation to read.
+fn input<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, channels: usize) -> Result<Input<B>> {
+    Ok(match reading {
+        Reading::Plain => {
+            let x = lab.numbers(numel);
+            Input::Plain(lab.data(&x)?)
+        }
+        _ => Input::Norm(lab.norm(numel, channels, reading == Reading::NormRelu)?),
+    })
+}
+
+/// A gradient to read.
+fn gradient<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, channels: usize) -> Result<Gradient<B>> {
+    let dy = lab.numbers(numel);
+    let dy = lab.data(&dy)?;
+    if reading == Reading::Plain {
+        return Ok(Gradient::Plain(dy));
+    }
+    let norm = lab.norm(numel, channels, true)?;
+    let [dy_scale, x_scale, shift] = [(); 3].map(|()| lab.numbers(channels));
+    Ok(Gradient::Norm(NormGradient {
+        dy,
+        x: norm.x,
+        dy_scale: lab.wide(&dy_scale)?,
+        x_scale: lab.wide(&x_scale)?,
+        shift: lab.wide(&shift)?,
+        mask: (reading == Reading::NormRelu).then_some((norm.scale, norm.shift)),
+        channels,
+    }))
+}
+
+impl Case for Conv2d {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, spec) = (lab.backend(), &self.spec);
+        let numel = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let x = input(lab, self.input, numel(spec.input_shape()), spec.in_channels)?;
+        let dy = gradient(lab, self.gradient, numel(spec.output_shape()), spec.out_channels)?;
+        let weight = lab.numbers(numel(spec.weight_shape()));
+        let weight = lab.wide(&weight)?;
+        let bias = lab.numbers(spec.out_channels);
+        let bias = if self.bias { Some(lab.wide(&bias)?) } else { None };
+
+        let filter = backend.prepare_filter(spec, &weight, Uses::Training)?;
+        let (y, moments) = backend.conv2d(spec, &x, &filter, bias.as_ref(), true)?;
+        let scale = rms(&lab.report("y", &y)?.values);
+        if let (Some(moments), 1..) = (moments, spec.batch) {
+            lab.report_wide("mean of y", &moments.mean)?.close().relative_to(scale);
+            lab.report_wide("variance of y", &moments.variance)?.close().relative_to(scale * scale);
+        }
+        let forward_only = backend.prepare_filter(spec, &weight, Uses::Forward)?;
+        let (y, moments) = backend.conv2d(spec, &x, &forward_only, bias.as_ref(), false)?;
+        lab.report("y of a forward filter", &y)?;
+        lab.report_fact("moments that were not asked for", u8::from(moments.is_some()));
+
+        let before = lab.numbers(numel(spec.input_shape()));
+        let before = if self.accumulate { Some(lab.data(&before)?) } else { None };
+        // A second handle to the buffer that may be overwritten: it must keep its values.
+        let kept = before.clone();
+        let dx = backend.conv2d_backward_data(spec, &dy, &filter, before)?;
+        lab.report("dx", &dx)?;
+        if let Some(kept) = kept {
+            lab.report("what dx was added to", &kept)?.exact();
+        }
+        let dw = backend.conv2d_backward_weight(spec, &dy, &x)?;
+        lab.report_wide("dw", &dw)?;
+        Ok(())
+    }
+}

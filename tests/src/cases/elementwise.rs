@@ -1,0 +1,63 @@
+//! Activations, dropout, addition and scaling.
+
+use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Backend, Result};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::{Case, Kind, Lab};
+
+/// Some elements and what is done to each.
+#[derive(Clone, Debug)]
+pub struct Elementwise {
+    len: usize,
+    probability: f64,
+    factor: f64,
+    seed: u32,
+}
+
+/// Lengths around those of vectors and chunks.
+pub fn elementwise() -> impl Strategy<Value = Elementwise> {
+    let len = prop_oneof![1 => Just(0), 6 => 1usize..=70, 4 => 71usize..=5000, 1 => 60_000usize..=140_000];
+    // Divisors that are powers of two are exact, however the quotient is computed.
+    let probability = select(vec![0.0, 0.5, 0.75]);
+    (len, probability, select(vec![2.0, -0.5, 0.0]), any::<u32>())
+        .prop_map(|(len, probability, factor, seed)| Elementwise { len, probability, factor, seed })
+}
+
+impl Case for Elementwise {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let backend = lab.backend();
+        let (mut x, dy) = (lab.numbers(self.len), lab.numbers(self.len));
+        if let (Kind::Integers, Some(last)) = (lab.kind(), x.last_mut()) {
+            *last = f64::NAN;
+        }
+        let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
+        let y = backend.relu(&x)?;
+        lab.report("relu", &y)?.exact();
+        lab.report("dx of relu", &backend.relu_backward(&y, dy.clone())?)?.exact();
+        // With a second handle alive nothing may be overwritten.
+        lab.report("dy after relu_backward", &dy)?.exact();
+
+        let mask = Philox::new(u64::from(self.seed), Purpose::Dropout, 3, 1);
+        lab.report("dropout", &backend.dropout(x.clone(), self.probability, &mask)?)?.exact();
+        let third = backend.dropout(x.clone(), 0.3, &mask)?;
+        lab.report("dropout of 0.3", &third)?.close();
+        lab.report("all dropped", &backend.dropout(dy.clone(), 1.0, &mask)?)?.exact();
+        lab.report("sum", &backend.add(x.clone(), &dy)?)?;
+        lab.report("scaled", &backend.scale(x.clone(), self.factor)?)?.exact();
+        lab.report("x after all", &x)?.exact();
+
+        // The Gaussian's tails, and where its two halves meet.
+        let z: Vec<f64> = (0..self.len).map(|_| lab.stream().range(-6.0, 6.0)).collect();
+        let z: Vec<f64> = z.into_iter().map(|z| lab.round(z)).collect();
+        let z = lab.data(&z)?;
+        lab.report("gelu", &backend.gelu(&z)?)?.close();
+        lab.report("dx of gelu", &backend.gelu_backward(&z, dy)?)?.close();
+        Ok(())
+    }
+}

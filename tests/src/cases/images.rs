@@ -1,0 +1,55 @@
+//! Stored images cut into samples.
+
+use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::{Backend, Result};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::{Case, Lab};
+
+/// Some images and the samples that are cut from them.
+#[derive(Clone, Debug)]
+pub struct Images {
+    spec: ImageSpec,
+    images: u32,
+    samples: Vec<SampleView>,
+    seed: u32,
+}
+
+/// Images of every size, moved in every way.
+pub fn images() -> impl Strategy<Value = Images> {
+    let offset = || prop_oneof![3 => -5i32..=5, 1 => -100i32..=100, 1 => select(vec![i32::MIN, i32::MAX])];
+    let corner = || prop_oneof![4 => 0u16..=20, 1 => Just(u16::MAX)];
+    let cutout = prop_oneof![Just([0; 4]), [corner(), corner(), corner(), corner()]];
+    let sample = (any::<u32>(), [offset(), offset()], any::<bool>(), cutout)
+        .prop_map(|(index, offset, flip, cutout)| SampleView { index, offset, flip, cutout });
+    let samples = proptest::collection::vec(sample, 0..=9);
+    let border = prop_oneof![Just(Border::Zero), Just(Border::Reflect)];
+    let size = (1usize..=19, 1usize..=19, select(vec![1usize, 3]));
+    (size, border, 1u32..=4, samples, any::<u32>()).prop_map(
+        |((height, width, channels), border, images, mut samples, seed)| {
+            samples.iter_mut().for_each(|sample| sample.index %= images);
+            let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]);
+            let (mean, std) = (mean[..channels].to_vec(), std[..channels].to_vec());
+            Images { spec: ImageSpec { height, width, channels, border, mean, std }, images, samples, seed }
+        },
+    )
+}
+
+impl Case for Images {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let backend = lab.backend();
+        let numel = self.images as usize * self.spec.bytes();
+        let bytes: Vec<u8> = (0..numel).map(|_| lab.stream().below(256) as u8).collect();
+        let bytes = backend.upload(&bytes)?;
+        lab.report("samples", &backend.load_images(&self.spec, &bytes, &self.samples)?)?.close().relative_to(1.0);
+        let beyond = [SampleView::plain(self.images)];
+        let refused = backend.load_images(&self.spec, &bytes, &beyond).is_err();
+        lab.report_fact("an index beyond the images is refused", u8::from(refused));
+        Ok(())
+    }
+}

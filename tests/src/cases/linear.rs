@@ -1,0 +1,51 @@
+//! Dense layers and sums over rows.
+
+use cnn_core::backend::LinearSpec;
+use cnn_core::{Backend, Result};
+use proptest::prelude::*;
+
+use super::channels;
+use crate::{Case, Lab};
+
+/// One dense layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    spec: LinearSpec,
+    bias: bool,
+    seed: u32,
+}
+
+/// Dense layers of every size.
+pub fn linear() -> impl Strategy<Value = Linear> {
+    let rows = prop_oneof![1 => Just(0), 10 => 1usize..=9, 4 => 10usize..=70];
+    let features = || prop_oneof![3 => channels(), 1 => 1usize..=150, 1 => Just(600)];
+    (rows, features(), features(), any::<bool>(), any::<u32>())
+        .prop_filter("large", |&(rows, inputs, outputs, ..)| rows * inputs * outputs <= 2_000_000)
+        .prop_map(|(rows, inputs, outputs, bias, seed)| Linear {
+            spec: LinearSpec { rows, inputs, outputs },
+            bias,
+            seed,
+        })
+}
+
+impl Case for Linear {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, spec) = (lab.backend(), &self.spec);
+        let (x, dy) = (lab.numbers(spec.rows * spec.inputs), lab.numbers(spec.rows * spec.outputs));
+        let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
+        let (weight, bias) = (lab.numbers(spec.inputs * spec.outputs), lab.numbers(spec.outputs));
+        let (weight, bias) = (lab.wide(&weight)?, lab.wide(&bias)?);
+        let y = backend.linear(spec, &x, &weight, self.bias.then_some(&bias))?;
+        lab.report("y", &y)?;
+        lab.report("dx", &backend.linear_backward_data(spec, &dy, &weight)?)?;
+        lab.report_wide("dw", &backend.linear_backward_weight(spec, &dy, &x)?)?;
+        // Sums of numbers of either sign may nearly cancel.
+        let size = (spec.rows as f64).sqrt();
+        lab.report_wide("sum over rows", &backend.sum_rows(&dy, spec.outputs)?)?.relative_to(size);
+        Ok(())
+    }
+}

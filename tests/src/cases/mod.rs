@@ -1,0 +1,40 @@
+//! The problems of every operation: how they are generated and how they are run.
+
+mod conv2d;
+mod elementwise;
+mod images;
+mod linear;
+mod loss;
+mod memory;
+mod norm;
+mod optim;
+mod pool2d;
+pub mod specs;
+
+pub use conv2d::{Conv2d, conv2d};
+pub use elementwise::{Elementwise, elementwise};
+pub use images::{Images, images};
+pub use linear::{Linear, linear};
+pub use loss::{Loss, loss};
+pub use memory::{Memory, memory};
+pub use norm::{Normalise, Statistics, normalise, statistics};
+pub use optim::{Optimiser, optimiser};
+pub use pool2d::{Pool2d, pool2d};
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Numbers of channels that fill vectors, leave a rest, or do not fill one.
+fn channels() -> impl Strategy<Value = usize> {
+    select(vec![1, 3, 15, 16, 17, 33, 64])
+}
+
+/// Images in a batch: an empty one is rare.
+fn batch() -> impl Strategy<Value = usize> {
+    prop_oneof![1 => Just(0), 15 => 1usize..=5]
+}
+
+/// Rows and columns of an image.
+fn sides() -> impl Strategy<Value = [usize; 2]> {
+    [1usize..=19, 1usize..=19]
+}

@@ -1,0 +1,162 @@
+//! Batch normalisation, in two kinds of cases.
+//!
+//! The backward pass is a case of its own, with statistics that are given: computed ones would differ in their last
+//! bits between backends, and a sign near the ReLU's kink with them.
+
+use cnn_core::backend::{Affine, Input, Norm, NormStats, Running};
+use cnn_core::{Backend, BatchNormSpec, Result};
+use proptest::prelude::*;
+
+use super::channels;
+use crate::{Case, Lab};
+
+/// Moments, running statistics and coefficients.
+#[derive(Clone, Debug)]
+pub struct Statistics {
+    spec: BatchNormSpec,
+    momentum: f64,
+    /// Added to all activations: a variance beside a large mean cancels when it is computed carelessly.
+    offset: f64,
+    /// A channel whose activations hold a NaN.
+    broken: Option<usize>,
+    seed: u32,
+}
+
+/// Statistics of every size.
+pub fn statistics() -> impl Strategy<Value = Statistics> {
+    let rows = prop_oneof![1 => 2usize..=5, 3 => 2usize..=500, 1 => 1000usize..=5000];
+    let offset = prop_oneof![3 => Just(0.0), 1 => Just(20.0)];
+    let eps = prop_oneof![Just(1e-5), Just(1e-3)];
+    let broken = proptest::option::weighted(0.2, 0usize..64);
+    (rows, channels(), eps, 0.01..0.9, offset, broken, any::<u32>()).prop_map(
+        |(rows, channels, eps, momentum, offset, broken, seed)| Statistics {
+            spec: BatchNormSpec { rows, channels, eps },
+            momentum,
+            offset,
+            broken: broken.map(|c| c % channels),
+            seed,
+        },
+    )
+}
+
+impl Case for Statistics {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, spec) = (lab.backend(), &self.spec);
+        let mut x = lab.numbers(spec.rows * spec.channels);
+        x.iter_mut().for_each(|x| *x = lab.round(*x + self.offset));
+        if let Some(c) = self.broken {
+            x[(spec.rows - 1) * spec.channels + c] = f64::NAN;
+        }
+        let x = lab.data(&x)?;
+        let (gamma, beta) = (lab.numbers(spec.channels), lab.numbers(spec.channels));
+        let (gamma, beta) = (lab.wide(&gamma)?, lab.wide(&beta)?);
+        let affine = || Affine { gamma: &gamma, beta: &beta };
+        let (mean, variance) = (lab.numbers(spec.channels), lab.positive(spec.channels));
+        let (mut mean, mut variance) = (lab.wide(&mean)?, lab.wide(&variance)?);
+
+        let moments = backend.channel_moments(&x, spec)?;
+        let size = 1.0 + self.offset;
+        lab.report_wide("mean", &moments.mean)?.close().relative_to(size);
+        lab.report_wide("variance", &moments.variance)?.close().relative_to(1.0);
+        let stats = backend.batch_norm_eval(spec, affine(), &mean, &variance)?;
+        report(lab, &stats, 1.0)?;
+        let running = Running { mean: &mut mean, variance: &mut variance, momentum: self.momentum };
+        let stats = backend.batch_norm_train(spec, &moments, affine(), running)?;
+        // A few equal values have a variance near 0, and then 1 / sqrt(eps) is large.
+        report(lab, &stats, size / spec.eps.sqrt().min(1.0))?;
+        lab.report_wide("running mean", &mean)?.close().relative_to(size);
+        lab.report_wide("running variance", &variance)?.close().relative_to(1.0);
+        Ok(())
+    }
+}
+
+fn report<B: Backend>(lab: &mut Lab<'_, B>, stats: &NormStats<B>, size: f64) -> Result<()> {
+    lab.report_wide("used mean", &stats.mean)?.close().relative_to(size);
+    lab.report_wide("inv_std", &stats.inv_std)?.close();
+    lab.report_wide("scale", &stats.scale)?.close();
+    lab.report_wide("shift", &stats.shift)?.close().relative_to(size);
+    Ok(())
+}
+
+/// A normalisation by given statistics, forwards and backwards.
+#[derive(Clone, Debug)]
+pub struct Normalise {
+    spec: BatchNormSpec,
+    relu: bool,
+    residual: Residual,
+    batch: bool,
+    seed: u32,
+}
+
+/// What is added before the ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Residual {
+    None,
+    Plain,
+    Norm,
+}
+
+/// Normalisations of every size and form.
+pub fn normalise() -> impl Strategy<Value = Normalise> {
+    let rows = prop_oneof![1 => 1usize..=4, 3 => 1usize..=300, 1 => 1000usize..=3000];
+    let residual = prop_oneof![Just(Residual::None), Just(Residual::Plain), Just(Residual::Norm)];
+    (rows, channels(), any::<bool>(), residual, any::<bool>(), any::<u32>()).prop_map(
+        |(rows, channels, relu, residual, batch, seed)| Normalise {
+            spec: BatchNormSpec { rows, channels, eps: 1e-5 },
+            relu: relu || residual != Residual::None,
+            residual,
+            batch,
+            seed,
+        },
+    )
+}
+
+impl Case for Normalise {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, spec) = (lab.backend(), &self.spec);
+        let (numel, channels) = (spec.rows * spec.channels, spec.channels);
+        let (gamma, beta) = (lab.numbers(channels), lab.numbers(channels));
+        let (mean, inv_std) = (lab.numbers(channels), lab.positive(channels));
+        let scale: Vec<f64> = (0..channels).map(|c| lab.round(gamma[c] * inv_std[c])).collect();
+        let shift: Vec<f64> = (0..channels).map(|c| lab.round(beta[c] - mean[c] * scale[c])).collect();
+        let x = lab.numbers(numel);
+        let x = lab.away_from_the_kink(x, &scale, &shift);
+        let (scale, shift) = (lab.wide(&scale)?, lab.wide(&shift)?);
+        let norm = Norm { x: lab.data(&x)?, scale: scale.clone(), shift: shift.clone(), channels, relu: self.relu };
+        let stats = NormStats { mean: lab.wide(&mean)?, inv_std: lab.wide(&inv_std)?, scale, shift };
+
+        let residual = match self.residual {
+            Residual::None => None,
+            Residual::Plain => {
+                let r = lab.numbers(numel);
+                Some(Input::Plain(lab.data(&r)?))
+            }
+            Residual::Norm => Some(Input::Norm(lab.norm(numel, channels, self.seed % 2 == 0)?)),
+        };
+        let y = backend.normalise(&norm, residual.as_ref())?;
+        lab.report("y", &y)?;
+
+        // The signs of some other activation: with a residual the mask is its, and not that of the normalisation.
+        let output: Vec<f64> = lab.numbers(numel).into_iter().map(|v| v.max(0.0)).collect();
+        let output = if residual.is_some() { Some(lab.data(&output)?) } else { None };
+        let dy = lab.numbers(numel);
+        let dy = lab.data(&dy)?;
+        let kept = dy.clone();
+        let back = backend.batch_norm_backward(spec, dy, &norm, &stats, output.as_ref(), self.batch)?;
+        lab.report_wide("dgamma", &back.dgamma)?;
+        lab.report_wide("dbeta", &back.dbeta)?;
+        lab.report("dy, masked where a residual was added", &back.dx.dy)?.exact();
+        lab.report("dy as it was", &kept)?.exact();
+        let dx = backend.normalise_backward(&back.dx)?;
+        lab.report("dx", &dx)?.close().relative_to(1.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Some steps of an optimiser over several parameters, one of them with a gradient that is not finite.
+
+use cnn_core::backend::{AdamParam, AdamStep, SgdParam, SgdStep, Wide};
+use cnn_core::{Backend, Result};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::{Case, Lab};
+
+/// Parameters and how they are trained.
+#[derive(Clone, Debug)]
+pub struct Optimiser {
+    lens: Vec<usize>,
+    weight_decay: f64,
+    max_norm: f64,
+    momentum: f64,
+    nesterov: bool,
+    decoupled: bool,
+    /// What the loss of the last step is.
+    last_loss: f64,
+    /// An element of the last step's gradients that is not finite.
+    broken: bool,
+    seed: u32,
+}
+
+/// Optimisers of every setting.
+pub fn optimiser() -> impl Strategy<Value = Optimiser> {
+    let len = prop_oneof![1 => Just(0), 6 => 1usize..=100, 2 => 101usize..=5000, 1 => 40_000usize..=70_000];
+    let lens = proptest::collection::vec(len, 1..=6);
+    let numbers = (select(vec![0.0, 0.05]), select(vec![f64::INFINITY, 0.5, 3.0]), select(vec![0.0, 0.9]));
+    let switches = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.2));
+    let last_loss = prop_oneof![3 => Just(1.0), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY)];
+    (lens, numbers, switches, last_loss, any::<u32>()).prop_map(
+        |(lens, (weight_decay, max_norm, momentum), (nesterov, decoupled, broken), last_loss, seed)| Optimiser {
+            lens,
+            weight_decay,
+            max_norm,
+            momentum,
+            nesterov,
+            decoupled,
+            last_loss,
+            broken,
+            seed,
+        },
+    )
+}
+
+const STEPS: u64 = 3;
+
+impl Optimiser {
+    /// One buffer for each parameter.
+    fn draw<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<Vec<Wide<B>>> {
+        let draw = |&len: &usize| {
+            let values = lab.numbers(len);
+            lab.wide(&values)
+        };
+        self.lens.iter().map(draw).collect()
+    }
+
+    fn zeros<B: Backend>(&self, lab: &Lab<'_, B>) -> Result<Vec<Wide<B>>> {
+        self.lens.iter().map(|&len| lab.wide(&vec![0.0; len])).collect()
+    }
+
+    /// The gradients of step `t` and the loss.
+    fn step<B: Backend>(&self, lab: &mut Lab<'_, B>, t: u64) -> Result<(Vec<Wide<B>>, Wide<B>)> {
+        let mut gradients = self.draw(lab)?;
+        if self.broken && t == STEPS {
+            let mut values = vec![0.5; self.lens[0]];
+            values.iter_mut().last().into_iter().for_each(|last| *last = f64::NEG_INFINITY);
+            gradients[0] = lab.wide(&values)?;
+        }
+        let loss = lab.wide(&[if t == STEPS { self.last_loss } else { 1.0 }])?;
+        Ok((gradients, loss))
+    }
+
+    fn sgd<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (mut values, mut velocities) = (self.draw(lab)?, self.zeros(lab)?);
+        let Optimiser { momentum, nesterov, max_norm, weight_decay, .. } = *self;
+        for t in 1..=STEPS {
+            let (gradients, loss) = self.step(lab, t)?;
+            let health = lab.backend().gradient_health(&loss, &gradients.iter().collect::<Vec<_>>())?;
+            lab.report_wide("norm", &health.norm)?.close();
+            lab.report_indices("finite", &health.finite)?;
+            let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients).zip(&mut velocities).enumerate())
+                .map(|(i, ((value, gradient), velocity))| {
+                    let lr_scale = 1.0 + i as f64;
+                    SgdParam { value, gradient, velocity, lr_scale, weight_decay }
+                })
+                .collect();
+            lab.backend().sgd(&SgdStep { lr: 0.1, momentum, nesterov, max_norm }, &mut parameters, &health)?;
+        }
+        for (value, velocity) in values.iter().zip(&velocities) {
+            lab.report_wide("value after sgd", value)?.close().relative_to(1.0);
+            lab.report_wide("velocity", velocity)?.close().relative_to(0.1);
+        }
+        Ok(())
+    }
+
+    fn adam<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (mut values, mut m, mut v) = (self.draw(lab)?, self.zeros(lab)?, self.zeros(lab)?);
+        let Optimiser { decoupled, max_norm, weight_decay, .. } = *self;
+        for t in 1..=STEPS {
+            let (gradients, loss) = self.step(lab, t)?;
+            let health = lab.backend().gradient_health(&loss, &gradients.iter().collect::<Vec<_>>())?;
+            let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients).zip(m.iter_mut().zip(&mut v)).enumerate())
+                .map(|(i, ((value, gradient), (m, v)))| {
+                    let lr_scale = 1.0 + i as f64;
+                    AdamParam { value, gradient, m, v, lr_scale, weight_decay }
+                })
+                .collect();
+            // A large eps: with a small one a gradient of 1e-8 moves its weight as far as one of 1.
+            let step = AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-2, t, decoupled, max_norm };
+            lab.backend().adam(&step, &mut parameters, &health)?;
+        }
+        for (value, (m, v)) in values.iter().zip(m.iter().zip(&v)) {
+            lab.report_wide("value after adam", value)?.close().relative_to(1.0);
+            lab.report_wide("first moment", m)?.close().relative_to(1e-2);
+            lab.report_wide("second moment", v)?.close();
+        }
+        Ok(())
+    }
+}
+
+impl Case for Optimiser {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        self.sgd(lab)?;
+        self.adam(lab)
+    }
+}

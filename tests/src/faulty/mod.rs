@@ -1,0 +1,528 @@
+//! A backend with one planted fault: what the suite must find.
+//!
+//! [`Faulty`] is [`Naive<f64>`] behind a newtype; each method breaks what its [`Fault`]s say and delegates the rest.
+
+mod convert;
+
+use std::sync::Arc;
+
+use cnn_core::backend::*;
+use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Backend, BatchNormSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
+
+use convert::{
+    faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, stats,
+};
+
+/// `Naive<f64>` with a fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Faulty {
+    naive: Naive<f64>,
+    fault: Fault,
+}
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the faults, and there is nothing to add")]
+pub enum Fault {
+    None,
+    Conv2dDropsTheLastTap,
+    Conv2dSwapsPadding,
+    Conv2dForgetsBias,
+    Conv2dForgetsReluOfInput,
+    Conv2dMomentsWithoutBias,
+    Conv2dForwardFilterIsStale,
+    DataGradientSwapsStrides,
+    DataGradientForgetsAccumulate,
+    DataGradientForgetsMask,
+    WeightGradientMissesLastImage,
+    WeightGradientShiftsDilation,
+    MomentsUnbiased,
+    MomentsCancel,
+    RunningVarianceBiased,
+    RunningTakesNan,
+    EvalForgetsEps,
+    NormaliseForgetsResidual,
+    NormaliseAddsResidualAfterRelu,
+    NormBackwardForgetsMean,
+    NormBackwardForgetsRowsInEval,
+    NormBackwardMaskIsShifted,
+    NormBackwardLeavesDyUnmasked,
+    ReluLosesNan,
+    ReluGradientAtZero,
+    GeluByTanh,
+    MaxPoolTakesLastOfEqual,
+    MaxPoolIgnoresNan,
+    MaxPoolGradientOverwrites,
+    AvgPoolCountsPadding,
+    AvgPoolGradientUncounted,
+    LinearForgetsBias,
+    LinearGradientMissesLastRow,
+    SumMissesLastRow,
+    DropoutUnscaled,
+    DropoutMaskOffByOne,
+    AddIgnoresLast,
+    ScaleSquares,
+    SoftmaxOverflows,
+    SoftmaxGradientForgetsSum,
+    CrossEntropyForgetsSmoothing,
+    CrossEntropySums,
+    CrossEntropyTakesLastOfEqual,
+    HealthIgnoresLoss,
+    SgdForgetsNesterov,
+    SgdForgetsClipping,
+    SgdForgetsLrScale,
+    SgdIgnoresHealth,
+    AdamForgetsBiasCorrection,
+    AdamCouplesDecay,
+    AdamForgetsEps,
+    ImagesFlipTheOffset,
+    ImagesForgetReflection,
+    ImagesForgetCutout,
+    ImagesTakeAnyIndex,
+    FillForgetsLast,
+}
+
+impl Faulty {
+    /// With this fault.
+    pub fn new(fault: Fault) -> Self {
+        Faulty { naive: Naive::new(), fault }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+}
+
+/// The same values, changed.
+fn changed<T: Clone>(values: &Arc<Vec<T>>, change: impl FnOnce(&mut Vec<T>)) -> Arc<Vec<T>> {
+    let mut values = values.to_vec();
+    change(&mut values);
+    Arc::new(values)
+}
+
+type Buffer = Arc<Vec<f64>>;
+
+impl Backend for Faulty {
+    type Elem = f64;
+    type Buffer<T: Plain> = Arc<Vec<T>>;
+    /// The filter, and what it was prepared for.
+    type Filter = (Buffer, Uses);
+
+    const NAME: &'static str = "faulty";
+
+    fn describe(&self) -> String {
+        format!("{:?}", self.fault)
+    }
+
+    fn upload<T: Plain>(&self, host: &[T]) -> Result<Arc<Vec<T>>> {
+        self.naive.upload(host)
+    }
+
+    fn download<T: Plain>(&self, buffer: &Arc<Vec<T>>) -> Result<Vec<T>> {
+        self.naive.download(buffer)
+    }
+
+    fn len<T: Plain>(&self, buffer: &Arc<Vec<T>>) -> usize {
+        self.naive.len(buffer)
+    }
+
+    fn fill<T: Plain>(&self, len: usize, value: T) -> Result<Arc<Vec<T>>> {
+        let filled = self.naive.fill(len, value)?;
+        if self.has(Fault::FillForgetsLast) {
+            return Ok(changed(&filled, |v| v.iter_mut().last().into_iter().for_each(|last| *last = T::default())));
+        }
+        Ok(filled)
+    }
+
+    fn widen(&self, x: &Buffer) -> Result<Buffer> {
+        self.naive.widen(x)
+    }
+
+    fn narrow(&self, x: &Buffer) -> Result<Buffer> {
+        self.naive.narrow(x)
+    }
+
+    fn load_images(&self, spec: &ImageSpec, bytes: &Arc<Vec<u8>>, samples: &[SampleView]) -> Result<Buffer> {
+        let mut spec = spec.clone();
+        if self.has(Fault::ImagesForgetReflection) && spec.border == Border::Reflect {
+            spec.border = Border::Zero;
+        }
+        let images = (bytes.len() / spec.bytes().max(1)) as u32;
+        let moved = |sample: &SampleView| {
+            let mut sample = *sample;
+            match self.fault {
+                Fault::ImagesFlipTheOffset if sample.flip => sample.offset[1] = sample.offset[1].saturating_neg(),
+                Fault::ImagesForgetCutout => sample.cutout = [0; 4],
+                Fault::ImagesTakeAnyIndex => sample.index %= images,
+                _ => {}
+            }
+            sample
+        };
+        self.naive.load_images(&spec, bytes, &samples.iter().map(moved).collect::<Vec<_>>())
+    }
+
+    fn prepare_filter(&self, spec: &Conv2dSpec, weight: &Buffer, uses: Uses) -> Result<Self::Filter> {
+        let filter = self.naive.prepare_filter(spec, weight, uses)?;
+        let tap = filter.len() / (spec.kernel[0] * spec.kernel[1]);
+        let drop = self.has(Fault::Conv2dDropsTheLastTap)
+            || self.has(Fault::Conv2dForwardFilterIsStale) && uses == Uses::Forward;
+        let filter = match drop {
+            true => changed(&filter, |w| w[filter.len() - tap..].fill(0.0)),
+            false => filter,
+        };
+        Ok((filter, uses))
+    }
+
+    fn conv2d(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        bias: Option<&Buffer>,
+        want_moments: bool,
+    ) -> Result<(Buffer, Option<Moments<Self>>)> {
+        let (mut spec, mut x) = (*spec, input(x));
+        if let (Fault::Conv2dForgetsReluOfInput, Input::Norm(norm)) = (self.fault, &mut x) {
+            norm.relu = false;
+        }
+        if self.has(Fault::Conv2dSwapsPadding) {
+            let Padding { top, left, bottom, right } = spec.padding;
+            spec.padding = Padding { top: bottom, left: right, bottom: top, right: left };
+        }
+        let bias = bias.filter(|_| !self.has(Fault::Conv2dForgetsBias));
+        let (y, mut m) = self.naive.conv2d(&spec, &x, &filter.0, bias, want_moments)?;
+        if self.has(Fault::Conv2dMomentsWithoutBias) {
+            m = self.naive.conv2d(&spec, &x, &filter.0, None, want_moments)?.1;
+        }
+        Ok((y, m.map(faulty_moments)))
+    }
+
+    fn conv2d_backward_data(
+        &self,
+        spec: &Conv2dSpec,
+        dy: &Gradient<Self>,
+        filter: &Self::Filter,
+        accumulate: Option<Buffer>,
+    ) -> Result<Buffer> {
+        let (mut spec, mut dy) = (*spec, gradient(dy));
+        if self.has(Fault::DataGradientSwapsStrides) {
+            spec.stride.reverse();
+        }
+        if let (Fault::DataGradientForgetsMask, Gradient::Norm(gradient)) = (self.fault, &mut dy) {
+            gradient.mask = None;
+        }
+        let accumulate = accumulate.filter(|_| !self.has(Fault::DataGradientForgetsAccumulate));
+        self.naive.conv2d_backward_data(&spec, &dy, &filter.0, accumulate)
+    }
+
+    fn conv2d_backward_weight(&self, spec: &Conv2dSpec, dy: &Gradient<Self>, x: &Input<Self>) -> Result<Buffer> {
+        let mut spec = *spec;
+        match self.fault {
+            Fault::WeightGradientMissesLastImage => spec.batch = spec.batch.saturating_sub(1),
+            Fault::WeightGradientShiftsDilation => spec.dilation.reverse(),
+            _ => {}
+        }
+        self.naive.conv2d_backward_weight(&spec, &gradient(dy), &input(x))
+    }
+
+    fn channel_moments(&self, x: &Buffer, spec: &BatchNormSpec) -> Result<Moments<Self>> {
+        let mut m = self.naive.channel_moments(x, spec)?;
+        let rows = spec.rows as f64;
+        match self.fault {
+            Fault::MomentsUnbiased => {
+                m.variance = changed(&m.variance, |v| v.iter_mut().for_each(|v| *v *= rows / (rows - 1.0)));
+            }
+            Fault::MomentsCancel => {
+                let squares = Arc::new(x.iter().map(|&x| (x as f32).powi(2).into()).collect());
+                let squares = self.naive.channel_moments(&squares, spec)?.mean;
+                let variance = squares.iter().zip(m.mean.iter()).map(|(s, m)| s - m * m).collect();
+                m.variance = Arc::new(variance);
+            }
+            _ => {}
+        }
+        Ok(faulty_moments(m))
+    }
+
+    fn batch_norm_train(
+        &self,
+        spec: &BatchNormSpec,
+        m: &Moments<Self>,
+        affine: Affine<'_, Self>,
+        running: Running<'_, Self>,
+    ) -> Result<NormStats<Self>> {
+        let m = moments(m);
+        let Running { mean, variance, momentum } = running;
+        let mut spec = *spec;
+        if self.has(Fault::RunningVarianceBiased) {
+            spec.rows = usize::MAX; // rows / (rows - 1) is 1
+        }
+        if self.has(Fault::RunningTakesNan) {
+            *mean = changed(mean, |mean| {
+                mean.iter_mut().zip(m.mean.iter()).filter(|(_, m)| m.is_nan()).for_each(|(mean, &nan)| *mean = nan);
+            });
+        }
+        let affine = Affine { gamma: affine.gamma, beta: affine.beta };
+        let running = Running { mean, variance, momentum };
+        Ok(faulty_stats(self.naive.batch_norm_train(&spec, &m, affine, running)?))
+    }
+
+    fn batch_norm_eval(
+        &self,
+        spec: &BatchNormSpec,
+        affine: Affine<'_, Self>,
+        mean: &Buffer,
+        variance: &Buffer,
+    ) -> Result<NormStats<Self>> {
+        let eps = if self.has(Fault::EvalForgetsEps) { 0.0 } else { spec.eps };
+        let affine = Affine { gamma: affine.gamma, beta: affine.beta };
+        Ok(faulty_stats(self.naive.batch_norm_eval(&BatchNormSpec { eps, ..*spec }, affine, mean, variance)?))
+    }
+
+    fn normalise(&self, n: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Buffer> {
+        let residual = residual.map(input).filter(|_| !self.has(Fault::NormaliseForgetsResidual));
+        match residual {
+            Some(Input::Plain(late)) if self.has(Fault::NormaliseAddsResidualAfterRelu) => {
+                self.naive.add(self.naive.normalise(&norm(n), None)?, &late)
+            }
+            residual => self.naive.normalise(&norm(n), residual.as_ref()),
+        }
+    }
+
+    fn batch_norm_backward(
+        &self,
+        spec: &BatchNormSpec,
+        dy: Buffer,
+        n: &Norm<Self>,
+        s: &NormStats<Self>,
+        output: Option<&Buffer>,
+        batch: bool,
+    ) -> Result<NormBackward<Self>> {
+        let mut s = stats(s);
+        if self.has(Fault::NormBackwardForgetsMean) {
+            s.mean = changed(&s.mean, |mean| mean.fill(0.0));
+        }
+        let batch = batch || self.has(Fault::NormBackwardForgetsRowsInEval);
+        let unmasked = dy.clone();
+        let mut result = self.naive.batch_norm_backward(spec, dy, &norm(n), &s, output, batch)?;
+        match (self.fault, &mut result.dx.mask) {
+            (Fault::NormBackwardMaskIsShifted, Some((scale, _))) => *scale = changed(scale, |s| s.rotate_right(1)),
+            (Fault::NormBackwardLeavesDyUnmasked, _) => result.dx.dy = unmasked,
+            _ => {}
+        }
+        Ok(faulty_back(result))
+    }
+
+    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Buffer> {
+        self.naive.normalise_backward(&norm_gradient(gradient))
+    }
+
+    fn relu(&self, x: &Buffer) -> Result<Buffer> {
+        match self.fault {
+            Fault::ReluLosesNan => Ok(Arc::new(x.iter().map(|x| x.max(0.0)).collect())),
+            _ => self.naive.relu(x),
+        }
+    }
+
+    fn relu_backward(&self, y: &Buffer, dy: Buffer) -> Result<Buffer> {
+        if self.has(Fault::ReluGradientAtZero) {
+            return Ok(Arc::new(y.iter().zip(dy.iter()).map(|(&y, &dy)| if y >= 0.0 { dy } else { 0.0 }).collect()));
+        }
+        self.naive.relu_backward(y, dy)
+    }
+
+    fn gelu(&self, x: &Buffer) -> Result<Buffer> {
+        if self.has(Fault::GeluByTanh) {
+            let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
+            return Ok(Arc::new(x.iter().map(gelu).collect()));
+        }
+        self.naive.gelu(x)
+    }
+
+    fn gelu_backward(&self, x: &Buffer, dy: Buffer) -> Result<Buffer> {
+        self.naive.gelu_backward(x, dy)
+    }
+
+    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<(Buffer, Arc<Vec<u32>>)> {
+        let [h, w] = spec.input;
+        let pixels = h * w * spec.channels;
+        match self.fault {
+            // Of two equal neighbours in a row the right one.
+            Fault::MaxPoolTakesLastOfEqual => {
+                let (y, mut places) = self.naive.max_pool2d(spec, x)?;
+                let last = |o: usize, place: u32| {
+                    let image = o / (spec.output[0] * spec.output[1] * spec.channels);
+                    let at = |place: usize| x[image * pixels + place * spec.channels + o % spec.channels];
+                    let (row, right) = (place as usize / w, place as usize + 1);
+                    let window = spec.span(1, o / spec.channels % spec.output[1]).0;
+                    let equal = right < row * w + window.end && at(right) == at(place as usize);
+                    if equal { right as u32 } else { place }
+                };
+                places = changed(&places, |p| p.iter_mut().enumerate().for_each(|(o, p)| *p = last(o, *p)));
+                Ok((y, places))
+            }
+            Fault::MaxPoolIgnoresNan => {
+                let x = changed(x, |x| x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f64::NEG_INFINITY));
+                self.naive.max_pool2d(spec, &x)
+            }
+            _ => self.naive.max_pool2d(spec, x),
+        }
+    }
+
+    fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer, places: &Arc<Vec<u32>>) -> Result<Buffer> {
+        let dx = self.naive.max_pool2d_backward(spec, dy, places)?;
+        match self.fault {
+            Fault::MaxPoolGradientOverwrites => Ok(changed(&dx, |dx| {
+                let largest = dy.iter().fold(0.0f64, |a, &b| a.max(b.abs()));
+                dx.iter_mut().for_each(|dx| *dx = dx.clamp(-largest, largest));
+            })),
+            _ => Ok(dx),
+        }
+    }
+
+    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<Buffer> {
+        let mut spec = *spec;
+        spec.count_include_pad |= self.has(Fault::AvgPoolCountsPadding);
+        self.naive.avg_pool2d(&spec, x)
+    }
+
+    fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer) -> Result<Buffer> {
+        let mut spec = *spec;
+        spec.count_include_pad &= !self.has(Fault::AvgPoolGradientUncounted);
+        self.naive.avg_pool2d_backward(&spec, dy)
+    }
+
+    fn linear(&self, spec: &LinearSpec, x: &Buffer, weight: &Buffer, bias: Option<&Buffer>) -> Result<Buffer> {
+        self.naive.linear(spec, x, weight, bias.filter(|_| !self.has(Fault::LinearForgetsBias)))
+    }
+
+    fn linear_backward_data(&self, spec: &LinearSpec, dy: &Buffer, weight: &Buffer) -> Result<Buffer> {
+        self.naive.linear_backward_data(spec, dy, weight)
+    }
+
+    fn linear_backward_weight(&self, spec: &LinearSpec, dy: &Buffer, x: &Buffer) -> Result<Buffer> {
+        let mut spec = *spec;
+        spec.rows -= usize::from(self.has(Fault::LinearGradientMissesLastRow)).min(spec.rows);
+        self.naive.linear_backward_weight(&spec, dy, x)
+    }
+
+    fn sum_rows(&self, x: &Buffer, channels: usize) -> Result<Buffer> {
+        match self.fault {
+            Fault::SumMissesLastRow => {
+                let rest = x.len().saturating_sub(channels);
+                self.naive.sum_rows(&changed(x, |x| x.truncate(rest)), channels)
+            }
+            _ => self.naive.sum_rows(x, channels),
+        }
+    }
+
+    fn dropout(&self, x: Buffer, probability: f64, mask: &Philox) -> Result<Buffer> {
+        match self.fault {
+            Fault::DropoutUnscaled => {
+                let dropped = self.naive.dropout(x, probability, mask)?;
+                self.naive.scale(dropped, 1.0 - probability)
+            }
+            Fault::DropoutMaskOffByOne => self.naive.dropout(x, probability, &Philox::new(1, Purpose::Dropout, 3, 1)),
+            _ => self.naive.dropout(x, probability, mask),
+        }
+    }
+
+    fn add(&self, a: Buffer, b: &Buffer) -> Result<Buffer> {
+        match self.fault {
+            Fault::AddIgnoresLast => {
+                let b = changed(b, |b| b.iter_mut().last().into_iter().for_each(|last| *last = 0.0));
+                self.naive.add(a, &b)
+            }
+            _ => self.naive.add(a, b),
+        }
+    }
+
+    fn scale(&self, a: Buffer, factor: f64) -> Result<Buffer> {
+        self.naive.scale(a, if self.has(Fault::ScaleSquares) { factor * factor } else { factor })
+    }
+
+    fn softmax(&self, x: &Buffer, classes: usize) -> Result<Buffer> {
+        if self.has(Fault::SoftmaxOverflows) {
+            let exp: Vec<f64> = x.iter().map(|x| x.exp()).collect();
+            let row = |row: &[f64]| row.iter().map(|e| e / row.iter().sum::<f64>()).collect::<Vec<_>>();
+            return Ok(Arc::new(exp.chunks(classes).flat_map(row).collect()));
+        }
+        self.naive.softmax(x, classes)
+    }
+
+    fn softmax_backward(&self, y: &Buffer, dy: Buffer, classes: usize) -> Result<Buffer> {
+        if self.has(Fault::SoftmaxGradientForgetsSum) {
+            return Ok(Arc::new(y.iter().zip(dy.iter()).map(|(y, dy)| y * dy).collect()));
+        }
+        self.naive.softmax_backward(y, dy, classes)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &Buffer,
+        labels: &Arc<Vec<u32>>,
+        classes: usize,
+        smoothing: f64,
+    ) -> Result<CrossEntropy<Self>> {
+        let smoothing = if self.has(Fault::CrossEntropyForgetsSmoothing) { 0.0 } else { smoothing };
+        let rows = labels.len() as f64;
+        let mut result = self.naive.cross_entropy(logits, labels, classes, smoothing)?;
+        match self.fault {
+            Fault::CrossEntropySums => result.loss = changed(&result.loss, |loss| loss[0] *= rows),
+            Fault::CrossEntropyTakesLastOfEqual => {
+                let hit = |(row, &label): (&[f64], &u32)| {
+                    let last = (0..row.len()).fold(0, |best, i| if row[i] >= row[best] { i } else { best });
+                    last == label as usize
+                };
+                let hits = logits.chunks(classes).zip(labels.iter()).filter(|&pair| hit(pair)).count();
+                result.correct = Arc::new(vec![hits as u32]);
+            }
+            _ => {}
+        }
+        let CrossEntropy { loss, dlogits, correct } = result;
+        Ok(CrossEntropy { loss, dlogits, correct })
+    }
+
+    fn gradient_health(&self, loss: &Buffer, gradients: &[&Buffer]) -> Result<Health<Self>> {
+        let fine = Arc::new(vec![0.0]);
+        let loss = if self.has(Fault::HealthIgnoresLoss) { &fine } else { loss };
+        let Health { norm, finite } = self.naive.gradient_health(loss, gradients)?;
+        Ok(Health { norm, finite })
+    }
+
+    fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], h: &Health<Self>) -> Result<()> {
+        let (mut step, mut h) = (*step, health(h));
+        match self.fault {
+            Fault::SgdForgetsNesterov => step.nesterov = false,
+            Fault::SgdForgetsClipping => step.max_norm = f64::INFINITY,
+            Fault::SgdIgnoresHealth => h.finite = Arc::new(vec![1]),
+            _ => {}
+        }
+        for p in parameters {
+            let (value, velocity) = (&mut *p.value, &mut *p.velocity);
+            let (gradient, weight_decay) = (p.gradient, p.weight_decay);
+            let lr_scale = if self.has(Fault::SgdForgetsLrScale) { 1.0 } else { p.lr_scale };
+            let p = SgdParam { value, gradient, velocity, lr_scale, weight_decay };
+            self.naive.sgd(&step, &mut [p], &h)?;
+        }
+        Ok(())
+    }
+
+    fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], h: &Health<Self>) -> Result<()> {
+        let mut step = *step;
+        match self.fault {
+            Fault::AdamForgetsBiasCorrection => step.t = 1_000_000,
+            Fault::AdamCouplesDecay => step.decoupled = false,
+            Fault::AdamForgetsEps => step.eps = 0.0,
+            _ => {}
+        }
+        for p in parameters {
+            let (value, m, v) = (&mut *p.value, &mut *p.m, &mut *p.v);
+            let (gradient, lr_scale, weight_decay) = (p.gradient, p.lr_scale, p.weight_decay);
+            let p = AdamParam { value, gradient, m, v, lr_scale, weight_decay };
+            self.naive.adam(&step, &mut [p], &health(h))?;
+        }
+        Ok(())
+    }
+}

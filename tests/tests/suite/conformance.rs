@@ -1,0 +1,59 @@
+//! Every backend against plain loops, see [`cnn_tests::check`].
+
+use cnn_core::{DType, Naive};
+use cnn_cpu::{Cpu, CpuElement, Isa};
+use cnn_tests::{Bound, Effort, cases, check};
+use half::bf16;
+
+/// A test for each kind of case, for the groups of backends that `$groups` makes.
+macro_rules! suite {
+    ($($name:ident: $bound:expr, $groups:expr;)*) => { $(
+        mod $name {
+            use super::*;
+
+            suite! { @tests $bound, $groups, conv2d elementwise images linear loss memory normalise optimiser pool2d statistics }
+        }
+    )* };
+    (@tests $bound:expr, $groups:expr, $($case:ident)*) => { $(
+        #[test]
+        fn $case() {
+            if let Err(error) = check(Effort::ordinary(), $bound, cases::$case(), &$groups) {
+                panic!("{}", error);
+            }
+        }
+    )* };
+}
+
+/// Every instruction set that this machine has, each with some numbers of threads that must not matter.
+fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
+    let mut sets =
+        ["portable", "avx2", "avx512"].map(|cap| Isa::capped(cap).expect("a name of an instruction set")).to_vec();
+    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach
+    let threads = |i| if i + 1 == sets.len() { [2, 1, 3, 4, 7].as_slice() } else { &[2, 1] };
+    let group =
+        |(i, &isa): (usize, &Isa)| threads(i).iter().map(|&n| Cpu::with_isa(n, isa).expect("threads")).collect();
+    sets.iter().enumerate().map(group).collect()
+}
+
+suite! {
+    cpu_f32: Bound::of(DType::F32), cpus::<f32>();
+    cpu_f64: Bound::of(DType::F64), cpus::<f64>();
+    // The oracle itself, narrower: its sums are single long chains, which round more than those of a real backend.
+    naive_f32: Bound(2e-5), [vec![Naive::<f32>::new()]];
+    naive_bf16: Bound::of(DType::BF16), [vec![Naive::<bf16>::new()]];
+}
+
+/// Specs cost nothing to make, and there are many ways to be wrong.
+fn many() -> Effort {
+    Effort { cases: 100 * Effort::ordinary().cases, ..Effort::ordinary() }
+}
+
+#[test]
+fn conv2d_specs() {
+    many().run(cases::specs::conv2d(), cases::specs::check_conv2d).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn pool2d_specs() {
+    many().run(cases::specs::pool2d(), cases::specs::check_pool2d).unwrap_or_else(|error| panic!("{error}"));
+}

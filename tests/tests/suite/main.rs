@@ -1,0 +1,4 @@
+//! The one test binary: a module for each suite.
+
+mod conformance;
+mod planted;
