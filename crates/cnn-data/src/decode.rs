@@ -21,11 +21,20 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// become 8. Errors name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`] or
 /// [`MAX_BYTES`], or a target that is empty or has other channels.
 pub fn decode_image(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    let picture = read(path)?;
+    let failed = |source| Error::io(path, source);
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // One byte more than may be there shows that there are too many, without reading them.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    decode_bytes(path, &bytes, height, width, channels)
+}
+
+/// As [`decode_image`], of a file that is in memory; `path` is what messages call it.
+pub fn decode_bytes(path: &Path, bytes: &[u8], height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
     let [height, width] = check_target(height, width)?;
     match channels {
-        1 => Ok(fit(&picture.into_luma8(), height, width)),
-        3 => Ok(fit(&picture.into_rgb8(), height, width)),
+        1 => Ok(fit(&upright(path, bytes)?.into_luma8(), height, width)),
+        3 => Ok(fit(&upright(path, bytes)?.into_rgb8(), height, width)),
         _ => Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)")),
     }
 }
@@ -39,19 +48,13 @@ pub(crate) fn check_target(height: usize, width: usize) -> Result<[u32; 2]> {
     Ok([height as u32, width as u32])
 }
 
-/// The picture at `path`, upright.
-fn read(path: &Path) -> Result<DynamicImage> {
-    let mut file = File::open(path).map_err(|source| Error::io(path, source))?;
-    let length = file.metadata().map_err(|source| Error::io(path, source))?.len();
-    if length > MAX_BYTES {
-        return Err(Error::image(path, format!("{length} bytes: an image file may have {MAX_BYTES}")));
+/// The decoded picture, turned as its EXIF block says.
+fn upright(path: &Path, bytes: &[u8]) -> Result<DynamicImage> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::image(path, format!("an image file may have {MAX_BYTES} bytes")));
     }
-    // Cut off at the limit, in case it is no ordinary file and has no length to ask for.
-    let mut bytes = Vec::new();
-    file.by_ref().take(MAX_BYTES).read_to_end(&mut bytes).map_err(|source| Error::io(path, source))?;
-
-    let mut reader =
-        ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|source| Error::io(path, source))?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(|source| Error::io(path, source))?;
     let format = reader.format();
     if !matches!(format, Some(ImageFormat::Jpeg | ImageFormat::Png)) {
         let start = &bytes[..bytes.len().min(8)];
@@ -59,6 +62,10 @@ fn read(path: &Path) -> Result<DynamicImage> {
             path,
             format!("not a JPEG or PNG image (it starts with \"{}\")", start.escape_ascii()),
         ));
+    }
+    // The decoder fills what is missing with grey and calls it a picture.
+    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
+        return Err(Error::image(path, "truncated: the JPEG has no end marker"));
     }
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
@@ -81,6 +88,27 @@ fn read(path: &Path) -> Result<DynamicImage> {
         picture.apply_orientation(orientation);
     }
     Ok(picture)
+}
+
+/// Whether a JPEG has its end marker where its segments lead to it (a thumbnail inside one has an end marker too).
+fn has_end(jpeg: &[u8]) -> bool {
+    let mut rest = jpeg;
+    // Between segments, and in the entropy-coded data after a scan's header, the next marker is the next FF that is
+    // followed by neither 00 (a stuffed FF) nor FF (fill).
+    while let Some(start) = rest.iter().position(|&byte| byte == 0xff) {
+        let Some(&marker) = rest.get(start + 1) else { return false };
+        let skip = match marker {
+            0xd9 => return true,
+            0xff => 1,
+            0x00 | 0x01 | 0xd0..=0xd8 => 2,
+            _ => match rest.get(start + 2..start + 4) {
+                Some(length) => 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+                None => return false,
+            },
+        };
+        rest = rest.get(start + skip..).unwrap_or_default();
+    }
+    false
 }
 
 /// The largest centred part of `picture` with the target's proportions, at the target's size.

@@ -39,7 +39,7 @@ mod shapes;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, OpenOptions, open};
-pub use decode::decode_image;
+pub use decode::{decode_bytes, decode_image};
 pub use error::{Error, Result};
 pub use image_set::ImageSet;
 pub use known::Known;

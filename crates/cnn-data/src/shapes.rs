@@ -59,25 +59,32 @@ struct Figure {
     hole: f32,
 }
 
+/// Cosine and sine, from f64: there the machines' libraries differ by less than one f32 can show.
+fn turn(angle: f32) -> [f32; 2] {
+    let (sin, cos) = f64::from(angle).sin_cos();
+    [cos as f32, sin as f32]
+}
+
 /// The ten figures, in the order of [`CLASSES`].
 fn figures() -> [Figure; 10] {
     let filled = |outline: Vec<[f32; 2]>| Figure { outline, hole: f32::INFINITY };
     let polar = |points: usize, radius: &dyn Fn(usize) -> f32| {
         let point = |i: usize| {
-            let angle = TAU * (i as f32 / points as f32 - 0.25);
-            [radius(i) * angle.cos(), radius(i) * angle.sin()]
+            let [cos, sin] = turn(TAU * (i as f32 / points as f32 - 0.25));
+            [radius(i) * cos, radius(i) * sin]
         };
         (0..points).map(point).collect::<Vec<_>>()
     };
     let heart = |i: usize| {
         let t = TAU * i as f32 / 28.0;
-        let y = 13.0 * t.cos() - 5.0 * (2.0 * t).cos() - 2.0 * (3.0 * t).cos() - (4.0 * t).cos();
-        [t.sin().powi(3), -(y + 2.0) / 16.0]
+        let [[x1, y1], [_, y2], [_, y3], [_, y4]] =
+            [1.0, 2.0, 3.0, 4.0].map(|k| turn(k * t)).map(|[cos, sin]| [sin, cos]);
+        [x1 * x1 * x1, -(13.0 * y1 - 5.0 * y2 - 2.0 * y3 - y4 + 2.0) / 16.0]
     };
     // Two arcs between the tips at +-60 degrees: the long way around, and back along a flatter one.
-    let outer = (0..=20).map(|i| TAU / 6.0 + i as f32 * (TAU * 2.0 / 3.0) / 20.0).map(|a| [a.cos(), a.sin()]);
+    let outer = (0..=20).map(|i| TAU / 6.0 + i as f32 * (TAU * 2.0 / 3.0) / 20.0).map(turn);
     let inner =
-        (1..12).map(|i| TAU * 0.7 - i as f32 * (TAU * 0.4) / 12.0).map(|a| [a.cos() * 0.91 + 0.78, a.sin() * 0.91]);
+        (1..12).map(|i| TAU * 0.7 - i as f32 * (TAU * 0.4) / 12.0).map(turn).map(|[x, y]| [0.91 * x + 0.78, 0.91 * y]);
     let crescent = outer.chain(inner).collect();
     let cross = [[1.0, 0.3], [0.3, 0.3], [0.3, 1.0], [-0.3, 1.0], [-0.3, 0.3], [-1.0, 0.3]];
     let cross = cross.into_iter().chain(cross.map(|[x, y]| [-x, -y])).collect();
@@ -139,8 +146,8 @@ fn draw(figure: &Figure, mut stream: Stream, image: &mut [u8]) {
     let specks = [0; 3].map(|_| (triple(255.0), triple(SIDE as f32)));
     let radius = random(8.5, 13.0);
     let centre = [random(0.0, 1.0), random(0.0, 1.0)].map(|u| radius * 0.95 + u * (SIDE as f32 - 1.9 * radius));
-    let (sin, cos) = random(-TILT, TILT).sin_cos();
-    let (slope_sin, slope_cos) = random(0.0, TAU).sin_cos();
+    let [cos, sin] = turn(random(-TILT, TILT));
+    let [slope_cos, slope_sin] = turn(random(0.0, TAU));
     let noise = random(4.0, 18.0);
 
     for (place, pixel) in image.chunks_exact_mut(3).enumerate() {
@@ -153,7 +160,7 @@ fn draw(figure: &Figure, mut stream: Stream, image: &mut [u8]) {
             (0..3).for_each(|c| value[c] += (colour[c] - value[c]) * cover);
         };
         for (colour, [speck_y, speck_x, size]) in specks {
-            paint(colour, (x - speck_x).hypot(y - speck_y) - (0.7 + size / 24.0));
+            paint(colour, ((x - speck_x).powi(2) + (y - speck_y).powi(2)).sqrt() - (0.7 + size / 24.0));
         }
         let (dx, dy) = ((x - centre[1]) / radius, (y - centre[0]) / radius);
         if dx * dx + dy * dy < 1.7 {
