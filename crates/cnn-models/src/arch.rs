@@ -6,7 +6,7 @@ use std::str::FromStr;
 use cnn_core::nn::Module;
 use cnn_core::{Backend, Error, Result};
 
-use crate::{ResNet, ResNetConfig, Stem, Stepwise};
+use crate::{ResNet, ResNetConfig, Small, Stem, Stepwise};
 
 /// A model whose architecture was chosen at run time.
 pub type Model<B> = Box<dyn Module<B> + Send>;
@@ -16,12 +16,15 @@ pub type Model<B> = Box<dyn Module<B> + Send>;
 pub enum Arch {
     /// `stepwise`: the guide's network.
     Stepwise,
+    /// `small`: three stages of convolution and pooling.
+    Small,
     /// `resnet18`, `resnet34` and the same with `-imagenet`.
     ResNet(ResNetConfig),
 }
 
-const NAMED: [(&str, Arch); 5] = [
+const NAMED: [(&str, Arch); 6] = [
     ("stepwise", Arch::Stepwise),
+    ("small", Arch::Small),
     ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar))),
     ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar))),
     ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet))),
@@ -41,6 +44,7 @@ impl Arch {
     pub fn build<B: Backend>(&self, backend: &B, seed: u64, image: [usize; 3], classes: usize) -> Result<Model<B>> {
         Ok(match self {
             Arch::Stepwise => Box::new(Stepwise::new(backend, seed, image, classes)?),
+            Arch::Small => Box::new(Small::new(backend, seed, image, classes)?),
             Arch::ResNet(config) => Box::new(ResNet::new(backend, seed, config, image[2], classes)?),
         })
     }

@@ -128,6 +128,12 @@ pub struct AugmentRecipe {
 }
 
 impl Recipe {
+    /// The model that is trained on `data` when none is named: the guide's, but for `shapes`, which needs more than one
+    /// convolution to be told apart.
+    pub fn default_model(data: &str) -> &'static str {
+        if data == "shapes" { "small" } else { "stepwise" }
+    }
+
     /// What `model` is trained with on `data` when nothing else is said.
     ///
     /// # Errors
@@ -135,8 +141,8 @@ impl Recipe {
     pub fn default_for(model: &str, data: &str) -> Result<Self> {
         let arch: Arch = model.parse()?;
         let (epochs, batch, lr) = match (arch, data) {
-            (Arch::Stepwise, "shapes") => (8, 64, 0.05),
-            (Arch::Stepwise, _) => (10, 64, 0.05),
+            (Arch::Small, "shapes") => (6, 64, 0.05),
+            (Arch::Stepwise | Arch::Small, _) => (10, 64, 0.05),
             (Arch::ResNet(_), "shapes") => (2, 128, 0.1),
             (Arch::ResNet(_), _) => (30, 128, 0.1),
         };
@@ -276,6 +282,6 @@ mod tests {
         let error = |from: &str, to: &str| Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
         assert_eq!(error("batch = 64", "batch = 0"), "batch 0: must be at least 1");
         assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
-        assert!(error("stepwise", "stepwize").starts_with("model stepwize: must be one of stepwise, resnet18"));
+        assert!(error("stepwise", "stepwize").starts_with("model stepwize: must be one of stepwise, small, resnet18"));
     }
 }
