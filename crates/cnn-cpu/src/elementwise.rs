@@ -59,8 +59,14 @@ impl<T: CpuElement, O: Op<T>> Kernel for Pass<'_, T, O> {
         let Pass { y, a, b, op } = self;
         for i in (0..y.len()).step_by(V::<T, S>::LANES) {
             let y = &mut y[i..];
-            let first = V::<T, S>::read(simd, a.map_or(&*y, |a| &a[i..]));
-            let second = b.map_or(V::<T, S>::zero(simd), |b| V::<T, S>::read(simd, &b[i..]));
+            let first = match a {
+                Some(a) => V::<T, S>::read(simd, &a[i..]),
+                None => V::<T, S>::read(simd, y),
+            };
+            let second = match b {
+                Some(b) => V::<T, S>::read(simd, &b[i..]),
+                None => V::<T, S>::zero(simd),
+            };
             op.of(simd, first, second).write(y);
         }
     }

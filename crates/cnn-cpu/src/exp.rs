@@ -24,28 +24,33 @@ const TAYLOR: [f64; 13] = [
     1.0 / 479_001_600.0,
 ];
 
+/// A constant. Not a closure: the compiler may leave a closure out of line, and then without the instruction set.
+#[inline(always)]
+fn number<T: CpuElement, S: Simd>(simd: S, value: f64) -> V<T, S> {
+    V::<T, S>::splat(simd, T::from_f64(value))
+}
+
 /// e^x for x <= 0, 0 where that is below the normal numbers, NaN for NaN.
 ///
 /// With n the whole number nearest to x / ln 2, it is 2^n e^(x - n ln 2), the second factor by its Taylor series:
 /// |x - n ln 2| is at most 0.35.
 #[inline(always)]
 pub(crate) fn exp<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> V<T, S> {
-    let number = |value: f64| V::<T, S>::splat(simd, T::from_f64(value));
     // ln 2 in two pieces, of which the first has so few bits that its product with n is exact.
     const LN_2: [f64; 2] = [0.693_359_375, -2.121_944_400_546_905_8e-4];
     let (terms, lowest) = match T::DTYPE {
         DType::F64 => (13, -708.39), // ln 2^-1022
         _ => (8, -87.33),            // ln 2^-126
     };
-    let lowest = number(lowest);
+    let lowest = number::<T, S>(simd, lowest);
     let inside = x.max(lowest);
     // A number this large has no room for a fraction.
     let whole = V::<T, S>::splat(simd, T::from_f64(1.5) / T::epsilon());
-    let n = inside.mul_add(number(std::f64::consts::LOG2_E), whole).sub(whole);
-    let r = n.neg_mul_add(number(LN_2[1]), n.neg_mul_add(number(LN_2[0]), inside));
-    let mut series = number(TAYLOR[terms - 1]);
+    let n = inside.mul_add(number::<T, S>(simd, std::f64::consts::LOG2_E), whole).sub(whole);
+    let r = n.neg_mul_add(number::<T, S>(simd, LN_2[1]), n.neg_mul_add(number::<T, S>(simd, LN_2[0]), inside));
+    let mut series = number::<T, S>(simd, TAYLOR[terms - 1]);
     for k in (0..terms - 1).rev() {
-        series = series.mul_add(r, number(TAYLOR[k]));
+        series = series.mul_add(r, number::<T, S>(simd, TAYLOR[k]));
     }
     lowest.select_greater(x, V::<T, S>::zero(simd), series.mul(n.pow2()))
 }
@@ -83,19 +88,18 @@ const ERFC: [f64; 24] = [
 /// The Gaussian distribution function at -|x|, and exp(-x^2 / 2).
 #[inline(always)]
 pub(crate) fn gaussian_tail<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> (V<T, S>, V<T, S>) {
-    let number = |value: f64| V::<T, S>::splat(simd, T::from_f64(value));
-    let density = exp::<T, S>(simd, x.mul(x).mul(number(-0.5)));
+    let density = exp::<T, S>(simd, x.mul(x).mul(number::<T, S>(simd, -0.5)));
     // Far out, where the density is 0, any z will do; an infinite one would make NaN.
-    let z = x.abs().mul(number(std::f64::consts::FRAC_1_SQRT_2)).min(number(1e3));
-    let t = z.sub(number(3.75)).div(z.add(number(3.75)));
+    let z = x.abs().mul(number::<T, S>(simd, std::f64::consts::FRAC_1_SQRT_2)).min(number::<T, S>(simd, 1e3));
+    let t = z.sub(number::<T, S>(simd, 3.75)).div(z.add(number::<T, S>(simd, 3.75)));
     // Clenshaw's recurrence.
     let terms = if T::DTYPE == DType::F64 { ERFC.len() } else { 12 };
     let twice = t.add(t);
-    let (mut last, mut before) = (number(ERFC[terms - 1]), V::<T, S>::zero(simd));
+    let (mut last, mut before) = (number::<T, S>(simd, ERFC[terms - 1]), V::<T, S>::zero(simd));
     for k in (1..terms - 1).rev() {
-        (last, before) = (twice.mul_add(last, number(ERFC[k])).sub(before), last);
+        (last, before) = (twice.mul_add(last, number::<T, S>(simd, ERFC[k])).sub(before), last);
     }
-    let series = t.mul_add(last, number(ERFC[0])).sub(before);
-    let scaled = series.div(z.mul_add(number(2.0), number(1.0)));
-    (scaled.mul(density).mul(number(0.5)), density)
+    let series = t.mul_add(last, number::<T, S>(simd, ERFC[0])).sub(before);
+    let scaled = series.div(z.mul_add(number::<T, S>(simd, 2.0), number::<T, S>(simd, 1.0)));
+    (scaled.mul(density).mul(number::<T, S>(simd, 0.5)), density)
 }

@@ -1,8 +1,16 @@
-//! C = alpha * A * B + beta * C, for matrices of any strides.
+//! C = alpha * A * B + beta * C, for matrices of any strides, on the micro-kernel of the convolution.
+//!
+//!     pack B into panels of two vectors of columns
+//!     for each task (some rows of C; all panels, or some): for each part of k that fits the cache:
+//!         pack the rows of A; for each panel and register block: the micro-kernel
+//!
+//! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
 use crate::Cpu;
+use crate::conv2d::block::{Block, Tap, split};
 use crate::element::CpuElement;
-use crate::threads::chunks;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{Shared, chunks};
 
 /// A matrix that is read: element (i, j) is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
@@ -13,7 +21,7 @@ pub(crate) struct Matrix<'a, T> {
     pub(crate) strides: [usize; 2],
 }
 
-impl<'a, T> Matrix<'a, T> {
+impl<'a, T: Copy> Matrix<'a, T> {
     /// `data` \[_, columns\], one row after the other.
     pub(crate) fn rows(data: &'a [T], columns: usize) -> Self {
         Matrix { data, strides: [columns, 1] }
@@ -23,10 +31,25 @@ impl<'a, T> Matrix<'a, T> {
     pub(crate) fn transposed(self) -> Self {
         Matrix { strides: [self.strides[1], self.strides[0]], ..self }
     }
+
+    /// Asserts that a matrix \[rows, columns\] lies within its elements.
+    fn check(&self, rows: usize, columns: usize) {
+        let last = rows.saturating_sub(1) * self.strides[0] + columns.saturating_sub(1) * self.strides[1];
+        assert!(rows * columns == 0 || last < self.data.len(), "a matrix reaches past its elements");
+    }
+
+    fn at(&self, i: usize, j: usize) -> *const T {
+        self.data[i * self.strides[0] + j * self.strides[1]..].as_ptr()
+    }
 }
 
-/// Multiplications that are worth a task.
-const TASK: usize = 1 << 18;
+/// Rows of C in a task.
+const ROWS: usize = 64;
+/// Terms that are summed at a time: ROWS x TERMS of A and a panel of B stay in the second-level cache.
+const TERMS: usize = 512;
+/// Tasks that the work is cut into as long as each has `WORTH` multiplications.
+const TASKS: usize = 16;
+const WORTH: usize = 1 << 18;
 
 /// `c` \[m, n\] = alpha * `a` \[m, k\] * `b` \[k, n\] + beta * `c`. When beta is 0, `c` is not read.
 pub(crate) fn gemm<T: CpuElement>(
@@ -39,27 +62,179 @@ pub(crate) fn gemm<T: CpuElement>(
     c: &mut [T],
 ) {
     assert_eq!(c.len(), m * n);
-    for (matrix, rows, columns) in [(a, m, k), (b, k, n)] {
-        let last = rows.saturating_sub(1) * matrix.strides[0] + columns.saturating_sub(1) * matrix.strides[1];
-        assert!(rows * columns == 0 || last < matrix.data.len(), "a matrix reaches past its elements");
+    a.check(m, k);
+    b.check(k, n);
+    if beta != T::one() && (beta != T::zero() || k == 0) {
+        c.iter_mut().for_each(|c| *c = if beta == T::zero() { beta } else { *c * beta });
     }
-    if c.is_empty() {
+    if m * n * k == 0 {
         return;
     }
-    // Blocks of rows, by the shape alone.
-    let rows = (TASK / (k * n).max(1)).clamp(8, 512).next_multiple_of(8).min(m);
-    cpu.for_each_part(chunks(c, rows * n), |i, c| {
-        let stride = |s: usize| isize::try_from(s).expect("a slice has no more elements than isize::MAX");
-        // SAFETY: the asserts above bound every element of A and B that these rows reach; c is rows of n elements.
-        unsafe {
-            T::gemm(
-                [c.len() / n, k, n],
-                alpha,
-                (a.data.as_ptr().add(if k == 0 { 0 } else { i * rows * a.strides[0] }), a.strides.map(stride)),
-                (b.data.as_ptr(), b.strides.map(stride)),
-                beta,
-                (c.as_mut_ptr(), [stride(n), 1]),
-            );
-        }
+    let width = 2 * cpu.isa().lanes::<T>();
+    let mut panels = cpu.scratch(n.div_ceil(width) * width * k);
+    cpu.for_each_part(chunks(&mut panels, width * k), |i, to| {
+        let columns = i * width..n.min((i + 1) * width);
+        cpu.run(Pack { b, columns, width, to });
     });
+    let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
+    let wanted = (m * n * k / WORTH).clamp(1, TASKS);
+    let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
+    let sets = all.div_ceil(set);
+    let (c, accumulate, panels) = (Shared::new(c), beta != T::zero(), &*panels);
+    cpu.for_each(row_sets * sets, |task| {
+        let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
+        let rows = rows..m.min(rows + ROWS);
+        let mut scratch = cpu.scratch(ROWS * TERMS);
+        cpu.run(Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch: &mut scratch });
+    });
+}
+
+/// Packs a panel of B as `[k][width]`: the columns become lanes, zeros where there are none.
+struct Pack<'a, T> {
+    b: Matrix<'a, T>,
+    columns: std::ops::Range<usize>,
+    width: usize,
+    to: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Pack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pack { b, columns, width, to } = self;
+        let lanes = V::<T, S>::LANES;
+        if b.strides[1] == 1 {
+            for (t, to) in to.chunks_exact_mut(width).enumerate() {
+                let line = &b.data[t * b.strides[0] + columns.start..][..columns.len()];
+                for v in (0..width).step_by(lanes) {
+                    V::<T, S>::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
+                }
+            }
+        } else {
+            // Some terms of each column at a time, so that what is written stays in the cache.
+            for (i, to) in to.chunks_mut(width * 64).enumerate() {
+                for lane in 0..width {
+                    for (t, to) in to[lane..].iter_mut().step_by(width).enumerate() {
+                        let at = (i * 64 + t) * b.strides[0] + (columns.start + lane) * b.strides[1];
+                        *to = if lane < columns.len() { b.data[at] } else { T::zero() };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of the product.
+struct Product<'a, T> {
+    k: usize,
+    n: usize,
+    alpha: T,
+    a: Matrix<'a, T>,
+    rows: std::ops::Range<usize>,
+    /// B, `[panels][k][width]`.
+    panels: &'a [T],
+    set: std::ops::Range<usize>,
+    accumulate: bool,
+    c: Shared<T>,
+    scratch: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch } = self;
+        let (lanes, count) = (V::<T, S>::LANES, rows.len());
+        let width = 2 * lanes;
+        let factor = V::<T, S>::splat(simd, alpha);
+        for k0 in (0..k).step_by(TERMS) {
+            let terms = TERMS.min(k - k0);
+            // A as [terms / lanes][rows][lanes].
+            for t in (0..terms).step_by(lanes) {
+                let n = lanes.min(terms - t);
+                for (i, to) in scratch[t * count..][..count * lanes].chunks_exact_mut(lanes).enumerate() {
+                    let from = a.at(rows.start + i, k0 + t);
+                    if a.strides[1] == 1 {
+                        // SAFETY: `check` has found these n elements of the row within the matrix.
+                        unsafe { V::<T, S>::load_head(simd, from, n) }.mul(factor).write(to);
+                    } else {
+                        for (lane, to) in to[..n].iter_mut().enumerate() {
+                            // SAFETY: as above.
+                            *to = unsafe { *from.add(lane * a.strides[1]) } * alpha;
+                        }
+                    }
+                }
+            }
+            for panel in set.clone() {
+                let write = (n - panel * width).min(width);
+                for (i, size) in split(count, S::PIXELS) {
+                    // SAFETY: A is packed for `terms` terms of these rows; the panel has k vectors of `width`, of which
+                    // the block reads `terms` from k0 on; no other task has these rows and columns of C.
+                    unsafe {
+                        let block = Block {
+                            x: scratch.as_ptr().add(i * lanes),
+                            x_row: 0,
+                            x_plane: count * lanes,
+                            channels: terms,
+                            taps: &[Tap { x: 0, w: 0 }],
+                            w: panels.as_ptr().add((panel * k + k0) * width),
+                            w_taps: 1,
+                            y: c.get().add((rows.start + i) * n + panel * width),
+                            y_pixel: n,
+                            y_row: 0,
+                            write,
+                            bias: None,
+                            accumulate: accumulate || k0 > 0,
+                        };
+                        block.run(simd, 2, 1, size);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    fn agrees<T: CpuElement>() {
+        let number = |i: usize, m: usize| T::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (65, 33, 31), (14, 600, 40), (130, 17, 10), (7, 64, 129), (2, 0, 3)] {
+            for (flip_a, flip_b, beta) in
+                [(false, false, 0.0), (true, false, 1.0), (false, true, -2.0), (true, true, 0.0)]
+            {
+                let a: Vec<T> = (0..m * k).map(|i| number(i, 9)).collect();
+                let b: Vec<T> = (0..k * n).map(|i| number(i, 7)).collect();
+                let old: Vec<T> = (0..m * n).map(|i| if beta == 0.0 { T::nan() } else { number(i, 5) }).collect();
+                let matrix = |data, rows: usize, columns: usize, flip: bool| match flip {
+                    false => Matrix::rows(data, columns),
+                    true => Matrix::rows(data, rows).transposed(),
+                };
+                let (a, b) = (matrix(&a, m, k, flip_a), matrix(&b, k, n, flip_b));
+                let element = |matrix: &Matrix<T>, i: usize, j: usize| {
+                    matrix.data[i * matrix.strides[0] + j * matrix.strides[1]].as_f64()
+                };
+                for isa in ["portable", "avx2", "avx512"] {
+                    let cpu = Cpu::<T>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
+                    let mut c = old.clone();
+                    gemm(&cpu, [m, k, n], T::from_f64(2.0), a, b, T::from_f64(beta), &mut c);
+                    for (at, (got, old)) in c.iter().zip(&old).enumerate() {
+                        let sum: f64 = (0..k).map(|t| element(&a, at / n, t) * element(&b, t, at % n)).sum();
+                        let expected = 2.0 * sum + if beta == 0.0 { 0.0 } else { beta * old.as_f64() };
+                        assert_eq!(got.as_f64(), expected, "{isa} {m}x{k}x{n}, beta {beta}, at {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_integers_are_exact() {
+        agrees::<f32>();
+        agrees::<f64>();
+    }
 }

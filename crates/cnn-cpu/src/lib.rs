@@ -34,6 +34,7 @@ pub use element::CpuElement;
 pub use simd::Isa;
 
 use buffer::{Pool, Scratch};
+use conv2d::Plans;
 use simd::Kernel;
 
 /// A CPU as a device: f32 or f64, an instruction set, some threads. Clones share threads and memory.
@@ -45,6 +46,7 @@ struct Inner {
     /// None for one thread: then everything runs on the caller's.
     workers: Option<ThreadPool>,
     pool: Arc<Pool>,
+    plans: Plans,
 }
 
 impl<T: CpuElement> Cpu<T> {
@@ -78,7 +80,7 @@ impl<T: CpuElement> Cpu<T> {
                 Some(builder.build().map_err(|e| Error::Device { backend: "cpu", message: e.to_string() })?)
             }
         };
-        Ok(Cpu(Arc::new(Inner { isa, threads, workers, pool: Arc::default() }), PhantomData))
+        Ok(Cpu(Arc::new(Inner { isa, threads, workers, pool: Arc::default(), plans: Plans::default() }), PhantomData))
     }
 
     /// The instruction set.
@@ -106,6 +108,11 @@ impl<T: CpuElement> Cpu<T> {
     /// Working memory of a task, its contents meaning nothing yet.
     pub(crate) fn scratch<U: Plain>(&self, len: usize) -> Scratch<U> {
         Scratch::new(&self.0.pool, len)
+    }
+
+    /// The plans of the convolutions so far.
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.0.plans
     }
 
     /// Runs a kernel on this thread with the vectors of this CPU.

@@ -1,37 +1,83 @@
-//! Softmax and cross entropy, one pass over each row of logits.
+//! Softmax and cross entropy.
+//!
+//! The sum of exponentials is kept without its largest term, which is 1: `ln(1 + rest)` then keeps the digits of a small
+//! loss.
 
 use cnn_core::Result;
 use cnn_core::backend::{CrossEntropy, Data};
 
 use crate::element::CpuElement;
-use crate::threads::chunks;
+use crate::exp::exp;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu};
 
-/// Rows of a part.
-const ROWS: usize = 64;
-
-pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>> {
-    let mut y = cpu.alloc(x.len());
-    cpu.for_each_part(chunks(y.make_mut(), ROWS * classes), |i, y: &mut [T]| {
-        let x = &x.as_slice()[i * ROWS * classes..][..y.len()];
-        for (y, x) in y.chunks_mut(classes).zip(x.chunks(classes)) {
-            exponentials(x, y);
-        }
-    });
-    Ok(y)
+/// Rows of a task: an exponential costs as much as reading several numbers.
+fn rows_of_task(classes: usize) -> usize {
+    (CHUNK / 4 / classes.max(1)).max(1)
 }
 
-/// `y = exp(x - max(x)) / sum`; returns the maximum and the logarithm of the sum. NaN anywhere makes all NaN.
-fn exponentials<T: CpuElement>(x: &[T], y: &mut [T]) -> (T, T) {
-    let largest = x.iter().fold(T::neg_infinity(), |a, &b| if a >= b { a } else { b });
-    let mut sum = T::zero();
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (x - largest).exp();
-        sum += *y;
+/// Index of the first largest value; NaN counts as larger than numbers.
+#[inline(always)]
+fn first_largest<T: CpuElement>(row: &[T]) -> usize {
+    let mut best = 0;
+    for i in 1..row.len() {
+        // A NaN is not at most anything, and is never replaced.
+        if row[best] == row[best] && !(row[i] <= row[best]) {
+            best = i;
+        }
     }
-    let part = sum.recip();
-    y.iter_mut().for_each(|y| *y *= part);
-    (largest, sum.ln())
+    best
+}
+
+/// Writes `exp(x - x[largest])` to `y`, but 0 for the largest itself, and returns their sum.
+#[inline(always)]
+fn exponentials<T: CpuElement, S: Simd>(simd: S, x: &[T], largest: usize, y: &mut [T]) -> T {
+    let max = V::<T, S>::splat(simd, x[largest]);
+    for i in (0..x.len()).step_by(V::<T, S>::LANES) {
+        exp::<T, S>(simd, V::<T, S>::read(simd, &x[i..]).sub(max)).write(&mut y[i..]);
+    }
+    // exp(0) = 1; infinity less itself is NaN.
+    y[largest] -= T::one();
+    let mut sum = V::<T, S>::zero(simd);
+    for i in (0..y.len()).step_by(V::<T, S>::LANES) {
+        sum = sum.add(V::<T, S>::read(simd, &y[i..]));
+    }
+    sum.reduce_sum()
+}
+
+/// Writes softmax(x) to `y`; returns the index of the largest value and the sum of the other exponentials.
+#[inline(always)]
+fn softmax_row<T: CpuElement, S: Simd>(simd: S, x: &[T], y: &mut [T]) -> (usize, T) {
+    let largest = first_largest(x);
+    let rest = exponentials::<T, S>(simd, x, largest, y);
+    y[largest] += T::one();
+    let inverse = V::<T, S>::splat(simd, T::one() / (T::one() + rest));
+    for i in (0..y.len()).step_by(V::<T, S>::LANES) {
+        V::<T, S>::read(simd, &y[i..]).mul(inverse).write(&mut y[i..]);
+    }
+    (largest, rest)
+}
+
+pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>> {
+    struct Rows<'a, T>(&'a [T], &'a mut [T], usize);
+    impl<T: CpuElement> Kernel for Rows<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let Rows(x, y, classes) = self;
+            for (x, y) in x.chunks_exact(classes).zip(y.chunks_exact_mut(classes)) {
+                softmax_row::<T, S>(simd, x, y);
+            }
+        }
+    }
+
+    let (mut y, classes) = (cpu.alloc(x.len()), classes.max(1));
+    let part = rows_of_task(classes) * classes;
+    cpu.for_each_part(chunks(y.make_mut(), part), |i, y: &mut [T]| {
+        cpu.run(Rows(&x.as_slice()[i * part..][..y.len()], y, classes));
+    });
+    Ok(y)
 }
 
 pub(crate) fn softmax_backward<T: CpuElement>(
@@ -40,12 +86,30 @@ pub(crate) fn softmax_backward<T: CpuElement>(
     mut dy: Data<Cpu<T>>,
     classes: usize,
 ) -> Result<Data<Cpu<T>>> {
-    cpu.for_each_part(chunks(dy.make_mut(), ROWS * classes), |i, dy: &mut [T]| {
-        let y = &y.as_slice()[i * ROWS * classes..][..dy.len()];
-        for (dy, y) in dy.chunks_mut(classes).zip(y.chunks(classes)) {
-            let product: T = dy.iter().zip(y).map(|(&dy, &y)| dy * y).sum();
-            dy.iter_mut().zip(y).for_each(|(dy, &y)| *dy = y * (*dy - product));
+    struct Rows<'a, T>(&'a [T], &'a mut [T], usize);
+    impl<T: CpuElement> Kernel for Rows<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let Rows(y, dy, classes) = self;
+            for (y, dy) in y.chunks_exact(classes).zip(dy.chunks_exact_mut(classes)) {
+                let mut dot = V::<T, S>::zero(simd);
+                for i in (0..classes).step_by(V::<T, S>::LANES) {
+                    dot = V::<T, S>::read(simd, &y[i..]).mul_add(V::<T, S>::read(simd, &dy[i..]), dot);
+                }
+                let dot = V::<T, S>::splat(simd, dot.reduce_sum());
+                for i in (0..classes).step_by(V::<T, S>::LANES) {
+                    let difference = V::<T, S>::read(simd, &dy[i..]).sub(dot);
+                    V::<T, S>::read(simd, &y[i..]).mul(difference).write(&mut dy[i..]);
+                }
+            }
         }
+    }
+
+    let classes = classes.max(1);
+    let part = rows_of_task(classes) * classes;
+    cpu.for_each_part(chunks(dy.make_mut(), part), |i, dy: &mut [T]| {
+        cpu.run(Rows(&y.as_slice()[i * part..][..dy.len()], dy, classes));
     });
     Ok(dy)
 }
@@ -57,35 +121,60 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     classes: usize,
     smoothing: f64,
 ) -> Result<CrossEntropy<Cpu<T>>> {
-    let rows = labels.len();
-    let spread = smoothing / classes as f64;
-    let (hit, miss) = (T::from_f64(1.0 - smoothing + spread), T::from_f64(spread));
-    let mean = T::from_f64(1.0 / rows as f64);
+    let (total, classes) = (labels.len(), classes.max(1));
+    let rows = rows_of_task(classes);
     let mut dlogits = cpu.alloc(logits.len());
-    // By part: the summed loss, and how many rows are correct.
-    let mut sums = cpu.scratch::<f64>(2 * rows.div_ceil(ROWS));
-    let parts = (chunks(dlogits.make_mut(), ROWS * classes), chunks(&mut sums, 2));
-    cpu.for_each_part(parts, |i, (dlogits, sums)| {
-        let labels = &labels.as_slice()[i * ROWS..];
-        let logits = &logits.as_slice()[i * ROWS * classes..];
-        sums.fill(0.0);
-        for ((dlogits, x), &label) in dlogits.chunks_mut(classes).zip(logits.chunks(classes)).zip(labels) {
+    let mut losses = cpu.scratch::<f64>(total.div_ceil(rows));
+    let mut hits = cpu.scratch::<u32>(losses.len());
+    let parts = (chunks(dlogits.make_mut(), rows * classes), chunks(&mut losses, 1), chunks(&mut hits, 1));
+    cpu.for_each_part(parts, |i, (dlogits, loss, hits)| {
+        let (logits, labels) = (&logits.as_slice()[i * rows * classes..], &labels.as_slice()[i * rows..]);
+        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, classes, smoothing, total, dlogits });
+    });
+    let loss = losses.iter().sum::<f64>() / total as f64;
+    Ok(CrossEntropy { loss: cpu.filled(1, T::from_f64(loss)), dlogits, correct: cpu.filled(1, hits.iter().sum()) })
+}
+
+/// Some rows of a batch of `total`: returns the sum of their losses and how many are right.
+struct Rows<'a, T> {
+    logits: &'a [T],
+    labels: &'a [u32],
+    classes: usize,
+    smoothing: f64,
+    total: usize,
+    dlogits: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Rows<'_, T> {
+    type Output = (f64, u32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (f64, u32) {
+        let Rows { logits, labels, classes, smoothing, total, dlogits } = self;
+        let off = smoothing / classes as f64;
+        let inverse = V::<T, S>::splat(simd, T::from_f64(1.0 / total as f64));
+        let target = V::<T, S>::splat(simd, T::from_f64(off));
+        let (mut loss, mut hits) = (0.0, 0);
+        let rows = logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes));
+        for ((x, dx), &label) in rows.zip(labels) {
             let label = label as usize;
-            let (largest, log_sum) = exponentials(x, dlogits);
-            // -sum target * log softmax, and log softmax = x - largest - log_sum.
-            let negative_log = |x: T| largest + log_sum - x;
-            let mut loss = (hit - miss) * negative_log(x[label]);
-            if smoothing > 0.0 {
-                loss += miss * x.iter().map(|&x| negative_log(x)).sum::<T>();
+            let (largest, rest) = softmax_row::<T, S>(simd, x, dx);
+            hits += u32::from(largest == label);
+            // -log softmax = log_sum - (x - max)
+            let (max, log_sum) = (x[largest].as_f64(), rest.as_f64().ln_1p());
+            let cost = |x: T| log_sum - (x.as_f64() - max);
+            loss += (1.0 - smoothing) * x.get(label).map_or(f64::NAN, |&x| cost(x));
+            // A class that is not wanted at all may have probability 0.
+            if off != 0.0 {
+                loss += off * x.iter().map(|&x| cost(x)).sum::<f64>();
             }
-            sums[0] += loss.as_f64();
-            sums[1] += f64::from(u8::from(x.iter().position(|&x| x == largest) == Some(label)));
-            for (class, dlogit) in dlogits.iter_mut().enumerate() {
-                *dlogit = (*dlogit - if class == label { hit } else { miss }) * mean;
+            if let Some(dx) = dx.get_mut(label) {
+                *dx -= T::from_f64(1.0 - smoothing);
+            }
+            for i in (0..classes).step_by(V::<T, S>::LANES) {
+                V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse).write(&mut dx[i..]);
             }
         }
-    });
-    let (losses, correct) = sums.chunks(2).fold((0.0, 0.0), |sum, part| (sum.0 + part[0], sum.1 + part[1]));
-    let loss = cpu.filled(1, T::from_f64(losses / rows as f64));
-    Ok(CrossEntropy { loss, dlogits, correct: cpu.filled(1, correct as u32) })
+        (loss, hits)
+    }
 }

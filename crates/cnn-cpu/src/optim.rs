@@ -1,62 +1,119 @@
-//! Optimisers: one pass over weights, gradients and state.
+//! SGD and Adam over all parameters in one pass, and the check that allows it.
+//!
+//! All parameters are cut into pieces of one size, so that a model of many small and a few large ones keeps all threads
+//! at work; which piece of which parameter a task has is looked up.
 
 use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide};
-use cnn_core::{Real, Result};
+use cnn_core::{Error, Result};
 
+use crate::buffer::Scratch;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu};
+
+/// Buffers cut into pieces of [`CHUNK`] numbers.
+struct Pieces {
+    /// How many pieces there are up to the end of each buffer.
+    ends: Scratch<u32>,
+}
+
+impl Pieces {
+    fn new<T: CpuElement>(cpu: &Cpu<T>, lengths: impl ExactSizeIterator<Item = usize>) -> Self {
+        let mut ends = cpu.scratch::<u32>(lengths.len());
+        let mut count = 0;
+        for (end, len) in ends.iter_mut().zip(lengths) {
+            count += len.div_ceil(CHUNK) as u32;
+            *end = count;
+        }
+        Pieces { ends }
+    }
+
+    fn count(&self) -> usize {
+        self.ends.last().map_or(0, |&end| end as usize)
+    }
+
+    /// Which buffer piece `i` is of, and its first number there.
+    fn get(&self, i: usize) -> (usize, usize) {
+        let buffer = self.ends.partition_point(|&end| end as usize <= i);
+        let before = if buffer == 0 { 0 } else { self.ends[buffer - 1] as usize };
+        (buffer, (i - before) * CHUNK)
+    }
+}
+
+/// The piece of `buffer` that begins at `start`.
+fn piece<T: CpuElement>(buffer: &Buffer<T>, start: usize) -> &[T] {
+    &buffer.as_slice()[start..buffer.len().min(start + CHUNK)]
+}
+
+/// The same, to be changed.
+///
+/// # Safety
+/// No other handle shares the numbers, and nobody else has this piece.
+#[allow(clippy::mut_from_ref)]
+unsafe fn piece_mut<T: CpuElement>(buffer: &Buffer<T>, start: usize) -> &mut [T] {
+    let len = CHUNK.min(buffer.len() - start);
+    // SAFETY: the piece is inside the buffer and, the caller promises, nobody else's.
+    unsafe { std::slice::from_raw_parts_mut(buffer.place().add(start), len) }
+}
+
+/// Makes the buffers of a parameter its own, and checks that they fit together.
+fn own<T: CpuElement>(gradient: &Buffer<T>, buffers: &mut [&mut Buffer<T>]) -> Result<()> {
+    for buffer in buffers {
+        if buffer.len() != gradient.len() {
+            let rule = format!("must be as long as the gradient, which has {}", gradient.len());
+            return Err(Error::invalid("length of a parameter or its state", buffer.len(), rule));
+        }
+        buffer.make_mut();
+    }
+    Ok(())
+}
 
 pub(crate) fn gradient_health<T: CpuElement>(
     cpu: &Cpu<T>,
     loss: &Wide<Cpu<T>>,
     gradients: &[&Wide<Cpu<T>>],
 ) -> Result<Health<Cpu<T>>> {
-    let mut squares = 0.0;
-    for gradient in gradients {
-        let gradient = gradient.as_slice();
-        let mut sums = cpu.scratch::<f64>(gradient.len().div_ceil(CHUNK));
-        cpu.for_each_part(chunks(&mut sums, 1), |i, sum: &mut [f64]| {
-            let end = gradient.len().min((i + 1) * CHUNK);
-            sum[0] = cpu.run(SquaredNorm(&gradient[i * CHUNK..end]));
-        });
-        squares += sums.iter().sum::<f64>();
-    }
-    let norm = squares.sqrt();
+    let pieces = Pieces::new(cpu, gradients.iter().map(|gradient| gradient.len()));
+    let mut squares = cpu.scratch::<f64>(pieces.count());
+    cpu.for_each_part(chunks(&mut squares, 1), |i, square: &mut [f64]| {
+        let (gradient, start) = pieces.get(i);
+        square[0] = cpu.run(SquaredNorm(piece(gradients[gradient], start)));
+    });
+    let norm = T::from_f64(squares.iter().sum::<f64>().sqrt());
     let finite = norm.is_finite() && loss.as_slice().iter().all(|loss| loss.is_finite());
-    Ok(Health { norm: cpu.filled(1, T::from_f64(norm)), finite: cpu.filled(1, u32::from(finite)) })
+    Ok(Health { norm: cpu.filled(1, norm), finite: cpu.filled(1, u32::from(finite)) })
 }
 
-/// The sum of squares: rows of lanes in the element's precision, each row's sum in f64.
+/// The sum of squares in f64: the square of a large f32 would overflow.
 struct SquaredNorm<'a, T>(&'a [T]);
 
 impl<T: CpuElement> Kernel for SquaredNorm<'_, T> {
     type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f64 {
-        /// Elements that are summed in their own precision.
-        const ROW: usize = 512;
-        let mut sum = 0.0;
-        for row in self.0.chunks(ROW) {
-            let mut squares = V::<T, S>::zero(simd);
-            for i in (0..row.len()).step_by(V::<T, S>::LANES) {
-                let x = V::<T, S>::read(simd, &row[i..]);
-                squares = x.mul_add(x, squares);
+    fn run<S: Simd>(self, _: S) -> f64 {
+        /// Sums side by side: the compiler makes vectors of them.
+        const SUMS: usize = 32;
+        let mut sums = [0.0; SUMS];
+        let (groups, rest) = self.0.split_at(self.0.len() / SUMS * SUMS);
+        for group in groups.chunks_exact(SUMS) {
+            for i in 0..SUMS {
+                sums[i] += group[i].as_f64() * group[i].as_f64();
             }
-            sum += squares.reduce_sum().as_f64();
         }
-        sum
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *sum += x.as_f64() * x.as_f64();
+        }
+        sums.iter().sum()
     }
 }
 
-/// The factor that brings gradients of this norm down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` has it; none
-/// when the step must not be made.
+/// The factor that brings gradients of this norm down to `max_norm`; none when the step must not be taken.
 fn clip<T: CpuElement>(health: &Health<Cpu<T>>, max_norm: f64) -> Option<f64> {
     let norm = health.norm.as_slice().first()?.as_f64();
     let finite = health.finite.as_slice().first() == Some(&1);
-    finite.then(|| if norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 })
+    finite.then(|| if norm > max_norm { max_norm / norm } else { 1.0 })
 }
 
 pub(crate) fn sgd<T: CpuElement>(
@@ -66,61 +123,57 @@ pub(crate) fn sgd<T: CpuElement>(
     health: &Health<Cpu<T>>,
 ) -> Result<()> {
     let Some(clip) = clip(health, step.max_norm) else { return Ok(()) };
-    for SgdParam { value, gradient, velocity, lr_scale, weight_decay } in parameters {
-        let numbers = Sgd {
-            rate: -step.lr * *lr_scale,
-            momentum: step.momentum,
-            nesterov: step.nesterov,
-            weight_decay: *weight_decay,
-            clip,
-        };
-        let parts = (chunks(value.make_mut(), CHUNK), chunks(velocity.make_mut(), CHUNK));
-        cpu.for_each_part(parts, |i, (value, velocity)| {
-            let gradient = part(gradient, i, value.len());
-            cpu.run(SgdPart { value, velocity, gradient, numbers });
-        });
+    for p in parameters.iter_mut() {
+        own(p.gradient, &mut [p.value, p.velocity])?;
     }
+    let parameters = &*parameters;
+    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()));
+    cpu.for_each(pieces.count(), |i| {
+        let (p, start) = pieces.get(i);
+        let p = &parameters[p];
+        // SAFETY: the buffers are exclusively borrowed, `own` left no other handle, and a piece belongs to one task.
+        let (value, velocity) = unsafe { (piece_mut(p.value, start), piece_mut(p.velocity, start)) };
+        cpu.run(Sgd {
+            value,
+            velocity,
+            gradient: piece(p.gradient, start),
+            rate: T::from_f64(step.lr * p.lr_scale),
+            momentum: T::from_f64(step.momentum),
+            weight_decay: T::from_f64(p.weight_decay),
+            clip: T::from_f64(clip),
+            nesterov: step.nesterov,
+        });
+    });
     Ok(())
 }
 
-/// The part of `buffer` that belongs to part `i` of parameters cut into chunks.
-fn part<T: CpuElement>(buffer: &Buffer<T>, i: usize, len: usize) -> &[T] {
-    &buffer.as_slice()[i * CHUNK..][..len]
-}
-
-#[derive(Clone, Copy)]
-struct Sgd {
-    rate: f64,
-    momentum: f64,
-    nesterov: bool,
-    weight_decay: f64,
-    clip: f64,
-}
-
-struct SgdPart<'a, T> {
+struct Sgd<'a, T> {
     value: &'a mut [T],
     velocity: &'a mut [T],
     gradient: &'a [T],
-    numbers: Sgd,
+    rate: T,
+    momentum: T,
+    weight_decay: T,
+    clip: T,
+    nesterov: bool,
 }
 
-impl<T: CpuElement> Kernel for SgdPart<'_, T> {
+impl<T: CpuElement> Kernel for Sgd<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let SgdPart { value, velocity, gradient, numbers } = self;
-        let number = |x: f64| V::<T, S>::splat(simd, T::from_f64(x));
-        let (rate, momentum) = (number(numbers.rate), number(numbers.momentum));
-        let (decay, clip) = (number(numbers.weight_decay), number(numbers.clip));
+        let Sgd { value, velocity, gradient, nesterov, .. } = self;
+        let [rate, momentum, weight_decay, clip] =
+            [self.rate, self.momentum, self.weight_decay, self.clip].map(|number| V::<T, S>::splat(simd, number));
         for i in (0..value.len()).step_by(V::<T, S>::LANES) {
-            let w = V::<T, S>::read(simd, &value[i..]);
-            let g = V::<T, S>::read(simd, &gradient[i..]).mul(clip);
-            let g = decay.mul_add(w, g);
-            let v = momentum.mul_add(V::<T, S>::read(simd, &velocity[i..]), g);
-            let direction = if numbers.nesterov { momentum.mul_add(v, g) } else { v };
-            v.write(&mut velocity[i..]);
-            rate.mul_add(direction, w).write(&mut value[i..]);
+            let (value, velocity) = (&mut value[i..], &mut velocity[i..]);
+            let w = V::<T, S>::read(simd, value);
+            let g = weight_decay.mul_add(w, V::<T, S>::read(simd, &gradient[i..]).mul(clip));
+            let v = momentum.mul_add(V::<T, S>::read(simd, velocity), g);
+            v.write(velocity);
+            let direction = if nesterov { momentum.mul_add(v, g) } else { v };
+            rate.neg_mul_add(direction, w).write(value);
         }
     }
 }
@@ -132,70 +185,78 @@ pub(crate) fn adam<T: CpuElement>(
     health: &Health<Cpu<T>>,
 ) -> Result<()> {
     let Some(clip) = clip(health, step.max_norm) else { return Ok(()) };
-    let AdamStep { lr, beta1, beta2, eps, t, decoupled, .. } = *step;
-    let correction = |beta: f64| 1.0 - beta.powf(t as f64);
-    for AdamParam { value, gradient, m, v, lr_scale, weight_decay } in parameters {
-        let lr = lr * *lr_scale;
-        let numbers = Adam {
-            rate: -lr / correction(beta1),
-            betas: [beta1, beta2],
-            root: 1.0 / correction(beta2).sqrt(),
-            eps,
-            keep: if decoupled { 1.0 - lr * *weight_decay } else { 1.0 },
-            weight_decay: if decoupled { 0.0 } else { *weight_decay },
-            clip,
-        };
-        let parts = (chunks(value.make_mut(), CHUNK), chunks(m.make_mut(), CHUNK), chunks(v.make_mut(), CHUNK));
-        cpu.for_each_part(parts, |i, (value, m, v)| {
-            let gradient = part(gradient, i, value.len());
-            cpu.run(AdamPart { value, m, v, gradient, numbers });
-        });
+    for p in parameters.iter_mut() {
+        own(p.gradient, &mut [p.value, p.m, p.v])?;
     }
+    let parameters = &*parameters;
+    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()));
+    // Both moments start at zero; this undoes the bias of their first steps.
+    let [correction1, correction2] = [step.beta1, step.beta2].map(|beta| 1.0 - beta.powf(step.t as f64));
+    cpu.for_each(pieces.count(), |i| {
+        let (p, start) = pieces.get(i);
+        let p = &parameters[p];
+        let lr = step.lr * p.lr_scale;
+        let (keep, weight_decay) =
+            if step.decoupled { (1.0 - lr * p.weight_decay, 0.0) } else { (1.0, p.weight_decay) };
+        // SAFETY: as in sgd.
+        let (value, m, v) = unsafe { (piece_mut(p.value, start), piece_mut(p.m, start), piece_mut(p.v, start)) };
+        cpu.run(Adam {
+            value,
+            m,
+            v,
+            gradient: piece(p.gradient, start),
+            beta: [step.beta1, step.beta2].map(T::from_f64),
+            rest: [1.0 - step.beta1, 1.0 - step.beta2].map(T::from_f64),
+            rate: T::from_f64(lr / correction1),
+            root: T::from_f64(1.0 / correction2.sqrt()),
+            eps: T::from_f64(step.eps),
+            keep: T::from_f64(keep),
+            weight_decay: T::from_f64(weight_decay),
+            clip: T::from_f64(clip),
+        });
+    });
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-struct Adam {
-    /// Minus the learning rate, over the first moment's bias correction.
-    rate: f64,
-    betas: [f64; 2],
-    /// One over the root of the second moment's bias correction.
-    root: f64,
-    eps: f64,
-    /// What decoupled decay leaves of a weight.
-    keep: f64,
-    weight_decay: f64,
-    clip: f64,
-}
-
-struct AdamPart<'a, T> {
+struct Adam<'a, T> {
     value: &'a mut [T],
     m: &'a mut [T],
     v: &'a mut [T],
     gradient: &'a [T],
-    numbers: Adam,
+    beta: [T; 2],
+    /// 1 - beta.
+    rest: [T; 2],
+    /// The learning rate over the bias of the first moment.
+    rate: T,
+    /// 1 over the root of the bias of the second moment.
+    root: T,
+    eps: T,
+    /// What decoupled decay leaves of a weight.
+    keep: T,
+    weight_decay: T,
+    clip: T,
 }
 
-impl<T: CpuElement> Kernel for AdamPart<'_, T> {
+impl<T: CpuElement> Kernel for Adam<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let AdamPart { value, m, v, gradient, numbers } = self;
-        let number = |x: f64| V::<T, S>::splat(simd, T::from_f64(x));
-        let [beta1, beta2] = numbers.betas.map(number);
-        let [rest1, rest2] = numbers.betas.map(|beta| number(1.0 - beta));
-        let (rate, root, eps) = (number(numbers.rate), number(numbers.root), number(numbers.eps));
-        let (keep, decay, clip) = (number(numbers.keep), number(numbers.weight_decay), number(numbers.clip));
+        let Adam { value, m, v, gradient, .. } = self;
+        let splat = |number: T| V::<T, S>::splat(simd, number);
+        let ([beta1, beta2], [rest1, rest2]) = (self.beta.map(splat), self.rest.map(splat));
+        let (rate, root, eps) = (splat(self.rate), splat(self.root), splat(self.eps));
+        let (keep, weight_decay, clip) = (splat(self.keep), splat(self.weight_decay), splat(self.clip));
         for i in (0..value.len()).step_by(V::<T, S>::LANES) {
-            let w = V::<T, S>::read(simd, &value[i..]);
-            let g = decay.mul_add(w, V::<T, S>::read(simd, &gradient[i..]).mul(clip));
-            let first = beta1.mul_add(V::<T, S>::read(simd, &m[i..]), rest1.mul(g));
-            let second = beta2.mul_add(V::<T, S>::read(simd, &v[i..]), rest2.mul(g).mul(g));
-            first.write(&mut m[i..]);
-            second.write(&mut v[i..]);
-            let direction = first.div(root.mul_add(second.sqrt(), eps));
-            rate.mul_add(direction, w.mul(keep)).write(&mut value[i..]);
+            let (value, m, v) = (&mut value[i..], &mut m[i..], &mut v[i..]);
+            let w = V::<T, S>::read(simd, value);
+            let g = weight_decay.mul_add(w, V::<T, S>::read(simd, &gradient[i..]).mul(clip));
+            let first = beta1.mul_add(V::<T, S>::read(simd, m), rest1.mul(g));
+            let second = beta2.mul_add(V::<T, S>::read(simd, v), rest2.mul(g).mul(g));
+            first.write(m);
+            second.write(v);
+            let step = first.div(root.mul_add(second.sqrt(), eps));
+            rate.neg_mul_add(step, w.mul(keep)).write(value);
         }
     }
 }

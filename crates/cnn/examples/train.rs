@@ -1,4 +1,4 @@
-//! Trains the step-by-step network on drawn figures for two epochs, and says how well it does:
+//! Trains a small network on drawn figures for two epochs, and says how well it does:
 //! `cargo run --release --example train -- FOLDER`
 
 use cnn::prelude::*;
@@ -9,7 +9,7 @@ fn main() -> cnn::Result<()> {
 
     // Ten thousand images of ten classes, drawn on the spot. A path would mean the images in it.
     let dataset = open("shapes", "data".as_ref(), &OpenOptions::default())?;
-    let recipe = Recipe { epochs: 2, ..Recipe::default_for("stepwise", "shapes")? };
+    let recipe = Recipe { epochs: 2, ..Recipe::default_for("small", "shapes")? };
 
     let backend = Cpu::new()?;
     let mut trainer = Trainer::new(&backend, recipe, dataset)?;

@@ -6,7 +6,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`core`] | tensors, autodiff, layers, optimisers, state dicts, generic over a [`Backend`](core::Backend) |
-//! | [`models`] | the networks: `stepwise`, `resnet18`, `resnet34` |
+//! | [`models`] | the networks: `stepwise`, `small`, `resnet18`, `resnet34` |
 //! | [`data`] | CIFAR, MNIST files, folders of images, a generated set; augmentation; batches |
 //! | [`train`] | recipe, training loop, checkpoints, and what a weights file becomes again |
 //! | `cpu` | the CPU backend, for any float that it knows; [`Cpu`] is the one in f32 |
@@ -46,7 +46,7 @@
 //! use cnn::prelude::*;
 //!
 //! let dataset = open("shapes", "data".as_ref(), &OpenOptions::default())?;
-//! let recipe = Recipe::default_for("stepwise", "shapes")?;
+//! let recipe = Recipe::default_for("small", "shapes")?;
 //! let folder = RunFolder::create("runs/shapes")?;
 //! let summary = Trainer::new(&Cpu::new()?, recipe, dataset)?.run(&folder, &mut |_| Control::Continue)?;
 //! println!("test accuracy {:?}", summary.test.map(|test| test.accuracy()));

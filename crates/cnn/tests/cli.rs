@@ -157,7 +157,7 @@ fn info_counts_what_is_known() {
     for known in ["[30, 30, 32]", "[15, 15, 32]", "[7200]", "923,914"] {
         assert!(info.contains(known), "{known} in {info}");
     }
-    place.refuses(&["info", "resnet19"], 2, &["model resnet19: must be one of stepwise, resnet18"]);
+    place.refuses(&["info", "resnet19"], 2, &["model resnet19: must be one of stepwise, small, resnet18"]);
     place.refuses(&["info", "stepwise", "--input", "2x2x3"], 1, &["conv: ", "3"]);
     place.refuses(&["info", "stepwise", "--input", "100000x100000x3"], 2, &["input 100000x100000x3: must have"]);
     place.refuses(&["info", "stepwise", "--classes", "0"], 2, &["classes 0: must be"]);
@@ -182,7 +182,7 @@ fn arguments_that_cannot_be_meant_are_status_2() {
     place.refuses(&["train", "--recipe", "bad.toml"], 2, &["bad.toml: ", "wings"]);
     place.cifar("cifar", 4);
     place.refuses(&["train", "--data", "cifar", "--size", "64x64"], 2, &["size 64x64: cifar10 has images of 32x32"]);
-    place.refuses(&["train", "--data", "nowhere"], 2, &["nowhere: no such data set"]);
+    place.refuses(&["train", "--data", "nowhere"], 2, &["nowhere: not found: looked for nowhere"]);
     place.refuses(&["train", "--resume", "nowhere"], 2, &["nowhere: is not the folder of a run"]);
     place.refuses(&["eval", "nowhere", "--data", "photos"], 2, &["nowhere: no such file"]);
     place.refuses(&["predict", "photos", "photos/red/3.png"], 2, &["photos/model.safetensors: no such file"]);

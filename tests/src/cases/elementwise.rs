@@ -18,7 +18,7 @@ pub struct Elementwise {
 
 /// Lengths around those of vectors and chunks.
 pub fn elementwise() -> impl Strategy<Value = Elementwise> {
-    let len = prop_oneof![1 => Just(0), 6 => 1usize..=70, 4 => 71usize..=5000, 1 => 60_000usize..=140_000];
+    let len = prop_oneof![1 => Just(0), 9 => 1usize..=70, 9 => 71usize..=5000, 1 => 60_000usize..=140_000];
     // Divisors that are powers of two are exact, however the quotient is computed.
     let probability = select(vec![0.0, 0.5, 0.75]);
     (len, probability, select(vec![2.0, -0.5, 0.0]), any::<u32>())

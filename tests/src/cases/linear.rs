@@ -40,12 +40,12 @@ impl Case for Linear {
         let (weight, bias) = (lab.numbers(spec.inputs * spec.outputs), lab.numbers(spec.outputs));
         let (weight, bias) = (lab.wide(&weight)?, lab.wide(&bias)?);
         let y = backend.linear(spec, &x, &weight, self.bias.then_some(&bias))?;
-        lab.report("y", &y)?;
-        lab.report("dx", &backend.linear_backward_data(spec, &dy, &weight)?)?;
-        lab.report_wide("dw", &backend.linear_backward_weight(spec, &dy, &x)?)?;
-        // Sums of numbers of either sign may nearly cancel.
-        let size = (spec.rows as f64).sqrt();
-        lab.report_wide("sum over rows", &backend.sum_rows(&dy, spec.outputs)?)?.relative_to(size);
+        // Numbers of either sign may nearly cancel; their sum would usually be this large.
+        let sum_of = |terms: usize| (terms as f64).sqrt() / 3.0;
+        lab.report("y", &y)?.relative_to(sum_of(spec.inputs));
+        lab.report("dx", &backend.linear_backward_data(spec, &dy, &weight)?)?.relative_to(sum_of(spec.outputs));
+        lab.report_wide("dw", &backend.linear_backward_weight(spec, &dy, &x)?)?.relative_to(sum_of(spec.rows));
+        lab.report_wide("sum over rows", &backend.sum_rows(&dy, spec.outputs)?)?.relative_to(sum_of(spec.rows));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub struct Memory {
 
 /// Buffers of every length.
 pub fn memory() -> impl Strategy<Value = Memory> {
-    let len = prop_oneof![1 => Just(0), 6 => 1usize..=100, 4 => 101usize..=5000, 1 => 60_000usize..=140_000];
+    let len = prop_oneof![1 => Just(0), 9 => 1usize..=100, 9 => 101usize..=5000, 1 => 60_000usize..=140_000];
     (len, any::<u32>()).prop_map(|(len, seed)| Memory { len, seed })
 }
 

@@ -25,7 +25,7 @@ pub struct Optimiser {
 
 /// Optimisers of every setting.
 pub fn optimiser() -> impl Strategy<Value = Optimiser> {
-    let len = prop_oneof![1 => Just(0), 6 => 1usize..=100, 2 => 101usize..=5000, 1 => 40_000usize..=70_000];
+    let len = prop_oneof![2 => Just(0), 20 => 1usize..=100, 8 => 101usize..=5000, 1 => 40_000usize..=70_000];
     let lens = proptest::collection::vec(len, 1..=6);
     let numbers = (select(vec![0.0, 0.05]), select(vec![f64::INFINITY, 0.5, 3.0]), select(vec![0.0, 0.9]));
     let switches = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.2));

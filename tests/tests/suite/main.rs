@@ -1,4 +1,5 @@
 //! The one test binary: a module for each suite.
 
 mod conformance;
+mod parity;
 mod planted;

@@ -1,6 +1,6 @@
 //! Every method of [`Backend`] as plain loops: what the methods mean, and the oracle of every other backend.
 //!
-//! Nothing is fused and nothing is fast. Whatever an operation would normalise while it reads is written first, and
+//! Nothing is fused and nothing is fast. Whatever an operation would normalise while it reads is computed first, and
 //! every sum runs in [`Element::Accum`] from its first term to its last; `Naive<f64>` is the reference.
 
 mod conv2d;
@@ -34,19 +34,19 @@ impl<E: Element> Naive<E> {
         Naive { element: PhantomData }
     }
 
-    /// The activation as an operation reads it.
-    fn written(&self, x: &Input<Self>) -> Result<Data<Self>> {
+    /// The activation as an operation reads it, not yet rounded if it was never written.
+    fn read(&self, x: &Input<Self>) -> Vec<E::Accum> {
         match x {
-            Input::Plain(data) => Ok(data.clone()),
-            Input::Norm(norm) => self.normalise(norm, None),
+            Input::Plain(data) => wide(data),
+            Input::Norm(norm) => norm::normalise::<E>(norm, None),
         }
     }
 
-    /// The gradient as an operation reads it.
-    fn written_gradient(&self, dy: &Gradient<Self>) -> Result<Data<Self>> {
+    /// The gradient as an operation reads it, not yet rounded if it was never written.
+    fn read_gradient(&self, dy: &Gradient<Self>) -> Vec<E::Accum> {
         match dy {
-            Gradient::Plain(data) => Ok(data.clone()),
-            Gradient::Norm(gradient) => self.normalise_backward(gradient),
+            Gradient::Plain(data) => wide(data),
+            Gradient::Norm(gradient) => norm::normalise_backward::<E>(gradient),
         }
     }
 }
@@ -114,8 +114,8 @@ impl<E: Element> Backend for Naive<E> {
         bias: Option<&Wide<Self>>,
         moments: bool,
     ) -> Result<(Data<Self>, Option<Moments<Self>>)> {
-        let x = self.written(x)?;
-        let y: Data<Self> = rounded(conv2d::forward(spec, &wide(&x), &wide(filter), bias.map(|b| &b[..])));
+        let bias = bias.map(|b| &b[..]);
+        let y: Data<Self> = rounded(conv2d::forward(spec, &self.read(x), &wide(filter), bias));
         let [n, h, w, channels] = spec.output_shape();
         let norm = BatchNormSpec { rows: n * h * w, channels, eps: 0.0 };
         let moments = moments.then(|| self.channel_moments(&y, &norm)).transpose()?;
@@ -129,14 +129,12 @@ impl<E: Element> Backend for Naive<E> {
         filter: &Self::Filter,
         accumulate: Option<Data<Self>>,
     ) -> Result<Data<Self>> {
-        let dy = self.written_gradient(dy)?;
         let before = accumulate.map(|dx| wide(&dx));
-        Ok(rounded(conv2d::backward_data(spec, &wide(&dy), &wide(filter), before)))
+        Ok(rounded(conv2d::backward_data(spec, &self.read_gradient(dy), &wide(filter), before)))
     }
 
     fn conv2d_backward_weight(&self, spec: &Conv2dSpec, dy: &Gradient<Self>, x: &Input<Self>) -> Result<Wide<Self>> {
-        let (dy, x) = (self.written_gradient(dy)?, self.written(x)?);
-        Ok(Arc::new(conv2d::backward_weight(spec, &wide(&dy), &wide(&x))))
+        Ok(Arc::new(conv2d::backward_weight(spec, &self.read_gradient(dy), &self.read(x))))
     }
 
     fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Moments<Self>> {
@@ -166,8 +164,8 @@ impl<E: Element> Backend for Naive<E> {
     }
 
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
-        let residual = residual.map(|r| self.written(r)).transpose()?;
-        Ok(rounded(norm::normalise::<E>(norm, residual.as_deref().map(|r| &r[..]))))
+        let residual = residual.map(|residual| self.read(residual));
+        Ok(rounded(norm::normalise::<E>(norm, residual.as_deref())))
     }
 
     fn batch_norm_backward(

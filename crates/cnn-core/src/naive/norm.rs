@@ -66,12 +66,12 @@ pub(super) fn coefficients<E: Element>(
 }
 
 /// `x * scale + shift`, plus `residual`, then the ReLU if there is one.
-pub(super) fn normalise<E: Element>(norm: &Norm<Naive<E>>, residual: Option<&[E]>) -> Vec<E::Accum> {
+pub(super) fn normalise<E: Element>(norm: &Norm<Naive<E>>, residual: Option<&[E::Accum]>) -> Vec<E::Accum> {
     let one = |(i, x): (usize, &E)| {
         let c = i % norm.channels;
         let mut y = x.to_accum() * norm.scale[c] + norm.shift[c];
         if let Some(residual) = residual {
-            y += residual[i].to_accum();
+            y += residual[i];
         }
         if norm.relu { elementwise::relu(y) } else { y }
     };

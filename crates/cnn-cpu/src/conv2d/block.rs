@@ -6,27 +6,19 @@
 //!         acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
 //!     y[r][p] = acc (+ bias) (+ y)
 
-use super::plan::Class;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
 /// Where a tap reads: elements into the scratch, and its index in the packed weights.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tap {
-    pub(super) x: usize,
-    pub(super) w: usize,
-}
-
-/// The taps of one class of rows and one of columns. `pitch` is the scratch's columns, `kernel` the kernel's.
-pub(super) fn taps(rows: &Class, columns: &Class, pitch: usize, kernel: usize, lanes: usize) -> Vec<Tap> {
-    let tap =
-        |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
-    rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| tap(row, column))).collect()
+pub(crate) struct Tap {
+    pub(crate) x: usize,
+    pub(crate) w: usize,
 }
 
 /// A piece of `len` things in pieces of at most `most`, as even as can be: (start, length).
 #[inline(always)]
-pub(super) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let pieces = len.div_ceil(most.max(1)).max(1);
     (0..pieces).map(move |i| {
         let (start, end) = (len * i / pieces, len * (i + 1) / pieces);
@@ -36,28 +28,28 @@ pub(super) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usi
 
 /// The operands of a register block.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a, T> {
+pub(crate) struct Block<'a, T> {
     /// The scratch pixel that the block's first pixel reads at tap offset 0.
-    pub(super) x: *const T,
+    pub(crate) x: *const T,
     /// Elements from one row of pixels to the next, and from one block of channels to the next.
-    pub(super) x_row: usize,
-    pub(super) x_plane: usize,
+    pub(crate) x_row: usize,
+    pub(crate) x_plane: usize,
     /// Channels that are read.
-    pub(super) channels: usize,
-    pub(super) taps: &'a [Tap],
+    pub(crate) channels: usize,
+    pub(crate) taps: &'a [Tap],
     /// The packed panel, and how many taps it holds.
-    pub(super) w: *const T,
-    pub(super) w_taps: usize,
+    pub(crate) w: *const T,
+    pub(crate) w_taps: usize,
     /// Where the first pixel goes, and elements to the next pixel and row.
-    pub(super) y: *mut T,
-    pub(super) y_pixel: usize,
-    pub(super) y_row: usize,
+    pub(crate) y: *mut T,
+    pub(crate) y_pixel: usize,
+    pub(crate) y_row: usize,
     /// Channels that are written.
-    pub(super) write: usize,
+    pub(crate) write: usize,
     /// Added to each pixel.
-    pub(super) bias: Option<*const T>,
+    pub(crate) bias: Option<*const T>,
     /// Add to what is there.
-    pub(super) accumulate: bool,
+    pub(crate) accumulate: bool,
 }
 
 struct Sized<'a, T, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
@@ -99,7 +91,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
             if let Some(bias) = b.bias {
                 let bias: [V<T, S>; NV] = std::array::from_fn(|v| {
-                    V::<T, S>::load_head(simd, bias.add(v * lanes), (b.write - v * lanes).min(lanes))
+                    V::<T, S>::load_head(simd, bias.add(v * lanes), b.write.saturating_sub(v * lanes).min(lanes))
                 });
                 for r in 0..RY {
                     for p in 0..RX {
@@ -147,7 +139,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_,
         for r in 0..RY {
             for p in 0..RX {
                 for v in 0..NV {
-                    let n = (b.write - v * lanes).min(lanes);
+                    let n = b.write.saturating_sub(v * lanes).min(lanes);
                     // SAFETY: the caller's promise.
                     unsafe {
                         let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
@@ -171,7 +163,7 @@ impl<T: CpuElement> Block<'_, T> {
     /// vectors for all channels; `y` may be written at `write` channels of each pixel, by nobody else; the bias has
     /// `write` numbers.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
+    pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {
             ($($ry:literal: $($rx:literal)*;)*) => {
                 match (vectors, rows, pixels) {
@@ -194,7 +186,7 @@ impl<T: CpuElement> Block<'_, T> {
 
 /// Rows of a register block for outputs this many columns wide, and its most columns.
 #[inline(always)]
-pub(super) fn shape<S: Simd>(columns: usize) -> (usize, usize) {
+pub(crate) fn shape<S: Simd>(columns: usize) -> (usize, usize) {
     let rows = (S::PIXELS / columns.max(1)).clamp(1, 4);
     (rows, S::PIXELS / rows)
 }

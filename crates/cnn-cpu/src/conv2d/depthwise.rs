@@ -6,10 +6,10 @@
 use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
 
-use super::block::{Tap, split, taps};
+use super::block::{Tap, split};
 use super::moments::{Piece, combine};
 use super::pack::{Reader, Strip, pack};
-use super::plan::{self, Axis};
+use super::plans::Plan;
 use crate::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -28,9 +28,7 @@ struct Depthwise<'a, T> {
     /// H, W of what is read and of what is written.
     from: [usize; 2],
     to: [usize; 2],
-    axes: [Axis; 2],
-    /// Columns of the kernel.
-    kernel: usize,
+    plan: &'a Plan,
     /// \[taps, channels\].
     weight: &'a [T],
     bias: Option<&'a [T]>,
@@ -40,36 +38,38 @@ struct Depthwise<'a, T> {
 pub(super) fn forward<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Conv2dSpec,
+    plan: &Plan,
     reader: Reader<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
     y: &mut [T],
     moments: bool,
 ) -> Option<Moments<Cpu<T>>> {
-    let (batch, channels, kernel) = (spec.batch, spec.in_channels, spec.kernel[1]);
-    let (from, to, axes) = (spec.input, spec.output, plan::forward(spec));
-    let depthwise = Depthwise { reader, batch, channels, from, to, axes, kernel, weight, bias, accumulate: false };
+    let (batch, channels) = (spec.batch, spec.in_channels);
+    let (from, to) = (spec.input, spec.output);
+    let depthwise = Depthwise { reader, batch, channels, from, to, plan, weight, bias, accumulate: false };
     depthwise.run(cpu, y, moments)
 }
 
 pub(super) fn data<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Conv2dSpec,
+    plan: &Plan,
     reader: Reader<'_, T>,
     weight: &[T],
     dx: &mut [T],
     accumulate: bool,
 ) {
-    let (batch, channels, kernel) = (spec.batch, spec.in_channels, spec.kernel[1]);
-    let (from, to, axes) = (spec.output, spec.input, plan::data(spec));
-    Depthwise { reader, batch, channels, from, to, axes, kernel, weight, bias: None, accumulate }.run(cpu, dx, false);
+    let (batch, channels) = (spec.batch, spec.in_channels);
+    let (from, to) = (spec.output, spec.input);
+    Depthwise { reader, batch, channels, from, to, plan, weight, bias: None, accumulate }.run(cpu, dx, false);
 }
 
 /// Outputs of a class of rows in a strip, so that the packed strip stays in the cache and a small batch has strips for
 /// every thread.
-fn strip_rows(axes: &[Axis; 2], batch: usize, channels: usize, size: usize) -> usize {
-    let rows = axes[0].count();
-    let row = axes[0].step * axes[1].source.len() * channels * size;
+fn strip_rows(plan: &Plan, batch: usize, channels: usize, size: usize) -> usize {
+    let rows = plan.rows.count();
+    let row = plan.rows.step * plan.columns.source.len() * channels * size;
     let strips = TASKS.div_ceil(batch.max(1)).min(rows.div_ceil(2)).max((rows * row).div_ceil(PACKED)).max(1);
     rows.div_ceil(strips).max(1)
 }
@@ -79,8 +79,8 @@ impl<T: CpuElement> Depthwise<'_, T> {
         let (lanes, channels) = (cpu.isa().lanes::<T>(), self.channels);
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert!(self.weight.len().is_multiple_of(channels) && self.bias.is_none_or(|bias| bias.len() == channels));
-        let [rows, columns] = &self.axes;
-        let height = strip_rows(&self.axes, self.batch, channels, size_of::<T>());
+        let (rows, columns) = (&self.plan.rows, &self.plan.columns);
+        let height = strip_rows(self.plan, self.batch, channels, size_of::<T>());
         let strips = rows.count().div_ceil(height);
         let mut pieces = cpu.alloc::<T>(if moments { self.batch * strips * 2 * channels } else { 0 });
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
@@ -135,9 +135,9 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Task { depthwise, image, strip, plane, scratch, y } = self;
-        let Depthwise { from, to, channels, weight, .. } = *depthwise;
+        let Depthwise { from, to, channels, plan, weight, .. } = *depthwise;
         let lanes = V::<T, S>::LANES;
-        let [rows, columns] = &depthwise.axes;
+        let (rows, columns) = (&plan.rows, &plan.columns);
         let width = columns.source.len();
         let whole = Strip {
             rows: &rows.source[rows.reach(strip.clone())],
@@ -150,9 +150,8 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             plane,
         };
         pack(simd, &depthwise.reader, whole, None, scratch);
-        for rc in &rows.classes {
-            for cc in &columns.classes {
-                let list = taps(rc, cc, width, depthwise.kernel, lanes);
+        for (rc, lists) in rows.classes.iter().zip(plan.taps.chunks(columns.classes.len())) {
+            for (cc, list) in columns.classes.iter().zip(lists) {
                 for t in strip.start.min(rc.count)..strip.end.min(rc.count) {
                     for c in (0..channels).step_by(lanes) {
                         for (p, n) in split(cc.count, 4) {
@@ -163,7 +162,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                 let at = ((t - strip.start) * rows.step * width + p) * lanes;
                                 let line = Line {
                                     x: scratch.as_ptr().wrapping_add(c / lanes * plane + at),
-                                    taps: &list,
+                                    taps: list,
                                     w: weight.as_ptr().add(c),
                                     pitch: channels,
                                     write: lanes.min(channels - c),
@@ -235,25 +234,24 @@ impl<T: CpuElement> Line<'_, T> {
 pub(super) fn weight<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Conv2dSpec,
+    plan: &Plan,
     x: Reader<'_, T>,
     dy: Reader<'_, T>,
     dw: &mut [T],
 ) {
     let (lanes, channels, batch) = (cpu.isa().lanes::<T>(), spec.in_channels, spec.batch);
-    let axes = plan::forward(spec);
-    let height = strip_rows(&axes, batch, channels, size_of::<T>());
-    let list = taps(&axes[0].classes[0], &axes[1].classes[0], axes[1].source.len(), spec.kernel[1], lanes);
+    let height = strip_rows(plan, batch, channels, size_of::<T>());
     let chunk = batch.div_ceil(TASKS).max(1);
     let chunks = batch.div_ceil(chunk);
     let mut partial = cpu.alloc::<T>(chunks * dw.len());
     cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
         dw.fill(T::zero());
-        let identity = Axis::identity(spec.output[0].max(spec.output[1])).source;
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
                 let rows = start..(start + height).min(spec.output[0]);
-                let read = axes[0].reach(rows.clone());
-                let planes = [read.len() * axes[1].source.len(), rows.len() * spec.output[1]].map(|n| (n + 1) * lanes);
+                let read = plan.rows.reach(rows.clone());
+                let planes =
+                    [read.len() * plan.columns.source.len(), rows.len() * spec.output[1]].map(|n| (n + 1) * lanes);
                 let blocks = channels.div_ceil(lanes);
                 let mut packed = cpu.scratch(blocks * (planes[0] + planes[1]));
                 let (to_x, to_dy) = packed.split_at_mut(blocks * planes[0]);
@@ -267,12 +265,12 @@ pub(super) fn weight<T: CpuElement>(
                     channels,
                     plane,
                 };
-                let of_x = strip(&axes[0].source[read.clone()], &axes[1].source, spec.input, planes[0]);
-                let of_dy = strip(&identity[rows.clone()], &identity[..spec.output[1]], spec.output, planes[1]);
+                let of_x = strip(&plan.rows.source[read.clone()], &plan.columns.source, spec.input, planes[0]);
+                let of_dy = strip(&plan.order[rows.clone()], &plan.order[..spec.output[1]], spec.output, planes[1]);
                 cpu.run(Sum {
                     sources: [(x, of_x), (dy, of_dy)],
-                    taps: &list,
-                    step: axes[0].step * axes[1].source.len(),
+                    taps: &plan.taps[0],
+                    step: plan.rows.step * plan.columns.source.len(),
                     to_x,
                     to_dy,
                     dw,

@@ -13,10 +13,10 @@ use std::ops::Range;
 
 use cnn_core::backend::Moments;
 
-use super::block::{Block, Tap, shape, split, taps};
+use super::block::{Block, shape, split};
 use super::moments::{Piece, combine};
-use super::pack::{Fold, Panels, Reader, Strip, pack};
-use super::plan::Axis;
+use super::pack::{Panels, Reader, Strip, pack};
+use super::plans::Plan;
 use crate::Cpu;
 use crate::buffer::Buffer;
 use crate::element::CpuElement;
@@ -30,11 +30,7 @@ pub(super) struct Direct<'a, T> {
     pub(super) batch: usize,
     pub(super) from: [usize; 2],
     pub(super) to: [usize; 2],
-    pub(super) rows: Axis,
-    pub(super) columns: Axis,
-    pub(super) fold: Option<Fold>,
-    /// Columns of the kernel (1 when folded).
-    pub(super) kernel: usize,
+    pub(super) plan: &'a Plan,
     pub(super) panels: Panels,
     pub(super) weights: &'a [T],
     pub(super) bias: Option<&'a [T]>,
@@ -64,7 +60,7 @@ impl<T: CpuElement> Direct<'_, T> {
     /// Scratch elements of one block of channels of `rows` scratch rows. One vector more than needed keeps the blocks
     /// from falling on the same cache sets.
     fn plane(&self, rows: usize) -> usize {
-        (rows * self.columns.source.len() + 1) * self.panels.lanes
+        (rows * self.plan.columns.source.len() + 1) * self.panels.lanes
     }
 
     fn blocks(&self) -> usize {
@@ -72,9 +68,9 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 
     fn tile(&self) -> Tile {
-        let (rows, panels) = (self.rows.count(), self.panels.groups * self.panels.count());
+        let (rows, panels) = (self.plan.rows.count(), self.panels.groups * self.panels.count());
         let pixels = self.to[0] * self.to[1];
-        let image = self.blocks() * self.plane(self.rows.source.len()) * size_of::<T>();
+        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T>();
         let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels };
         if tile.rows == rows {
             tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
@@ -97,29 +93,21 @@ impl<T: CpuElement> Direct<'_, T> {
         assert_eq!(self.weights.len(), panels.len());
         assert!(self.bias.is_none_or(|bias| bias.len() == channels));
         let tile = self.tile();
-        let strips = self.rows.count().div_ceil(tile.rows);
+        let strips = self.plan.rows.count().div_ceil(tile.rows);
         let all_panels = panels.groups * panels.count();
         let sets = all_panels.div_ceil(tile.panels);
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
         let mut pieces: Buffer<T> = cpu.alloc(pieces);
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
-        let lists: Vec<Vec<Tap>> = self
-            .rows
-            .classes
-            .iter()
-            .flat_map(|r| self.columns.classes.iter().map(move |c| (r, c)))
-            .map(|(r, c)| taps(r, c, self.columns.source.len(), self.kernel, panels.lanes))
-            .collect();
         cpu.for_each(self.batch.div_ceil(tile.images) * strips * sets, |task| {
             let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
-            let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.rows.count());
-            let packed = self.rows.reach(rows.clone()).len();
-            let work = self.fold.map_or(0, |fold| fold.work(self.columns.count(), panels.read, panels.lanes));
+            let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.plan.rows.count());
+            let packed = self.plan.rows.reach(rows.clone()).len();
+            let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
             let mut scratch = cpu.scratch(images.len() * self.blocks() * self.plane(packed) + work);
             cpu.run(Task {
                 direct: self,
-                lists: &lists,
                 images,
                 rows,
                 strip: (strip, strips),
@@ -138,8 +126,6 @@ impl<T: CpuElement> Direct<'_, T> {
 
 struct Task<'a, T> {
     direct: &'a Direct<'a, T>,
-    /// Taps of each class of rows and columns.
-    lists: &'a [Vec<Tap>],
     images: Range<usize>,
     rows: Range<usize>,
     strip: (usize, usize),
@@ -154,14 +140,15 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task { direct, lists, images, rows, strip, panels, scratch, y, pieces } = self;
+        let Task { direct, images, rows, strip, panels, scratch, y, pieces } = self;
+        let plan = direct.plan;
         let (from, to, lanes) = (direct.from, direct.to, V::<T, S>::LANES);
         let layout = direct.panels;
         let (pitch, channels) = (layout.groups * layout.read, layout.groups * layout.write);
-        let positions = direct.rows.reach(rows.clone());
-        let (width, plane) = (direct.columns.source.len(), direct.plane(positions.len()));
+        let positions = plan.rows.reach(rows.clone());
+        let (width, plane) = (plan.columns.source.len(), direct.plane(positions.len()));
         let image_size = direct.blocks() * plane;
-        let columns = direct.columns.count();
+        let columns = plan.columns.count();
         let (most_rows, most_columns) = shape::<S>(columns);
         let mut packed = usize::MAX; // the group whose channels are packed
         for panel in panels.clone() {
@@ -169,13 +156,13 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             if group != packed {
                 packed = group;
                 for (i, image) in images.clone().enumerate() {
-                    let (pitch, channels) = match direct.fold {
+                    let (pitch, channels) = match plan.fold {
                         Some(fold) => (pitch / fold.kernel, layout.read / fold.kernel),
                         None => (pitch, layout.read),
                     };
                     let strip = Strip {
-                        rows: &direct.rows.source[positions.clone()],
-                        columns: &direct.columns.source,
+                        rows: &plan.rows.source[positions.clone()],
+                        columns: &plan.columns.source,
                         image,
                         size: from,
                         pitch,
@@ -183,7 +170,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                         channels,
                         plane,
                     };
-                    pack(simd, &direct.reader, strip, direct.fold, &mut scratch[i * image_size..]);
+                    pack(simd, &direct.reader, strip, plan.fold, &mut scratch[i * image_size..]);
                 }
             }
             let vectors = layout.vectors(panel);
@@ -191,9 +178,9 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             let write = (layout.write - panel * 2 * lanes).min(vectors * lanes);
             for (i, image) in images.clone().enumerate() {
                 let x = scratch[i * image_size..].as_ptr();
-                for (row_class, lists) in direct.rows.classes.iter().zip(lists.chunks(direct.columns.classes.len())) {
+                for (row_class, lists) in plan.rows.classes.iter().zip(plan.taps.chunks(plan.columns.classes.len())) {
                     let here = rows.start.min(row_class.count)..rows.end.min(row_class.count);
-                    for (column_class, taps) in direct.columns.classes.iter().zip(lists) {
+                    for (column_class, taps) in plan.columns.classes.iter().zip(lists) {
                         for (r, ny) in split(here.len(), most_rows).filter(|piece| piece.1 > 0) {
                             for (p, nx) in split(column_class.count, most_columns) {
                                 let oy = row_class.first + (here.start + r) * row_class.stride;
@@ -204,8 +191,8 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                 // rows and panels.
                                 unsafe {
                                     let block = Block {
-                                        x: x.wrapping_add((r * direct.rows.step * width + p) * lanes),
-                                        x_row: direct.rows.step * width * lanes,
+                                        x: x.wrapping_add((r * plan.rows.step * width + p) * lanes),
+                                        x_row: plan.rows.step * width * lanes,
                                         x_plane: plane,
                                         channels: if taps.is_empty() { 0 } else { layout.read },
                                         taps,

@@ -4,17 +4,20 @@
 //! images into scratch memory a few at a time (there is no im2col of a batch) and runs a register-blocked micro-kernel
 //! over them; a depthwise convolution, which sums over no channels, has kernels of its own.
 
-mod block;
+pub(crate) mod block;
 mod depthwise;
 mod direct;
 pub(crate) mod moments;
 mod pack;
 mod plan;
+mod plans;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod timing;
 mod weight;
+
+use std::sync::Arc;
 
 use cnn_core::backend::{Data, Gradient, Input, Moments, Uses, Wide};
 use cnn_core::{Conv2dSpec, Error, Result};
@@ -23,8 +26,10 @@ use crate::element::CpuElement;
 use crate::{Buffer, Cpu};
 use direct::Direct;
 use pack::{Fold, Panels, Reader};
-use plan::Axis;
+use plans::{Pass, Plan, fold};
 use weight::WeightGradient;
+
+pub(crate) use plans::Plans;
 
 /// A convolution's weight in the form its kernels read.
 #[derive(Clone, Debug)]
@@ -53,10 +58,8 @@ fn algorithm(spec: &Conv2dSpec) -> Algorithm {
     }
 }
 
-/// Whether the columns of the kernel are folded into the channels: for the few channels of a first layer.
-fn fold(spec: &Conv2dSpec) -> Option<Fold> {
-    let few = spec.groups == 1 && spec.in_channels <= 4 && spec.kernel[1] > 1 && spec.dilation[1] == 1;
-    few.then_some(Fold { kernel: spec.kernel[1], stride: spec.stride[1], before: spec.padding.left })
+fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, pass: Pass) -> Arc<Plan> {
+    cpu.plans().get(spec, pass, cpu.isa().lanes::<T>())
 }
 
 /// The panels of the forward weight; `fold` as in [`fold`].
@@ -71,6 +74,9 @@ fn transposed<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Panels {
     let panels = panels(cpu, spec, None);
     Panels { read: panels.write, write: panels.read, ..panels }
 }
+
+/// A convolution's output and, on request, its moments.
+type Output<T> = (Data<Cpu<T>>, Option<Moments<Cpu<T>>>);
 
 pub(crate) fn prepare_filter<T: CpuElement>(
     cpu: &Cpu<T>,
@@ -99,24 +105,20 @@ pub(crate) fn conv2d<T: CpuElement>(
     filter: &Filter<T>,
     bias: Option<&Wide<Cpu<T>>>,
     moments: bool,
-) -> Result<(Data<Cpu<T>>, Option<Moments<Cpu<T>>>)> {
+) -> Result<Output<T>> {
     let mut y = cpu.alloc(spec.output_shape().iter().product());
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
     let bias = bias.map(Buffer::as_slice);
+    let plan = planned(cpu, spec, Pass::Forward);
     let moments = match &filter.0 {
         Form::Direct { forward, .. } => {
-            let fold = fold(spec);
-            let [rows, columns] = forward_axes(spec, fold);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
                 from: spec.input,
                 to: spec.output,
-                rows,
-                columns,
-                fold,
-                kernel: if fold.is_some() { 1 } else { spec.kernel[1] },
-                panels: panels(cpu, spec, fold),
+                plan: &plan,
+                panels: panels(cpu, spec, plan.fold),
                 weights: forward.as_slice(),
                 bias,
                 accumulate: false,
@@ -124,15 +126,10 @@ pub(crate) fn conv2d<T: CpuElement>(
             direct.run(cpu, y.make_mut(), moments)
         }
         Form::Depthwise(weight) => {
-            depthwise::forward(cpu, spec, reader, weight.as_slice(), bias, y.make_mut(), moments)
+            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), bias, y.make_mut(), moments)
         }
     };
     Ok((y, moments))
-}
-
-fn forward_axes(spec: &Conv2dSpec, fold: Option<Fold>) -> [Axis; 2] {
-    let [rows, columns] = plan::forward(spec);
-    [rows, if fold.is_some() { Axis::identity(spec.output[1]) } else { columns }]
 }
 
 pub(crate) fn conv2d_backward_data<T: CpuElement>(
@@ -143,20 +140,17 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
     accumulate: Option<Data<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
     let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
+    let plan = planned(cpu, spec, Pass::Data);
     let add = accumulate.is_some();
     let mut dx = accumulate.unwrap_or_else(|| cpu.alloc(spec.input_shape().iter().product()));
     match &filter.0 {
         Form::Direct { transposed: Some(weights), .. } => {
-            let [rows, columns] = plan::data(spec);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
                 from: spec.output,
                 to: spec.input,
-                rows,
-                columns,
-                fold: None,
-                kernel: spec.kernel[1],
+                plan: &plan,
                 panels: transposed(cpu, spec),
                 weights: weights.as_slice(),
                 bias: None,
@@ -168,7 +162,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             let message = "the filter was prepared for the forward pass only".into();
             return Err(Error::Device { backend: "cpu", message });
         }
-        Form::Depthwise(weight) => depthwise::data(cpu, spec, reader, weight.as_slice(), dx.make_mut(), add),
+        Form::Depthwise(weight) => depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut(), add),
     }
     Ok(dx)
 }
@@ -181,26 +175,22 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
 ) -> Result<Wide<Cpu<T>>> {
     let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
     let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
+    let plan = planned(cpu, spec, Pass::Forward);
     let mut dw = cpu.alloc(spec.weight_shape().iter().product());
     match algorithm(spec) {
         Algorithm::Direct => {
-            let fold = fold(spec);
-            let [rows, columns] = forward_axes(spec, fold);
             let gradient = WeightGradient {
                 x,
                 dy,
                 batch: spec.batch,
                 from: spec.input,
                 to: spec.output,
-                rows,
-                columns,
-                fold,
-                kernel: if fold.is_some() { 1 } else { spec.kernel[1] },
-                panels: panels(cpu, spec, fold),
+                plan: &plan,
+                panels: panels(cpu, spec, plan.fold),
             };
             gradient.run(cpu, dw.make_mut());
         }
-        Algorithm::Depthwise => depthwise::weight(cpu, spec, x, dy, dw.make_mut()),
+        Algorithm::Depthwise => depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut()),
     }
     Ok(dw)
 }

@@ -49,33 +49,38 @@ impl<T: CpuElement> Kernel for Take<T> {
                     let at = y.add(p * pitch + c);
                     if n == lanes { V::<T, S>::load(simd, at) } else { V::<T, S>::load_head(simd, at, n) }
                 };
-                // Four sums hide the latency of the addition.
-                let mut sums = [V::<T, S>::zero(simd); 4];
-                for p in 0..pixels / 4 {
-                    for i in 0..4 {
-                        sums[i] = sums[i].add(load(4 * p + i));
-                    }
-                }
-                for p in pixels / 4 * 4..pixels {
-                    sums[0] = sums[0].add(load(p));
-                }
-                let m = sums[0].add(sums[1]).add(sums[2].add(sums[3])).mul(inverse);
-                let mut sums = [V::<T, S>::zero(simd); 4];
-                for p in 0..pixels / 4 {
-                    for i in 0..4 {
-                        let d = load(4 * p + i).sub(m);
-                        sums[i] = d.mul_add(d, sums[i]);
-                    }
-                }
-                for p in pixels / 4 * 4..pixels {
+                let m = total::<T, S>(simd, pixels, |sum, p| sum.add(load(p))).mul(inverse);
+                let squares_of = |sum: V<T, S>, p: usize| {
                     let d = load(p).sub(m);
-                    sums[0] = d.mul_add(d, sums[0]);
-                }
+                    d.mul_add(d, sum)
+                };
+                let sum = total::<T, S>(simd, pixels, squares_of);
                 m.store_head(mean.add(c), n);
-                sums[0].add(sums[1]).add(sums[2].add(sums[3])).store_head(squares.add(c), n);
+                sum.store_head(squares.add(c), n);
             }
         }
     }
+}
+
+/// The sum of a term for each pixel: in four registers, which hides the latency of the addition, and in runs of 64,
+/// which keeps the rounding small.
+#[inline(always)]
+fn total<T: CpuElement, S: Simd>(simd: S, pixels: usize, term: impl Fn(V<T, S>, usize) -> V<T, S>) -> V<T, S> {
+    let mut total = V::<T, S>::zero(simd);
+    for start in (0..pixels).step_by(64) {
+        let mut sums = [V::<T, S>::zero(simd); 4];
+        let run = (pixels - start).min(64);
+        for p in (start..start + run / 4 * 4).step_by(4) {
+            for i in 0..4 {
+                sums[i] = term(sums[i], p + i);
+            }
+        }
+        for p in start + run / 4 * 4..start + run {
+            sums[0] = term(sums[0], p);
+        }
+        total = total.add(sums[0].add(sums[1]).add(sums[2].add(sums[3])));
+    }
+    total
 }
 
 /// Combines the moments of pieces, `[pieces][2][channels]`; `pixels` gives the size of piece `i`.

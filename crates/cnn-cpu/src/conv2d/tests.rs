@@ -55,14 +55,15 @@ impl Random {
                 groups,
             };
             let input = [1 + self.below(5), 1 + self.below(19), 1 + self.below(19), c];
-            if let Ok(spec) = Conv2dSpec::new(input, k, &options) {
-                if spec.macs() < 4_000_000 {
-                    return spec;
-                }
+            if let Some(spec) = Conv2dSpec::new(input, k, &options).ok().filter(|spec| spec.macs() < 4_000_000) {
+                return spec;
             }
         }
     }
 }
+
+/// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask.
+type Back<T> = ([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>);
 
 /// The host's side of one case.
 struct Case<T> {
@@ -73,8 +74,8 @@ struct Case<T> {
     weight: Vec<T>,
     bias: Option<Vec<T>>,
     dy: Vec<T>,
-    /// Coefficients of a normalisation behind dy, if there is one: dy_scale, x_scale, shift, and the mask's.
-    back: Option<([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>)>,
+    /// A normalisation behind dy, if there is one.
+    back: Option<Back<T>>,
     add: Option<Vec<T>>,
 }
 

@@ -3,7 +3,8 @@
 //!     cargo test --release -p cnn-cpu --lib -- --ignored --nocapture timing
 //!
 //! `CNN_TIMING` chooses batch, threads and instruction sets: `128,2,avx512,avx2`. Every figure is the median of
-//! repetitions; the peak, a loop of nothing but independent FMAs on the same threads, is measured beside each.
+//! repetitions in processor time, so that a busy machine does not blur it; the peak, a loop of nothing but independent
+//! FMAs on the same threads, is measured beside each.
 
 use std::time::{Duration, Instant};
 
@@ -36,13 +37,13 @@ impl Kernel for Peak {
 
 /// GFLOP/s of all threads together.
 fn peak<T: CpuElement>(cpu: &Cpu<T>) -> f64 {
-    let start = Instant::now();
+    let start = processor();
     let count = cpu.threads();
     cpu.for_each(count, |_| {
         cpu.run(Peak(400_000));
     });
     let flops = 2.0 * count as f64 * cpu.run(Peak(1)) * 400_000.0;
-    flops / start.elapsed().as_secs_f64() * 1e-9
+    flops / (processor() - start) * count as f64 * 1e-9
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -50,15 +51,32 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Median seconds of a pass, and the best peak around it.
+/// Seconds of processor time that all threads together have used: other programs on the machine do not count.
+fn processor() -> f64 {
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Time) -> i32;
+    }
+    const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+    let mut time = Time { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the function writes one Time, which is what it is given (64-bit Linux).
+    unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.seconds as f64 + time.nanoseconds as f64 * 1e-9
+}
+
+/// Median seconds of a pass, and the median peak around it.
 fn time(cpu: &Cpu<f32>, mut pass: impl FnMut()) -> (f64, f64) {
     pass();
     let (begin, mut times, mut peaks) = (Instant::now(), Vec::new(), Vec::new());
     while times.len() < 5 || begin.elapsed() < Duration::from_millis(400) && times.len() < 50 {
         peaks.push(peak(cpu));
-        let start = Instant::now();
+        let start = processor();
         pass();
-        times.push(start.elapsed().as_secs_f64());
+        times.push((processor() - start) / cpu.threads() as f64);
     }
     (median(times), median(peaks))
 }

@@ -13,9 +13,9 @@
 
 use std::ops::Range;
 
-use super::block::{Tap, split, taps};
-use super::pack::{Fold, Panels, Reader, Strip, pack};
-use super::plan::Axis;
+use super::block::{Tap, split};
+use super::pack::{Panels, Reader, Strip, pack};
+use super::plans::Plan;
 use crate::Cpu;
 use crate::buffer::Buffer;
 use crate::element::CpuElement;
@@ -30,11 +30,7 @@ pub(super) struct WeightGradient<'a, T> {
     /// H, W of x and of dy.
     pub(super) from: [usize; 2],
     pub(super) to: [usize; 2],
-    pub(super) rows: Axis,
-    pub(super) columns: Axis,
-    pub(super) fold: Option<Fold>,
-    /// Columns of the kernel (1 when folded).
-    pub(super) kernel: usize,
+    pub(super) plan: &'a Plan,
     /// The layout of a partial sum, all taps included.
     pub(super) panels: Panels,
 }
@@ -65,7 +61,7 @@ const SUM: usize = 24 << 10;
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Scratch elements of a block of channels of x over `rows` scratch rows, and of dy over `rows` output rows.
     fn planes(&self, positions: usize, rows: usize) -> [usize; 2] {
-        [positions * self.columns.source.len(), rows * self.to[1]].map(|pixels| (pixels + 1) * self.panels.lanes)
+        [positions * self.plan.columns.source.len(), rows * self.to[1]].map(|pixels| (pixels + 1) * self.panels.lanes)
     }
 
     fn tile(&self) -> Tile {
@@ -75,7 +71,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let chunk = self.batch.div_ceil(chunks).max(1);
         let panels = panels.div_ceil(TASKS.div_ceil(self.batch.div_ceil(chunk).max(1)).min(panels));
         // What one output row brings into the scratch.
-        let row = (self.rows.step * self.columns.source.len() * read.div_ceil(lanes)
+        let row = (self.plan.rows.step * self.plan.columns.source.len() * read.div_ceil(lanes)
             + self.to[1] * 2 * panels.min(self.panels.count()))
             * lanes
             * size_of::<T>();
@@ -83,7 +79,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let rows = (PACKED / row.max(1)).clamp(1, height);
         let images = if rows == height { (PACKED / (row * height).max(1)).clamp(1, chunk) } else { 1 };
         // What one output row brings into the first-level cache: one block of x, two of dy.
-        let row = (self.rows.step * self.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T>();
+        let row = (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T>();
         let near = (SUM / row.max(1)).max(1);
         let sum = if near >= height { [(near / height).min(images), height] } else { [1, near] };
         // Even pieces.
@@ -101,17 +97,16 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let all_panels = groups * layout.count();
         let sets = all_panels.div_ceil(tile.panels);
         let chunks = self.batch.div_ceil(tile.chunk);
-        let [rows, columns] = [&self.rows.classes[0], &self.columns.classes[0]];
-        let list = taps(rows, columns, self.columns.source.len(), self.kernel, lanes);
+        let list: &[Tap] = &self.plan.taps[0];
         let mut partial: Buffer<T> = cpu.alloc(chunks * layout.len());
         let out = Shared::new(partial.make_mut());
         let blocks = [read.div_ceil(lanes), 2 * layout.count().min(tile.panels)];
         cpu.for_each(chunks * sets, |task| {
             let (chunk, set) = (task / sets, task % sets);
             // Room for as much as is ever packed at a time.
-            let positions = self.rows.reach(0..tile.rows).len().max(self.rows.step * tile.rows);
+            let positions = self.plan.rows.reach(0..tile.rows).len().max(self.plan.rows.step * tile.rows);
             let planes = self.planes(positions, tile.rows);
-            let work = self.fold.map_or(0, |fold| fold.work(self.columns.count(), read, lanes));
+            let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
             let mut x = cpu.scratch(tile.images * blocks[0] * planes[0] + work);
             let mut dy = cpu.scratch(tile.images * blocks[1] * planes[1]);
             // SAFETY: every task has a chunk of its own, or panels of its own in it.
@@ -119,7 +114,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             let task = Task {
                 gradient: self,
                 tile,
-                taps: &list,
+                taps: list,
                 images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.batch),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
                 x: &mut x,
@@ -130,7 +125,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         });
         let (partial, dw) = (partial.as_slice(), Shared::new(dw));
         cpu.for_each(all_panels * blocks[0], |i| {
-            cpu.run(AddUp { layout, taps: &list, partial, chunks, panel: i / blocks[0], block: i % blocks[0], dw });
+            cpu.run(AddUp { layout, taps: list, partial, chunks, panel: i / blocks[0], block: i % blocks[0], dw });
         });
     }
 }
@@ -159,7 +154,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Task { gradient, tile, taps, images, panels, x, dy, partial } = self;
-        let layout = gradient.panels;
+        let (layout, plan) = (gradient.panels, gradient.plan);
         let (height, width) = (gradient.to[0], gradient.to[1]);
         let lanes = V::<T, S>::LANES;
         // Groups have channels of their own on both sides.
@@ -171,15 +166,15 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             let mut accumulate = false;
             for images in pieces(images.clone(), tile.images) {
                 for rows in pieces(0..height, tile.rows) {
-                    let positions = gradient.rows.reach(rows.clone());
+                    let positions = plan.rows.reach(rows.clone());
                     let planes = gradient.planes(positions.len(), rows.len());
                     let sizes = [layout.read.div_ceil(lanes) * planes[0], (k1 - k0).div_ceil(lanes) * planes[1]];
-                    let columns: &[u32] = &gradient.columns.source;
+                    let columns: &[u32] = &plan.columns.source;
                     for (i, image) in images.clone().enumerate() {
-                        let folded = gradient.fold.map_or(1, |fold| fold.kernel);
+                        let folded = plan.fold.map_or(1, |fold| fold.kernel);
                         let channels = layout.read / folded;
                         let strip = Strip {
-                            rows: &gradient.rows.source[positions.clone()],
+                            rows: &plan.rows.source[positions.clone()],
                             columns,
                             image,
                             size: gradient.from,
@@ -188,11 +183,10 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             channels,
                             plane: planes[0],
                         };
-                        pack(simd, &gradient.x, strip, gradient.fold, &mut x[i * sizes[0]..]);
-                        let all = Axis::identity(height.max(width)).source;
+                        pack(simd, &gradient.x, strip, plan.fold, &mut x[i * sizes[0]..]);
                         let strip = Strip {
-                            rows: &all[rows.clone()],
-                            columns: &all[..width],
+                            rows: &plan.order[rows.clone()],
+                            columns: &plan.order[..width],
                             image,
                             size: gradient.to,
                             pitch: layout.groups * layout.write,
@@ -204,7 +198,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                     }
                     for near_images in pieces(0..images.len(), tile.sum[0]) {
                         for near_rows in pieces(0..rows.len(), tile.sum[1]) {
-                            let step = gradient.rows.step * columns.len() * lanes;
+                            let step = plan.rows.step * columns.len() * lanes;
                             let x = x[near_images.start * sizes[0]..].as_ptr().wrapping_add(near_rows.start * step);
                             let dy = &dy[near_images.start * sizes[1] + near_rows.start * width * lanes..];
                             for panel in panels.clone() {

@@ -33,7 +33,8 @@ impl<'a, T: CpuElement> Read<'a, T> {
     /// `n` elements from `at` on, in the channels from `c` on, before the floor.
     #[inline(always)]
     fn affine<S: Simd>(&self, simd: S, at: usize, c: usize, n: usize) -> V<T, S> {
-        let [scale, shift] = [self.scale, self.shift].map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+        let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
+        let shift = V::<T, S>::read(simd, &self.shift[c..][..n]);
         V::<T, S>::read(simd, &self.x[at..][..n]).mul_add(scale, shift)
     }
 
@@ -179,7 +180,8 @@ pub(super) struct Positive<'a, T> {
 impl<T: CpuElement> Mask<T> for Positive<'_, T> {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S> {
-        let [scale, shift] = [self.scale, self.shift].map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+        let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
+        let shift = V::<T, S>::read(simd, &self.shift[c..][..n]);
         // The least number above 0: to be below it is to be at most 0.
         let least = V::<T, S>::splat(simd, T::min_positive_value() * T::epsilon());
         least.select_greater(x.mul_add(scale, shift), V::<T, S>::zero(simd), dy)
@@ -200,10 +202,12 @@ impl<T: CpuElement, M: Mask<T>> Kernel for NormaliseBackward<'_, T, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let NormaliseBackward { dx, dy, x, coefficients, mask } = self;
-        let channels = coefficients[0].len();
+        let NormaliseBackward { dx, dy, x, coefficients: [dy_scales, x_scales, shifts], mask } = self;
+        let channels = dy_scales.len();
         for_each_vector!(V::<T, S>::LANES, dx.len(), channels, |at, c, n| {
-            let [dy_scale, x_scale, shift] = coefficients.map(|of| V::<T, S>::read(simd, &of[c..][..n]));
+            let dy_scale = V::<T, S>::read(simd, &dy_scales[c..][..n]);
+            let x_scale = V::<T, S>::read(simd, &x_scales[c..][..n]);
+            let shift = V::<T, S>::read(simd, &shifts[c..][..n]);
             let x = V::<T, S>::read(simd, &x[at..][..n]);
             let dy = mask.apply::<S>(simd, V::<T, S>::read(simd, &dy[at..][..n]), x, c, n);
             dy.mul_add(dy_scale, x.mul_add(x_scale, shift)).write(&mut dx[at..][..n]);

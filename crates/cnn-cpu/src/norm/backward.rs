@@ -131,8 +131,8 @@ impl<T, M> Len for Gradients<'_, T, M> {
 impl<T: CpuElement, M: Mask<T>> Terms<T, 2> for Gradients<'_, T, M> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
-        let [dy, x] = [self.dy, self.x].map(|of| V::<T, S>::read(simd, &of[at..][..n]));
-        let dy = self.mask.apply::<S>(simd, dy, x, c, n);
+        let x = V::<T, S>::read(simd, &self.x[at..][..n]);
+        let dy = self.mask.apply::<S>(simd, V::<T, S>::read(simd, &self.dy[at..][..n]), x, c, n);
         [dy, dy.mul(x.sub(V::<T, S>::read(simd, &self.mean[c..][..n])))]
     }
 }

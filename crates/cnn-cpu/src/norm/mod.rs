@@ -20,9 +20,10 @@ use crate::Cpu;
 use crate::element::CpuElement;
 use crate::threads::CHUNK;
 
-/// Rows of a part: a part is read twice by some passes, and stays in the second-level cache.
+/// Rows of a part: a part is read twice by some passes, and stays in the second-level cache. Where there are few
+/// channels it is smaller, to keep its sums short.
 fn rows_of_part(channels: usize) -> usize {
-    (CHUNK / channels.max(1)).max(4)
+    (CHUNK / channels.max(1)).clamp(4, 1024)
 }
 
 pub(crate) fn batch_norm_train<T: CpuElement>(

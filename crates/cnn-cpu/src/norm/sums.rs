@@ -53,16 +53,18 @@ fn add_group<T: CpuElement, S: Simd, const N: usize>(
     sums: &mut [T],
 ) {
     let at = first * channels + c;
-    let mut of = |row: usize| terms.of::<S>(simd, at + row * channels, c, n);
-    let mut total = of(0);
+    // No closures here: the compiler may leave one out of line, and then without the instruction set.
+    let mut total = terms.of::<S>(simd, at, c, n);
     if group == 4 {
-        let others = [of(1), of(2), of(3)];
+        let second = terms.of::<S>(simd, at + channels, c, n);
+        let third = terms.of::<S>(simd, at + 2 * channels, c, n);
+        let fourth = terms.of::<S>(simd, at + 3 * channels, c, n);
         for i in 0..N {
-            total[i] = total[i].add(others[0][i]).add(others[1][i].add(others[2][i]));
+            total[i] = total[i].add(second[i]).add(third[i].add(fourth[i]));
         }
     } else {
         for row in 1..group {
-            let other = of(row);
+            let other = terms.of::<S>(simd, at + row * channels, c, n);
             for i in 0..N {
                 total[i] = total[i].add(other[i]);
             }

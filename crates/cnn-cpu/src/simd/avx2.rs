@@ -1,6 +1,7 @@
 //! AVX2 with FMA: 16 registers of 32 bytes.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::vector::halve;
 use super::{Kernel, Simd, Vector};
@@ -23,7 +24,6 @@ pub(super) struct F32x8(__m256);
 pub(super) struct F64x4(__m256d);
 
 #[target_feature(enable = "avx2,fma")]
-#[inline(never)]
 fn run<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
     kernel.run(simd)
 }
@@ -36,6 +36,9 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        // The compiler drops `inline(never)` from functions with target features, and a pointer that it cannot see
+        // through is what keeps a register block from being merged into a function too large to optimise.
+        let run: unsafe fn(Avx2, K) -> K::Output = black_box(run::<K>);
         // SAFETY: the token was made by a detection of these features.
         unsafe { run(self, kernel) }
     }

@@ -1,6 +1,7 @@
 //! AVX-512: 32 registers of 64 bytes, with masks.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::vector::halve;
 use super::{Kernel, Simd, Vector};
@@ -29,7 +30,6 @@ pub(super) struct F32x16(__m512);
 pub(super) struct F64x8(__m512d);
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-#[inline(never)]
 fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
@@ -42,6 +42,9 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+        // The compiler drops `inline(never)` from functions with target features, and a pointer that it cannot see
+        // through is what keeps a register block from being merged into a function too large to optimise.
+        let run: unsafe fn(Avx512, K) -> K::Output = black_box(run::<K>);
         // SAFETY: the token was made by a detection of these features.
         unsafe { run(self, kernel) }
     }

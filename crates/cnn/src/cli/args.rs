@@ -84,7 +84,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = TRAIN_EXAMPLES)]
 pub(crate) struct TrainArgs {
-    /// Network: stepwise, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise]
+    /// Network: stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise, and small for shapes]
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]

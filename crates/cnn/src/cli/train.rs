@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     let device = Device::open(args.device)?;
     let data = args.data.as_deref().unwrap_or(&recipe.data);
     let mut dataset = super::data::find(data, recipe.size, &args.source, args.device)?;
-    let found = [dataset.train.height(), dataset.train.width()];
+    let found = [dataset.train.height, dataset.train.width];
     if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
         let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
         return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
@@ -75,8 +75,9 @@ fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
     let mut recipe = match &args.recipe {
         Some(path) => read_recipe(path)?,
         None => {
-            let model = args.model.as_deref().unwrap_or("stepwise");
-            Recipe::default_for(model, args.data.as_deref().unwrap_or("shapes")).map_err(Failure::usage)?
+            let data = args.data.as_deref().unwrap_or("shapes");
+            let model = args.model.as_deref().unwrap_or(Recipe::default_model(data));
+            Recipe::default_for(model, data).map_err(Failure::usage)?
         }
     };
     if let (Some(size), None) = (args.size, &args.recipe) {

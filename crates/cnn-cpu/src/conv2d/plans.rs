@@ -1,0 +1,95 @@
+//! Plans of convolutions, made once for each spec.
+//!
+//! A training step runs the same few convolutions again and again, and a plan is a dozen small allocations.
+
+use std::collections::HashMap;
+use std::fmt::{Debug, Formatter};
+use std::sync::{Arc, Mutex};
+
+use cnn_core::Conv2dSpec;
+
+use super::block::Tap;
+use super::pack::Fold;
+use super::plan::{self, Axis, Class};
+
+/// A pass of a convolution over packed images.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) rows: Axis,
+    pub(super) columns: Axis,
+    /// The fold of the kernel's columns into the channels, if there is one.
+    pub(super) fold: Option<Fold>,
+    /// The taps of each class of rows and columns, the columns innermost.
+    pub(super) taps: Vec<Vec<Tap>>,
+    /// 0, 1, 2, ...: the rows or columns of an image that is packed as it is.
+    pub(super) order: Vec<u32>,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Pass {
+    /// The forward pass and the gradient of the weight.
+    Forward,
+    /// The gradient of the input.
+    Data,
+}
+
+impl Plan {
+    fn new(spec: &Conv2dSpec, pass: Pass, lanes: usize) -> Plan {
+        let fold = if pass == Pass::Forward { fold(spec) } else { None };
+        let [rows, mut columns] = match pass {
+            Pass::Forward => plan::forward(spec),
+            Pass::Data => plan::data(spec),
+        };
+        if fold.is_some() {
+            columns = Axis::identity(spec.output[1]);
+        }
+        let kernel = if fold.is_some() { 1 } else { spec.kernel[1] };
+        let pitch = columns.source.len();
+        let pairs = rows.classes.iter().flat_map(|r| columns.classes.iter().map(move |c| (r, c)));
+        let taps = pairs.map(|(r, c)| taps(r, c, pitch, kernel, lanes)).collect();
+        let order = (0..spec.output[0].max(spec.output[1]) as u32).collect();
+        Plan { rows, columns, fold, taps, order }
+    }
+}
+
+/// Whether the columns of the kernel are folded into the channels: for the few channels of a first layer.
+pub(super) fn fold(spec: &Conv2dSpec) -> Option<Fold> {
+    let few = spec.groups == 1 && spec.in_channels <= 4 && spec.kernel[1] > 1 && spec.dilation[1] == 1;
+    few.then_some(Fold { kernel: spec.kernel[1], stride: spec.stride[1], before: spec.padding.left })
+}
+
+/// The taps of one class of rows and one of columns. `pitch` is the scratch's columns, `kernel` the kernel's.
+fn taps(rows: &Class, columns: &Class, pitch: usize, kernel: usize, lanes: usize) -> Vec<Tap> {
+    let tap =
+        |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
+    rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| tap(row, column))).collect()
+}
+
+/// The plans of one backend, whose vectors have a fixed number of lanes.
+#[derive(Default)]
+pub(crate) struct Plans(Mutex<HashMap<(Conv2dSpec, Pass), Arc<Plan>>>);
+
+/// Plans that are kept; far more than a network has.
+const MOST: usize = 1024;
+
+impl Plans {
+    pub(super) fn get(&self, spec: &Conv2dSpec, pass: Pass, lanes: usize) -> Arc<Plan> {
+        let mut plans = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(plan) = plans.get(&(*spec, pass)) {
+            return plan.clone();
+        }
+        if plans.len() >= MOST {
+            plans.clear();
+        }
+        let plan = Arc::new(Plan::new(spec, pass, lanes));
+        plans.insert((*spec, pass), plan.clone());
+        plan
+    }
+}
+
+impl Debug for Plans {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plans")
+    }
+}

@@ -1,0 +1,115 @@
+//! Optimiser steps.
+
+use cnn_core::backend::{AdamParam, AdamStep, Backend, SgdParam, SgdStep};
+
+use crate::{agree, data, normal, read, read_u32, wide};
+
+/// Parameters small and large.
+const LENGTHS: [usize; 6] = [1, 0, 40_000, 16, 17, 16_385];
+
+#[test]
+fn the_norm_and_its_health() {
+    let gradients = LENGTHS.map(|n| normal(n, 1));
+    for (loss, bad) in [(0.5, None), (f64::NAN, None), (f64::INFINITY, None), (0.5, Some(f64::NAN))] {
+        agree!((loss, bad), [1e-7, 1e-12], |b| {
+            let mut gradients = gradients.clone();
+            gradients[2][39_999] = bad.unwrap_or(1.0);
+            let gradients = gradients.map(|g| wide(b, &g));
+            let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
+            vec![read(b, &health.norm), read_u32(b, &health.finite)]
+        });
+    }
+    // Squares that f32 does not hold.
+    agree!("large", [1e-7, 1e-12], |b| {
+        let health = b.gradient_health(&wide(b, &[0.0]), &[&wide(b, &[3e30, 4e30]), &wide(b, &[])]).unwrap();
+        vec![read(b, &health.norm), read_u32(b, &health.finite)]
+    });
+    agree!("nothing", [0.0; 2], |b| {
+        let health = b.gradient_health(&wide(b, &[0.0]), &[]).unwrap();
+        vec![read(b, &health.norm), read_u32(b, &health.finite)]
+    });
+}
+
+#[test]
+fn sgd() {
+    for (nesterov, momentum, loss) in [(false, 0.9, 0.0), (true, 0.9, 0.0), (false, 0.0, 0.0), (true, 0.9, f64::NAN)] {
+        agree!((nesterov, momentum, loss), [3e-7, 1e-14], |b| {
+            let step = SgdStep { lr: 0.1, momentum, nesterov, max_norm: f64::INFINITY };
+            let mut values = LENGTHS.map(|n| wide(b, &normal(n, 1)));
+            let mut velocities = LENGTHS.map(|n| wide(b, &vec![0.0; n]));
+            let before = values.clone(); // shared: must stay
+            for seed in 2..5 {
+                let gradients = LENGTHS.map(|n| wide(b, &normal(n, seed)));
+                let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
+                let state = values.iter_mut().zip(&mut velocities).zip(&gradients).enumerate();
+                let mut parameters: Vec<_> = state
+                    .map(|(i, ((value, velocity), gradient))| {
+                        let (lr_scale, weight_decay) = (1.0 + i as f64 / 8.0, 0.01 * i as f64);
+                        SgdParam { value, gradient, velocity, lr_scale, weight_decay }
+                    })
+                    .collect();
+                b.sgd(&step, &mut parameters, &health).unwrap();
+            }
+            values.iter().chain(&velocities).chain(&before).map(|of| read(b, of)).collect()
+        });
+    }
+}
+
+#[test]
+fn adam() {
+    for (decoupled, loss) in [(false, 0.0), (true, 0.0), (true, f64::INFINITY)] {
+        agree!((decoupled, loss), [3e-7, 1e-14], |b| {
+            let mut values = LENGTHS.map(|n| wide(b, &normal(n, 1)));
+            let (mut ms, mut vs) = (LENGTHS.map(|n| wide(b, &vec![0.0; n])), LENGTHS.map(|n| wide(b, &vec![0.0; n])));
+            for t in 1..4 {
+                let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.99, 1e-6);
+                let step = AdamStep { lr, beta1, beta2, eps, t, decoupled, max_norm: f64::INFINITY };
+                let gradients = LENGTHS.map(|n| wide(b, &normal(n, t as u32 + 1)));
+                let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
+                let state = values.iter_mut().zip(&mut ms).zip(&mut vs).zip(&gradients).enumerate();
+                let mut parameters: Vec<_> = state
+                    .map(|(i, (((value, m), v), gradient))| {
+                        let (lr_scale, weight_decay) = (1.0 + i as f64 / 8.0, 0.01 * i as f64);
+                        AdamParam { value, gradient, m, v, lr_scale, weight_decay }
+                    })
+                    .collect();
+                b.adam(&step, &mut parameters, &health).unwrap();
+            }
+            values.iter().chain(&ms).chain(&vs).map(|of| read(b, of)).collect()
+        });
+    }
+}
+
+// p = torch.nn.Parameter(torch.zeros(2)); p.grad = torch.tensor([3., 4.])   # float64
+// torch.nn.utils.clip_grad_norm_([p], 1.0); torch.optim.SGD([p], lr=1.0).step(); print(p)
+#[test]
+fn clipping_like_pytorch() {
+    for cpus in &crate::cpus().f64 {
+        let b = &cpus[0];
+        let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };
+        let (mut value, mut velocity, gradient) = (wide(b, &[0.0; 2]), wide(b, &[0.0; 2]), wide(b, &[3.0, 4.0]));
+        let health = b.gradient_health(&wide(b, &[0.0]), &[&gradient]).unwrap();
+        let p = SgdParam {
+            value: &mut value,
+            gradient: &gradient,
+            velocity: &mut velocity,
+            lr_scale: 1.0,
+            weight_decay: 0.0,
+        };
+        b.sgd(&step, &mut [p], &health).unwrap();
+        let factor = 1.0 / (5.0 + 1e-6);
+        crate::close("clip", &[read(b, &value)], &[vec![-3.0 * factor, -4.0 * factor]], 1e-15);
+    }
+}
+
+#[test]
+fn state_of_another_length_is_refused() {
+    let b = &crate::cpus().f32[0][0];
+    let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };
+    let (mut value, mut velocity, gradient) = (data(b, &[0.0; 2]), data(b, &[0.0; 3]), data(b, &[0.0; 2]));
+    let health = b.gradient_health(&wide(b, &[0.0]), &[&gradient]).unwrap();
+    let p =
+        SgdParam { value: &mut value, gradient: &gradient, velocity: &mut velocity, lr_scale: 1.0, weight_decay: 0.0 };
+    let error = b.sgd(&step, &mut [p], &health).unwrap_err().to_string();
+    assert!(error.contains("must be as long as the gradient, which has 2"), "{error}");
+}
