@@ -1,2 +1,47 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask check | bench | data | golden`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod check;
+mod data;
+mod golden;
+mod run;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  check                                   everything that CI runs
+  bench [--only layers|train|infer] [--threads N] [--batch N] [--json FILE]
+                                          measure this machine
+  data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
+                                          fetch a data set
+  golden [PYTHON]                         regenerate the PyTorch fixtures (needs torch, numpy, safetensors)";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let result = match command.as_str() {
+        "check" => check::check(&rest),
+        "bench" => bench::bench(&rest),
+        "data" => data::data(&rest),
+        "golden" => golden::golden(&rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("error: {command:?}: no such command\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! The CPU backend: explicit SIMD kernels over the data in parallel.
 //!
 //! [`Cpu`] is a handle to an instruction set, some threads and a free list of memory. Every operation of the
-//! [`Backend`](cnn_core::Backend) trait has a file of its name; [`backend`](self) only delegates. Work is split by the
-//! shape of the data, so that results do not depend on the number of threads.
+//! [`Backend`](cnn_core::Backend) trait has a file of its name. Work is split by the shape of the data, so that results
+//! do not depend on the number of threads.
 
 mod activation;
 mod backend;
@@ -18,6 +18,7 @@ mod loss;
 mod norm;
 mod optim;
 mod pool2d;
+mod roofline;
 mod simd;
 mod threads;
 
@@ -31,6 +32,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub use buffer::Buffer;
 pub use conv2d::Filter;
 pub use element::CpuElement;
+pub use roofline::fma_peak;
 pub use simd::Isa;
 
 use buffer::{Pool, Scratch};

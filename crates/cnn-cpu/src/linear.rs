@@ -112,8 +112,13 @@ impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
     fn run<S: Simd>(self, simd: S) {
         let FewRows { x, weight, y } = self;
         let (lanes, outputs) = (V::<T, S>::LANES, y.len() / R);
+        // As wide as the accumulators have registers: long pieces of each row of the weight.
+        let widest = if R <= 2 { outputs / (8 * lanes) * 8 * lanes } else { 0 };
+        for o in (0..widest).step_by(8 * lanes) {
+            columns::<T, S, R, 8>(simd, x, weight, y, [o, lanes]);
+        }
         let (wide, single) = (outputs / (4 * lanes) * 4 * lanes, outputs / lanes * lanes);
-        for o in (0..wide).step_by(4 * lanes) {
+        for o in (widest..wide).step_by(4 * lanes) {
             columns::<T, S, R, 4>(simd, x, weight, y, [o, lanes]);
         }
         for o in (wide..single).step_by(lanes) {

@@ -163,22 +163,54 @@ impl<T: CpuElement> Kernel for Average<'_, T> {
             let (rows, counted_rows) = spec.span(0, oy);
             for (ox, y) in y.chunks_exact_mut(channels).enumerate() {
                 let (columns, counted_columns) = spec.span(1, ox);
-                let counted = V::<T, S>::splat(simd, T::from_f64((counted_rows * counted_columns) as f64));
-                for c in (0..channels).step_by(V::<T, S>::LANES) {
-                    let y = &mut y[c..];
-                    let mut total = V::<T, S>::zero(simd);
-                    for row in rows.clone() {
-                        // A sum of its own for each row keeps the sums short.
-                        let mut sum = V::<T, S>::zero(simd);
-                        for column in columns.clone() {
-                            let at = row * input + column * channels + c;
-                            sum = sum.add(V::<T, S>::read(simd, &x[at..][..y.len()]));
-                        }
-                        total = total.add(sum);
-                    }
-                    total.div(counted).write(y);
+                let counted = T::from_f64((counted_rows * counted_columns) as f64);
+                let window = Window { x, rows: rows.clone(), columns, pitches: [input, channels], counted };
+                let lanes = V::<T, S>::LANES;
+                let (wide, full) = (channels / (4 * lanes) * 4 * lanes, channels / lanes * lanes);
+                for c in (0..wide).step_by(4 * lanes) {
+                    window.average::<S, 4>(simd, c, lanes, y);
+                }
+                for c in (wide..full).step_by(lanes) {
+                    window.average::<S, 1>(simd, c, lanes, y);
+                }
+                if full < channels {
+                    window.average::<S, 1>(simd, full, channels - full, y);
                 }
             }
+        }
+    }
+}
+
+/// A window to average over.
+struct Window<'a, T> {
+    x: &'a [T],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Elements from a row to the next, and from a column to the next.
+    pitches: [usize; 2],
+    counted: T,
+}
+
+impl<T: CpuElement> Window<'_, T> {
+    /// Averages `NV` vectors of `n` channels from `c` on.
+    #[inline(always)]
+    fn average<S: Simd, const NV: usize>(&self, simd: S, c: usize, n: usize, y: &mut [T]) {
+        let mut totals = [V::<T, S>::zero(simd); NV];
+        for row in self.rows.clone() {
+            // A sum of its own for each row keeps the sums short.
+            let mut sums = [V::<T, S>::zero(simd); NV];
+            for column in self.columns.clone() {
+                let x = &self.x[row * self.pitches[0] + column * self.pitches[1] + c..][..NV * n];
+                for v in 0..NV {
+                    sums[v] = sums[v].add(V::<T, S>::read(simd, &x[v * n..][..n]));
+                }
+            }
+            for v in 0..NV {
+                totals[v] = totals[v].add(sums[v]);
+            }
+        }
+        for v in 0..NV {
+            totals[v].div(V::<T, S>::splat(simd, self.counted)).write(&mut y[c + v * n..][..n]);
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn conv2d() -> impl Strategy<Value = Conv2d> {
 }
 
 /// Kernel, stride, dilation and padding; often the same on all axes and sides.
-pub(super) fn geometry() -> impl Strategy<Value = Conv2dOptions> {
+pub fn geometry() -> impl Strategy<Value = Conv2dOptions> {
     let kernel = prop_oneof![3 => select(vec![1usize, 3, 5, 7]).prop_map(|k| [k; 2]), 1 => [1usize..=7, 1..=7]];
     let stride = prop_oneof![3 => (1usize..=3).prop_map(|s| [s; 2]), 1 => [1usize..=3, 1..=3]];
     let dilation = prop_oneof![3 => Just([1; 2]), 1 => [1usize..=2, 1..=2]];

@@ -11,7 +11,7 @@ mod optim;
 mod pool2d;
 pub mod specs;
 
-pub use conv2d::{Conv2d, conv2d};
+pub use conv2d::{Conv2d, conv2d, geometry as conv2d_geometry};
 pub use elementwise::{Elementwise, elementwise};
 pub use images::{Images, images};
 pub use linear::{Linear, linear};
@@ -19,13 +19,13 @@ pub use loss::{Loss, loss};
 pub use memory::{Memory, memory};
 pub use norm::{Normalise, Statistics, normalise, statistics};
 pub use optim::{Optimiser, optimiser};
-pub use pool2d::{Pool2d, pool2d};
+pub use pool2d::{Pool2d, geometry as pool2d_geometry, pool2d};
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Numbers of channels that fill vectors, leave a rest, or do not fill one.
-fn channels() -> impl Strategy<Value = usize> {
+pub fn channels() -> impl Strategy<Value = usize> {
     select(vec![1, 3, 15, 16, 17, 33, 64])
 }
 
@@ -35,6 +35,6 @@ fn batch() -> impl Strategy<Value = usize> {
 }
 
 /// Rows and columns of an image.
-fn sides() -> impl Strategy<Value = [usize; 2]> {
+pub fn sides() -> impl Strategy<Value = [usize; 2]> {
     [1usize..=19, 1usize..=19]
 }

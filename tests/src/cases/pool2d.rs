@@ -33,7 +33,7 @@ pub fn pool2d() -> impl Strategy<Value = Pool2d> {
 }
 
 /// Window, stride, padding and the two switches.
-pub(super) fn geometry() -> impl Strategy<Value = Pool2dOptions> {
+pub fn geometry() -> impl Strategy<Value = Pool2dOptions> {
     let window = prop_oneof![3 => select(vec![2usize, 3]).prop_map(|k| [k; 2]), 1 => [1usize..=6, 1..=6]];
     let stride = prop_oneof![3 => (1usize..=3).prop_map(|s| [s; 2]), 1 => [1usize..=4, 1..=4]];
     (window, stride, [0usize..=3, 0..=3, 0..=3, 0..=3], any::<bool>(), any::<bool>()).prop_map(

@@ -1,5 +1,6 @@
 //! The one test binary: a module for each suite.
 
 mod conformance;
+mod gradients;
 mod parity;
 mod planted;

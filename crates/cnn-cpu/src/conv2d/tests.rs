@@ -141,6 +141,23 @@ impl<T: CpuElement> Case<T> {
     }
 }
 
+/// The same case in f64.
+fn widened(case: &Case<f32>) -> Case<f64> {
+    let wide = |v: &Vec<f32>| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    Case {
+        spec: case.spec,
+        x: wide(&case.x),
+        norm: case.norm.as_ref().map(|(scale, shift, relu)| (wide(scale), wide(shift), *relu)),
+        weight: wide(&case.weight),
+        bias: case.bias.as_ref().map(wide),
+        dy: wide(&case.dy),
+        back: case.back.as_ref().map(|(coefficients, x, mask)| {
+            (coefficients.each_ref().map(wide), wide(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
+        }),
+        add: case.add.as_ref().map(wide),
+    }
+}
+
 fn backends<T: CpuElement>(threads: usize) -> Vec<Cpu<T>> {
     ["portable", "avx2", "avx512"]
         .into_iter()
@@ -232,6 +249,29 @@ fn shapes_of_a_residual_network() {
         let expected = case.run(&Naive::<f32>::default());
         for cpu in &backends {
             compare(&spec, &case.run(cpu), &expected, &cpu.describe());
+        }
+    }
+}
+
+#[test]
+fn real_numbers_are_rounded_little() {
+    let mut random = Random(6);
+    for (input, k, stride) in [([4, 16, 16, 64], 64, 1), ([8, 4, 4, 128], 64, 1), ([4, 16, 16, 33], 64, 2)] {
+        let options = Conv2dOptions::square(3).padding(1).stride(stride);
+        let mut case = Case::<f32>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
+        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
+            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0);
+        }
+        let expected = widened(&case).run(&Naive::<f64>::default());
+        for cpu in backends::<f32>(2) {
+            for (what, (got, expected)) in
+                ["y", "mean", "variance", "dx", "dw"].iter().zip(case.run(&cpu).iter().zip(&expected))
+            {
+                let square = |x: f64| x * x;
+                let error: f64 = got.iter().zip(expected).map(|(&g, &e)| square(f64::from(g) - e)).sum();
+                let relative = (error / expected.iter().map(|&e| square(e)).sum::<f64>()).sqrt();
+                assert!(relative < 2e-6, "{}: {what} is off by {relative:.2e}, {:?}", cpu.describe(), case.spec);
+            }
         }
     }
 }

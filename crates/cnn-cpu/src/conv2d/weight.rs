@@ -57,6 +57,8 @@ const PARTIAL: usize = 2 << 20;
 const PACKED: usize = 512 << 10;
 /// Bytes of the operands of one sum: most of the first-level cache.
 const SUM: usize = 24 << 10;
+/// But no fewer pixels than this: each sum is loaded and stored once.
+const PIXELS: usize = 128;
 
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Scratch elements of a block of channels of x over `rows` scratch rows, and of dy over `rows` output rows.
@@ -80,7 +82,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let images = if rows == height { (PACKED / (row * height).max(1)).clamp(1, chunk) } else { 1 };
         // What one output row brings into the first-level cache: one block of x, two of dy.
         let row = (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T>();
-        let near = (SUM / row.max(1)).max(1);
+        let near = (SUM / row.max(1)).max(PIXELS.div_ceil(self.to[1])).max(1);
         let sum = if near >= height { [(near / height).min(images), height] } else { [1, near] };
         // Even pieces.
         let even = |all: usize, most: usize| all.div_ceil(all.div_ceil(most));

@@ -32,7 +32,6 @@ impl Simd for Avx2 {
     type F32 = F32x8;
     type F64 = F64x4;
     const PIXELS: usize = 6;
-    const ROWS: usize = 4;
 
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {

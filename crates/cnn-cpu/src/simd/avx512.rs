@@ -38,7 +38,6 @@ impl Simd for Avx512 {
     type F32 = F32x16;
     type F64 = F64x8;
     const PIXELS: usize = 14;
-    const ROWS: usize = 8;
 
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {

@@ -33,11 +33,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F32: Vector<f32, Simd = Self>;
     /// A vector of f64.
     type F64: Vector<f64, Simd = Self>;
-    /// The most accumulators of one register block of the convolution, in pixels of two vectors each: what the
-    /// registers hold beside two weights and one broadcast.
+    /// The most rows of a register block of two vectors a row (pixels of a convolution, channels of a weight gradient):
+    /// what the registers hold beside two vectors of weights and one broadcast.
     const PIXELS: usize;
-    /// The most rows (input channels) of a register block of the weight gradient, of two vectors each.
-    const ROWS: usize;
 
     /// Runs a kernel as a function of its own, compiled for this instruction set.
     fn outline<K: Kernel>(self, kernel: K) -> K::Output;

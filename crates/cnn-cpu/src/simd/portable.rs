@@ -26,7 +26,6 @@ impl Simd for Portable {
     type F32 = Array<f32, 4>;
     type F64 = Array<f64, 2>;
     const PIXELS: usize = if WIDE { 10 } else { 4 };
-    const ROWS: usize = if WIDE { 8 } else { 4 };
 
     #[inline(never)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {

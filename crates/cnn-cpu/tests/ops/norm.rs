@@ -5,11 +5,10 @@ use cnn_core::{BatchNormSpec, Naive};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};
 
-/// A small eps would make the few rows' small variances count.
+/// With a small `eps` the small variances of few rows would make large coefficients, and large errors.
 fn shapes(eps: f64) -> impl Iterator<Item = BatchNormSpec> {
-    CHANNELS
-        .into_iter()
-        .flat_map(|channels| [0, 1, 2, 5, 6, 63, 1300].map(|rows| BatchNormSpec { rows, channels, eps: 1e-5 }))
+    let rows = [0, 1, 2, 5, 6, 63, 1300];
+    CHANNELS.into_iter().flat_map(move |channels| rows.map(|rows| BatchNormSpec { rows, channels, eps }))
 }
 
 /// The statistics of `x`, `gamma` and `beta` of a seed.

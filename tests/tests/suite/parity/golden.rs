@@ -131,7 +131,9 @@ pub(super) fn close(what: &str, got: &[f64], expected: &[f64], bound: f64, least
     let worst = (0..apart.len()).max_by(|&a, &b| apart[a].total_cmp(&apart[b])).unwrap_or(0);
     let relative = error / scale;
     let (got, expected) = (got[worst], expected[worst]);
-    Err(format!("{what}[{worst}]: got {got:?}, expected {expected:?} (relative error {relative:.2e}, bound {bound:.0e})"))
+    Err(format!(
+        "{what}[{worst}]: got {got:?}, expected {expected:?} (relative error {relative:.2e}, bound {bound:.0e})"
+    ))
 }
 
 /// As [`close`] for an array of which a digest is expected: the norm and each projection are off by at most `bound`

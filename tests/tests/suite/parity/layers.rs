@@ -91,7 +91,9 @@ impl<B: Backend> Layer<'_, B> {
                 }
                 let after = state_dict(*backend, &**layer, Naming::Torchvision)?.arrays;
                 let statistics = after.iter().filter(|(name, _)| name.starts_with("running"));
-                got.extend(statistics.map(|(name, array)| (format!("after/{name}"), array.to_float().expect("numbers"))));
+                got.extend(
+                    statistics.map(|(name, array)| (format!("after/{name}"), array.to_float().expect("numbers"))),
+                );
             }
             gradients
         };

@@ -20,7 +20,10 @@ fn schedules_are_pytorchs() {
         let schedule = Schedule { peak: decimal("peak"), anneal, warmup: whole("warmup"), total: whole("total") };
         for (step, expected) in golden.array(name).into_iter().enumerate() {
             let rate = schedule.rate(step as u64);
-            assert!((rate - expected).abs() <= 1e-12 * schedule.peak, "{name}, step {step}: got {rate}, expected {expected}");
+            assert!(
+                (rate - expected).abs() <= 1e-12 * schedule.peak,
+                "{name}, step {step}: got {rate}, expected {expected}"
+            );
         }
     }
 }

@@ -1,0 +1,106 @@
+//! The program behind `cargo xtask bench`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cnn_benches::report::{Row, table, write_json};
+use cnn_benches::{layers, models};
+use cnn_core::backend::Backend;
+use cnn_cpu::{Cpu, Isa, fma_peak};
+
+const USAGE: &str = "usage: cargo xtask bench [--only layers|train|infer] [--threads N] [--batch N] [--json FILE]";
+
+struct Options {
+    only: Option<String>,
+    threads: usize,
+    batch: Option<usize>,
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut options = Options { only: None, threads, batch: None, json: None };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{name}: needs a value; {USAGE}"))?;
+            let number = || match value.parse::<usize>() {
+                Ok(number) if number > 0 => Ok(number),
+                _ => Err(format!("{name} {value}: must be a number of at least 1")),
+            };
+            match name.as_str() {
+                "--only" if ["layers", "train", "infer"].contains(&value.as_str()) => options.only = Some(value),
+                "--only" => return Err(format!("--only {value}: must be layers, train or infer")),
+                "--threads" => options.threads = number()?,
+                "--batch" => options.batch = Some(number()?),
+                "--json" => options.json = Some(value.into()),
+                _ => return Err(format!("{name}: no such option; {USAGE}")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, area: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == area)
+    }
+}
+
+fn run(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
+    let mut rows = Vec::new();
+    if options.wants("layers") {
+        let mut measured = Vec::new();
+        for cap in ["portable", "avx2", "avx512"] {
+            let isa = Isa::capped(cap)?;
+            if measured.contains(&isa.to_string()) {
+                eprintln!("{cap}: this CPU does not have it");
+                continue;
+            }
+            measured.push(isa.to_string());
+            let cpu = Cpu::<f32>::with_isa(options.threads, isa)?;
+            eprintln!("{isa}: multiply-add peak {:.0} GFLOP/s, {} threads", fma_peak(&cpu, 0.2), options.threads);
+            rows.extend(layers::measure(&cpu, options.batch.unwrap_or(128))?);
+        }
+    }
+    for (area, model, batches) in [
+        ("train", "resnet18", &[128][..]),
+        ("train", "stepwise", &[64]),
+        ("infer", "resnet18", &[1, 16, 128]),
+        ("infer", "stepwise", &[1, 64]),
+    ] {
+        if !options.wants(area) {
+            continue;
+        }
+        let batches = options.batch.map_or(batches.to_vec(), |batch| vec![batch]);
+        for batch in batches {
+            let cpu = Cpu::<f32>::with_threads(options.threads)?;
+            eprintln!("{area} {model}, batch {batch}, {}", cpu.describe());
+            rows.push(models::measure(&cpu, area, model, batch)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(rows) => {
+            print!("{}", table(&rows));
+            if let Some(path) = &options.json
+                && let Err(error) = write_json(path, &rows)
+            {
+                eprintln!("error: {}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

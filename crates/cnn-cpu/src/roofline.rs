@@ -1,0 +1,46 @@
+//! What this CPU can do at most: the yardstick that benchmarks hold a kernel against.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+
+/// GFLOP/s of nothing but independent multiply-adds in the registers of `cpu`'s instruction set, on all its threads, for
+/// about `seconds`. A multiply-add counts as two.
+pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
+    const ROUNDS: usize = 20_000;
+    let (start, mut repetitions) = (Instant::now(), 0);
+    while repetitions == 0 || start.elapsed().as_secs_f64() < seconds {
+        cpu.for_each(cpu.threads(), |_| cpu.run(MulAdds(ROUNDS, T::one())));
+        repetitions += 1;
+    }
+    let per_round = 2 * MulAdds::<T>::CHAINS * cpu.isa().lanes::<T>();
+    (repetitions * cpu.threads() * ROUNDS * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9
+}
+
+/// This many rounds of one multiply-add in each chain.
+struct MulAdds<T>(usize, T);
+
+impl<T> MulAdds<T> {
+    /// Enough to fill two pipelines of five cycles, few enough for 16 registers.
+    const CHAINS: usize = 12;
+}
+
+impl<T: CpuElement> Kernel for MulAdds<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let number = |x: f64| V::<T, S>::splat(simd, black_box(T::from_f64(x)));
+        let mut chains = [V::<T, S>::splat(simd, self.1); 12];
+        let (factor, term) = (number(0.999), number(0.001));
+        for _ in 0..self.0 {
+            for chain in &mut chains {
+                *chain = chain.mul_add(factor, term);
+            }
+        }
+        black_box(chains.map(|chain| chain.reduce_sum()));
+    }
+}

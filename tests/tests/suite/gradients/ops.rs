@@ -1,0 +1,101 @@
+//! Operations without parameters.
+
+use cnn_core::nn::{Dropout, Module, Sequential};
+use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
+use cnn_tests::cases::{channels, pool2d_geometry, sides};
+use proptest::prelude::*;
+
+use super::difference::{Array, Draw, Output, check};
+
+super::on_every_backend! {
+    relu gelu softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+}
+
+/// Checks a function of images of any size.
+fn of_images<B: Backend>(
+    backend: &B,
+    numbers: impl Fn(&mut Draw, usize) -> Vec<f64>,
+    forward: impl Fn(&Var<B>) -> Result<Var<B>>,
+) -> Result<(), String> {
+    let make = |shape: &[usize; 4], draw: &mut Draw| {
+        Ok((Sequential::<B>::new(), vec![Array::new(shape, |n| numbers(draw, n))]))
+    };
+    check(backend, Mode::Train, images(), make, |_, _, xs| forward(&xs[0]))
+}
+
+/// \[N, H, W, C\].
+fn images() -> impl Strategy<Value = [usize; 4]> {
+    (1usize..=5, sides(), channels()).prop_map(|(n, [h, w], c)| [n, h, w, c])
+}
+
+fn relu<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::clear_of_zero, |x| x.relu())
+}
+
+fn gelu<B: Backend>(backend: &B) -> Result<(), String> {
+    let wider = |draw: &mut Draw, n| draw.numbers(n).into_iter().map(|x| 5.0 * x).collect();
+    of_images(backend, wider, |x| x.gelu())
+}
+
+fn softmax<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| x.softmax())
+}
+
+fn flatten<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| x.flatten())
+}
+
+fn dropout<B: Backend>(backend: &B) -> Result<(), String> {
+    // Two masks a pass; the step is fixed, and so are they.
+    of_images(backend, Draw::numbers, |x| Dropout::new(0.4).call(&x.dropout(0.2)?))
+}
+
+fn global_avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| x.global_avg_pool2d())
+}
+
+fn used_twice<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| x.gelu()?.add(x)?.add(&x.softmax()?))
+}
+
+fn add<B: Backend>(backend: &B) -> Result<(), String> {
+    let make = |shape: &[usize; 4], draw: &mut Draw| {
+        Ok((Sequential::<B>::new(), (0..2).map(|_| Array::new(shape, |n| draw.numbers(n))).collect()))
+    };
+    check(backend, Mode::Train, images(), make, |_, _, xs| xs[0].add(&xs[1]))
+}
+
+/// Checks a pooling of every geometry.
+fn pool2d<B: Backend>(
+    backend: &B,
+    numbers: impl Fn(&mut Draw, usize) -> Vec<f64>,
+    forward: impl Fn(&Var<B>, &Pool2dOptions) -> Result<Var<B>>,
+) -> Result<(), String> {
+    let cases = (images(), pool2d_geometry());
+    let cases = cases.prop_filter("a refused spec", |(shape, options)| Pool2dSpec::new(*shape, options).is_ok());
+    let make = |(shape, _): &([usize; 4], Pool2dOptions), draw: &mut Draw| {
+        Ok((Sequential::<B>::new(), vec![Array::new(shape, |n| numbers(draw, n))]))
+    };
+    check(backend, Mode::Train, cases, make, |(_, options), _, xs| forward(&xs[0], options))
+}
+
+fn max_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+    pool2d(backend, Draw::apart, |x, options| x.max_pool2d(options))
+}
+
+fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+    pool2d(backend, Draw::numbers, |x, options| x.avg_pool2d(options))
+}
+
+fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
+    let smoothing = prop_oneof![Just(0.0), Just(0.1), Just(1.0), 0.0..1.0];
+    let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, any::<u32>());
+    let make = |&(rows, classes, ..): &(usize, usize, f64, u32), draw: &mut Draw| {
+        let logits = Array::new(&[rows, classes], |n| draw.numbers(n).into_iter().map(|x| 4.0 * x).collect());
+        Ok((Sequential::<B>::new(), vec![logits]))
+    };
+    check(backend, Mode::Train, cases, make, |&(rows, classes, smoothing, seed), _, xs| {
+        let labels: Vec<u32> = (0..rows as u32).map(|row| (seed / 2 + 7 * row) % classes as u32).collect();
+        Ok(Output::Loss(xs[0].cross_entropy(&labels, smoothing)?))
+    })
+}

@@ -1,0 +1,14 @@
+//! `cargo xtask golden`: the fixtures of the parity tests, computed again by PyTorch.
+
+use std::process::Command;
+
+use crate::run::{root, run};
+
+pub(crate) fn golden(arguments: &[String]) -> Result<(), String> {
+    let python = match arguments {
+        [] => std::env::var("PYTHON").unwrap_or_else(|_| "python3".into()),
+        [python] => python.clone(),
+        [_, more, ..] => return Err(format!("{more}: golden takes one argument, a Python that has torch")),
+    };
+    run(Command::new(&python).arg(root().join("tests/golden/golden.py")))
+}
