@@ -81,6 +81,7 @@ pub(crate) fn gemm<T: CpuElement>(
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
     let (c, accumulate, panels) = (Shared::new(c), beta != T::zero(), &*panels);
+    cpu.reserve::<T>(row_sets * sets, &[ROWS * TERMS]);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);

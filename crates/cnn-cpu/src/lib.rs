@@ -112,6 +112,13 @@ impl<T: CpuElement> Cpu<T> {
         Scratch::new(&self.0.pool, len)
     }
 
+    /// Puts into the free list what `tasks` parallel tasks will take as working memory, so that how many of them meet by
+    /// chance does not decide when the last allocation happens.
+    pub(crate) fn reserve<U: Plain>(&self, tasks: usize, lens: &[usize]) {
+        let _held: Vec<Scratch<U>> =
+            (0..self.0.threads.min(tasks)).flat_map(|_| lens.iter().map(|&len| self.scratch(len))).collect();
+    }
+
     /// The plans of the convolutions so far.
     pub(crate) fn plans(&self) -> &Plans {
         &self.0.plans

@@ -250,16 +250,23 @@ impl<T: CpuElement> Kernel for AverageBackward<'_, T> {
             let rows = windows(spec, 0, iy);
             for (ix, dx) in dx.chunks_exact_mut(channels).enumerate() {
                 let columns = windows(spec, 1, ix);
-                dx.fill(T::zero());
+                if rows.is_empty() || columns.is_empty() {
+                    dx.fill(T::zero());
+                }
+                let mut fresh = true;
                 for oy in rows.clone() {
                     for ox in columns.clone() {
                         let counted = spec.span(0, oy).1 * spec.span(1, ox).1;
-                        let counted = V::<T, S>::splat(simd, T::from_f64(counted as f64));
+                        let inverse = V::<T, S>::splat(simd, T::from_f64(1.0 / counted as f64));
                         let dy = &dy[oy * output + ox * channels..][..channels];
                         for c in (0..channels).step_by(V::<T, S>::LANES) {
-                            let share = V::<T, S>::read(simd, &dy[c..]).div(counted);
-                            share.add(V::<T, S>::read(simd, &dx[c..])).write(&mut dx[c..]);
+                            let mut share = V::<T, S>::read(simd, &dy[c..]).mul(inverse);
+                            if !fresh {
+                                share = share.add(V::<T, S>::read(simd, &dx[c..]));
+                            }
+                            share.write(&mut dx[c..]);
                         }
+                        fresh = false;
                     }
                 }
             }

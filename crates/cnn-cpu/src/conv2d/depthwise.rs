@@ -3,6 +3,8 @@
 //! The images are packed as for the direct convolution, which deals with stride, dilation, padding and normalisations
 //! not yet written; the kernels have a vector of weights where the direct ones broadcast a pixel.
 
+use std::ops::Range;
+
 use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
 
@@ -85,11 +87,14 @@ impl<T: CpuElement> Depthwise<'_, T> {
         let mut pieces = cpu.alloc::<T>(if moments { self.batch * strips * 2 * channels } else { 0 });
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
         let width = columns.source.len();
+        let plane = |strip: Range<usize>| (rows.reach(strip).len() * width + 1) * lanes;
+        let room = channels.div_ceil(lanes) * plane(0..height);
+        cpu.reserve::<T>(self.batch * strips, &[room]);
         cpu.for_each(self.batch * strips, |task| {
             let (image, strip) = (task / strips, task % strips);
             let strip = strip * height..((strip + 1) * height).min(rows.count());
-            let plane = (rows.reach(strip.clone()).len() * width + 1) * lanes;
-            let mut scratch = cpu.scratch(channels.div_ceil(lanes) * plane);
+            let plane = plane(strip.clone());
+            let mut scratch = cpu.scratch(room);
             cpu.run(Task { depthwise: self, image, strip, plane, scratch: &mut scratch, y });
             if let Some(pieces) = out {
                 let start = (image * self.to[0] + task % strips * height) * self.to[1] * channels;
@@ -123,7 +128,7 @@ impl<T: CpuElement> Kernel for Moment<T> {
 struct Task<'a, T> {
     depthwise: &'a Depthwise<'a, T>,
     image: usize,
-    strip: std::ops::Range<usize>,
+    strip: Range<usize>,
     plane: usize,
     scratch: &'a mut [T],
     y: Shared<T>,
@@ -244,16 +249,21 @@ pub(super) fn weight<T: CpuElement>(
     let chunk = batch.div_ceil(TASKS).max(1);
     let chunks = batch.div_ceil(chunk);
     let mut partial = cpu.alloc::<T>(chunks * dw.len());
+    let planes = |rows: Range<usize>| {
+        [plan.rows.reach(rows.clone()).len() * plan.columns.source.len(), rows.len() * spec.output[1]]
+            .map(|pixels| (pixels + 1) * lanes)
+    };
+    let room = channels.div_ceil(lanes) * planes(0..height).iter().sum::<usize>();
+    cpu.reserve::<T>(chunks, &[room]);
     cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
         dw.fill(T::zero());
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
                 let rows = start..(start + height).min(spec.output[0]);
                 let read = plan.rows.reach(rows.clone());
-                let planes =
-                    [read.len() * plan.columns.source.len(), rows.len() * spec.output[1]].map(|n| (n + 1) * lanes);
+                let planes = planes(rows.clone());
                 let blocks = channels.div_ceil(lanes);
-                let mut packed = cpu.scratch(blocks * (planes[0] + planes[1]));
+                let mut packed = cpu.scratch(room);
                 let (to_x, to_dy) = packed.split_at_mut(blocks * planes[0]);
                 let strip = |rows, columns, size, plane| Strip {
                     rows,

@@ -99,13 +99,17 @@ impl<T: CpuElement> Direct<'_, T> {
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
         let mut pieces: Buffer<T> = cpu.alloc(pieces);
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
-        cpu.for_each(self.batch.div_ceil(tile.images) * strips * sets, |task| {
+        // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
+        let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
+        let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
+        let room = tile.images * self.blocks() * plane + work;
+        let tasks = self.batch.div_ceil(tile.images) * strips * sets;
+        cpu.reserve::<T>(tasks, &[room]);
+        cpu.for_each(tasks, |task| {
             let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
             let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.plan.rows.count());
-            let packed = self.plan.rows.reach(rows.clone()).len();
-            let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
-            let mut scratch = cpu.scratch(images.len() * self.blocks() * self.plane(packed) + work);
+            let mut scratch = cpu.scratch(room);
             cpu.run(Task {
                 direct: self,
                 images,

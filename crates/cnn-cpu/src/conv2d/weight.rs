@@ -103,14 +103,15 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let mut partial: Buffer<T> = cpu.alloc(chunks * layout.len());
         let out = Shared::new(partial.make_mut());
         let blocks = [read.div_ceil(lanes), 2 * layout.count().min(tile.panels)];
+        // Room for as much as is ever packed at a time.
+        let positions = self.plan.rows.reach(0..tile.rows).len();
+        let planes = self.planes(positions, tile.rows);
+        let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
+        let room = [tile.images * blocks[0] * planes[0] + work, tile.images * blocks[1] * planes[1]];
+        cpu.reserve::<T>(chunks * sets, &room);
         cpu.for_each(chunks * sets, |task| {
             let (chunk, set) = (task / sets, task % sets);
-            // Room for as much as is ever packed at a time.
-            let positions = self.plan.rows.reach(0..tile.rows).len().max(self.plan.rows.step * tile.rows);
-            let planes = self.planes(positions, tile.rows);
-            let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
-            let mut x = cpu.scratch(tile.images * blocks[0] * planes[0] + work);
-            let mut dy = cpu.scratch(tile.images * blocks[1] * planes[1]);
+            let (mut x, mut dy) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
             // SAFETY: every task has a chunk of its own, or panels of its own in it.
             let partial = unsafe { out.get().add(chunk * layout.len()) };
             let task = Task {
