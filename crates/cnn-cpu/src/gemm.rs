@@ -1,8 +1,10 @@
 //! C = alpha * A * B + beta * C, for matrices of any strides, on the micro-kernel of the convolution.
 //!
-//!     pack B into panels of two vectors of columns
-//!     for each task (some rows of C; all panels, or some): for each part of k that fits the cache:
-//!         pack the rows of A; for each panel and register block: the micro-kernel
+//! ```text
+//! pack B into panels of two vectors of columns
+//! for each task (some rows of C; all panels, or some): for each part of k that fits the cache:
+//!     pack the rows of A; for each panel and register block: the micro-kernel
+//! ```
 //!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 

@@ -19,15 +19,16 @@ fn rows_of_task(classes: usize) -> usize {
 
 /// Index of the first largest value; NaN counts as larger than numbers.
 #[inline(always)]
-fn first_largest<T: CpuElement>(row: &[T]) -> usize {
-    let mut best = 0;
-    for i in 1..row.len() {
-        // A NaN is not at most anything, and is never replaced.
-        if row[best] == row[best] && !(row[i] <= row[best]) {
-            best = i;
-        }
+fn first_largest<T: CpuElement, S: Simd>(simd: S, row: &[T]) -> usize {
+    let lanes = V::<T, S>::LANES;
+    let full = row.len() / lanes * lanes;
+    let mut max = V::<T, S>::splat(simd, T::neg_infinity());
+    for i in (0..full).step_by(lanes) {
+        max = max.max(V::<T, S>::read(simd, &row[i..])); // NaN does not enter
     }
-    best
+    let max = row[full..].iter().fold(max.reduce_max(), |max, &x| if x > max { x } else { max });
+    let nan = row.iter().position(|x| x.is_nan());
+    nan.or_else(|| row.iter().position(|&x| x == max)).unwrap_or(0)
 }
 
 /// Writes `exp(x - x[largest])` to `y`, but 0 for the largest itself, and returns their sum.
@@ -49,7 +50,7 @@ fn exponentials<T: CpuElement, S: Simd>(simd: S, x: &[T], largest: usize, y: &mu
 /// Writes softmax(x) to `y`; returns the index of the largest value and the sum of the other exponentials.
 #[inline(always)]
 fn softmax_row<T: CpuElement, S: Simd>(simd: S, x: &[T], y: &mut [T]) -> (usize, T) {
-    let largest = first_largest(x);
+    let largest = first_largest::<T, S>(simd, x);
     let rest = exponentials::<T, S>(simd, x, largest, y);
     y[largest] += T::one();
     let inverse = V::<T, S>::splat(simd, T::one() / (T::one() + rest));

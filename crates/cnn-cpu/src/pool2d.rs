@@ -101,13 +101,18 @@ fn update_max<T: CpuElement, const N: usize>(
     for c in 0..channels {
         let (mut largest, mut place) = (y[c], places[c]);
         for i in 0..N {
-            // A NaN is not at most anything, and is never replaced.
-            let wins = largest == largest && !(pixels[i][c] <= largest);
+            let wins = exceeds(pixels[i][c], largest);
             largest = if wins { pixels[i][c] } else { largest };
             place = if wins { taps[i] as u32 } else { place };
         }
         (y[c], places[c]) = (largest, place);
     }
+}
+
+/// Whether `a` is larger than `b`; NaN counts as larger than numbers, and as no larger than NaN.
+#[inline(always)]
+fn exceeds<T: CpuElement>(a: T, b: T) -> bool {
+    (a > b) | (a.is_nan() & !b.is_nan()) // without branches
 }
 
 pub(crate) fn max_pool2d_backward<T: CpuElement>(

@@ -7,6 +7,7 @@ mod difference;
 mod exact;
 mod layers;
 mod ops;
+mod planted;
 mod tape;
 
 /// A test on each backend for each function of this file: `fn name<B: Backend>(backend: &B) -> Result<(), String>`.

@@ -1,10 +1,12 @@
 //! The micro-kernel: a register block of the output, summed over taps and channels before it is stored once.
 //!
-//!     acc[r][p][v] = 0                                          r < RY rows, p < RX pixels, v < NV vectors of channels
-//!     for each block of L channels, each tap, each channel c of the block:
-//!         w[v] = packed weights                                 NV loads
-//!         acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
-//!     y[r][p] = acc (+ bias) (+ y)
+//! ```text
+//! acc[r][p][v] = 0                                          r < RY rows, p < RX pixels, v < NV vectors of channels
+//! for each block of L channels, each tap, each channel c of the block:
+//!     w[v] = packed weights                                 NV loads
+//!     acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
+//! y[r][p] = acc (+ bias) (+ y)
+//! ```
 
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};

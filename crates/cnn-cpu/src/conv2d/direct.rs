@@ -1,9 +1,11 @@
 //! Direct convolution: the forward pass and the gradient of the input.
 //!
-//!     for each task (some images, or some rows of one image; all panels of channels, or some):
-//!         pack the images
-//!         for each panel, image, class of outputs, register block: the micro-kernel
-//!         take the moments of what was written
+//! ```text
+//! for each task (some images, or some rows of one image; all panels of channels, or some):
+//!     pack the images
+//!     for each panel, image, class of outputs, register block: the micro-kernel
+//!     take the moments of what was written
+//! ```
 //!
 //! The gradient of the input is the same loop over other operands: it reads the output's gradient, its weights are
 //! packed with the roles of the channels exchanged, and its plan has one class of outputs for each remainder of the

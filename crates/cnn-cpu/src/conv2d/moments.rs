@@ -3,7 +3,9 @@
 //! Each task takes them of the piece it has just written, in two passes: the mean, then the squared deviations from it.
 //! The pieces are combined in f64, again in two passes and in their order:
 //!
-//!     mean = sum n_i mean_i / sum n_i,   M2 = sum M2_i + n_i (mean_i - mean)^2
+//! ```text
+//! mean = sum n_i mean_i / sum n_i,   M2 = sum M2_i + n_i (mean_i - mean)^2
+//! ```
 
 use cnn_core::backend::Moments;
 

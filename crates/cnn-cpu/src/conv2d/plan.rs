@@ -4,7 +4,9 @@
 //! neighbouring pixels. Then stride, dilation and padding are nothing but a list of which source row or column each
 //! scratch position holds, and a list of offsets, one for each tap:
 //!
-//!     output t of a class = sum over its taps (k, at) of scratch[at + t * step] * w[k]
+//! ```text
+//! output t of a class = sum over its taps (k, at) of scratch[at + t * step] * w[k]
+//! ```
 //!
 //! Forward there is one class. A stride s reads every s-th position, so the scratch holds the columns by their
 //! remainder modulo s, one remainder after the other; rows have a pitch of their own anyway and stay in order. The

@@ -1,6 +1,8 @@
 //! How fast the passes are: GFLOP/s and percent of the FMA peak, for the layers of ResNet-18 on CIFAR.
 //!
-//!     cargo test --release -p cnn-cpu --lib -- --ignored --nocapture timing
+//! ```text
+//! cargo test --release -p cnn-cpu --lib -- --ignored --nocapture timing
+//! ```
 //!
 //! `CNN_TIMING` chooses batch, threads and instruction sets: `128,2,avx512,avx2`. Every figure is the median of
 //! repetitions in processor time, so that a busy machine does not blur it; the peak, a loop of nothing but independent

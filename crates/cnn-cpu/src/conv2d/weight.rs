@@ -1,12 +1,16 @@
 //! The gradient of the weight.
 //!
-//!     dw[tap][c][k] = sum over images and output pixels of x[pixel + tap][c] * dy[pixel][k]
+//! ```text
+//! dw[tap][c][k] = sum over images and output pixels of x[pixel + tap][c] * dy[pixel][k]
+//! ```
 //!
-//!     for each task (a chunk of images, some panels of K):
-//!         for some images, or some rows of one, that fit the second-level cache: pack x and dy
-//!             for some rows that fit the first: for each panel, block of C, tap, tile of channels:
-//!                 the micro-kernel: rows of channels x vectors of K in registers, over the pixels
-//!     add up the chunks in their order
+//! ```text
+//! for each task (a chunk of images, some panels of K):
+//!     for some images, or some rows of one, that fit the second-level cache: pack x and dy
+//!         for some rows that fit the first: for each panel, block of C, tap, tile of channels:
+//!             the micro-kernel: rows of channels x vectors of K in registers, over the pixels
+//! add up the chunks in their order
+//! ```
 //!
 //! Which images a chunk has depends on the shape alone, so the sum is the same for any number of threads. A chunk sums
 //! some hundred pixels in a register before it adds them to the rest, which is also what keeps the rounding small.

@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(["0", "999", "1,000", "11,173,962"], [0, 999, 1000, 11_173_962].map(grouped)[..]);
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(300 << 20), "300.0 MiB");
-        assert_eq!(duration(59.94), "59.9 s");
+        assert_eq!((duration(41.24), duration(59.94)), ("41.2 s".to_owned(), "1 min 00 s".to_owned()));
         assert_eq!(duration(200.4), "3 min 20 s");
         assert_eq!(duration(7500.0), "2 h 05 min");
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.33%".to_owned(), "-".to_owned()));

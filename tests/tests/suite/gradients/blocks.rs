@@ -42,11 +42,11 @@ impl<B: Backend> Pair<B> {
     }
 }
 
-fn conv_norm_in_training<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn conv_norm_in_training<B: Backend>(backend: &B) -> Result<(), String> {
     conv_norm(backend, Mode::Train)
 }
 
-fn conv_norm_in_evaluation<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn conv_norm_in_evaluation<B: Backend>(backend: &B) -> Result<(), String> {
     conv_norm(backend, Mode::Eval)
 }
 
@@ -120,7 +120,7 @@ fn sequential<B: Backend>(backend: &B) -> Result<(), String> {
 }
 
 /// A normalised value that a convolution reads as it is, and others have written; its gradient comes from all of them.
-fn unwritten_value_read_by_many<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn unwritten_value_read_by_many<B: Backend>(backend: &B) -> Result<(), String> {
     let make = |&c: &usize, draw: &mut Draw| {
         let init = &mut Init::new(backend, 0);
         let conv = Conv2d::without_bias(init, c, c, Conv2dOptions::square(3).padding(1))?;

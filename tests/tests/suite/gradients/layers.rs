@@ -56,7 +56,7 @@ fn affordable(mut input: [usize; 4], k: usize, options: &Conv2dOptions) -> Optio
     }
 }
 
-fn conv2d<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn conv2d<B: Backend>(backend: &B) -> Result<(), String> {
     let groups = prop_oneof![3 => Just(1usize), 1 => 2usize..=4];
     let cases = (1usize..=5, sides(), channels(), channels(), groups, conv2d_geometry());
     let cases = cases.prop_filter_map("a refused or large spec", |(n, [h, w], c, k, groups, options)| {
@@ -73,7 +73,7 @@ fn conv2d<B: Backend>(backend: &B) -> Result<(), String> {
     check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0]))
 }
 
-fn linear<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn linear<B: Backend>(backend: &B) -> Result<(), String> {
     let cases = (1usize..=9, channels(), channels());
     let make = |&(rows, inputs, outputs): &(usize, usize, usize), draw: &mut Draw| {
         let mut layer = Linear::new(&mut Init::new(backend, 0), inputs, outputs)?;
@@ -94,11 +94,11 @@ fn linear_behind_an_image<B: Backend>(backend: &B) -> Result<(), String> {
     check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0].flatten()?))
 }
 
-fn batch_norm2d_in_training<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn batch_norm2d_in_training<B: Backend>(backend: &B) -> Result<(), String> {
     batch_norm2d(backend, Mode::Train)
 }
 
-fn batch_norm2d_in_evaluation<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn batch_norm2d_in_evaluation<B: Backend>(backend: &B) -> Result<(), String> {
     batch_norm2d(backend, Mode::Eval)
 }
 

@@ -32,12 +32,12 @@ fn relu<B: Backend>(backend: &B) -> Result<(), String> {
     of_images(backend, Draw::clear_of_zero, |x| x.relu())
 }
 
-fn gelu<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn gelu<B: Backend>(backend: &B) -> Result<(), String> {
     let wider = |draw: &mut Draw, n| draw.numbers(n).into_iter().map(|x| 5.0 * x).collect();
     of_images(backend, wider, |x| x.gelu())
 }
 
-fn softmax<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn softmax<B: Backend>(backend: &B) -> Result<(), String> {
     of_images(backend, Draw::numbers, |x| x.softmax())
 }
 
@@ -45,7 +45,7 @@ fn flatten<B: Backend>(backend: &B) -> Result<(), String> {
     of_images(backend, Draw::numbers, |x| x.flatten())
 }
 
-fn dropout<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn dropout<B: Backend>(backend: &B) -> Result<(), String> {
     // Two masks a pass; the step is fixed, and so are they.
     of_images(backend, Draw::numbers, |x| Dropout::new(0.4).call(&x.dropout(0.2)?))
 }
@@ -58,7 +58,7 @@ fn used_twice<B: Backend>(backend: &B) -> Result<(), String> {
     of_images(backend, Draw::numbers, |x| x.gelu()?.add(x)?.add(&x.softmax()?))
 }
 
-fn add<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn add<B: Backend>(backend: &B) -> Result<(), String> {
     let make = |shape: &[usize; 4], draw: &mut Draw| {
         Ok((Sequential::<B>::new(), (0..2).map(|_| Array::new(shape, |n| draw.numbers(n))).collect()))
     };
@@ -79,15 +79,15 @@ fn pool2d<B: Backend>(
     check(backend, Mode::Train, cases, make, |(_, options), _, xs| forward(&xs[0], options))
 }
 
-fn max_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn max_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
     pool2d(backend, Draw::apart, |x, options| x.max_pool2d(options))
 }
 
-fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
     pool2d(backend, Draw::numbers, |x, options| x.avg_pool2d(options))
 }
 
-fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
+pub(super) fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
     let smoothing = prop_oneof![Just(0.0), Just(0.1), Just(1.0), 0.0..1.0];
     let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, any::<u32>());
     let make = |&(rows, classes, ..): &(usize, usize, f64, u32), draw: &mut Draw| {

@@ -217,7 +217,7 @@ fn errors_name_the_layer_the_argument_its_value_and_the_rule() {
 
     assert_eq!(
         run(&mut narrow(), train(), &[1, 8, 8, 3]),
-        "layer4.0.bn1: input [1, 1, 1, 3]: has fewer than 2 values per channel, of which no variance can be taken in training"
+        "layer4.0.downsample.1: input [1, 1, 1, 3]: has fewer than 2 values per channel, of which no variance can be taken in training"
     );
     assert!(
         Stepwise::new(&backend, 0, [2, 2, 3], 2).unwrap_err().to_string().starts_with("conv: kernel 3x3: must fit")
