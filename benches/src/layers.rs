@@ -1,4 +1,4 @@
-//! The layers of ResNet-18 for CIFAR, each pass by itself.
+//! The convolutions and normalisations of ResNet-18 for CIFAR, each pass by itself.
 
 use std::time::Duration;
 
@@ -6,8 +6,13 @@ use cnn_core::backend::{Affine, Backend, Gradient, Input, Norm, Running, Uses};
 use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Result};
 use cnn_cpu::{Buffer, Cpu, fma_peak};
 
+use crate::passes;
 use crate::report::Row;
 use crate::timing::median;
+
+/// At least so many repetitions of a layer, and for at least so long.
+pub(crate) const LEAST: usize = 5;
+pub(crate) const BUDGET: Duration = Duration::from_millis(200);
 
 /// Input channels, image side, output channels, kernel, stride of every different convolution.
 pub const CONVOLUTIONS: [[usize; 5]; 11] = [
@@ -155,33 +160,13 @@ impl Normalisation {
 /// # Errors
 /// The device's.
 pub fn measure(cpu: &Cpu<f32>, batch: usize) -> Result<Vec<Row>> {
-    let budget = Duration::from_millis(200);
     let mut rows = Vec::new();
-    let row = |config: String, time: Duration| Row {
-        area: "layers",
-        model: "resnet18".into(),
-        engine: "cnn",
-        config,
-        isa: cpu.isa().to_string(),
-        threads: cpu.threads(),
-        batch,
-        dtype: "f32",
-        median_ms: time.as_secs_f64() * 1e3,
-        images_s: batch as f64 / time.as_secs_f64(),
-        peak_rss_bytes: crate::timing::peak_memory(),
-        gflop_s: None,
-        peak_gflop_s: None,
-        gb_s: None,
-    };
+    let row = |config: String, time: Duration| Row::new(cpu, "layers", "resnet18", config, batch, time);
     for shape in CONVOLUTIONS {
         let convolution = Convolution::new(cpu, shape, batch)?;
         for (index, pass) in PASSES.iter().enumerate() {
             let before = fma_peak(cpu, 0.01);
-            let mut failed = None;
-            let time = median(3, budget, || failed = failed.take().or(convolution.run(index).err()));
-            if let Some(error) = failed {
-                return Err(error);
-            }
+            let time = median(LEAST, BUDGET, || convolution.run(index))?;
             let gflop_s = 2e-9 * convolution.spec.macs() as f64 / time.as_secs_f64();
             let peak = (before + fma_peak(cpu, 0.01)) / 2.0;
             let row = row(format!("{} {pass}", convolution.name()), time);
@@ -191,18 +176,13 @@ pub fn measure(cpu: &Cpu<f32>, batch: usize) -> Result<Vec<Row>> {
     for shape in NORMS {
         let mut norm = Normalisation::new(cpu, shape, batch)?;
         for (pass, bytes) in [("forward", norm.bytes()), ("backward", norm.bytes() * 5 / 3)] {
-            let mut failed = None;
-            let time = median(3, budget, || {
-                let result = if pass == "forward" { norm.forward() } else { norm.backward() };
-                failed = failed.take().or(result.err());
-            });
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            let row = row(format!("{} {pass}", norm.name()), time);
-            rows.push(Row { gb_s: Some(1e-9 * bytes as f64 / time.as_secs_f64()), ..row });
+            let run = || if pass == "forward" { norm.forward() } else { norm.backward() };
+            let time = median(LEAST, BUDGET, run)?;
+            rows.push(row(format!("{} {pass}", norm.name()), time).moving(bytes));
         }
     }
+    rows.extend(passes::pooling(cpu, batch)?);
+    rows.extend(passes::optimisers(cpu, batch)?);
     Ok(rows)
 }
 

@@ -6,5 +6,6 @@
 
 pub mod layers;
 pub mod models;
+pub mod passes;
 pub mod report;
 pub mod timing;

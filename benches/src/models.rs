@@ -9,7 +9,7 @@ use cnn_models::{Arch, Model};
 
 use crate::layers::noise;
 use crate::report::Row;
-use crate::timing::{median, peak_memory, reset_peak_memory};
+use crate::timing::{median, reset_peak_memory};
 
 /// A network with a batch of noise.
 pub struct Network {
@@ -71,28 +71,8 @@ impl Network {
 pub fn measure(cpu: &Cpu<f32>, area: &'static str, name: &str, batch: usize) -> Result<Row> {
     reset_peak_memory();
     let mut network = Network::new(cpu, name, batch)?;
-    let mut failed = None;
-    let time = median(7, Duration::from_millis(300), || {
-        let result = if area == "train" { network.step() } else { network.infer() };
-        failed = failed.take().or(result.err());
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(Row {
-            area,
-            model: name.to_owned(),
-            engine: "cnn",
-            config: if area == "train" { "nesterov".into() } else { "eval".into() },
-            isa: cpu.isa().to_string(),
-            threads: cpu.threads(),
-            batch,
-            dtype: "f32",
-            median_ms: time.as_secs_f64() * 1e3,
-            images_s: batch as f64 / time.as_secs_f64(),
-            peak_rss_bytes: peak_memory(),
-            gflop_s: None,
-            peak_gflop_s: None,
-            gb_s: None,
-        }),
-    }
+    let config = if area == "train" { "nesterov" } else { "eval" };
+    let run = || if area == "train" { network.step() } else { network.infer() };
+    let time = median(7, Duration::from_millis(300), run)?;
+    Ok(Row::new(cpu, area, name, config.into(), batch, time))
 }

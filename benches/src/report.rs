@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
+use cnn_cpu::Cpu;
 use serde::Serialize;
+
+use crate::timing::peak_memory;
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +44,34 @@ pub struct Row {
     /// Bytes read and written at least, over time, where memory is what counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gb_s: Option<f64>,
+}
+
+impl Row {
+    /// A measurement of `batch` images in f32 on this device, without a rate.
+    pub fn new(cpu: &Cpu<f32>, area: &'static str, model: &str, config: String, batch: usize, time: Duration) -> Self {
+        Row {
+            area,
+            model: model.to_owned(),
+            engine: "cnn",
+            config,
+            isa: cpu.isa().to_string(),
+            threads: cpu.threads(),
+            batch,
+            dtype: "f32",
+            median_ms: time.as_secs_f64() * 1e3,
+            images_s: batch as f64 / time.as_secs_f64(),
+            peak_rss_bytes: peak_memory(),
+            gflop_s: None,
+            peak_gflop_s: None,
+            gb_s: None,
+        }
+    }
+
+    /// With the rate at which these bytes moved.
+    #[must_use]
+    pub fn moving(self, bytes: usize) -> Self {
+        Row { gb_s: Some(1e-6 * bytes as f64 / self.median_ms), ..self }
+    }
 }
 
 /// Writes rows as JSON, one a line.

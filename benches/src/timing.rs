@@ -4,16 +4,19 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// The median time of `run`, after one run that does not count: at least `least` runs, and more until `budget` is spent.
-pub fn median(least: usize, budget: Duration, mut run: impl FnMut()) -> Duration {
-    run();
+///
+/// # Errors
+/// The first one of `run`.
+pub fn median<E>(least: usize, budget: Duration, mut run: impl FnMut() -> Result<(), E>) -> Result<Duration, E> {
+    run()?;
     let (begin, mut times) = (Instant::now(), Vec::new());
     while times.len() < least.max(1) || begin.elapsed() < budget {
         let start = Instant::now();
-        run();
+        run()?;
         times.push(start.elapsed());
     }
     times.sort();
-    times[times.len() / 2]
+    Ok(times[times.len() / 2])
 }
 
 /// Forgets the process's peak memory so far, where the system can (Linux).

@@ -13,7 +13,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check                                   everything that CI runs
-  bench [--only layers|train|infer] [--threads N] [--batch N] [--json FILE]
+  bench [--only layers|train|infer] [--model NAME] [--threads N] [--batch N] [--json FILE]
                                           measure this machine
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set

@@ -8,10 +8,16 @@ use cnn_benches::{layers, models};
 use cnn_core::backend::Backend;
 use cnn_cpu::{Cpu, Isa, fma_peak};
 
-const USAGE: &str = "usage: cargo xtask bench [--only layers|train|infer] [--threads N] [--batch N] [--json FILE]";
+const USAGE: &str = "usage: cargo xtask bench [--only layers|train|infer] [--model NAME] [--threads N] \
+    [--batch N] [--json FILE]";
+
+/// Models with the batch sizes at which they are measured; another model has those of the first.
+const TRAINING: [(&str, &[usize]); 2] = [("resnet18", &[128]), ("stepwise", &[64])];
+const INFERENCE: [(&str, &[usize]); 2] = [("resnet18", &[1, 16, 128]), ("stepwise", &[1, 64])];
 
 struct Options {
     only: Option<String>,
+    model: Option<String>,
     threads: usize,
     batch: Option<usize>,
     json: Option<PathBuf>,
@@ -20,7 +26,7 @@ struct Options {
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Options { only: None, threads, batch: None, json: None };
+        let mut options = Options { only: None, model: None, threads, batch: None, json: None };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name}: needs a value; {USAGE}"))?;
             let number = || match value.parse::<usize>() {
@@ -30,6 +36,7 @@ impl Options {
             match name.as_str() {
                 "--only" if ["layers", "train", "infer"].contains(&value.as_str()) => options.only = Some(value),
                 "--only" => return Err(format!("--only {value}: must be layers, train or infer")),
+                "--model" => options.model = Some(value),
                 "--threads" => options.threads = number()?,
                 "--batch" => options.batch = Some(number()?),
                 "--json" => options.json = Some(value.into()),
@@ -60,20 +67,20 @@ fn run(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
             rows.extend(layers::measure(&cpu, options.batch.unwrap_or(128))?);
         }
     }
-    for (area, model, batches) in [
-        ("train", "resnet18", &[128][..]),
-        ("train", "stepwise", &[64]),
-        ("infer", "resnet18", &[1, 16, 128]),
-        ("infer", "stepwise", &[1, 64]),
-    ] {
+    for (area, by_model) in [("train", TRAINING), ("infer", INFERENCE)] {
         if !options.wants(area) {
             continue;
         }
-        let batches = options.batch.map_or(batches.to_vec(), |batch| vec![batch]);
-        for batch in batches {
-            let cpu = Cpu::<f32>::with_threads(options.threads)?;
-            eprintln!("{area} {model}, batch {batch}, {}", cpu.describe());
-            rows.push(models::measure(&cpu, area, model, batch)?);
+        let chosen = options.model.as_deref().map(|name| {
+            let known = by_model.iter().find(|(known, _)| *known == name);
+            (name, known.map_or(by_model[0].1, |(_, batches)| batches))
+        });
+        for (model, batches) in chosen.map_or(by_model.to_vec(), |chosen| vec![chosen]) {
+            for batch in options.batch.map_or(batches.to_vec(), |batch| vec![batch]) {
+                let cpu = Cpu::<f32>::with_threads(options.threads)?;
+                eprintln!("{area} {model}, batch {batch}, {}", cpu.describe());
+                rows.push(models::measure(&cpu, area, model, batch)?);
+            }
         }
     }
     Ok(rows)

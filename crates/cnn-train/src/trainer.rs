@@ -363,8 +363,7 @@ impl<B: Backend> Trainer<B> {
 
     fn evaluate(&mut self, images: &ImageSet, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
         let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
-        let (backend, batch) = (&self.backend, self.recipe.batch);
-        evaluate(backend, &mut *self.model, &mut feed, images, batch, &mut |done, total| {
+        evaluate(&self.backend, &mut *self.model, &mut feed, images, EVALUATION_BATCH, &mut |done, total| {
             observe(&Event::Evaluating { done, total });
         })
     }
@@ -376,6 +375,9 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 }
+
+/// Images per batch of an evaluation, whatever the batch of the training.
+const EVALUATION_BATCH: usize = 128;
 
 /// Header of `metrics.csv`.
 const METRICS: &str =

@@ -37,6 +37,9 @@ impl<T: CpuElement> Kernel for Check<T> {
         expect("min", x.min(y), &|a, b| if b < a { b } else { a });
         expect("abs", x.abs(), &|a, _| a.abs());
         expect("sqrt", x.abs().sqrt(), &|a, _| a.abs().sqrt());
+        expect("pow2", x.pow2(), &|a, _| a.exp2());
+        let least = V::<T, S>::splat(simd, T::min_positive_value().log2());
+        expect("pow2", least.pow2(), &|_, _| T::min_positive_value());
         expect("splat", V::<T, S>::splat(simd, three), &|_, _| three);
         expect("select", x.select_greater(y, y, V::<T, S>::zero(simd)), &|a, b| if a > b { b } else { T::zero() });
         let nan = V::<T, S>::splat(simd, T::nan());

@@ -28,6 +28,10 @@ fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
 
     let missing = set.find(&source.data_root).err();
     let options = FetchOptions { mirror: source.mirror.clone(), offline: source.offline, ..FetchOptions::default() };
+    if missing.is_some() && !source.offline {
+        let (name, url) = (set.name(), source.mirror.as_deref().unwrap_or(set.url()));
+        super::output::note(&format!("{name}: not in {}; fetching it from {url}", source.data_root.display()));
+    }
     let mut bar = super::progress::DownloadBar::default();
     match download::fetch(set, &source.data_root, &options, &mut |at| bar.update(at.file, at.done, at.total)) {
         Ok(_) => Ok(()),

@@ -42,6 +42,38 @@ impl<B: Backend> Pair<B> {
     }
 }
 
+/// Sizes of a [`Pair`], and what it is made of.
+#[derive(Clone, Debug)]
+struct PairCase {
+    n: usize,
+    image: [usize; 2],
+    channels: [usize; 2],
+    /// The kernel has 2 * half - 1 rows and columns.
+    half: usize,
+    stride: usize,
+    after: After,
+    bias: bool,
+    /// The shortcut is a normalised value.
+    normed: bool,
+}
+
+fn pair_cases() -> impl Strategy<Value = PairCase> {
+    let after = select(vec![After::Nothing, After::Relu, After::AddRelu]);
+    let sizes = (2usize..=3, [3usize..=6, 3..=6], [1usize..=5, 1..=5], [1usize..=2, 1..=2]);
+    (sizes, after, any::<bool>(), any::<bool>()).prop_map(
+        |((n, image, channels, [half, stride]), after, bias, normed)| PairCase {
+            n,
+            image,
+            channels,
+            half,
+            stride,
+            after,
+            bias,
+            normed,
+        },
+    )
+}
+
 pub(super) fn conv_norm_in_training<B: Backend>(backend: &B) -> Result<(), String> {
     conv_norm(backend, Mode::Train)
 }
@@ -51,11 +83,8 @@ pub(super) fn conv_norm_in_evaluation<B: Backend>(backend: &B) -> Result<(), Str
 }
 
 fn conv_norm<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
-    let after = select(vec![After::Nothing, After::Relu, After::AddRelu]);
-    let flags = (any::<bool>(), any::<bool>());
-    let cases = (2usize..=3, [3usize..=6, 3..=6], [1usize..=5, 1..=5], [1usize..=2, 1..=2], after, flags);
-    let make = |case: &(usize, [usize; 2], [usize; 2], [usize; 2], After, (bool, bool)), draw: &mut Draw| {
-        let &(n, [h, w], [c, k], [half, stride], after, (bias, normed)) = case;
+    let make = |case: &PairCase, draw: &mut Draw| {
+        let &PairCase { n, image: [h, w], channels: [c, k], half, stride, after, bias, normed } = case;
         let options = Conv2dOptions::square(2 * half - 1).padding(half - 1).stride(stride);
         let init = &mut Init::new(backend, 0);
         let make = if bias { Conv2d::new } else { Conv2d::without_bias };
@@ -70,7 +99,7 @@ fn conv_norm<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
         }
         Ok((pair, inputs))
     };
-    check(backend, mode, cases, make, |_, pair, xs| pair.forward(xs))
+    check(backend, mode, pair_cases(), make, |_, pair, xs| pair.forward(xs))
 }
 
 /// Checks blocks whose input has `c[0]` channels and whose output has `c[1]`.

@@ -162,7 +162,7 @@ where
         let dy = if loss { vec![1.0] } else { draw.numbers(y.len()) };
         let (written, gradients) = self.gradients(&dy)?;
         let apart: Vec<f64> = written.iter().zip(&y).map(|(a, b)| a - b).collect();
-        if norm(&apart) > 1e-12 * norm(&y) {
+        if !within(norm(&apart), 1e-12 * norm(&y)) {
             return Err(Refusal::Wrong(format!("the observed output is {y:?}, the unobserved {written:?}")));
         }
         let least = LEAST * norm(&dy);
@@ -184,7 +184,7 @@ where
             if n <= FULL {
                 let expected = (0..n).map(|j| slope(&|i| f64::from(i == j))).collect::<Result<Vec<_>, _>>()?;
                 let apart: Vec<f64> = gradient.iter().zip(&expected).map(|(a, b)| a - b).collect();
-                if !(norm(&apart) <= BOUND * norm(&expected).max(least)) {
+                if !within(norm(&apart), BOUND * norm(&expected).max(least)) {
                     let relative = norm(&apart) / norm(&expected).max(least);
                     let message =
                         format!("gradient of {name}: got {gradient:?}, expected {expected:?} ({relative:.1e})");
@@ -196,7 +196,7 @@ where
                     let expected = slope(&|i| signs[i])?;
                     let got: f64 = signs.iter().zip(gradient).map(|(sign, g)| sign * g).sum();
                     let scale = norm(gradient).max(least);
-                    if !((got - expected).abs() <= BOUND * scale) {
+                    if !within((got - expected).abs(), BOUND * scale) {
                         let relative = (got - expected).abs() / scale;
                         let message = format!("gradient of {name} along a direction: got {got}, expected {expected}");
                         return Err(Refusal::Wrong(format!("{message} ({relative:.1e} of the gradient's norm)")));
@@ -303,6 +303,11 @@ impl<B: Backend> Observer<B> for Sides {
 
 pub(super) fn wide<A: Real>(values: Vec<A>) -> Vec<f64> {
     values.into_iter().map(Real::as_f64).collect()
+}
+
+/// Whether an error passes; NaN does not.
+fn within(error: f64, bound: f64) -> bool {
+    error <= bound
 }
 
 fn norm(values: &[f64]) -> f64 {
