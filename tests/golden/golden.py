@@ -421,9 +421,11 @@ def checkpoint(**spelling):
     return {key: v if v.dtype == np.int64 else v.astype(np.float32) for key, v in zip(theirs, ours)}
 
 
-def save(file, arrays, cases):
-    arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-    save_file(arrays, HERE / file, {"cnn": json.dumps({"cases": cases, "torch": torch.__version__.split("+")[0]}, sort_keys=True)})
+def save(file, arrays, cases=None):
+    arrays = {key: np.asarray(value, order="C") for key, value in arrays.items()}
+    ours = json.dumps({"cases": cases, "torch": torch.__version__.split("+")[0]}, sort_keys=True)
+    save_file(arrays, HERE / file, {"cnn": ours} if cases else None)
+    (HERE / file).chmod(0o644)  # safetensors keeps its files to their owner
     print(f"{file}: {len(arrays)} arrays, {(HERE / file).stat().st_size / 1024:.0f} KiB")
 
 
@@ -431,6 +433,6 @@ if __name__ == "__main__":
     save("layers.safetensors", *layers())
     save("schedules.safetensors", {name: schedule(c) for name, c in SCHEDULES.items()}, SCHEDULES)
     save("names.safetensors", {}, names())
-    save_file(checkpoint(), HERE / "checkpoint_torchvision.safetensors")
-    save_file(checkpoint(side="shortcut", head="linear"), HERE / "checkpoint_pytorch_cifar.safetensors")
+    save("checkpoint_torchvision.safetensors", checkpoint())
+    save("checkpoint_pytorch_cifar.safetensors", checkpoint(side="shortcut", head="linear"))
     save("runs.safetensors", *runs())

@@ -106,13 +106,32 @@ impl From<Error> for Refusal {
     }
 }
 
-/// A function with its arguments; `model` holds parameters and may hold none.
-struct Function<'a, B: Backend, M: ?Sized, F> {
-    backend: &'a B,
-    mode: Mode,
-    model: &'a mut M,
-    inputs: Vec<Array>,
-    forward: F,
+/// A function of some inputs, which holds parameters and may hold none.
+trait Model<B: Backend> {
+    fn fields(&mut self) -> &mut dyn Fields<B>;
+    fn forward(&mut self, xs: &[Var<B>]) -> Result<Output<B>>;
+}
+
+/// The function of a case.
+struct Of<'a, C, M, F> {
+    case: &'a C,
+    fields: M,
+    forward: &'a F,
+}
+
+impl<B, C, M, O, F> Model<B> for Of<'_, C, M, F>
+where
+    B: Backend,
+    M: Fields<B>,
+    O: Into<Output<B>>,
+    F: Fn(&C, &mut M, &[Var<B>]) -> Result<O>,
+{
+    fn fields(&mut self) -> &mut dyn Fields<B> {
+        &mut self.fields
+    }
+    fn forward(&mut self, xs: &[Var<B>]) -> Result<Output<B>> {
+        (self.forward)(self.case, &mut self.fields, xs).map(O::into)
+    }
 }
 
 /// What every perturbed run tells: the output, and on which side of its kink each ReLU was.
@@ -136,11 +155,10 @@ where
     effort.run(cases, |case| {
         for attempt in 0..100 {
             let mut draw = Draw(Philox::new(attempt, Purpose::Test, 0, 0).stream());
-            let (mut model, inputs) = make(case, &mut draw).map_err(|error| error.to_string())?;
-            cnn_core::nn::name_fields(&mut model);
-            let forward = |model: &mut M, xs: &[Var<B>]| Ok(forward(case, model, xs)?.into());
-            let mut function = Function { backend, mode, model: &mut model, inputs, forward };
-            match function.check(&mut draw) {
+            let (mut fields, inputs) = make(case, &mut draw).map_err(|error| error.to_string())?;
+            cnn_core::nn::name_fields(&mut fields);
+            let mut model = Of { case, fields, forward: &forward };
+            match (Function { backend, mode, model: &mut model, inputs }).check(&mut draw) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Wrong(error)) => return Err(format!("{}: {error}", backend.describe())),
                 Err(Refusal::Kink) => {}
@@ -150,12 +168,15 @@ where
     })
 }
 
-impl<B, M, F> Function<'_, B, M, F>
-where
-    B: Backend,
-    M: Fields<B> + ?Sized,
-    F: Fn(&mut M, &[Var<B>]) -> Result<Output<B>>,
-{
+/// A function with its arguments. It knows its model by a trait only: this code is compiled once for each backend.
+struct Function<'a, B: Backend> {
+    backend: &'a B,
+    mode: Mode,
+    model: &'a mut dyn Model<B>,
+    inputs: Vec<Array>,
+}
+
+impl<B: Backend> Function<'_, B> {
     fn check(&mut self, draw: &mut Draw) -> Result<(), Refusal> {
         let (y, sides) = self.values()?;
         let loss = y.len() == 1;
@@ -232,7 +253,7 @@ where
     fn values(&mut self) -> Result<Values> {
         let sides = Rc::new(RefCell::new(Sides::default()));
         let pass = self.pass(false).observed(sides.clone());
-        let y = match (self.forward)(self.model, &self.enter(&pass)?)? {
+        let y = match self.model.forward(&self.enter(&pass)?)? {
             Output::Var(y) => wide(y.to_vec()?),
             Output::Loss(loss) => vec![loss.to_f64()?],
         };
@@ -244,7 +265,7 @@ where
     fn gradients(&mut self, dy: &[f64]) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
         let pass = self.pass(true);
         let inputs = self.enter(&pass)?;
-        let (y, gradients): (_, Gradients<B>) = match (self.forward)(self.model, &inputs)? {
+        let (y, gradients): (_, Gradients<B>) = match self.model.forward(&inputs)? {
             Output::Var(y) => {
                 let dy: Vec<Accum<B>> = dy.iter().map(|&v| Accum::<B>::from_f64(v)).collect();
                 let dy = Tensor::from_slice(self.backend, y.shape().dims(), &dy)?;
@@ -257,7 +278,7 @@ where
         for input in &inputs {
             all.push(download(&self.backend.widen(gradients.of(input)?)?)?);
         }
-        for parameter in parameters(&*self.model) {
+        for parameter in parameters(self.model.fields()) {
             let unused = || Error::invalid("parameter", parameter.name(), "has no gradient");
             all.push(download(gradients.parameter(parameter).ok_or_else(unused)?)?);
         }
@@ -265,11 +286,11 @@ where
     }
 
     /// Name and values of an input, or of a parameter after them.
-    fn get(&self, which: usize) -> Result<(String, Vec<f64>)> {
+    fn get(&mut self, which: usize) -> Result<(String, Vec<f64>)> {
         match self.inputs.get(which) {
             Some(input) => Ok((format!("input {which}"), input.values.clone())),
             None => {
-                let parameter = parameters(&*self.model)[which - self.inputs.len()];
+                let parameter = parameters(self.model.fields())[which - self.inputs.len()];
                 Ok((parameter.name().to_owned(), wide(self.backend.download(parameter.value())?)))
             }
         }
@@ -281,7 +302,7 @@ where
             Some(input) => input.values = values,
             None => {
                 let values: Vec<Accum<B>> = values.into_iter().map(Accum::<B>::from_f64).collect();
-                *parameters_mut(self.model)[which - inputs].value_mut() = self.backend.upload(&values)?;
+                *parameters_mut(self.model.fields())[which - inputs].value_mut() = self.backend.upload(&values)?;
             }
         }
         Ok(())

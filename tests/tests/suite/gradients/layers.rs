@@ -56,21 +56,24 @@ fn affordable(mut input: [usize; 4], k: usize, options: &Conv2dOptions) -> Optio
     }
 }
 
-pub(super) fn conv2d<B: Backend>(backend: &B) -> Result<(), String> {
+fn conv2d_cases() -> impl Strategy<Value = (Conv2dSpec, Conv2dOptions)> {
     let groups = prop_oneof![3 => Just(1usize), 1 => 2usize..=4];
     let cases = (1usize..=5, sides(), channels(), channels(), groups, conv2d_geometry());
-    let cases = cases.prop_filter_map("a refused or large spec", |(n, [h, w], c, k, groups, options)| {
+    cases.prop_filter_map("a refused or large spec", |(n, [h, w], c, k, groups, options)| {
         let options = Conv2dOptions { groups, ..options };
         // The sizes are those of a group; the last kind of grouping is one channel each.
         let (c, k) = if groups == 4 { (4, 4 * (k % 2 + 1)) } else { (c * groups, k * groups) };
         Some((affordable([n, h, w, c], k, &options)?, options))
-    });
+    })
+}
+
+pub(super) fn conv2d<B: Backend>(backend: &B) -> Result<(), String> {
     let make = |(spec, options): &(Conv2dSpec, Conv2dOptions), draw: &mut Draw| {
         let mut layer = Conv2d::new(&mut Init::new(backend, 0), spec.in_channels, spec.out_channels, *options)?;
         redraw(backend, &mut layer, draw);
         Ok((layer, vec![Array::new(&spec.input_shape(), |n| draw.numbers(n))]))
     };
-    check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0]))
+    check(backend, Mode::Train, conv2d_cases(), make, |_, layer, xs| layer.call(&xs[0]))
 }
 
 pub(super) fn linear<B: Backend>(backend: &B) -> Result<(), String> {
@@ -102,12 +105,15 @@ pub(super) fn batch_norm2d_in_evaluation<B: Backend>(backend: &B) -> Result<(), 
     batch_norm2d(backend, Mode::Eval)
 }
 
-/// Alone, with a ReLU, and with an addition and a ReLU.
-fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
+fn batch_norm2d_cases() -> impl Strategy<Value = ([usize; 3], usize, After)> {
     let small = select(vec![[2, 1, 1], [1, 2, 1], [4, 1, 1], [1, 2, 2]]);
     let sizes = prop_oneof![1 => small, 3 => (1usize..=5, sides()).prop_map(|(n, [h, w])| [n, h, w])];
     let after = select(vec![After::Nothing, After::Relu, After::AddRelu]);
-    let cases = (sizes, channels(), after).prop_filter("no variance", |([n, h, w], ..)| n * h * w >= 2);
+    (sizes, channels(), after).prop_filter("no variance", |([n, h, w], ..)| n * h * w >= 2)
+}
+
+/// Alone, with a ReLU, and with an addition and a ReLU.
+fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
     let make = |&([n, h, w], c, after): &([usize; 3], usize, After), draw: &mut Draw| {
         let mut layer = BatchNorm2d::new(&mut Init::new(backend, 0), c)?;
         redraw(backend, &mut layer, draw);
@@ -122,7 +128,7 @@ fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
         }
         Ok((layer, inputs))
     };
-    check(backend, mode, cases, make, |(.., after), layer, xs| match after {
+    check(backend, mode, batch_norm2d_cases(), make, |(.., after), layer, xs| match after {
         After::Nothing => layer.call(&xs[0]),
         After::Relu => layer.relu(&xs[0]),
         After::AddRelu => layer.add_relu(&xs[0], &xs[1]),

@@ -65,18 +65,21 @@ pub(super) fn add<B: Backend>(backend: &B) -> Result<(), String> {
     check(backend, Mode::Train, images(), make, |_, _, xs| xs[0].add(&xs[1]))
 }
 
+fn poolings() -> impl Strategy<Value = ([usize; 4], Pool2dOptions)> {
+    let fits = |(shape, options): &([usize; 4], Pool2dOptions)| Pool2dSpec::new(*shape, options).is_ok();
+    (images(), pool2d_geometry()).prop_filter("a refused spec", fits)
+}
+
 /// Checks a pooling of every geometry.
 fn pool2d<B: Backend>(
     backend: &B,
     numbers: impl Fn(&mut Draw, usize) -> Vec<f64>,
     forward: impl Fn(&Var<B>, &Pool2dOptions) -> Result<Var<B>>,
 ) -> Result<(), String> {
-    let cases = (images(), pool2d_geometry());
-    let cases = cases.prop_filter("a refused spec", |(shape, options)| Pool2dSpec::new(*shape, options).is_ok());
     let make = |(shape, _): &([usize; 4], Pool2dOptions), draw: &mut Draw| {
         Ok((Sequential::<B>::new(), vec![Array::new(shape, |n| numbers(draw, n))]))
     };
-    check(backend, Mode::Train, cases, make, |(_, options), _, xs| forward(&xs[0], options))
+    check(backend, Mode::Train, poolings(), make, |(_, options), _, xs| forward(&xs[0], options))
 }
 
 pub(super) fn max_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
