@@ -9,15 +9,22 @@ use std::ops::AddAssign;
 use half::{bf16, f16};
 use num_traits::{Float, NumAssign};
 
-/// Fixed-size data without padding or pointers: what device memory holds.
-pub trait Plain: Copy + Debug + Default + PartialEq + Send + Sync + 'static {}
+/// What device memory holds: numbers without padding or pointers, of which every bit pattern is one. Backends rely on
+/// that when they hand out memory that was used before, so no other crate can add to the list.
+pub trait Plain: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + Sync + 'static {}
 
-impl Plain for u8 {}
-impl Plain for u32 {}
-impl Plain for f32 {}
-impl Plain for f64 {}
-impl Plain for bf16 {}
-impl Plain for f16 {}
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! plain {
+    ($($t:ty)*) => { $(
+        impl sealed::Sealed for $t {}
+        impl Plain for $t {}
+    )* };
+}
+
+plain!(u8 u32 f32 f64 bf16 f16);
 
 /// A floating-point format by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
