@@ -8,7 +8,7 @@ use crate::backend::{Backend, Data, Input};
 use crate::graph::{Event, Observer, Op};
 use crate::rng::{Philox, Purpose};
 use crate::tape::{Flow, Tape, VarId};
-use crate::{Result, Shape, Tensor, Var};
+use crate::{Error, Result, Shape, Tensor, Var};
 
 /// Whether layers use and update batch statistics and drop values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,8 @@ struct Inner<B: Backend> {
     mode: Mode,
     seed: u64,
     step: u32,
-    tape: Option<RefCell<Tape<B>>>,
+    /// None: nothing is recorded. Inside, none once the way back was run.
+    tape: Option<RefCell<Option<Tape<B>>>>,
     observer: Option<Rc<RefCell<dyn Observer<B>>>>,
     path: RefCell<String>,
     values: Cell<usize>,
@@ -57,7 +58,7 @@ impl<B: Backend> Pass<B> {
             mode,
             seed,
             step: 0,
-            tape: record.then(|| RefCell::new(Tape::new())),
+            tape: record.then(|| RefCell::new(Some(Tape::new()))),
             observer: None,
             path: RefCell::default(),
             values: Cell::new(0),
@@ -151,8 +152,10 @@ impl<B: Backend> Pass<B> {
         parameters: &[usize],
         run: impl FnOnce(&B, Data<B>, &mut Flow<B>) -> Result<()> + 'static,
     ) {
-        if let (Some(tape), true) = (&self.0.tape, output.is_tracked()) {
-            tape.borrow_mut().push(output.id(), self.path(), parameters, Box::new(run));
+        if let (Some(tape), true) = (&self.0.tape, output.is_tracked())
+            && let Some(tape) = tape.borrow_mut().as_mut()
+        {
+            tape.push(output.id(), self.path(), parameters, Box::new(run));
         }
     }
 
@@ -162,13 +165,18 @@ impl<B: Backend> Pass<B> {
     }
 
     pub(crate) fn keep(&self, id: VarId) {
-        if let Some(tape) = &self.0.tape {
-            tape.borrow_mut().keep(id);
+        if let Some(tape) = &self.0.tape
+            && let Some(tape) = tape.borrow_mut().as_mut()
+        {
+            tape.keep(id);
         }
     }
 
-    pub(crate) fn take_tape(&self) -> Option<Tape<B>> {
-        self.0.tape.as_ref().map(|tape| tape.replace(Tape::new()))
+    /// What was recorded, for the one run back.
+    pub(crate) fn take_tape(&self) -> Result<Tape<B>> {
+        let refuse = |rule: &str| Error::invalid("pass", format!("{:?}", self.0.mode), rule);
+        let tape = self.0.tape.as_ref().ok_or_else(|| refuse("is not recorded, so it has no backward pass"))?;
+        tape.take().ok_or_else(|| refuse("was run backward before, and frees what it saved as it runs"))
     }
 }
 

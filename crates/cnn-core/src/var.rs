@@ -98,7 +98,7 @@ impl<B: Backend> Var<B> {
     /// Gradients of the sum of `self * dy`.
     ///
     /// # Errors
-    /// The pass is not recorded, or `dy` has another shape.
+    /// The pass is not recorded or was run backward before, or `dy` has another shape.
     pub fn backward_from(&self, dy: Tensor<B>) -> Result<Gradients<B>> {
         self.backward_with(dy, &mut |_, _| Ok(()))
     }
@@ -114,9 +114,7 @@ impl<B: Backend> Var<B> {
             let rule = format!("must be that of the value, {}", self.shape);
             return Err(Error::invalid("gradient shape", dy.shape(), rule));
         }
-        let tape = self.pass.take_tape().ok_or_else(|| {
-            Error::invalid("pass", format!("{:?}", self.pass.mode()), "is not recorded, so it has no backward pass")
-        })?;
+        let tape = self.pass.take_tape()?;
         tape.backward(self.pass.backend(), self.id, dy.into_data(), on_ready)
     }
 }

@@ -64,7 +64,7 @@ impl<B: Backend> Loss<B> {
     /// Gradients of the mean loss.
     ///
     /// # Errors
-    /// The pass is not recorded.
+    /// The pass is not recorded, or was run backward before.
     pub fn backward(&self) -> Result<Gradients<B>> {
         self.backward_with(&mut |_, _| Ok(()))
     }
