@@ -36,7 +36,7 @@ struct Inner<B: Backend> {
 }
 
 impl<B: Backend> Pass<B> {
-    /// A pass that trains: recorded for [`Var::backward`]. `seed` and the step (see [`Pass::at_step`]) fix the dropout
+    /// A pass that trains: recorded for [`Loss::backward`](crate::ops::Loss::backward). `seed` and the step (see [`Pass::at_step`]) fix the dropout
     /// masks.
     pub fn train(backend: &B, seed: u64) -> Self {
         Self::new(backend, Mode::Train, seed, true)

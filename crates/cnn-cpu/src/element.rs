@@ -7,7 +7,7 @@ use cnn_core::Real;
 use crate::backend::Operations;
 use crate::simd::{Simd, Vector};
 
-/// An element of the CPU backend: f32 or f64.
+/// An element of the CPU backend: f32, or with the feature `f64` also f64.
 pub trait CpuElement: Real + sealed::Sealed {
     /// Its vector in an instruction set.
     #[doc(hidden)]
@@ -21,6 +21,7 @@ pub trait CpuElement: Real + sealed::Sealed {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
+    #[cfg(feature = "f64")]
     impl Sealed for f64 {}
 }
 
@@ -38,4 +39,5 @@ macro_rules! element {
 }
 
 element!(f32, F32);
+#[cfg(feature = "f64")]
 element!(f64, F64);
