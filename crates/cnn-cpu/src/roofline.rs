@@ -1,6 +1,7 @@
 //! What this CPU can do at most: the yardstick that benchmarks hold a kernel against.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::Cpu;
@@ -10,14 +11,19 @@ use crate::simd::{Kernel, Simd, V, Vector};
 /// GFLOP/s of nothing but independent multiply-adds in the registers of `cpu`'s instruction set, on all its threads, for
 /// about `seconds`. A multiply-add counts as two.
 pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
-    const ROUNDS: usize = 20_000;
-    let (start, mut repetitions) = (Instant::now(), 0);
-    while repetitions == 0 || start.elapsed().as_secs_f64() < seconds {
-        cpu.for_each(cpu.threads(), |_| cpu.run(MulAdds(ROUNDS, T::one())));
-        repetitions += 1;
-    }
+    /// Rounds between two looks at the clock: some fifty microseconds.
+    const ROUNDS: usize = 10_000;
+    let (start, rounds) = (Instant::now(), AtomicUsize::new(0));
+    // One task a thread, each as long as the whole measurement, so that the threads' waking up does not count.
+    cpu.for_each(cpu.threads(), |_| {
+        while {
+            cpu.run(MulAdds(ROUNDS, T::one()));
+            rounds.fetch_add(ROUNDS, Relaxed);
+            start.elapsed().as_secs_f64() < seconds
+        } {}
+    });
     let per_round = 2 * MulAdds::<T>::CHAINS * cpu.isa().lanes::<T>();
-    (repetitions * cpu.threads() * ROUNDS * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9
+    (rounds.into_inner() * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9
 }
 
 /// This many rounds of one multiply-add in each chain.
