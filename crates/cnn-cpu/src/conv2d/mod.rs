@@ -13,8 +13,6 @@ mod plan;
 mod plans;
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, target_os = "linux"))]
-mod timing;
 mod weight;
 
 use std::sync::Arc;
