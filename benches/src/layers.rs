@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cnn_core::backend::{Affine, Backend, Gradient, Input, Norm, Running, Uses};
+use cnn_core::backend::{Affine, Backend, Epilogue, Gradient, Input, Norm, Running, Uses};
 use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Result};
 use cnn_cpu::{Buffer, Cpu, fma_peak};
 
@@ -76,7 +76,7 @@ impl Convolution {
     pub fn run(&self, index: usize) -> Result<()> {
         let Convolution { spec, cpu, x, dy, filter } = self;
         match index {
-            0 => drop(cpu.conv2d(spec, x, filter, None, false)?),
+            0 => drop(cpu.conv2d(spec, x, filter, Epilogue::bias(None), false)?),
             1 => drop(cpu.conv2d_backward_data(spec, dy, filter, None)?),
             _ => drop(cpu.conv2d_backward_weight(spec, dy, x)?),
         }

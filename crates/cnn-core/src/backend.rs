@@ -65,13 +65,14 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 
     /// Brings `weight` \[KH, KW, C / groups, K\] into the form that the kernels for `uses` read.
     fn prepare_filter(&self, spec: &Conv2dSpec, weight: &Wide<Self>, uses: Uses) -> Result<Self::Filter>;
-    /// The convolution of `x` (plus `bias` \[K\]), and on request the moments of its output over N, H, W.
+    /// The convolution of `x` and what follows it, and on request the moments over N, H, W of that output. The filter
+    /// was prepared for this spec.
     fn conv2d(
         &self,
         spec: &Conv2dSpec,
         x: &Input<Self>,
         filter: &Self::Filter,
-        bias: Option<&Wide<Self>>,
+        epilogue: Epilogue<'_, Self>,
         moments: bool,
     ) -> Result<(Data<Self>, Option<Moments<Self>>)>;
     /// The gradient of the input, added to `accumulate` when it is given. The filter was prepared for
@@ -149,13 +150,13 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;
     /// The adjoint of `avg_pool2d`.
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>>;
-    /// `x` \[rows, in\] times `weight` \[in, out\], plus `bias` \[out\].
+    /// `x` \[rows, in\] times `weight` \[in, out\], and what follows it.
     fn linear(
         &self,
         spec: &LinearSpec,
         x: &Data<Self>,
         weight: &Wide<Self>,
-        bias: Option<&Wide<Self>>,
+        epilogue: Epilogue<'_, Self>,
     ) -> Result<Data<Self>>;
     /// `dy` \[rows, out\] times the transposed weight.
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>>;
@@ -205,6 +206,25 @@ pub enum Uses {
     Forward,
     /// The forward pass and the gradient of the input.
     Training,
+}
+
+/// What follows the sum of a convolution or a dense layer before it is stored: `max(sum + bias + residual, 0)`, each part
+/// where it is given.
+#[derive(Debug)]
+pub struct Epilogue<'a, B: Backend> {
+    /// Added to every pixel or row, \[out channels\].
+    pub bias: Option<&'a Wide<B>>,
+    /// Added to the output element by element.
+    pub residual: Option<&'a Data<B>>,
+    /// Whether a ReLU comes last; NaN stays NaN.
+    pub relu: bool,
+}
+
+impl<'a, B: Backend> Epilogue<'a, B> {
+    /// A bias or nothing.
+    pub fn bias(bias: Option<&'a Wide<B>>) -> Self {
+        Epilogue { bias, residual: None, relu: false }
+    }
 }
 
 /// An activation that an operation reads.
@@ -408,6 +428,14 @@ pub struct AdamParam<'a, B: Backend> {
     pub lr_scale: f64,
     /// Weight decay.
     pub weight_decay: f64,
+}
+
+impl<B: Backend> Copy for Epilogue<'_, B> {}
+
+impl<B: Backend> Clone for Epilogue<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
 }
 
 // Derived Clone would ask for B: Clone fields to be bounded one by one; handles are cheap to clone by construction.

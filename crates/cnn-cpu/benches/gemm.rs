@@ -2,7 +2,7 @@
 //!
 //! It stands here and not in the package `benches` because matrixmultiply's functions are unsafe to call.
 
-use cnn_core::backend::{Backend, LinearSpec};
+use cnn_core::backend::{Backend, Epilogue, LinearSpec};
 use cnn_cpu::Cpu;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -31,7 +31,7 @@ fn gemm(criterion: &mut Criterion) {
         let id = |name: &str| BenchmarkId::new(name, format!("{rows}x{inputs}x{outputs}"));
         group.throughput(Throughput::Elements(2 * (rows * inputs * outputs) as u64));
         group.bench_function(id("cnn"), |bencher| {
-            bencher.iter(|| cpu.linear(&spec, &x, &weight, None).expect("the product"));
+            bencher.iter(|| cpu.linear(&spec, &x, &weight, Epilogue::bias(None)).expect("the product"));
         });
         group.bench_function(id("matrixmultiply"), |bencher| {
             bencher.iter(|| matrixmultiply([rows, inputs, outputs], &a, &b, &mut c));

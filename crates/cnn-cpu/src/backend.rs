@@ -91,7 +91,7 @@ delegate! {
         spec: &Conv2dSpec,
         x: &Input<Cpu<T>>,
         filter: &Filter<T>,
-        bias: Option<&Wide<Cpu<T>>>,
+        epilogue: Epilogue<'_, Cpu<T>>,
         moments: bool
     ) -> Result<(Data<Cpu<T>>, Option<Moments<Cpu<T>>>)>;
     conv2d::conv2d_backward_data(
@@ -140,7 +140,7 @@ delegate! {
         spec: &LinearSpec,
         x: &Data<Cpu<T>>,
         weight: &Wide<Cpu<T>>,
-        bias: Option<&Wide<Cpu<T>>>
+        epilogue: Epilogue<'_, Cpu<T>>
     ) -> Result<Data<Cpu<T>>>;
     linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;

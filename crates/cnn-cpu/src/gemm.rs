@@ -1,4 +1,4 @@
-//! C = alpha * A * B + beta * C, for matrices of any strides, on the micro-kernel of the convolution.
+//! C = A * B and what follows it, for matrices of any strides, on the micro-kernel of the convolution.
 //!
 //! ```text
 //! pack B into panels of two vectors of columns
@@ -10,6 +10,7 @@
 
 use crate::Cpu;
 use crate::conv2d::block::{Block, Tap, split};
+use crate::conv2d::epilogue::{Epilogue, Finish};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{Shared, chunks};
@@ -53,28 +54,25 @@ const TERMS: usize = 512;
 const TASKS: usize = 16;
 const WORTH: usize = 1 << 18;
 
-/// `c` \[m, n\] = alpha * `a` \[m, k\] * `b` \[k, n\] + beta * `c`. When beta is 0, `c` is not read.
+/// `c` \[m, n\] = `a` \[m, k\] * `b` \[k, n\], finished by `epilogue`.
 pub(crate) fn gemm<T: CpuElement>(
     cpu: &Cpu<T>,
     [m, k, n]: [usize; 3],
-    alpha: T,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
-    beta: T,
+    epilogue: Epilogue<'_, T>,
     c: &mut [T],
 ) {
     assert_eq!(c.len(), m * n);
+    assert!(epilogue.fits(m * n, n));
     a.check(m, k);
     b.check(k, n);
-    if beta != T::one() && (beta != T::zero() || k == 0) {
-        c.iter_mut().for_each(|c| *c = if beta == T::zero() { beta } else { *c * beta });
-    }
-    if m * n * k == 0 {
+    if m * n == 0 {
         return;
     }
     let width = 2 * cpu.isa().lanes::<T>();
     let mut panels = cpu.scratch(n.div_ceil(width) * width * k);
-    cpu.for_each_part(chunks(&mut panels, width * k), |i, to| {
+    cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |i, to| {
         let columns = i * width..n.min((i + 1) * width);
         cpu.run(Pack { b, columns, width, to });
     });
@@ -82,13 +80,13 @@ pub(crate) fn gemm<T: CpuElement>(
     let wanted = (m * n * k / WORTH).clamp(1, TASKS);
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
-    let (c, accumulate, panels) = (Shared::new(c), beta != T::zero(), &*panels);
+    let (c, panels) = (Shared::new(c), &*panels);
     cpu.reserve::<T>(row_sets * sets, &[ROWS * TERMS]);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
         let mut scratch = cpu.scratch(ROWS * TERMS);
-        cpu.run(Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch: &mut scratch });
+        cpu.run(Product { k, n, a, rows, panels, set, epilogue, c, scratch: &mut scratch });
     });
 }
 
@@ -132,13 +130,12 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
 struct Product<'a, T> {
     k: usize,
     n: usize,
-    alpha: T,
     a: Matrix<'a, T>,
     rows: std::ops::Range<usize>,
     /// B, `[panels][k][width]`.
     panels: &'a [T],
     set: std::ops::Range<usize>,
-    accumulate: bool,
+    epilogue: Epilogue<'a, T>,
     c: Shared<T>,
     scratch: &'a mut [T],
 }
@@ -148,11 +145,10 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch } = self;
+        let Product { k, n, a, rows, panels, set, epilogue, c, scratch } = self;
         let (lanes, count) = (V::<T, S>::LANES, rows.len());
         let width = 2 * lanes;
-        let factor = V::<T, S>::splat(simd, alpha);
-        for k0 in (0..k).step_by(TERMS) {
+        for k0 in (0..k.max(1)).step_by(TERMS) {
             let terms = TERMS.min(k - k0);
             // A as [terms / lanes][rows][lanes].
             for t in (0..terms).step_by(lanes) {
@@ -161,11 +157,11 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                     let from = a.at(rows.start + i, k0 + t);
                     if a.strides[1] == 1 {
                         // SAFETY: `check` has found these n elements of the row within the matrix.
-                        unsafe { V::<T, S>::load_head(simd, from, n) }.mul(factor).write(to);
+                        unsafe { V::<T, S>::load_head(simd, from, n) }.write(to);
                     } else {
                         for (lane, to) in to[..n].iter_mut().enumerate() {
                             // SAFETY: as above.
-                            *to = unsafe { *from.add(lane * a.strides[1]) } * alpha;
+                            *to = unsafe { *from.add(lane * a.strides[1]) };
                         }
                     }
                 }
@@ -176,6 +172,15 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                     // SAFETY: A is packed for `terms` terms of these rows; the panel has k vectors of `width`, of which
                     // the block reads `terms` from k0 on; no other task has these rows and columns of C.
                     unsafe {
+                        let at = (rows.start + i) * n + panel * width;
+                        let y = c.get().add(at);
+                        let mut finish = epilogue.at(at, panel * width);
+                        if k0 > 0 {
+                            finish.residual = Some(y.cast_const()); // the sum so far, the residual in it
+                        }
+                        if k0 + terms < k {
+                            finish = Finish { residual: finish.residual, ..Finish::none() };
+                        }
                         let block = Block {
                             x: scratch.as_ptr().add(i * lanes),
                             x_row: 0,
@@ -184,12 +189,11 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             taps: &[Tap { x: 0, w: 0 }],
                             w: panels.as_ptr().add((panel * k + k0) * width),
                             w_taps: 1,
-                            y: c.get().add((rows.start + i) * n + panel * width),
+                            y,
                             y_pixel: n,
                             y_row: 0,
                             write,
-                            bias: None,
-                            accumulate: accumulate || k0 > 0,
+                            finish,
                         };
                         block.run(simd, 2, 1, size);
                     }
@@ -201,18 +205,21 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use cnn_core::backend::{self, Backend};
+
     use super::*;
     use crate::Isa;
 
     fn agrees<T: CpuElement>() {
         let number = |i: usize, m: usize| T::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (65, 33, 31), (14, 600, 40), (130, 17, 10), (7, 64, 129), (2, 0, 3)] {
-            for (flip_a, flip_b, beta) in
-                [(false, false, 0.0), (true, false, 1.0), (false, true, -2.0), (true, true, 0.0)]
+            for (flip_a, flip_b, relu) in
+                [(false, false, false), (true, false, false), (false, true, true), (true, true, true)]
             {
                 let a: Vec<T> = (0..m * k).map(|i| number(i, 9)).collect();
                 let b: Vec<T> = (0..k * n).map(|i| number(i, 7)).collect();
-                let old: Vec<T> = (0..m * n).map(|i| if beta == 0.0 { T::nan() } else { number(i, 5) }).collect();
+                let bias: Vec<T> = (0..n).map(|i| number(i, 5)).collect();
+                let residual: Vec<T> = (0..m * n).map(|i| number(i, 11)).collect();
                 let matrix = |data, rows: usize, columns: usize, flip: bool| match flip {
                     false => Matrix::rows(data, columns),
                     true => Matrix::rows(data, rows).transposed(),
@@ -223,12 +230,23 @@ mod tests {
                 };
                 for isa in ["portable", "avx2", "avx512"] {
                     let cpu = Cpu::<T>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
-                    let mut c = old.clone();
-                    gemm(&cpu, [m, k, n], T::from_f64(2.0), a, b, T::from_f64(beta), &mut c);
-                    for (at, (got, old)) in c.iter().zip(&old).enumerate() {
-                        let sum: f64 = (0..k).map(|t| element(&a, at / n, t) * element(&b, t, at % n)).sum();
-                        let expected = 2.0 * sum + if beta == 0.0 { 0.0 } else { beta * old.as_f64() };
-                        assert_eq!(got.as_f64(), expected, "{isa} {m}x{k}x{n}, beta {beta}, at {at}");
+                    let upload = |values: &[T]| cpu.upload(values).unwrap();
+                    let (bias, residual) = (upload(&bias), upload(&residual));
+                    let epilogue = match flip_a {
+                        false => backend::Epilogue { bias: Some(&bias), residual: Some(&residual), relu },
+                        true => backend::Epilogue { bias: None, residual: None, relu },
+                    };
+                    let mut c = vec![T::nan(); m * n];
+                    gemm(&cpu, [m, k, n], a, b, Epilogue::new(&epilogue, m * n, n), &mut c);
+                    for (at, got) in c.iter().enumerate() {
+                        let mut expected: f64 = (0..k).map(|t| element(&a, at / n, t) * element(&b, t, at % n)).sum();
+                        if !flip_a {
+                            expected += bias.as_slice()[at % n].as_f64() + residual.as_slice()[at].as_f64();
+                        }
+                        if relu {
+                            expected = expected.max(0.0);
+                        }
+                        assert_eq!(got.as_f64(), expected, "{isa} {m}x{k}x{n}, {epilogue:?}, at {at}");
                     }
                 }
             }

@@ -4,11 +4,12 @@
 //! twice more.
 
 use cnn_core::Result;
-use cnn_core::backend::{Data, LinearSpec, Wide};
+use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
 pub(crate) use crate::norm::sum_rows;
 
 use crate::Cpu;
+use crate::conv2d::epilogue::Epilogue;
 use crate::element::CpuElement;
 use crate::gemm::{Matrix, gemm};
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -22,29 +23,18 @@ pub(crate) fn linear<T: CpuElement>(
     spec: &LinearSpec,
     x: &Data<Cpu<T>>,
     weight: &Wide<Cpu<T>>,
-    bias: Option<&Wide<Cpu<T>>>,
+    epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut y = cpu.alloc(rows * outputs);
+    let epilogue = Epilogue::new(&epilogue, y.len(), outputs);
     let (out, x, weight) = (y.make_mut(), x.as_slice(), weight.as_slice());
-    let start = |y: &mut [T]| match bias {
-        Some(bias) => y.chunks_exact_mut(outputs.max(1)).for_each(|y| y.copy_from_slice(bias.as_slice())),
-        None => y.fill(T::zero()),
-    };
     if rows <= FEW {
-        start(out);
-        return few_rows(cpu, spec, x, weight, out).map(|()| y);
+        few_rows(cpu, spec, x, weight, epilogue, out);
+    } else {
+        let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
+        gemm(cpu, [rows, inputs, outputs], x, weight, epilogue, out);
     }
-    let beta = match bias {
-        Some(_) => {
-            let part = (CHUNK / outputs.max(1)).max(1) * outputs.max(1);
-            cpu.for_each_part(chunks(out, part), |_, y: &mut [T]| start(y));
-            T::one()
-        }
-        None => T::zero(),
-    };
-    let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
-    gemm(cpu, [rows, inputs, outputs], T::one(), x, weight, beta, out);
     Ok(y)
 }
 
@@ -57,7 +47,7 @@ pub(crate) fn linear_backward_data<T: CpuElement>(
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut dx = cpu.alloc(rows * inputs);
     let (dy, weight) = (Matrix::rows(dy.as_slice(), outputs), Matrix::rows(weight.as_slice(), outputs).transposed());
-    gemm(cpu, [rows, outputs, inputs], T::one(), dy, weight, T::zero(), dx.make_mut());
+    gemm(cpu, [rows, outputs, inputs], dy, weight, Epilogue::none(), dx.make_mut());
     Ok(dx)
 }
 
@@ -70,15 +60,22 @@ pub(crate) fn linear_backward_weight<T: CpuElement>(
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut dw = cpu.alloc(inputs * outputs);
     let (x, dy) = (Matrix::rows(x.as_slice(), inputs).transposed(), Matrix::rows(dy.as_slice(), outputs));
-    gemm(cpu, [inputs, rows, outputs], T::one(), x, dy, T::zero(), dw.make_mut());
+    gemm(cpu, [inputs, rows, outputs], x, dy, Epilogue::none(), dw.make_mut());
     Ok(dw)
 }
 
-/// Adds to `y` the product of up to [`FEW`] rows, the inputs cut into parts whose products are added in their order.
-fn few_rows<T: CpuElement>(cpu: &Cpu<T>, spec: &LinearSpec, x: &[T], weight: &[T], y: &mut [T]) -> Result<()> {
+/// The product of up to [`FEW`] rows, the inputs cut into parts whose products are added in their order.
+fn few_rows<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &LinearSpec,
+    x: &[T],
+    weight: &[T],
+    epilogue: Epilogue<'_, T>,
+    y: &mut [T],
+) {
     let LinearSpec { inputs, outputs, .. } = *spec;
     if y.is_empty() {
-        return Ok(());
+        return;
     }
     let part = (2 * CHUNK / outputs).max(1);
     let mut products = cpu.scratch::<T>(inputs.div_ceil(part) * y.len());
@@ -92,10 +89,36 @@ fn few_rows<T: CpuElement>(cpu: &Cpu<T>, spec: &LinearSpec, x: &[T], weight: &[T
             _ => cpu.run(FewRows { x: [0, 1, 2, 3].map(|row| &x[row * inputs..][range.clone()]), weight, y }),
         }
     });
-    for product in products.chunks_exact(y.len()) {
-        y.iter_mut().zip(product).for_each(|(y, &product)| *y += product);
+    cpu.run(Total { products: &products, epilogue, outputs, y });
+}
+
+/// The sum of the products of all parts, finished.
+struct Total<'a, T> {
+    products: &'a [T],
+    epilogue: Epilogue<'a, T>,
+    outputs: usize,
+    y: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Total<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Total { products, epilogue, outputs, y } = self;
+        let len = y.len();
+        for row in (0..len).step_by(outputs) {
+            for o in (0..outputs).step_by(V::<T, S>::LANES) {
+                let n = V::<T, S>::LANES.min(outputs - o);
+                let mut sum = V::<T, S>::zero(simd);
+                for part in (row + o..products.len()).step_by(len) {
+                    sum = sum.add(V::<T, S>::read(simd, &products[part..][..n]));
+                }
+                // SAFETY: the epilogue was made for `len` elements, of which n from here on are in this row.
+                unsafe { epilogue.at(row + o, o).of(simd, sum, 0, n) }.write(&mut y[row + o..][..n]);
+            }
+        }
     }
-    Ok(())
 }
 
 /// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].

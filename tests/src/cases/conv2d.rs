@@ -1,6 +1,6 @@
 //! Convolution in all three directions, reading written and unwritten activations and gradients.
 
-use cnn_core::backend::{Gradient, Input, NormGradient, Uses};
+use cnn_core::backend::{Epilogue, Gradient, Input, NormGradient, Uses};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Padding, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -16,6 +16,8 @@ pub struct Conv2d {
     input: Reading,
     gradient: Reading,
     bias: bool,
+    residual: bool,
+    relu: bool,
     accumulate: bool,
     seed: u32,
 }
@@ -35,14 +37,14 @@ const MAX_MACS: u64 = 3_000_000;
 pub fn conv2d() -> impl Strategy<Value = Conv2d> {
     let reading = || select(vec![Reading::Plain, Reading::Norm, Reading::NormRelu]);
     let input = (batch(), sides());
-    let extras = (reading(), reading(), any::<bool>(), any::<bool>(), any::<u32>());
+    let extras = (reading(), reading(), any::<[bool; 3]>(), any::<bool>(), any::<u32>());
     (input, grouped_channels(), geometry(), extras).prop_filter_map(
         "a refused or large spec",
-        |((n, [h, w]), [c, k, groups], options, (input, gradient, bias, accumulate, seed))| {
+        |((n, [h, w]), [c, k, groups], options, (input, gradient, [bias, residual, relu], accumulate, seed))| {
             let options = Conv2dOptions { groups, ..options };
             let affordable = |n| Conv2dSpec::new([n, h, w, c], k, &options).ok().filter(|spec| spec.macs() <= MAX_MACS);
             let spec = affordable(n).or_else(|| affordable(1))?;
-            Some(Conv2d { spec, input, gradient, bias, accumulate, seed })
+            Some(Conv2d { spec, input, gradient, bias, residual, relu, accumulate, seed })
         },
     )
 }
@@ -119,16 +121,19 @@ impl Case for Conv2d {
         let weight = lab.wide(&weight)?;
         let bias = lab.numbers(spec.out_channels);
         let bias = if self.bias { Some(lab.wide(&bias)?) } else { None };
+        let residual = lab.numbers(numel(spec.output_shape()));
+        let residual = if self.residual { Some(lab.data(&residual)?) } else { None };
+        let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), relu: self.relu };
 
         let filter = backend.prepare_filter(spec, &weight, Uses::Training)?;
-        let (y, moments) = backend.conv2d(spec, &x, &filter, bias.as_ref(), true)?;
+        let (y, moments) = backend.conv2d(spec, &x, &filter, epilogue, true)?;
         let scale = rms(&lab.report("y", &y)?.values);
         if let (Some(moments), 1..) = (moments, spec.batch) {
             lab.report_wide("mean of y", &moments.mean)?.close().relative_to(scale);
             lab.report_wide("variance of y", &moments.variance)?.close().relative_to(scale * scale);
         }
         let forward_only = backend.prepare_filter(spec, &weight, Uses::Forward)?;
-        let (y, moments) = backend.conv2d(spec, &x, &forward_only, bias.as_ref(), false)?;
+        let (y, moments) = backend.conv2d(spec, &x, &forward_only, epilogue, false)?;
         lab.report("y of a forward filter", &y)?;
         lab.report_fact("moments that were not asked for", u8::from(moments.is_some()));
 

@@ -1,6 +1,6 @@
 //! Dense layers and sums over rows.
 
-use cnn_core::backend::LinearSpec;
+use cnn_core::backend::{Epilogue, LinearSpec};
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
 
@@ -12,6 +12,8 @@ use crate::{Case, Lab};
 pub struct Linear {
     spec: LinearSpec,
     bias: bool,
+    residual: bool,
+    relu: bool,
     seed: u32,
 }
 
@@ -19,11 +21,13 @@ pub struct Linear {
 pub fn linear() -> impl Strategy<Value = Linear> {
     let rows = prop_oneof![1 => Just(0), 10 => 1usize..=9, 4 => 10usize..=70];
     let features = || prop_oneof![3 => channels(), 1 => 1usize..=150, 1 => Just(600)];
-    (rows, features(), features(), any::<bool>(), any::<u32>())
+    (rows, features(), features(), any::<[bool; 3]>(), any::<u32>())
         .prop_filter("large", |&(rows, inputs, outputs, ..)| rows * inputs * outputs <= 2_000_000)
-        .prop_map(|(rows, inputs, outputs, bias, seed)| Linear {
+        .prop_map(|(rows, inputs, outputs, [bias, residual, relu], seed)| Linear {
             spec: LinearSpec { rows, inputs, outputs },
             bias,
+            residual,
+            relu,
             seed,
         })
 }
@@ -39,7 +43,10 @@ impl Case for Linear {
         let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
         let (weight, bias) = (lab.numbers(spec.inputs * spec.outputs), lab.numbers(spec.outputs));
         let (weight, bias) = (lab.wide(&weight)?, lab.wide(&bias)?);
-        let y = backend.linear(spec, &x, &weight, self.bias.then_some(&bias))?;
+        // What would be a gradient on the way back is as good a residual on the way there.
+        let epilogue =
+            Epilogue { bias: self.bias.then_some(&bias), residual: self.residual.then_some(&dy), relu: self.relu };
+        let y = backend.linear(spec, &x, &weight, epilogue)?;
         // Numbers of either sign may nearly cancel; their sum would usually be this large.
         let sum_of = |terms: usize| (terms as f64).sqrt() / 3.0;
         lab.report("y", &y)?.relative_to(sum_of(spec.inputs));

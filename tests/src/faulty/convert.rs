@@ -19,6 +19,11 @@ pub(super) fn input(x: &Input<Faulty>) -> Input<Sound> {
     }
 }
 
+pub(super) fn sound_epilogue(epilogue: Epilogue<'_, Faulty>) -> Epilogue<'_, Sound> {
+    let Epilogue { bias, residual, relu } = epilogue;
+    Epilogue { bias, residual, relu }
+}
+
 pub(super) fn norm_gradient(gradient: &NormGradient<Faulty>) -> NormGradient<Sound> {
     let NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels } = gradient;
     NormGradient {

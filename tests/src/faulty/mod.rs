@@ -12,7 +12,8 @@ use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, BatchNormSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
 
 use convert::{
-    faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, stats,
+    faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, sound_epilogue,
+    stats,
 };
 
 /// `Naive<f64>` with a fault.
@@ -31,6 +32,8 @@ pub enum Fault {
     Conv2dSwapsPadding,
     Conv2dForgetsBias,
     Conv2dForgetsReluOfInput,
+    Conv2dForgetsResidual,
+    Conv2dAddsResidualAfterRelu,
     Conv2dMomentsWithoutBias,
     Conv2dForwardFilterIsStale,
     DataGradientSwapsStrides,
@@ -58,6 +61,7 @@ pub enum Fault {
     AvgPoolCountsPadding,
     AvgPoolGradientUncounted,
     LinearForgetsBias,
+    LinearForgetsRelu,
     LinearGradientMissesLastRow,
     SumMissesLastRow,
     DropoutUnscaled,
@@ -180,7 +184,7 @@ impl Backend for Faulty {
         spec: &Conv2dSpec,
         x: &Input<Self>,
         filter: &Self::Filter,
-        bias: Option<&Buffer>,
+        epilogue: Epilogue<'_, Self>,
         want_moments: bool,
     ) -> Result<(Buffer, Option<Moments<Self>>)> {
         let (mut spec, mut x) = (*spec, input(x));
@@ -191,10 +195,19 @@ impl Backend for Faulty {
             let Padding { top, left, bottom, right } = spec.padding;
             spec.padding = Padding { top: bottom, left: right, bottom: top, right: left };
         }
-        let bias = bias.filter(|_| !self.has(Fault::Conv2dForgetsBias));
-        let (y, mut m) = self.naive.conv2d(&spec, &x, &filter.0, bias, want_moments)?;
+        let mut epilogue = sound_epilogue(epilogue);
+        let residual = epilogue.residual;
+        match self.fault {
+            Fault::Conv2dForgetsBias => epilogue.bias = None,
+            Fault::Conv2dForgetsResidual | Fault::Conv2dAddsResidualAfterRelu => epilogue.residual = None,
+            _ => {}
+        }
+        let (mut y, mut m) = self.naive.conv2d(&spec, &x, &filter.0, epilogue, want_moments)?;
+        if let (Fault::Conv2dAddsResidualAfterRelu, Some(residual)) = (self.fault, residual) {
+            y = self.naive.add(y, residual)?;
+        }
         if self.has(Fault::Conv2dMomentsWithoutBias) {
-            m = self.naive.conv2d(&spec, &x, &filter.0, None, want_moments)?.1;
+            m = self.naive.conv2d(&spec, &x, &filter.0, Epilogue { bias: None, ..epilogue }, want_moments)?.1;
         }
         Ok((y, m.map(faulty_moments)))
     }
@@ -393,8 +406,14 @@ impl Backend for Faulty {
         self.naive.avg_pool2d_backward(&spec, dy)
     }
 
-    fn linear(&self, spec: &LinearSpec, x: &Buffer, weight: &Buffer, bias: Option<&Buffer>) -> Result<Buffer> {
-        self.naive.linear(spec, x, weight, bias.filter(|_| !self.has(Fault::LinearForgetsBias)))
+    fn linear(&self, spec: &LinearSpec, x: &Buffer, weight: &Buffer, epilogue: Epilogue<'_, Self>) -> Result<Buffer> {
+        let mut epilogue = sound_epilogue(epilogue);
+        match self.fault {
+            Fault::LinearForgetsBias => epilogue.bias = None,
+            Fault::LinearForgetsRelu => epilogue.relu = false,
+            _ => {}
+        }
+        self.naive.linear(spec, x, weight, epilogue)
     }
 
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Buffer, weight: &Buffer) -> Result<Buffer> {

@@ -21,8 +21,8 @@ macro_rules! planted {
 planted! {
     memory: FillForgetsLast;
     images: ImagesFlipTheOffset ImagesForgetReflection ImagesForgetCutout ImagesTakeAnyIndex;
-    conv2d: Conv2dDropsTheLastTap Conv2dSwapsPadding Conv2dForgetsBias Conv2dForgetsReluOfInput Conv2dMomentsWithoutBias
-        Conv2dForwardFilterIsStale DataGradientSwapsStrides DataGradientForgetsAccumulate DataGradientForgetsMask
+    conv2d: Conv2dDropsTheLastTap Conv2dSwapsPadding Conv2dForgetsBias Conv2dForgetsReluOfInput Conv2dForgetsResidual
+        Conv2dAddsResidualAfterRelu Conv2dMomentsWithoutBias Conv2dForwardFilterIsStale DataGradientSwapsStrides DataGradientForgetsAccumulate DataGradientForgetsMask
         WeightGradientMissesLastImage WeightGradientShiftsDilation;
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
@@ -30,7 +30,7 @@ planted! {
     elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast ScaleSquares;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
-    linear: LinearForgetsBias LinearGradientMissesLastRow SumMissesLastRow;
+    linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropySums
         CrossEntropyTakesLastOfEqual;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth

@@ -38,15 +38,10 @@ pub(super) fn triples([a, b, c]: [usize; 3]) -> impl Iterator<Item = (usize, usi
     (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
 }
 
-/// The convolution of `x`, plus `bias`.
-pub(super) fn forward<A: Real>(spec: &Conv2dSpec, x: &[A], weight: &[A], bias: Option<&[A]>) -> Vec<A> {
+/// The convolution of `x`.
+pub(super) fn forward<A: Real>(spec: &Conv2dSpec, x: &[A], weight: &[A]) -> Vec<A> {
     let mut y = vec![A::zero(); spec.output_shape().iter().product()];
     products(spec, |ix, iw, iy| y[iy] += x[ix] * weight[iw]);
-    if let Some(bias) = bias {
-        for pixel in y.chunks_exact_mut(spec.out_channels) {
-            pixel.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
-        }
-    }
     y
 }
 
@@ -79,7 +74,7 @@ mod tests {
         let options = Conv2dOptions { kernel: [1, 3], stride: [1, 2], padding, ..Conv2dOptions::default() };
         let spec = Conv2dSpec::new([1, 1, 4, 1], 1, &options).unwrap();
         let weight = [1.0, 10.0, 100.0];
-        assert_eq!(forward(&spec, &[1.0, 2.0, 3.0, 4.0], &weight, Some(&[0.5])), [210.5, 432.5]);
+        assert_eq!(forward(&spec, &[1.0, 2.0, 3.0, 4.0], &weight), [210.0, 432.0]);
         assert_eq!(backward_data(&spec, &[1.0, 2.0], &weight, None), [10.0, 102.0, 20.0, 200.0]);
         assert_eq!(backward_weight(&spec, &[1.0, 2.0], &[1.0, 2.0, 3.0, 4.0]), [4.0, 7.0, 10.0]);
     }
@@ -88,7 +83,7 @@ mod tests {
     fn groups_do_not_mix() {
         let spec = Conv2dSpec::new([1, 1, 1, 4], 2, &Conv2dOptions::default().groups(2)).unwrap();
         // Weight [input channel of the group, output channel].
-        let y = forward(&spec, &[1.0, 2.0, 3.0, 4.0], &[1.0, 10.0, 2.0, 20.0], None);
+        let y = forward(&spec, &[1.0, 2.0, 3.0, 4.0], &[1.0, 10.0, 2.0, 20.0]);
         assert_eq!(y, [5.0, 110.0]);
     }
 }

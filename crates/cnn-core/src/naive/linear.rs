@@ -12,13 +12,10 @@ fn products(spec: &LinearSpec, mut visit: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// `x` times `weight`, plus `bias`.
-pub(super) fn forward<A: Real>(spec: &LinearSpec, x: &[A], weight: &[A], bias: Option<&[A]>) -> Vec<A> {
+/// `x` times `weight`.
+pub(super) fn forward<A: Real>(spec: &LinearSpec, x: &[A], weight: &[A]) -> Vec<A> {
     let mut y = vec![A::zero(); spec.rows * spec.outputs];
     products(spec, |ix, iw, iy| y[iy] += x[ix] * weight[iw]);
-    if let Some(bias) = bias {
-        y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, &b)| *y += b);
-    }
     y
 }
 
@@ -53,7 +50,7 @@ mod tests {
     fn a_layer_by_hand() {
         let spec = LinearSpec { rows: 2, inputs: 2, outputs: 3 };
         let (x, weight) = ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(forward(&spec, &x, &weight, Some(&[0.5, 0.0, 0.0])), [9.5, 12.0, 15.0, 19.5, 26.0, 33.0]);
+        assert_eq!(forward(&spec, &x, &weight), [9.0, 12.0, 15.0, 19.0, 26.0, 33.0]);
         let dy = [1.0, 0.0, 0.0, 0.0, 1.0, 1.0];
         assert_eq!(backward_data(&spec, &dy, &weight), [1.0, 4.0, 5.0, 11.0]);
         assert_eq!(backward_weight(&spec, &dy, &x), [1.0, 3.0, 3.0, 2.0, 4.0, 4.0]);

@@ -42,6 +42,22 @@ impl<E: Element> Naive<E> {
         }
     }
 
+    /// What follows a sum.
+    fn finish(&self, mut y: Vec<E::Accum>, channels: usize, epilogue: Epilogue<'_, Self>) -> Data<Self> {
+        for (i, y) in y.iter_mut().enumerate() {
+            if let Some(bias) = epilogue.bias {
+                *y += bias[i % channels];
+            }
+            if let Some(residual) = epilogue.residual {
+                *y += residual[i].to_accum();
+            }
+            if epilogue.relu {
+                *y = elementwise::relu(*y);
+            }
+        }
+        rounded(y)
+    }
+
     /// The gradient as an operation reads it, not yet rounded if it was never written.
     fn read_gradient(&self, dy: &Gradient<Self>) -> Vec<E::Accum> {
         match dy {
@@ -111,11 +127,11 @@ impl<E: Element> Backend for Naive<E> {
         spec: &Conv2dSpec,
         x: &Input<Self>,
         filter: &Self::Filter,
-        bias: Option<&Wide<Self>>,
+        epilogue: Epilogue<'_, Self>,
         moments: bool,
     ) -> Result<(Data<Self>, Option<Moments<Self>>)> {
-        let bias = bias.map(|b| &b[..]);
-        let y: Data<Self> = rounded(conv2d::forward(spec, &self.read(x), &wide(filter), bias));
+        let sum = conv2d::forward(spec, &self.read(x), &wide(filter));
+        let y = self.finish(sum, spec.out_channels, epilogue);
         let [n, h, w, channels] = spec.output_shape();
         let norm = BatchNormSpec { rows: n * h * w, channels, eps: 0.0 };
         let moments = moments.then(|| self.channel_moments(&y, &norm)).transpose()?;
@@ -232,9 +248,9 @@ impl<E: Element> Backend for Naive<E> {
         spec: &LinearSpec,
         x: &Data<Self>,
         weight: &Wide<Self>,
-        bias: Option<&Wide<Self>>,
+        epilogue: Epilogue<'_, Self>,
     ) -> Result<Data<Self>> {
-        Ok(rounded(linear::forward(spec, &wide(x), weight, bias.map(|b| &b[..]))))
+        Ok(self.finish(linear::forward(spec, &wide(x), weight), spec.outputs, epilogue))
     }
 
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>> {

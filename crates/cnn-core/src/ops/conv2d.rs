@@ -1,6 +1,6 @@
 //! Convolution.
 
-use crate::backend::{Backend, Gradient, Input, Uses};
+use crate::backend::{Backend, Epilogue, Gradient, Input, Uses};
 use crate::graph::{Bias, Op};
 use crate::nn::Param;
 use crate::spec::{Conv2dOptions, Conv2dSpec};
@@ -17,7 +17,8 @@ pub(crate) fn conv2d<B: Backend>(
     let (pass, backend) = (x.pass(), x.pass().backend());
     let spec = spec(x, weight, options)?;
     let convolution = Convolution::new(x, weight, spec)?;
-    let (y, _) = backend.conv2d(&spec, &convolution.x, &convolution.filter, bias.map(Param::value), false)?;
+    let (y, _) =
+        backend.conv2d(&spec, &convolution.x, &convolution.filter, Epilogue::bias(bias.map(Param::value)), false)?;
 
     let bias_key = bias.and_then(Param::trained_key);
     let keys: Vec<usize> = convolution.weight_key.into_iter().chain(bias_key).collect();

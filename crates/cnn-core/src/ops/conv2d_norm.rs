@@ -3,7 +3,7 @@
 //! The convolution returns the moments that the normalisation needs, the normalised activation is applied by whoever
 //! reads it, and on the way back the convolution reads the normalisation's gradient: neither is ever written.
 
-use crate::backend::{Backend, Gradient, Input};
+use crate::backend::{Backend, Epilogue, Gradient, Input};
 use crate::graph::{After, Bias, Op};
 use crate::nn::{BatchNorm2d, Conv2d, Param};
 use crate::ops::{batch_norm2d, conv2d};
@@ -23,8 +23,8 @@ pub(crate) fn conv2d_norm<B: Backend>(
     let (convolution, raw, moments) = pass.within(conv.scope.path(), || {
         let spec = conv2d::spec(x, &conv.weight, &conv.options)?;
         let convolution = conv2d::Convolution::new(x, &conv.weight, spec)?;
-        let train = pass.mode() == Mode::Train;
-        let (y, moments) = backend.conv2d(&spec, &convolution.x, &convolution.filter, bias.map(Param::value), train)?;
+        let (train, epilogue) = (pass.mode() == Mode::Train, Epilogue::bias(bias.map(Param::value)));
+        let (y, moments) = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue, train)?;
         let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
         let raw = pass.emit(op, &[x], Shape::new(&spec.output_shape())?, Input::Plain(y), false)?;
         Ok((convolution, raw, moments))

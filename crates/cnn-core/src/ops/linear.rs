@@ -1,6 +1,6 @@
 //! Dense layer.
 
-use crate::backend::{Backend, Input, LinearSpec};
+use crate::backend::{Backend, Epilogue, Input, LinearSpec};
 use crate::graph::{Bias, Op};
 use crate::nn::Param;
 use crate::{Error, Result, Shape, Var};
@@ -14,7 +14,7 @@ pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: &Param<B>, bias: Option<&Pa
         return Err(Error::invalid("input", x.shape(), rule));
     }
     let (spec, x_data) = (LinearSpec { rows, inputs, outputs }, x.data()?);
-    let y = backend.linear(&spec, &x_data, weight.value(), bias.map(Param::value))?;
+    let y = backend.linear(&spec, &x_data, weight.value(), Epilogue::bias(bias.map(Param::value)))?;
 
     let (weight_key, bias_key) = (weight.trained_key(), bias.and_then(Param::trained_key));
     let keys: Vec<usize> = weight_key.into_iter().chain(bias_key).collect();

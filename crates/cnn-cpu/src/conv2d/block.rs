@@ -5,9 +5,10 @@
 //! for each block of L channels, each tap, each channel c of the block:
 //!     w[v] = packed weights                                 NV loads
 //!     acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
-//! y[r][p] = acc (+ bias) (+ y)
+//! y[r][p] = acc, finished as `epilogue` says
 //! ```
 
+use super::epilogue::Finish;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
@@ -48,10 +49,8 @@ pub(crate) struct Block<'a, T> {
     pub(crate) y_row: usize,
     /// Channels that are written.
     pub(crate) write: usize,
-    /// Added to each pixel.
-    pub(crate) bias: Option<*const T>,
-    /// Add to what is there.
-    pub(crate) accumulate: bool,
+    /// What follows the sum, from the first pixel on.
+    pub(crate) finish: Finish<T>,
 }
 
 struct Sized<'a, T, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
@@ -66,7 +65,8 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
         let mut acc = [[[V::<T, S>::zero(simd); NV]; RX]; RY];
         let (mut x, mut w, mut left) = (b.x, b.w, b.channels);
         // SAFETY: `Block::run`'s caller promises that the taps reach inside the scratch for all channels and pixels of
-        // the block, that the panel has w_taps taps for all channels, and that y and bias have the written elements.
+        // the block, that the panel has w_taps taps for all channels, and that y and the epilogue have the written
+        // elements.
         unsafe {
             while left > 0 {
                 let n = left.min(lanes);
@@ -91,7 +91,8 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 left -= n;
             }
             // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
-            if let Some(bias) = b.bias {
+            let floor = V::<T, S>::splat(simd, b.finish.floor);
+            if let Some(bias) = b.finish.bias {
                 let bias: [V<T, S>; NV] = std::array::from_fn(|v| {
                     V::<T, S>::load_head(simd, bias.add(v * lanes), b.write.saturating_sub(v * lanes).min(lanes))
                 });
@@ -107,12 +108,12 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 Sized::<T, NV, RY, RX>::store_part(simd, &b, acc);
                 return;
             }
-            if b.accumulate {
+            if let Some(residual) = b.finish.residual {
                 for r in 0..RY {
                     for p in 0..RX {
                         for v in 0..NV {
-                            let y = V::<T, S>::load(simd, b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
-                            acc[r][p][v] = y.add(acc[r][p][v]);
+                            let at = r * b.y_row + p * b.y_pixel + v * lanes;
+                            acc[r][p][v] = acc[r][p][v].add(V::<T, S>::load(simd, residual.add(at)));
                         }
                     }
                 }
@@ -120,7 +121,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             for r in 0..RY {
                 for p in 0..RX {
                     for v in 0..NV {
-                        acc[r][p][v].store(b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                        acc[r][p][v].max(floor).store(b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
                     }
                 }
             }
@@ -144,12 +145,12 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_,
                     let n = b.write.saturating_sub(v * lanes).min(lanes);
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
+                        let at = r * b.y_row + p * b.y_pixel + v * lanes;
                         let mut value = copy[r][p][v];
-                        if b.accumulate {
-                            value = V::<T, S>::load_head(simd, y, n).add(value);
+                        if let Some(residual) = b.finish.residual {
+                            value = value.add(V::<T, S>::load_head(simd, residual.add(at), n));
                         }
-                        value.store_head(y, n);
+                        value.max(V::<T, S>::splat(simd, b.finish.floor)).store_head(b.y.add(at), n);
                     }
                 }
             }
@@ -162,8 +163,8 @@ impl<T: CpuElement> Block<'_, T> {
     ///
     /// # Safety
     /// With every tap, pixel, row and channel added, `x` stays inside one packed image; `w` is a panel of `vectors`
-    /// vectors for all channels; `y` may be written at `write` channels of each pixel, by nobody else; the bias has
-    /// `write` numbers.
+    /// vectors for all channels; `y` may be written at `write` channels of each pixel, by nobody else; the
+    /// epilogue has those channels and pixels.
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {

@@ -9,6 +9,7 @@ use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
 
 use super::block::{Tap, split};
+use super::epilogue::{Epilogue, Finish};
 use super::moments::{Piece, combine};
 use super::pack::{Reader, Strip, pack};
 use super::plans::Plan;
@@ -33,7 +34,8 @@ struct Depthwise<'a, T> {
     plan: &'a Plan,
     /// \[taps, channels\].
     weight: &'a [T],
-    bias: Option<&'a [T]>,
+    epilogue: Epilogue<'a, T>,
+    /// Add to what is there, in place of the epilogue.
     accumulate: bool,
 }
 
@@ -43,13 +45,13 @@ pub(super) fn forward<T: CpuElement>(
     plan: &Plan,
     reader: Reader<'_, T>,
     weight: &[T],
-    bias: Option<&[T]>,
+    epilogue: Epilogue<'_, T>,
     y: &mut [T],
     moments: bool,
 ) -> Option<Moments<Cpu<T>>> {
     let (batch, channels) = (spec.batch, spec.in_channels);
     let (from, to) = (spec.input, spec.output);
-    let depthwise = Depthwise { reader, batch, channels, from, to, plan, weight, bias, accumulate: false };
+    let depthwise = Depthwise { reader, batch, channels, from, to, plan, weight, epilogue, accumulate: false };
     depthwise.run(cpu, y, moments)
 }
 
@@ -64,7 +66,8 @@ pub(super) fn data<T: CpuElement>(
 ) {
     let (batch, channels) = (spec.batch, spec.in_channels);
     let (from, to) = (spec.output, spec.input);
-    Depthwise { reader, batch, channels, from, to, plan, weight, bias: None, accumulate }.run(cpu, dx, false);
+    let epilogue = Epilogue::none();
+    Depthwise { reader, batch, channels, from, to, plan, weight, epilogue, accumulate }.run(cpu, dx, false);
 }
 
 /// Outputs of a class of rows in a strip, so that the packed strip stays in the cache and a small batch has strips for
@@ -80,7 +83,7 @@ impl<T: CpuElement> Depthwise<'_, T> {
     fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
         let (lanes, channels) = (cpu.isa().lanes::<T>(), self.channels);
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
-        assert!(self.weight.len().is_multiple_of(channels) && self.bias.is_none_or(|bias| bias.len() == channels));
+        assert!(self.weight.len().is_multiple_of(channels) && self.epilogue.fits(y.len(), channels));
         let (rows, columns) = (&self.plan.rows, &self.plan.columns);
         let height = strip_rows(self.plan, self.batch, channels, size_of::<T>());
         let strips = rows.count().div_ceil(height);
@@ -164,17 +167,21 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             // SAFETY: the plan's taps lie within the packed rows; the classes cover each output pixel
                             // once, and no other task has these rows.
                             unsafe {
-                                let at = ((t - strip.start) * rows.step * width + p) * lanes;
+                                let from = ((t - strip.start) * rows.step * width + p) * lanes;
+                                let at = ((image * to[0] + oy) * to[1] + ox) * channels + c;
+                                let y = y.get().add(at);
                                 let line = Line {
-                                    x: scratch.as_ptr().wrapping_add(c / lanes * plane + at),
+                                    x: scratch.as_ptr().wrapping_add(c / lanes * plane + from),
                                     taps: list,
                                     w: weight.as_ptr().add(c),
                                     pitch: channels,
                                     write: lanes.min(channels - c),
-                                    y: y.get().add(((image * to[0] + oy) * to[1] + ox) * channels + c),
+                                    y,
                                     y_pixel: cc.stride * channels,
-                                    bias: depthwise.bias.map(|bias| bias.as_ptr().add(c)),
-                                    accumulate: depthwise.accumulate,
+                                    finish: match depthwise.accumulate {
+                                        true => Finish::accumulate(y),
+                                        false => depthwise.epilogue.at(at, c),
+                                    },
                                 };
                                 match n {
                                     4 => line.run::<S, 4>(simd),
@@ -201,13 +208,12 @@ struct Line<'a, T> {
     write: usize,
     y: *mut T,
     y_pixel: usize,
-    bias: Option<*const T>,
-    accumulate: bool,
+    finish: Finish<T>,
 }
 
 impl<T: CpuElement> Line<'_, T> {
     /// # Safety
-    /// The taps of all pixels lie in the packed image; weights, y and bias have `write` channels.
+    /// The taps of all pixels lie in the packed image; weights, y and the epilogue have `write` channels.
     #[inline(always)]
     unsafe fn run<S: Simd, const N: usize>(self, simd: S) {
         let lanes = V::<T, S>::LANES;
@@ -221,15 +227,8 @@ impl<T: CpuElement> Line<'_, T> {
                 }
             }
             for p in 0..N {
-                let y = self.y.add(p * self.y_pixel);
-                let mut value = acc[p];
-                if let Some(bias) = self.bias {
-                    value = value.add(V::<T, S>::load_head(simd, bias, self.write));
-                }
-                if self.accumulate {
-                    value = V::<T, S>::load_head(simd, y, self.write).add(value);
-                }
-                value.store_head(y, self.write);
+                let at = p * self.y_pixel;
+                self.finish.of(simd, acc[p], at, self.write).store_head(self.y.add(at), self.write);
             }
         }
     }

@@ -16,6 +16,7 @@ use std::ops::Range;
 use cnn_core::backend::Moments;
 
 use super::block::{Block, shape, split};
+use super::epilogue::{Epilogue, Finish};
 use super::moments::{Piece, combine};
 use super::pack::{Panels, Reader, Strip, pack};
 use super::plans::Plan;
@@ -35,7 +36,8 @@ pub(super) struct Direct<'a, T> {
     pub(super) plan: &'a Plan,
     pub(super) panels: Panels,
     pub(super) weights: &'a [T],
-    pub(super) bias: Option<&'a [T]>,
+    pub(super) epilogue: Epilogue<'a, T>,
+    /// Add to what is there, in place of the epilogue.
     pub(super) accumulate: bool,
 }
 
@@ -93,7 +95,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let channels = panels.groups * panels.write;
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert_eq!(self.weights.len(), panels.len());
-        assert!(self.bias.is_none_or(|bias| bias.len() == channels));
+        assert!(self.epilogue.fits(y.len(), channels));
         let tile = self.tile();
         let strips = self.plan.rows.count().div_ceil(tile.rows);
         let all_panels = panels.groups * panels.count();
@@ -196,6 +198,8 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                 // classes of the plan cover each output pixel once, and no other task has these images,
                                 // rows and panels.
                                 unsafe {
+                                    let at = ((image * to[0] + oy) * to[1] + ox) * channels + first;
+                                    let y = y.get().add(at);
                                     let block = Block {
                                         x: x.wrapping_add((r * plan.rows.step * width + p) * lanes),
                                         x_row: plan.rows.step * width * lanes,
@@ -204,12 +208,14 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                         taps,
                                         w: direct.weights.as_ptr().add(layout.start(group, panel)),
                                         w_taps: layout.taps,
-                                        y: y.get().add(((image * to[0] + oy) * to[1] + ox) * channels + first),
+                                        y,
                                         y_pixel: column_class.stride * channels,
                                         y_row: row_class.stride * to[1] * channels,
                                         write,
-                                        bias: direct.bias.map(|bias| bias.as_ptr().add(first)),
-                                        accumulate: direct.accumulate,
+                                        finish: match direct.accumulate {
+                                            true => Finish::accumulate(y),
+                                            false => direct.epilogue.at(at, first),
+                                        },
                                     };
                                     block.run(simd, vectors, ny, nx);
                                 }

@@ -7,6 +7,7 @@
 pub(crate) mod block;
 mod depthwise;
 mod direct;
+pub(crate) mod epilogue;
 pub(crate) mod moments;
 mod pack;
 mod plan;
@@ -17,12 +18,13 @@ mod weight;
 
 use std::sync::Arc;
 
-use cnn_core::backend::{Data, Gradient, Input, Moments, Uses, Wide};
+use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
 use cnn_core::{Conv2dSpec, Error, Result};
 
 use crate::element::CpuElement;
 use crate::{Buffer, Cpu};
 use direct::Direct;
+use epilogue::Epilogue;
 use pack::{Fold, Panels, Reader};
 use plans::{Pass, Plan, fold};
 use weight::WeightGradient;
@@ -101,12 +103,12 @@ pub(crate) fn conv2d<T: CpuElement>(
     spec: &Conv2dSpec,
     x: &Input<Cpu<T>>,
     filter: &Filter<T>,
-    bias: Option<&Wide<Cpu<T>>>,
+    epilogue: backend::Epilogue<'_, Cpu<T>>,
     moments: bool,
 ) -> Result<Output<T>> {
     let mut y = cpu.alloc(spec.output_shape().iter().product());
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
-    let bias = bias.map(Buffer::as_slice);
+    let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels);
     let plan = planned(cpu, spec, Pass::Forward);
     let moments = match &filter.0 {
         Form::Direct { forward, .. } => {
@@ -118,13 +120,13 @@ pub(crate) fn conv2d<T: CpuElement>(
                 plan: &plan,
                 panels: panels(cpu, spec, plan.fold),
                 weights: forward.as_slice(),
-                bias,
+                epilogue,
                 accumulate: false,
             };
             direct.run(cpu, y.make_mut(), moments)
         }
         Form::Depthwise(weight) => {
-            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), bias, y.make_mut(), moments)
+            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut(), moments)
         }
     };
     Ok((y, moments))
@@ -151,7 +153,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 plan: &plan,
                 panels: transposed(cpu, spec),
                 weights: weights.as_slice(),
-                bias: None,
+                epilogue: Epilogue::none(),
                 accumulate: add,
             };
             direct.run(cpu, dx.make_mut(), false);

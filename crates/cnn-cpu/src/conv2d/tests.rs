@@ -4,7 +4,7 @@
 //! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
 //! difference is an indexing fault.
 
-use cnn_core::backend::{Backend, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Naive, Padding};
 
 use crate::element::CpuElement;
@@ -73,6 +73,8 @@ struct Case<T> {
     norm: Option<(Vec<T>, Vec<T>, bool)>,
     weight: Vec<T>,
     bias: Option<Vec<T>>,
+    residual: Option<Vec<T>>,
+    relu: bool,
     dy: Vec<T>,
     /// A normalisation behind dy, if there is one.
     back: Option<Back<T>>,
@@ -91,6 +93,8 @@ impl<T: CpuElement> Case<T> {
             norm: maybe(random).then(|| (random.integers(c, 2), random.integers(c, 2), maybe(random))),
             weight: random.integers(weight, 3),
             bias: maybe(random).then(|| random.integers(k, 4)),
+            residual: maybe(random).then(|| random.integers(output, 9)),
+            relu: maybe(random),
             dy: random.integers(output, 3),
             back: maybe(random).then(|| {
                 let coefficients = [random.integers(k, 2), random.integers(k, 1), random.integers(k, 1)];
@@ -132,8 +136,9 @@ impl<T: CpuElement> Case<T> {
         };
         let down = |buffer: &B::Buffer<T>| b.download(buffer).unwrap();
         let filter = b.prepare_filter(spec, &up(&self.weight), Uses::Training).unwrap();
-        let bias = self.bias.as_deref().map(up);
-        let (y, moments) = b.conv2d(spec, &x, &filter, bias.as_ref(), true).unwrap();
+        let (bias, residual) = (self.bias.as_deref().map(up), self.residual.as_deref().map(up));
+        let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), relu: self.relu };
+        let (y, moments) = b.conv2d(spec, &x, &filter, epilogue, true).unwrap();
         let moments = moments.expect("they were asked for");
         let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(up)).unwrap();
         let dw = b.conv2d_backward_weight(spec, &dy, &x).unwrap();
@@ -150,6 +155,8 @@ fn widened(case: &Case<f32>) -> Case<f64> {
         norm: case.norm.as_ref().map(|(scale, shift, relu)| (wide(scale), wide(shift), *relu)),
         weight: wide(&case.weight),
         bias: case.bias.as_ref().map(wide),
+        residual: case.residual.as_ref().map(wide),
+        relu: case.relu,
         dy: wide(&case.dy),
         back: case.back.as_ref().map(|(coefficients, x, mask)| {
             (coefficients.each_ref().map(wide), wide(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))

@@ -1,6 +1,6 @@
 //! Dense layers.
 
-use cnn_core::backend::{Backend, LinearSpec};
+use cnn_core::backend::{Backend, Epilogue, LinearSpec};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};
 
@@ -24,8 +24,8 @@ fn products_of_whole_numbers_are_exact() {
         agree!(spec, [0.0; 2], |b| {
             let (x, w, dy) = (data(b, &x), wide(b, &w), data(b, &dy));
             vec![
-                read(b, &b.linear(&spec, &x, &w, Some(&wide(b, &bias))).unwrap()),
-                read(b, &b.linear(&spec, &x, &w, None).unwrap()),
+                read(b, &b.linear(&spec, &x, &w, Epilogue::bias(Some(&wide(b, &bias)))).unwrap()),
+                read(b, &b.linear(&spec, &x, &w, Epilogue { bias: None, residual: Some(&dy), relu: true }).unwrap()),
                 read(b, &b.linear_backward_data(&spec, &dy, &w).unwrap()),
                 read(b, &b.linear_backward_weight(&spec, &dy, &x).unwrap()),
                 read(b, &b.sum_rows(&dy, outputs).unwrap()),
@@ -43,7 +43,7 @@ fn products() {
         agree!(spec, [2e-6, 1e-14], |b| {
             let (x, w, dy) = (data(b, &x), wide(b, &w), data(b, &dy));
             vec![
-                read(b, &b.linear(&spec, &x, &w, Some(&wide(b, &bias))).unwrap()),
+                read(b, &b.linear(&spec, &x, &w, Epilogue::bias(Some(&wide(b, &bias)))).unwrap()),
                 read(b, &b.linear_backward_data(&spec, &dy, &w).unwrap()),
                 read(b, &b.linear_backward_weight(&spec, &dy, &x).unwrap()),
             ]

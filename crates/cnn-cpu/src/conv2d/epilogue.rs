@@ -1,0 +1,94 @@
+//! What follows a sum of products while it is still in registers: `max(sum + bias + residual, floor)`.
+//!
+//! Every kernel that stores sums finishes them so: the register blocks of convolutions and matrix products with
+//! unrolled loops of their own, the others with [`Finish::of`].
+
+use cnn_core::backend;
+
+use crate::element::CpuElement;
+use crate::simd::{Simd, V, Vector};
+use crate::{Buffer, Cpu};
+
+/// The operands of a whole output \[pixels, channels\].
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue<'a, T> {
+    bias: Option<&'a [T]>,
+    residual: Option<&'a [T]>,
+    floor: T,
+}
+
+/// The operands from one element of the output on.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<T> {
+    /// Of the first channel.
+    pub(crate) bias: Option<*const T>,
+    /// As far from pixel to pixel as the output.
+    pub(crate) residual: Option<*const T>,
+    /// 0 for a ReLU, else minus infinity.
+    pub(crate) floor: T,
+}
+
+impl<'a, T: CpuElement> Epilogue<'a, T> {
+    /// Nothing follows.
+    pub(crate) fn none() -> Self {
+        Epilogue { bias: None, residual: None, floor: T::neg_infinity() }
+    }
+
+    /// What follows an output of `len` elements.
+    pub(crate) fn new(of: &backend::Epilogue<'a, Cpu<T>>, len: usize, channels: usize) -> Self {
+        let epilogue = Epilogue {
+            bias: of.bias.map(Buffer::as_slice),
+            residual: of.residual.map(Buffer::as_slice),
+            floor: if of.relu { T::zero() } else { T::neg_infinity() },
+        };
+        assert!(epilogue.fits(len, channels), "an epilogue does not fit its output");
+        epilogue
+    }
+
+    /// Whether the operands are those of an output of `len` elements.
+    pub(crate) fn fits(&self, len: usize, channels: usize) -> bool {
+        self.bias.is_none_or(|bias| bias.len() == channels) && self.residual.is_none_or(|r| r.len() == len)
+    }
+
+    /// What follows element `at`, which is in channel `channel`.
+    #[inline(always)]
+    pub(crate) fn at(&self, at: usize, channel: usize) -> Finish<T> {
+        Finish {
+            bias: self.bias.map(|bias| bias[channel..].as_ptr()),
+            residual: self.residual.map(|residual| residual[at..].as_ptr()),
+            floor: self.floor,
+        }
+    }
+}
+
+impl<T: CpuElement> Finish<T> {
+    /// Nothing follows.
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Finish { bias: None, residual: None, floor: T::neg_infinity() }
+    }
+
+    /// Adds to the output at `y`.
+    #[inline(always)]
+    pub(crate) fn accumulate(y: *const T) -> Self {
+        Finish { residual: Some(y), ..Finish::none() }
+    }
+
+    /// `n` sums finished, `at` elements further on in the same channels.
+    ///
+    /// # Safety
+    /// The output has these elements, and `n` is at most the lanes.
+    #[inline(always)]
+    pub(crate) unsafe fn of<S: Simd>(&self, simd: S, mut sum: V<T, S>, at: usize, n: usize) -> V<T, S> {
+        // SAFETY: the operands have as many elements as the output, of which the caller promises these.
+        unsafe {
+            if let Some(bias) = self.bias {
+                sum = sum.add(V::<T, S>::load_head(simd, bias, n));
+            }
+            if let Some(residual) = self.residual {
+                sum = sum.add(V::<T, S>::load_head(simd, residual.add(at), n));
+            }
+        }
+        sum.max(V::<T, S>::splat(simd, self.floor))
+    }
+}
