@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Pass, Result, Shape, Tensor};
+use cnn_core::{Frozen, Pass, Result, Shape, Tensor};
 use cnn_cpu::Cpu;
 use cnn_models::{Arch, Model};
 
@@ -15,6 +15,7 @@ use crate::timing::{median, reset_peak_memory};
 pub struct Network {
     cpu: Cpu<f32>,
     model: Model<Cpu<f32>>,
+    frozen: Option<Frozen<Cpu<f32>>>,
     optimizer: Optimizer<Cpu<f32>>,
     images: Tensor<Cpu<f32>>,
     labels: Vec<u32>,
@@ -34,6 +35,7 @@ impl Network {
         Ok(Network {
             optimizer: Optimizer::new(cpu, &model, options)?,
             model,
+            frozen: None,
             images: Tensor::from_data(cpu, shape, noise(cpu, shape.numel())?)?,
             labels: (0..batch as u32).map(|i| i % 10).collect(),
             cpu: cpu.clone(),
@@ -46,7 +48,7 @@ impl Network {
     /// # Errors
     /// The device's.
     pub fn step(&mut self) -> Result<()> {
-        let Network { cpu, model, optimizer, images, labels, steps } = self;
+        let Network { cpu, model, optimizer, images, labels, steps, .. } = self;
         let pass = Pass::train(cpu, 0).at_step(*steps);
         *steps += 1;
         let loss = model.call(&pass.input(images.clone())?)?.cross_entropy(labels, 0.0)?;
@@ -54,13 +56,16 @@ impl Network {
         optimizer.step(0.01, model, &gradients, &loss).map(drop)
     }
 
-    /// Forward, by running statistics.
+    /// Forward, frozen at the first call.
     ///
     /// # Errors
     /// The device's.
     pub fn infer(&mut self) -> Result<()> {
-        let pass = Pass::eval(&self.cpu);
-        self.model.call(&pass.input(self.images.clone())?)?.data().map(drop)
+        let frozen = match &self.frozen {
+            Some(frozen) => frozen,
+            None => self.frozen.insert(Frozen::new(&self.cpu, &mut *self.model, &[32, 32, 3])?),
+        };
+        frozen.run(self.images.clone()).map(drop)
     }
 }
 
@@ -71,7 +76,7 @@ impl Network {
 pub fn measure(cpu: &Cpu<f32>, area: &'static str, name: &str, batch: usize) -> Result<Row> {
     reset_peak_memory();
     let mut network = Network::new(cpu, name, batch)?;
-    let config = if area == "train" { "nesterov" } else { "eval" };
+    let config = if area == "train" { "nesterov" } else { "frozen" };
     let run = || if area == "train" { network.step() } else { network.infer() };
     let time = median(7, Duration::from_millis(300), run)?;
     Ok(Row::new(cpu, area, name, config.into(), batch, time))

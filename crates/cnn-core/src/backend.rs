@@ -65,8 +65,10 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 
     /// Brings `weight` \[KH, KW, C / groups, K\] into the form that the kernels for `uses` read.
     fn prepare_filter(&self, spec: &Conv2dSpec, weight: &Wide<Self>, uses: Uses) -> Result<Self::Filter>;
+    /// Whether a filter that was prepared for one of these specs, which differ in the batch only, serves the other.
+    fn filter_serves(&self, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
     /// The convolution of `x` and what follows it, and on request the moments over N, H, W of that output. The filter
-    /// was prepared for this spec.
+    /// was prepared for this spec, or serves it.
     fn conv2d(
         &self,
         spec: &Conv2dSpec,

@@ -1,9 +1,15 @@
-//! What an observer of a pass sees: every operation with its spec, where it ran, and its value.
+//! What an observer of a pass sees: every operation with its spec, its weights, where it ran, and its value.
+//!
+//! A [`Graph`] is a pass written down: the operations with handles to their weights, and nothing of the data.
 
-use crate::backend::{Backend, LinearSpec};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::backend::{Accum, Backend, LinearSpec, Wide};
+use crate::nn::Module;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::tape::VarId;
-use crate::{Result, Shape, Var};
+use crate::{Pass, Result, Shape, Tensor, Var};
 
 /// An operation with its whole problem. The set is closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,6 +95,32 @@ impl Op {
     }
 }
 
+/// The learned arrays and statistics that an operation reads: handles to device memory.
+#[derive(Debug, Default)]
+pub enum Weights<B: Backend> {
+    /// It reads none.
+    #[default]
+    None,
+    /// Of a convolution or a dense layer.
+    Product {
+        /// \[KH, KW, C / groups, K\], or \[in, out\].
+        weight: Wide<B>,
+        /// \[K\] or \[out\].
+        bias: Option<Wide<B>>,
+    },
+    /// Of a batch normalisation, each \[channels\]. In training the statistics are the running ones, already moved.
+    Norm {
+        /// Scale.
+        gamma: Wide<B>,
+        /// Shift.
+        beta: Wide<B>,
+        /// Running mean.
+        mean: Wide<B>,
+        /// Running variance.
+        variance: Wide<B>,
+    },
+}
+
 /// One operation as it ran.
 #[derive(Debug)]
 pub struct Event<'a, B: Backend> {
@@ -96,6 +128,8 @@ pub struct Event<'a, B: Backend> {
     pub path: &'a str,
     /// The operation.
     pub op: Op,
+    /// What it learned.
+    pub weights: &'a Weights<B>,
     /// The values it read.
     pub inputs: &'a [VarId],
     /// The value it made; reading it may write a normalised activation that would otherwise not be written.
@@ -110,11 +144,13 @@ pub trait Observer<B: Backend> {
 
 /// One operation of a recorded [`Graph`].
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct Node<B: Backend> {
     /// State-dict path of the module.
     pub path: String,
     /// The operation.
     pub op: Op,
+    /// What it learned.
+    pub weights: Weights<B>,
     /// The values it read.
     pub inputs: Vec<VarId>,
     /// The value it made.
@@ -124,21 +160,60 @@ pub struct Node {
 }
 
 /// The operations of a pass in order: an observer that keeps everything but the values.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
+#[derive(Clone, Debug)]
+pub struct Graph<B: Backend> {
     /// In the order in which they ran.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Node<B>>,
+    /// The value that the pass was for; until that is known, the last one.
+    pub output: VarId,
 }
 
-impl<B: Backend> Observer<B> for Graph {
+impl<B: Backend> Graph<B> {
+    /// What `model` does in evaluation with an input of this shape. One pass over zeros is run for it.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn trace(backend: &B, model: &mut (impl Module<B> + ?Sized), input: Shape) -> Result<Self> {
+        let graph = Rc::new(RefCell::new(Graph::default()));
+        let pass = Pass::eval(backend).observed(graph.clone());
+        let zeros = backend.narrow(&backend.fill(input.numel(), Accum::<B>::default())?)?;
+        let output = model.call(&pass.input(Tensor::from_data(backend, input, zeros)?)?)?.id();
+        Ok(Graph { output, ..graph.take() })
+    }
+}
+
+impl<B: Backend> Default for Graph<B> {
+    fn default() -> Self {
+        Graph { nodes: Vec::new(), output: 0 }
+    }
+}
+
+impl<B: Backend> Clone for Weights<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Weights::None => Weights::None,
+            Weights::Product { weight, bias } => Weights::Product { weight: weight.clone(), bias: bias.clone() },
+            Weights::Norm { gamma, beta, mean, variance } => Weights::Norm {
+                gamma: gamma.clone(),
+                beta: beta.clone(),
+                mean: mean.clone(),
+                variance: variance.clone(),
+            },
+        }
+    }
+}
+
+impl<B: Backend> Observer<B> for Graph<B> {
     fn observe(&mut self, event: &Event<'_, B>) -> Result<()> {
         self.nodes.push(Node {
             path: event.path.to_owned(),
             op: event.op,
+            weights: event.weights.clone(),
             inputs: event.inputs.to_vec(),
             output: event.output.id(),
             shape: event.output.shape(),
         });
+        self.output = event.output.id();
         Ok(())
     }
 }

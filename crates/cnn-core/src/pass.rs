@@ -5,7 +5,7 @@ use std::fmt::{Debug, Formatter};
 use std::rc::Rc;
 
 use crate::backend::{Backend, Data, Input};
-use crate::graph::{Event, Observer, Op};
+use crate::graph::{Event, Observer, Op, Weights};
 use crate::rng::{Philox, Purpose};
 use crate::tape::{Flow, Tape, VarId};
 use crate::{Error, Result, Shape, Tensor, Var};
@@ -126,10 +126,23 @@ impl<B: Backend> Pass<B> {
         Philox::new(self.0.seed, Purpose::Dropout, self.0.step, mask)
     }
 
-    /// A value that an op computed, announced to the observer. `tracked`: a gradient must flow to it.
+    /// A value that an op without weights computed, announced to the observer. `tracked`: a gradient must flow to it.
     pub(crate) fn emit(
         &self,
         op: Op,
+        inputs: &[&Var<B>],
+        shape: Shape,
+        value: Input<B>,
+        tracked: bool,
+    ) -> Result<Var<B>> {
+        self.emit_weighted(op, || Weights::None, inputs, shape, value, tracked)
+    }
+
+    /// As [`Pass::emit`], of an op with weights, which are asked for if somebody observes.
+    pub(crate) fn emit_weighted(
+        &self,
+        op: Op,
+        weights: impl FnOnce() -> Weights<B>,
         inputs: &[&Var<B>],
         shape: Shape,
         value: Input<B>,
@@ -140,7 +153,9 @@ impl<B: Backend> Pass<B> {
         let var = Var::new(self.clone(), id, shape, value, tracked && self.0.tape.is_some());
         if let Some(observer) = &self.0.observer {
             let inputs: Vec<VarId> = inputs.iter().map(|input| input.id()).collect();
-            observer.borrow_mut().observe(&Event { path: &self.0.path.borrow(), op, inputs: &inputs, output: &var })?;
+            let (path, weights) = (self.0.path.borrow(), weights());
+            let event = Event { path: &path, op, weights: &weights, inputs: &inputs, output: &var };
+            observer.borrow_mut().observe(&event)?;
         }
         Ok(var)
     }

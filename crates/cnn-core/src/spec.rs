@@ -172,6 +172,17 @@ impl Conv2dSpec {
         [self.kernel[0], self.kernel[1], self.in_channels / self.groups, self.out_channels]
     }
 
+    /// The same convolution of `batch` images.
+    ///
+    /// # Errors
+    /// An input or output that is too large to address.
+    pub fn at_batch(self, batch: usize) -> Result<Self> {
+        let spec = Conv2dSpec { batch, ..self };
+        Shape::new(&spec.input_shape())?;
+        Shape::new(&spec.output_shape())?;
+        Ok(spec)
+    }
+
     /// Multiplications of the direct algorithm.
     pub fn macs(&self) -> u64 {
         let per_output: usize = self.weight_shape()[..3].iter().product();
@@ -280,6 +291,16 @@ impl Pool2dSpec {
     /// \[N, OH, OW, C\].
     pub fn output_shape(&self) -> [usize; 4] {
         [self.batch, self.output[0], self.output[1], self.channels]
+    }
+
+    /// The same pooling of `batch` images.
+    ///
+    /// # Errors
+    /// An input that is too large to address.
+    pub fn at_batch(self, batch: usize) -> Result<Self> {
+        let spec = Pool2dSpec { batch, ..self };
+        Shape::new(&spec.input_shape())?;
+        Ok(spec)
     }
 
     /// The rows (axis 0) or columns (axis 1) of the image under window `o`, and how many rows or columns an average

@@ -5,7 +5,7 @@ use std::path::Path;
 use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::nn::parameters;
 use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
-use cnn_core::{Backend, Pass, Real, Shape, Tensor};
+use cnn_core::{Backend, Frozen, Real, Shape, Tensor};
 use cnn_data::ImageSet;
 use cnn_models::Model;
 
@@ -19,6 +19,8 @@ use crate::{Error, Result};
 pub struct Classifier<B: Backend> {
     backend: B,
     model: Model<B>,
+    /// Made when it is first needed.
+    frozen: Option<Frozen<B>>,
     info: WeightsInfo,
 }
 
@@ -32,7 +34,7 @@ impl<B: Backend> Classifier<B> {
         let (archive, info) = read_weights(path)?;
         let mut model = info.arch()?.build(backend, 0, info.image, info.classes.len())?;
         load_state_dict(backend, &mut model, &archive).map_err(|error| Error::file(path, error))?;
-        Ok(Classifier { backend: backend.clone(), model, info })
+        Ok(Classifier { backend: backend.clone(), model, frozen: None, info })
     }
 
     /// What the file says of itself.
@@ -40,9 +42,17 @@ impl<B: Backend> Classifier<B> {
         &self.info
     }
 
-    /// The model.
+    /// The model, to be looked at or changed.
     pub fn model(&mut self) -> &mut Model<B> {
+        self.frozen = None;
         &mut self.model
+    }
+
+    fn frozen(&mut self) -> Result<&Frozen<B>> {
+        Ok(match &mut self.frozen {
+            Some(frozen) => frozen,
+            none => none.insert(Frozen::new(&self.backend, &mut *self.model, &self.info.image)?),
+        })
     }
 
     /// How many weights there are.
@@ -70,10 +80,12 @@ impl<B: Backend> Classifier<B> {
         let views: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
         let data = self.backend.load_images(&spec, &self.backend.upload(&bytes)?, &views)?;
         let shape = Shape::new(&[images.len(), height, width, channels])?;
-        let pass = Pass::eval(&self.backend);
-        let x = pass.input(Tensor::from_data(&self.backend, shape, data)?)?;
-        let probabilities = self.model.call(&x)?.softmax()?.to_vec()?;
-        let rows = probabilities.chunks(self.info.classes.len());
+        let images = Tensor::from_data(&self.backend, shape, data)?;
+        let logits = self.frozen()?.run(images)?;
+        let classes = self.info.classes.len();
+        let probabilities = self.backend.softmax(logits.data(), classes)?;
+        let probabilities = Tensor::from_data(&self.backend, logits.shape(), probabilities)?.to_vec(&self.backend)?;
+        let rows = probabilities.chunks(classes);
         Ok(rows.map(|row| row.iter().map(|p| p.as_f64()).collect()).collect())
     }
 
@@ -100,7 +112,8 @@ impl<B: Backend> Classifier<B> {
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
         let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
-        evaluate(&self.backend, &mut *self.model, &mut feed, images, batch, progress)
+        let backend = self.backend.clone();
+        evaluate(&backend, self.frozen()?, &mut feed, images, batch, progress)
     }
 
     /// Writes the weights under `naming`, with the same metadata.

@@ -1,8 +1,7 @@
 //! Accuracy, loss and confusion of a model on a set of images, every one of which is seen.
 
 use cnn_core::backend::Accum;
-use cnn_core::nn::Module;
-use cnn_core::{Backend, Pass, Real};
+use cnn_core::{Backend, Frozen, Real};
 use cnn_data::{Augment, ImageSet, Loader};
 
 use crate::feed::Feed;
@@ -55,7 +54,7 @@ impl Evaluation {
 /// Evaluates `model` on `images`, `batch` at a time; `progress(done, total)` is called after each batch.
 pub(crate) fn evaluate<B: Backend>(
     backend: &B,
-    model: &mut dyn Module<B>,
+    model: &Frozen<B>,
     feed: &mut Feed<B>,
     images: &ImageSet,
     batch: usize,
@@ -70,13 +69,12 @@ pub(crate) fn evaluate<B: Backend>(
     let loader = Loader::new(images.clone(), batch, 0, 0)?;
     for next in loader.epoch(0, &Augment::NONE, false, false) {
         let next = next?;
-        let pass = Pass::eval(backend);
-        let logits = model.call(&pass.input(feed.images(backend, images, &next)?)?)?;
+        let logits = model.run(feed.images(backend, images, &next)?)?;
         let [_, outputs] = logits.shape().matrix("logits")?;
         if outputs != classes {
             return Err(Error::recipe("classes", classes, format!("must be the {outputs} that the model tells apart")));
         }
-        let values: Vec<f64> = logits.to_vec()?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
+        let values: Vec<f64> = logits.to_vec(backend)?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
         for (row, &label) in values.chunks_exact(classes).zip(&next.labels) {
             evaluation.add(row, label as usize);
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cnn_core::image::Border;
 use cnn_core::optim::{Optimizer, Schedule};
-use cnn_core::{Backend, Pass};
+use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::{Batch, Dataset, ImageSet, Loader};
 use cnn_models::{Arch, Model};
 
@@ -363,7 +363,8 @@ impl<B: Backend> Trainer<B> {
 
     fn evaluate(&mut self, images: &ImageSet, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
         let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
-        evaluate(&self.backend, &mut *self.model, &mut feed, images, EVALUATION_BATCH, &mut |done, total| {
+        let model = Frozen::new(&self.backend, &mut *self.model, &self.info.image)?;
+        evaluate(&self.backend, &model, &mut feed, images, EVALUATION_BATCH, &mut |done, total| {
             observe(&Event::Evaluating { done, total });
         })
     }

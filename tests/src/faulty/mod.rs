@@ -179,6 +179,10 @@ impl Backend for Faulty {
         Ok((filter, uses))
     }
 
+    fn filter_serves(&self, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool {
+        self.naive.filter_serves(prepared, spec)
+    }
+
     fn conv2d(
         &self,
         spec: &Conv2dSpec,

@@ -1,6 +1,7 @@
 //! The one test binary: a module for each suite.
 
 mod conformance;
+mod frozen;
 mod gradients;
 mod parity;
 mod planted;

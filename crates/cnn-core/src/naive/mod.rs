@@ -122,6 +122,10 @@ impl<E: Element> Backend for Naive<E> {
         self.narrow(weight)
     }
 
+    fn filter_serves(&self, _: &Conv2dSpec, _: &Conv2dSpec) -> bool {
+        true
+    }
+
     fn conv2d(
         &self,
         spec: &Conv2dSpec,

@@ -1,7 +1,7 @@
 //! Batch normalisation, with a ReLU or an addition and a ReLU in the same op.
 
 use crate::backend::{Affine, Backend, Data, Input, Moments, Norm, NormGradient, NormStats, Running};
-use crate::graph::{After, Op};
+use crate::graph::{After, Op, Weights};
 use crate::nn::BatchNorm2d;
 use crate::pass::Mode;
 use crate::spec::BatchNormSpec;
@@ -25,7 +25,8 @@ pub(crate) fn batch_norm2d<B: Backend>(
     let keys = normalised.keys();
     let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
     let inputs: Vec<&Var<B>> = [x].into_iter().chain(shortcut).collect();
-    let out = pass.emit(Op::BatchNorm2d(spec, after), &inputs, x.shape(), value, tracked)?;
+    let op = Op::BatchNorm2d(spec, after);
+    let out = pass.emit_weighted(op, || weights(layer), &inputs, x.shape(), value, tracked)?;
     pass.record(&out, &keys, move |backend, dy, flow| {
         let gradient = normalised.backward(backend, dy, flow)?;
         match target {
@@ -34,6 +35,16 @@ pub(crate) fn batch_norm2d<B: Backend>(
         }
     });
     Ok(out)
+}
+
+/// What a normalisation learned.
+pub(crate) fn weights<B: Backend>(layer: &BatchNorm2d<B>) -> Weights<B> {
+    Weights::Norm {
+        gamma: layer.weight.value().clone(),
+        beta: layer.bias.value().clone(),
+        mean: layer.running_mean.value().clone(),
+        variance: layer.running_var.value().clone(),
+    }
 }
 
 /// The spec of a normalisation of values of this shape by `layer`.

@@ -1,7 +1,7 @@
 //! Convolution.
 
 use crate::backend::{Backend, Epilogue, Gradient, Input, Uses};
-use crate::graph::{Bias, Op};
+use crate::graph::{Bias, Op, Weights};
 use crate::nn::Param;
 use crate::spec::{Conv2dOptions, Conv2dSpec};
 use crate::tape::{Flow, VarId};
@@ -25,7 +25,7 @@ pub(crate) fn conv2d<B: Backend>(
     let tracked = x.is_tracked() || !keys.is_empty();
     let shape = Shape::new(&spec.output_shape())?;
     let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
-    let out = pass.emit(op, &[x], shape, Input::Plain(y), tracked)?;
+    let out = pass.emit_weighted(op, || weights(weight, bias), &[x], shape, Input::Plain(y), tracked)?;
     pass.record(&out, &keys, move |backend, dy, flow| {
         if let Some(key) = bias_key {
             flow.add_parameter(backend, key, backend.sum_rows(&dy, spec.out_channels)?)?;
@@ -33,6 +33,11 @@ pub(crate) fn conv2d<B: Backend>(
         convolution.backward(backend, &Gradient::Plain(dy), flow)
     });
     Ok(out)
+}
+
+/// What a convolution or a dense layer learned.
+pub(crate) fn weights<B: Backend>(weight: &Param<B>, bias: Option<&Param<B>>) -> Weights<B> {
+    Weights::Product { weight: weight.value().clone(), bias: bias.map(|bias| bias.value().clone()) }
 }
 
 /// The spec of a convolution of `x` with `weight`.

@@ -26,7 +26,8 @@ pub(crate) fn conv2d_norm<B: Backend>(
         let (train, epilogue) = (pass.mode() == Mode::Train, Epilogue::bias(bias.map(Param::value)));
         let (y, moments) = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue, train)?;
         let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
-        let raw = pass.emit(op, &[x], Shape::new(&spec.output_shape())?, Input::Plain(y), false)?;
+        let (shape, weights) = (Shape::new(&spec.output_shape())?, || conv2d::weights(&conv.weight, bias));
+        let raw = pass.emit_weighted(op, weights, &[x], shape, Input::Plain(y), false)?;
         Ok((convolution, raw, moments))
     })?;
     let scope = norm.scope.clone();
@@ -38,7 +39,8 @@ pub(crate) fn conv2d_norm<B: Backend>(
         let keys: Vec<usize> = normalised.keys().into_iter().chain(convolution.weight_key).chain(bias_key).collect();
         let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
         let inputs: Vec<&Var<B>> = [&raw].into_iter().chain(shortcut).collect();
-        let out = pass.emit(Op::BatchNorm2d(spec, after), &inputs, raw.shape(), value, tracked)?;
+        let (op, weights) = (Op::BatchNorm2d(spec, after), || batch_norm2d::weights(norm));
+        let out = pass.emit_weighted(op, weights, &inputs, raw.shape(), value, tracked)?;
         pass.record(&out, &keys, move |backend, dy, flow| {
             let gradient = normalised.backward(backend, dy, flow)?;
             let gradient = match bias_key {

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Epilogue, Input, LinearSpec};
 use crate::graph::{Bias, Op};
 use crate::nn::Param;
+use crate::ops::conv2d::weights;
 use crate::{Error, Result, Shape, Var};
 
 /// `x` \[N, in\] times `weight` \[in, out\], plus `bias` \[out\].
@@ -20,7 +21,8 @@ pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: &Param<B>, bias: Option<&Pa
     let keys: Vec<usize> = weight_key.into_iter().chain(bias_key).collect();
     let tracked = x.is_tracked() || !keys.is_empty();
     let op = Op::Linear(spec, if bias.is_some() { Bias::With } else { Bias::Without });
-    let out = pass.emit(op, &[x], Shape::new(&[rows, outputs])?, Input::Plain(y), tracked)?;
+    let shape = Shape::new(&[rows, outputs])?;
+    let out = pass.emit_weighted(op, || weights(weight, bias), &[x], shape, Input::Plain(y), tracked)?;
     let weight = weight.value().clone();
     pass.record(&out, &keys, move |backend, dy, flow| {
         if let Some(key) = bias_key {

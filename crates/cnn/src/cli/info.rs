@@ -2,14 +2,12 @@
 //!
 //! The table is what an observer saw while the model ran on an empty image, so it cannot differ from what runs.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
 
 use cnn::core::graph::{Graph, Op};
 use cnn::core::nn::parameters;
-use cnn::core::{Backend, Pass, Tensor};
+use cnn::core::{Backend, Shape};
 use cnn::models::{Arch, Model};
 use cnn::train::Classifier;
 use serde_json::json;
@@ -102,11 +100,8 @@ impl Summary {
         let total = weights.values().sum();
 
         let [height, width, channels] = image;
-        let zeros = vec![Default::default(); height * width * channels];
-        let graph = Rc::new(RefCell::new(Graph::default()));
-        let pass = Pass::eval(backend).observed(graph.clone());
-        model.call(&pass.input(Tensor::from_slice(backend, [1, height, width, channels], &zeros)?)?)?;
-        let layers: Vec<Layer> = (graph.take().nodes.into_iter())
+        let graph = Graph::trace(backend, &mut **model, Shape::new(&[1, height, width, channels])?)?;
+        let layers: Vec<Layer> = (graph.nodes.into_iter())
             .map(|node| {
                 let weighty = matches!(node.op, Op::Conv2d(..) | Op::BatchNorm2d(..) | Op::Linear(..));
                 let parameters = if weighty { weights.remove(&node.path).unwrap_or(0) } else { 0 };

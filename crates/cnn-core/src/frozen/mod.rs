@@ -1,0 +1,221 @@
+//! Frozen inference: a model as a fixed list of fused operations, run by any number of threads.
+//!
+//! [`Frozen::new`] watches one evaluation pass of a model, folds every batch normalisation into the convolution before
+//! it, gives additions and ReLUs to the epilogues of convolutions and dense layers (the file `lower`), and brings the
+//! filters into the form that kernels read. The first run at a batch size plans it: specs, filters that none of the
+//! other sizes has, and which value is where.
+//!
+//! Memory is planned without addresses. Liveness is known ahead, so each value has a *place*, and a place is used
+//! again as soon as the last reader of its value has run: the dropped buffer goes to the backend's free list, and the
+//! next operation of that size gets it from there, still in the cache. From the second run at a batch size on, the
+//! free list has a block for every request, and two runs at once share nothing but the weights.
+
+mod lower;
+
+use std::collections::HashMap;
+use std::fmt::{Debug, Formatter};
+use std::sync::{Arc, Mutex};
+
+use crate::backend::{Backend, Data, Epilogue, Input, Norm, Uses, Wide};
+use crate::graph::Graph;
+use crate::nn::Module;
+use crate::tape::VarId;
+use crate::{Conv2dSpec, Error, Result, Shape, Tensor};
+use lower::{Layer, Lowered, Work, lower};
+
+/// A model for inference. Its weights are those that the model had when it was frozen.
+pub struct Frozen<B: Backend> {
+    backend: B,
+    /// Of one sample: \[1, ...\].
+    input: Shape,
+    output: Shape,
+    layers: Vec<Layer<B>>,
+    places: Places,
+    plans: Mutex<HashMap<usize, Arc<Plan<B>>>>,
+}
+
+/// The layers at a batch size.
+type Plan<B> = Vec<Work<B, <B as Backend>::Filter>>;
+
+/// Where the values are.
+#[derive(Debug)]
+struct Places {
+    /// Of the values of each layer.
+    layers: Vec<LayerPlaces>,
+    count: usize,
+    input: usize,
+    output: usize,
+}
+
+#[derive(Debug)]
+struct LayerPlaces {
+    input: usize,
+    residual: Option<usize>,
+    output: usize,
+    /// Those whose value no later layer reads.
+    free: Vec<usize>,
+}
+
+/// What the liveness of values promises.
+const ALIVE: &str = "a value stays in its place until its last reader has run";
+
+impl<B: Backend> Frozen<B> {
+    /// Freezes `model` for any number of samples of this shape, such as \[height, width, channels\].
+    ///
+    /// # Errors
+    /// Those of the model for such samples.
+    pub fn new(backend: &B, model: &mut (impl Module<B> + ?Sized), sample: &[usize]) -> Result<Self> {
+        let input = Shape::new(&[&[1], sample].concat())?;
+        let lowered = lower(backend, &Graph::trace(backend, model, input)?)?;
+        let places = Places::new(&lowered);
+        let Lowered { layers, output_shape: output, .. } = lowered;
+        Ok(Frozen { backend: backend.clone(), input, output, layers, places, plans: Mutex::default() })
+    }
+
+    /// What the model computes of `input` \[N, ...\] in evaluation, up to rounding. Threads may call it at once.
+    ///
+    /// # Errors
+    /// Samples of another shape than the model was frozen for, and those of the device.
+    pub fn run(&self, input: Tensor<B>) -> Result<Tensor<B>> {
+        let (shape, sample) = (input.shape(), &self.input.dims()[1..]);
+        let batch = match shape.dims() {
+            [batch, rest @ ..] if rest == sample => *batch,
+            _ => {
+                let rule = format!("must be a batch of the samples {sample:?} that the model was frozen for");
+                return Err(Error::invalid("input", shape, rule));
+            }
+        };
+        let plan = self.plan(batch)?;
+        let mut values: Vec<Option<Data<B>>> = vec![None; self.places.count];
+        values[self.places.input] = Some(input.into_data());
+        for ((layer, work), at) in self.layers.iter().zip(&*plan).zip(&self.places.layers) {
+            let made = self.compute(work, layer.relu, at, &mut values).map_err(|error| error.in_layer(&layer.path))?;
+            for &place in &at.free {
+                values[place] = None;
+            }
+            values[at.output] = Some(made);
+        }
+        let data = values[self.places.output].take().expect(ALIVE);
+        Tensor::from_data(&self.backend, at_batch(self.output, batch)?, data)
+    }
+
+    fn compute(
+        &self,
+        work: &Work<B, B::Filter>,
+        relu: bool,
+        at: &LayerPlaces,
+        values: &mut [Option<Data<B>>],
+    ) -> Result<Data<B>> {
+        let backend = &self.backend;
+        if let (Work::Add, Some(other)) = (work, at.residual) {
+            // A value that ends here may be overwritten.
+            let ends = at.free.contains(&at.input) && at.input != other;
+            let x = if ends { values[at.input].take() } else { values[at.input].clone() };
+            return backend.add(x.expect(ALIVE), values[other].as_ref().expect(ALIVE));
+        }
+        let x = values[at.input].as_ref().expect(ALIVE);
+        let residual = at.residual.map(|place| values[place].as_ref().expect(ALIVE));
+        let epilogue = |bias| Epilogue { bias, residual, relu };
+        match work {
+            Work::Conv2d { spec, filter, bias } => {
+                let x = Input::Plain(x.clone());
+                Ok(backend.conv2d(spec, &x, filter, epilogue(bias.as_ref()), false)?.0)
+            }
+            Work::Linear { spec, weight, bias } => backend.linear(spec, x, weight, epilogue(bias.as_ref())),
+            Work::Norm { scale, shift, channels } => {
+                let (scale, shift, channels) = (scale.clone(), shift.clone(), *channels);
+                let residual = residual.map(|residual| Input::Plain(residual.clone()));
+                backend.normalise(&Norm { x: x.clone(), scale, shift, channels, relu }, residual.as_ref())
+            }
+            Work::Relu => backend.relu(x),
+            Work::Gelu => backend.gelu(x),
+            Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
+            Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
+            Work::Softmax { classes } => backend.softmax(x, *classes),
+            Work::Add => unreachable!("an addition has a second summand"),
+        }
+    }
+
+    /// The layers at a batch size, planned now if they were not yet.
+    fn plan(&self, batch: usize) -> Result<Arc<Plan<B>>> {
+        let mut plans = self.plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(plan) = plans.get(&batch) {
+            return Ok(plan.clone());
+        }
+        let prepare = |index: usize, spec: &Conv2dSpec, weight: &Wide<B>| {
+            let serves = |plan: &Arc<Plan<B>>| match &plan[index] {
+                Work::Conv2d { spec: prepared, filter, .. } if self.backend.filter_serves(prepared, spec) => {
+                    Some(filter.clone())
+                }
+                _ => None,
+            };
+            match plans.values().find_map(serves) {
+                Some(filter) => Ok(filter),
+                None => self.backend.prepare_filter(spec, weight, Uses::Forward),
+            }
+        };
+        let plan: Result<Plan<B>> = (self.layers.iter().enumerate())
+            .map(|(index, layer)| {
+                let work = layer.work.at_batch(batch, |spec, weight| prepare(index, spec, weight));
+                work.map_err(|error| error.in_layer(&layer.path))
+            })
+            .collect();
+        let plan = Arc::new(plan?);
+        plans.insert(batch, plan.clone());
+        Ok(plan)
+    }
+}
+
+/// The shape of `batch` samples of which one has the shape `one`.
+fn at_batch(one: Shape, batch: usize) -> Result<Shape> {
+    Shape::new(&[&[batch], &one.dims()[1..]].concat())
+}
+
+impl Places {
+    fn new<B: Backend>(lowered: &Lowered<B>) -> Self {
+        let mut last: HashMap<VarId, usize> = HashMap::from([(lowered.output, usize::MAX)]);
+        for (index, layer) in lowered.layers.iter().enumerate() {
+            for value in [layer.input].into_iter().chain(layer.residual) {
+                let reader = last.entry(value).or_insert(index);
+                *reader = index.max(*reader);
+            }
+        }
+        let mut holds: Vec<Option<VarId>> = vec![Some(lowered.input)]; // by place
+        let mut layers = Vec::with_capacity(lowered.layers.len());
+        let find = |holds: &[Option<VarId>], value| holds.iter().position(|held| *held == Some(value)).expect(ALIVE);
+        for (index, layer) in lowered.layers.iter().enumerate() {
+            let input = find(&holds, layer.input);
+            let residual = layer.residual.map(|value| find(&holds, value));
+            let output = holds.iter().position(Option::is_none).unwrap_or_else(|| {
+                holds.push(None);
+                holds.len() - 1
+            });
+            let mut free = Vec::new();
+            for place in [input].into_iter().chain(residual) {
+                if holds[place].is_some_and(|value| last[&value] == index) {
+                    holds[place] = None;
+                    free.push(place);
+                }
+            }
+            holds[output] = Some(layer.output);
+            layers.push(LayerPlaces { input, residual, output, free });
+        }
+        let output = find(&holds, lowered.output);
+        Places { layers, count: holds.len(), input: 0, output }
+    }
+}
+
+impl<B: Backend> Debug for Frozen<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frozen of {} operations for samples of {:?}", self.layers.len(), &self.input.dims()[1..])
+    }
+}
+
+/// Threads share a frozen model: this compiles only if they may.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn check<B: Backend>() {
+        shared::<Frozen<B>>();
+    }
+    _ = check::<crate::Naive<f32>>;
+};
