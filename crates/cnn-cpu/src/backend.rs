@@ -87,6 +87,7 @@ delegate! {
 
     // Convolution.
     conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cpu<T>>, uses: Uses) -> Result<Filter<T>>;
+    conv2d::filter_serves(prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
     conv2d::conv2d(
         spec: &Conv2dSpec,
         x: &Input<Cpu<T>>,

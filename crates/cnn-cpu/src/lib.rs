@@ -21,13 +21,13 @@ mod pool2d;
 mod roofline;
 mod simd;
 mod threads;
+mod workers;
 
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cnn_core::{Error, Plain, Result};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use buffer::Buffer;
 pub use conv2d::Filter;
@@ -38,6 +38,7 @@ pub use simd::Isa;
 use buffer::{Pool, Scratch};
 use conv2d::Plans;
 use simd::Kernel;
+use workers::Workers;
 
 /// A CPU as a device: f32 or f64, an instruction set, some threads. Clones share threads and memory.
 pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
@@ -46,7 +47,7 @@ struct Inner {
     isa: Isa,
     threads: usize,
     /// None for one thread: then everything runs on the caller's.
-    workers: Option<ThreadPool>,
+    workers: Option<Workers>,
     pool: Arc<Pool>,
     plans: Plans,
 }
@@ -78,8 +79,11 @@ impl<T: CpuElement> Cpu<T> {
             0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
             1 => None,
             _ => {
-                let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cnn-cpu-{i}"));
-                Some(builder.build().map_err(|e| Error::Device { backend: "cpu", message: e.to_string() })?)
+                let workers = Workers::new(threads - 1);
+                Some(
+                    workers
+                        .map_err(|e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") })?,
+                )
             }
         };
         Ok(Cpu(Arc::new(Inner { isa, threads, workers, pool: Arc::default(), plans: Plans::default() }), PhantomData))

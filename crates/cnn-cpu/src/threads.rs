@@ -5,8 +5,6 @@
 
 use std::marker::PhantomData;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-
 use crate::Cpu;
 use crate::element::CpuElement;
 
@@ -17,9 +15,7 @@ impl<T: CpuElement> Cpu<T> {
     /// Calls `body` with every number below `count`, in parallel.
     pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
         match &self.0.workers {
-            Some(workers) if count > 1 => {
-                workers.install(|| (0..count).into_par_iter().with_max_len(1).for_each(&body));
-            }
+            Some(workers) if count > 1 => workers.for_each(count, &body),
             _ => (0..count).for_each(body),
         }
     }

@@ -1,11 +1,11 @@
-//! Training in steady state asks the heap for nothing large: buffers come from the backend's free list.
+//! Training and inference in steady state ask the heap for nothing large: buffers come from the backend's free list.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cnn_core::nn::Module;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Pass, Tensor};
+use cnn_core::{Frozen, Pass, Tensor};
 use cnn_cpu::Cpu;
 use cnn_models::{ResNet, ResNetConfig, Stem};
 
@@ -45,24 +45,39 @@ fn step(backend: &Cpu<f32>, model: &mut ResNet<Cpu<f32>>, optimizer: &mut Optimi
     optimizer.step(0.01, model, &gradients, &loss).unwrap();
 }
 
+/// Large and small allocations of `body`.
+fn allocations(body: impl FnOnce()) -> [usize; 2] {
+    LARGE_COUNT.store(0, Relaxed);
+    SMALL_COUNT.store(0, Relaxed);
+    body();
+    [LARGE_COUNT.load(Relaxed), SMALL_COUNT.load(Relaxed)]
+}
+
+/// One test, as the counts are those of all threads.
 #[test]
-fn a_step_in_steady_state_allocates_nothing_large() {
+fn what_is_repeated_allocates_nothing_large() {
     let backend = Cpu::<f32>::with_threads(2).unwrap();
     let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
     let options =
         OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
     let mut optimizer = Optimizer::new(&backend, &model, options).unwrap();
     let images: Vec<f32> = (0..4 * 32 * 32 * 3).map(|i| (i % 251) as f32 / 251.0).collect();
-    let mut counts = Vec::new();
-    for n in 0..5 {
-        LARGE_COUNT.store(0, Relaxed);
-        SMALL_COUNT.store(0, Relaxed);
-        step(&backend, &mut model, &mut optimizer, &images, n);
-        counts.push([LARGE_COUNT.load(Relaxed), SMALL_COUNT.load(Relaxed)]);
-    }
+    let counts: Vec<_> =
+        (0..5).map(|n| allocations(|| step(&backend, &mut model, &mut optimizer, &images, n))).collect();
     println!("allocations a step (large, small): {counts:?}");
     for [large, small] in &counts[2..] {
         assert_eq!(*large, 0, "allocations of {LARGE} bytes or more by step: {counts:?}");
         assert!(*small < 2000, "smaller allocations by step: {counts:?}");
+    }
+
+    // Batch sizes in turn: nothing large from the second run of each on.
+    let frozen = Frozen::new(&backend, &mut model, &[32, 32, 3]).unwrap();
+    let inputs = [4, 1, 2].map(|n| Tensor::from_slice(&backend, [n, 32, 32, 3], &images[..n * 32 * 32 * 3]).unwrap());
+    let runs = || inputs.each_ref().map(|x| allocations(|| drop(frozen.run(x.clone()).unwrap())));
+    let counts = [runs(), runs(), runs()];
+    println!("allocations of runs of 4, 1 and 2 images (large, small): {counts:?}");
+    for [large, small] in counts[1..].as_flattened() {
+        assert_eq!(*large, 0, "allocations of {LARGE} bytes or more by run: {counts:?}");
+        assert!(*small < 100, "smaller allocations by run: {counts:?}");
     }
 }

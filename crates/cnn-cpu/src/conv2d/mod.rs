@@ -98,6 +98,10 @@ pub(crate) fn prepare_filter<T: CpuElement>(
     }))
 }
 
+pub(crate) fn filter_serves<T: CpuElement>(_: &Cpu<T>, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool {
+    algorithm(prepared) == algorithm(spec)
+}
+
 pub(crate) fn conv2d<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Conv2dSpec,
