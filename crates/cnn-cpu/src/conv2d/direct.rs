@@ -7,6 +7,9 @@
 //!     take the moments of what was written
 //! ```
 //!
+//! Where there are fewer images than tasks, every task would pack rows or channels that others pack too; then the images
+//! are packed before, once.
+//!
 //! The gradient of the input is the same loop over other operands: it reads the output's gradient, its weights are
 //! packed with the roles of the channels exchanged, and its plan has one class of outputs for each remainder of the
 //! stride.
@@ -21,10 +24,10 @@ use super::moments::{Piece, combine};
 use super::pack::{Panels, Reader, Strip, pack};
 use super::plans::Plan;
 use crate::Cpu;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Scratch};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
-use crate::threads::Shared;
+use crate::threads::{Shared, chunks};
 
 /// A direct convolution, in either direction.
 pub(super) struct Direct<'a, T> {
@@ -50,6 +53,8 @@ struct Tile {
     rows: usize,
     /// Panels, over all groups.
     panels: usize,
+    /// Whether the images are packed before, for all tasks.
+    shared: bool,
 }
 
 /// Bytes of packed images that leave room in the second-level cache for a panel of weights.
@@ -58,7 +63,9 @@ const PACKED: usize = 320 << 10;
 const PIXELS: usize = 128;
 /// Tasks that a convolution is cut into as long as each has `WORTH` multiplications.
 const TASKS: usize = 16;
-const WORTH: usize = 1 << 20;
+const WORTH: usize = 1 << 18;
+/// Bytes of packed images that may be packed before.
+const SHARED: usize = 2 << 20;
 
 impl<T: CpuElement> Direct<'_, T> {
     /// Scratch elements of one block of channels of `rows` scratch rows. One vector more than needed keeps the blocks
@@ -75,7 +82,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let (rows, panels) = (self.plan.rows.count(), self.panels.groups * self.panels.count());
         let pixels = self.to[0] * self.to[1];
         let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T>();
-        let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels };
+        let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels, shared: false };
         if tile.rows == rows {
             tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
         }
@@ -83,10 +90,42 @@ impl<T: CpuElement> Direct<'_, T> {
         let work = self.batch * pixels * self.panels.taps * self.panels.read * self.panels.write * self.panels.groups;
         let wanted = (work / WORTH).clamp(1, TASKS);
         tile.images = tile.images.min((self.batch / wanted).max(1));
+        let all = self.batch * self.panels.groups * image;
+        if self.batch < wanted && self.plan.fold.is_none() && all <= SHARED {
+            // Tasks of the same rows read the same image, tasks of the same panels the same weight: the larger is cut.
+            let (cut, weight) = (wanted.div_ceil(self.batch.max(1)), self.panels.len() * size_of::<T>());
+            let least_sets = if weight > image { cut.min(panels) } else { 1 };
+            tile.rows = rows.div_ceil(cut.div_ceil(least_sets)).max(2).min(rows);
+            let sets = cut.div_ceil(rows.div_ceil(tile.rows)).max(least_sets);
+            tile.panels = panels.div_ceil(sets);
+            return Tile { shared: true, ..tile };
+        }
         let lack = |tile: Tile| wanted.div_ceil(self.batch.div_ceil(tile.images).max(1) * rows.div_ceil(tile.rows));
         tile.rows = tile.rows.div_ceil(lack(tile)).max(2).min(tile.rows);
         tile.panels = panels.div_ceil(lack(tile));
         tile
+    }
+
+    /// All rows and groups of all images, packed.
+    fn pack_all(&self, cpu: &Cpu<T>) -> Scratch<T> {
+        let (panels, rows) = (self.panels, self.plan.rows.reach(0..self.plan.rows.count()));
+        let (blocks, plane) = (self.blocks(), self.plane(rows.len()));
+        let mut store = cpu.scratch(self.batch * panels.groups * blocks * plane);
+        cpu.for_each_part(chunks(&mut store, plane), |i, to: &mut [T]| {
+            let (image, group, block) = (i / blocks / panels.groups, i / blocks % panels.groups, i % blocks);
+            let strip = Strip {
+                rows: &self.plan.rows.source[rows.clone()],
+                columns: &self.plan.columns.source,
+                image,
+                size: self.from,
+                pitch: panels.groups * panels.read,
+                first: group * panels.read + block * panels.lanes,
+                channels: panels.lanes.min(panels.read - block * panels.lanes),
+                plane,
+            };
+            cpu.run(PackBlock { reader: &self.reader, strip, to });
+        });
+        store
     }
 
     /// Writes `y` \[N, H, W, channels\], and on request takes its moments.
@@ -103,10 +142,11 @@ impl<T: CpuElement> Direct<'_, T> {
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
         let mut pieces: Buffer<T> = cpu.alloc(pieces);
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
+        let store = tile.shared.then(|| self.pack_all(cpu));
         // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
         let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
-        let room = tile.images * self.blocks() * plane + work;
+        let room = if tile.shared { 0 } else { tile.images * self.blocks() * plane + work };
         let tasks = self.batch.div_ceil(tile.images) * strips * sets;
         cpu.reserve::<T>(tasks, &[room]);
         cpu.for_each(tasks, |task| {
@@ -120,7 +160,10 @@ impl<T: CpuElement> Direct<'_, T> {
                 rows,
                 strip: (strip, strips),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
-                scratch: &mut scratch,
+                packed: match &store {
+                    Some(store) => Packed::Before(store),
+                    None => Packed::ByTask(&mut scratch),
+                },
                 y,
                 pieces: out,
             });
@@ -132,13 +175,36 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 }
 
+struct PackBlock<'a, T> {
+    reader: &'a Reader<'a, T>,
+    strip: Strip<'a>,
+    to: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for PackBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        pack(simd, self.reader, self.strip, None, self.to);
+    }
+}
+
+/// Where a task's packed images are.
+enum Packed<'a, T> {
+    /// In its own working memory once it has packed them: its rows, one group at a time.
+    ByTask(&'a mut [T]),
+    /// With all rows and groups of all images.
+    Before(&'a [T]),
+}
+
 struct Task<'a, T> {
     direct: &'a Direct<'a, T>,
     images: Range<usize>,
     rows: Range<usize>,
     strip: (usize, usize),
     panels: Range<usize>,
-    scratch: &'a mut [T],
+    packed: Packed<'a, T>,
     y: Shared<T>,
     pieces: Option<Shared<T>>,
 }
@@ -148,21 +214,30 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task { direct, images, rows, strip, panels, scratch, y, pieces } = self;
+        let Task { direct, images, rows, strip, panels, mut packed, y, pieces } = self;
         let plan = direct.plan;
         let (from, to, lanes) = (direct.from, direct.to, V::<T, S>::LANES);
         let layout = direct.panels;
         let (pitch, channels) = (layout.groups * layout.read, layout.groups * layout.write);
         let positions = plan.rows.reach(rows.clone());
-        let (width, plane) = (plan.columns.source.len(), direct.plane(positions.len()));
+        let width = plan.columns.source.len();
+        // Rows that were packed, and which of them is this task's first.
+        let (packed_rows, skipped) = match &packed {
+            Packed::ByTask(_) => (positions.len(), 0),
+            Packed::Before(_) => {
+                let all = plan.rows.reach(0..plan.rows.count());
+                (all.len(), positions.start.saturating_sub(all.start))
+            }
+        };
+        let plane = direct.plane(packed_rows);
         let image_size = direct.blocks() * plane;
         let columns = plan.columns.count();
         let (most_rows, most_columns) = shape::<S>(columns);
-        let mut packed = usize::MAX; // the group whose channels are packed
+        let mut current = usize::MAX; // the group whose channels this task has packed
         for panel in panels.clone() {
             let (group, panel) = (panel / layout.count(), panel % layout.count());
-            if group != packed {
-                packed = group;
+            if let (Packed::ByTask(scratch), true) = (&mut packed, group != current) {
+                current = group;
                 for (i, image) in images.clone().enumerate() {
                     let (pitch, channels) = match plan.fold {
                         Some(fold) => (pitch / fold.kernel, layout.read / fold.kernel),
@@ -185,7 +260,12 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             let first = group * layout.write + panel * 2 * lanes; // channel
             let write = (layout.write - panel * 2 * lanes).min(vectors * lanes);
             for (i, image) in images.clone().enumerate() {
-                let x = scratch[i * image_size..].as_ptr();
+                let x = match &packed {
+                    Packed::ByTask(scratch) => scratch[i * image_size..].as_ptr(),
+                    Packed::Before(all) => {
+                        all[(image * layout.groups + group) * image_size + skipped * width * lanes..].as_ptr()
+                    }
+                };
                 for (row_class, lists) in plan.rows.classes.iter().zip(plan.taps.chunks(plan.columns.classes.len())) {
                     let here = rows.start.min(row_class.count)..rows.end.min(row_class.count);
                     for (column_class, taps) in plan.columns.classes.iter().zip(lists) {
