@@ -24,6 +24,26 @@ use crate::{Conv2dSpec, Error, Result, Shape, Tensor};
 use lower::{Layer, Lowered, Work, lower};
 
 /// A model for inference. Its weights are those that the model had when it was frozen.
+///
+/// ```
+/// use cnn_core::nn::{Conv2d, Init, Relu, Sequential, name_fields};
+/// use cnn_core::{Conv2dOptions, Frozen, Naive, Tensor};
+///
+/// # fn main() -> cnn_core::Result<()> {
+/// let backend = Naive::<f32>::new();
+/// let conv = Conv2d::new(&mut Init::new(&backend, 0), 3, 8, Conv2dOptions::square(3))?;
+/// let mut model = Sequential::new().push(conv).push(Relu::default());
+/// name_fields(&mut model);
+///
+/// let frozen = Frozen::new(&backend, &mut model, &[5, 5, 3])?;
+/// assert_eq!(format!("{frozen:?}"), "Frozen of 1 operations for samples of [5, 5, 3]");
+/// for batch in [1, 4] {
+///     let images = Tensor::from_slice(&backend, [batch, 5, 5, 3], &vec![0.5; batch * 5 * 5 * 3])?;
+///     assert_eq!(frozen.run(images)?.shape().dims(), [batch, 3, 3, 8]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Frozen<B: Backend> {
     backend: B,
     /// Of one sample: \[1, ...\].

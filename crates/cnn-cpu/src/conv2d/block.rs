@@ -91,7 +91,6 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 left -= n;
             }
             // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
-            let floor = V::<T, S>::splat(simd, b.finish.floor);
             if let Some(bias) = b.finish.bias {
                 let bias: [V<T, S>; NV] = std::array::from_fn(|v| {
                     V::<T, S>::load_head(simd, bias.add(v * lanes), b.write.saturating_sub(v * lanes).min(lanes))
@@ -108,6 +107,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 Sized::<T, NV, RY, RX>::store_part(simd, &b, acc);
                 return;
             }
+            let floor = b.finish.floor(simd);
             if let Some(residual) = b.finish.residual {
                 for r in 0..RY {
                     for p in 0..RX {
@@ -150,7 +150,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_,
                         if let Some(residual) = b.finish.residual {
                             value = value.add(V::<T, S>::load_head(simd, residual.add(at), n));
                         }
-                        value.max(V::<T, S>::splat(simd, b.finish.floor)).store_head(b.y.add(at), n);
+                        value.max(b.finish.floor(simd)).store_head(b.y.add(at), n);
                     }
                 }
             }

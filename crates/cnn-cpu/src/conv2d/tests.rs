@@ -290,6 +290,9 @@ fn any_number_of_threads_gives_the_same_bits() {
         ([5, 13, 11, 17], 33, Conv2dOptions::square(3).padding(1)),
         ([1, 19, 19, 16], 16, Conv2dOptions::square(3).padding(1).stride(2)),
         ([37, 4, 4, 64], 64, Conv2dOptions::square(3).padding(1)),
+        // Few images, packed before: of channels that are cut, and of rows.
+        ([2, 4, 4, 128], 128, Conv2dOptions::square(3).padding(1)),
+        ([1, 24, 20, 32], 64, Conv2dOptions::square(3).padding(1).groups(2)),
         ([8, 9, 9, 24], 24, Conv2dOptions::square(3).padding(1).groups(24)),
     ] {
         let spec = Conv2dSpec::new(input, k, &options).unwrap();
