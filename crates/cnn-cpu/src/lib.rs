@@ -30,7 +30,7 @@ use std::sync::Arc;
 use cnn_core::{Error, Plain, Result};
 
 pub use buffer::Buffer;
-pub use conv2d::Filter;
+pub use conv2d::{ConvAlgorithm, Filter};
 pub use element::CpuElement;
 pub use roofline::fma_peak;
 pub use simd::Isa;
@@ -48,6 +48,7 @@ struct Inner {
     threads: usize,
     /// None for one thread: then everything runs on the caller's.
     workers: Option<Workers>,
+    conv: ConvAlgorithm,
     pool: Arc<Pool>,
     plans: Plans,
 }
@@ -75,6 +76,14 @@ impl<T: CpuElement> Cpu<T> {
     /// # Errors
     /// No threads, or threads that the system does not give.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        Self::with_algorithm(threads, isa, ConvAlgorithm::Auto)
+    }
+
+    /// This many threads, this instruction set, and this algorithm for convolutions.
+    ///
+    /// # Errors
+    /// No threads, or threads that the system does not give.
+    pub fn with_algorithm(threads: usize, isa: Isa, conv: ConvAlgorithm) -> Result<Self> {
         let workers = match threads {
             0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
             1 => None,
@@ -86,12 +95,18 @@ impl<T: CpuElement> Cpu<T> {
                 )
             }
         };
-        Ok(Cpu(Arc::new(Inner { isa, threads, workers, pool: Arc::default(), plans: Plans::default() }), PhantomData))
+        let (pool, plans) = (Arc::default(), Plans::default());
+        Ok(Cpu(Arc::new(Inner { isa, threads, workers, conv, pool, plans }), PhantomData))
     }
 
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.0.isa
+    }
+
+    /// Which algorithm convolutions run by.
+    pub fn conv_algorithm(&self) -> ConvAlgorithm {
+        self.0.conv
     }
 
     /// How many threads work on an operation.

@@ -15,6 +15,7 @@ mod plans;
 #[cfg(test)]
 mod tests;
 mod weight;
+mod winograd;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use epilogue::Epilogue;
 use pack::{Fold, Panels, Reader};
 use plans::{Pass, Plan, fold};
 use weight::WeightGradient;
+use winograd::{Convolution, Kernel3x3, Tiling};
 
 pub(crate) use plans::Plans;
 
@@ -39,23 +41,42 @@ pub struct Filter<T: CpuElement>(Form<T>);
 enum Form<T: CpuElement> {
     /// Panels for the forward pass, and with the roles of the channels exchanged for the gradient of the input.
     Direct { forward: Buffer<T>, transposed: Option<Buffer<T>> },
+    /// As it is, and transformed ahead where that saves work.
+    Winograd { weight: Buffer<T>, ready: Option<Buffer<T>> },
     /// As it is.
     Depthwise(Buffer<T>),
+}
+
+/// Which algorithm 3x3 convolutions of stride 1 run by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConvAlgorithm {
+    /// The faster one for the shape, by a table that was measured once: the same on every run.
+    #[default]
+    Auto,
+    /// Direct convolution.
+    Direct,
+    /// Winograd's F(4x4, 3x3) wherever it can compute the convolution.
+    Winograd,
 }
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
     Direct,
+    Winograd,
     Depthwise,
 }
 
-fn algorithm(spec: &Conv2dSpec) -> Algorithm {
+fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
     if spec.groups > 1 && spec.groups == spec.in_channels && spec.groups == spec.out_channels {
-        Algorithm::Depthwise
-    } else {
-        Algorithm::Direct
+        return Algorithm::Depthwise;
     }
+    let winograd = match cpu.conv_algorithm() {
+        ConvAlgorithm::Auto => winograd::pays(spec),
+        ConvAlgorithm::Direct => false,
+        ConvAlgorithm::Winograd => Tiling::fits(spec),
+    };
+    if winograd { Algorithm::Winograd } else { Algorithm::Direct }
 }
 
 fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, pass: Pass) -> Arc<Plan> {
@@ -84,8 +105,20 @@ pub(crate) fn prepare_filter<T: CpuElement>(
     weight: &Wide<Cpu<T>>,
     uses: Uses,
 ) -> Result<Filter<T>> {
-    if algorithm(spec) == Algorithm::Depthwise {
-        return Ok(Filter(Form::Depthwise(weight.clone())));
+    match algorithm(cpu, spec) {
+        Algorithm::Direct => {}
+        Algorithm::Depthwise => return Ok(Filter(Form::Depthwise(weight.clone()))),
+        Algorithm::Winograd => {
+            let (read, write) = (spec.in_channels, spec.out_channels);
+            // A training step transforms each weight when it runs, which is once: kept, it would be memory.
+            let len = winograd::ready_len(read, write, cpu.isa().lanes::<T>()).filter(|_| uses == Uses::Forward);
+            let ready = len.map(|len| {
+                let mut to = cpu.alloc(len);
+                winograd::transform_ready(cpu, weight.as_slice(), false, read, write, to.make_mut());
+                to
+            });
+            return Ok(Filter(Form::Winograd { weight: weight.clone(), ready }));
+        }
     }
     let packed = |panels: Panels, exchanged: bool| {
         let mut to = cpu.alloc(panels.len());
@@ -98,8 +131,8 @@ pub(crate) fn prepare_filter<T: CpuElement>(
     }))
 }
 
-pub(crate) fn filter_serves<T: CpuElement>(_: &Cpu<T>, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool {
-    algorithm(prepared) == algorithm(spec)
+pub(crate) fn filter_serves<T: CpuElement>(cpu: &Cpu<T>, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool {
+    algorithm(cpu, prepared) == algorithm(cpu, spec)
 }
 
 pub(crate) fn conv2d<T: CpuElement>(
@@ -113,9 +146,24 @@ pub(crate) fn conv2d<T: CpuElement>(
     let mut y = cpu.alloc(spec.output_shape().iter().product());
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
     let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels);
-    let plan = planned(cpu, spec, Pass::Forward);
     let moments = match &filter.0 {
+        Form::Winograd { weight, ready } => {
+            let convolution = Convolution {
+                reader,
+                tiling: Tiling::forward(spec),
+                read: spec.in_channels,
+                write: spec.out_channels,
+                weights: match ready {
+                    Some(ready) => Kernel3x3::Ready(ready.as_slice()),
+                    None => Kernel3x3::Plain(weight.as_slice()),
+                },
+                epilogue,
+                accumulate: false,
+            };
+            convolution.run(cpu, y.make_mut(), moments)
+        }
         Form::Direct { forward, .. } => {
+            let plan = planned(cpu, spec, Pass::Forward);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
@@ -130,6 +178,7 @@ pub(crate) fn conv2d<T: CpuElement>(
             direct.run(cpu, y.make_mut(), moments)
         }
         Form::Depthwise(weight) => {
+            let plan = planned(cpu, spec, Pass::Forward);
             depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut(), moments)
         }
     };
@@ -144,11 +193,23 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
     accumulate: Option<Data<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
     let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
-    let plan = planned(cpu, spec, Pass::Data);
     let add = accumulate.is_some();
     let mut dx = accumulate.unwrap_or_else(|| cpu.alloc(spec.input_shape().iter().product()));
     match &filter.0 {
+        Form::Winograd { weight, .. } => {
+            let convolution = Convolution {
+                reader,
+                tiling: Tiling::data(spec),
+                read: spec.out_channels,
+                write: spec.in_channels,
+                weights: Kernel3x3::Exchanged(weight.as_slice()),
+                epilogue: Epilogue::none(),
+                accumulate: add,
+            };
+            convolution.run(cpu, dx.make_mut(), false);
+        }
         Form::Direct { transposed: Some(weights), .. } => {
+            let plan = planned(cpu, spec, Pass::Data);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
@@ -166,7 +227,10 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             let message = "the filter was prepared for the forward pass only".into();
             return Err(Error::Device { backend: "cpu", message });
         }
-        Form::Depthwise(weight) => depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut(), add),
+        Form::Depthwise(weight) => {
+            let plan = planned(cpu, spec, Pass::Data);
+            depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut(), add);
+        }
     }
     Ok(dx)
 }
@@ -179,10 +243,14 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
 ) -> Result<Wide<Cpu<T>>> {
     let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
     let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
-    let plan = planned(cpu, spec, Pass::Forward);
     let mut dw = cpu.alloc(spec.weight_shape().iter().product());
-    match algorithm(spec) {
+    match algorithm(cpu, spec) {
+        Algorithm::Winograd => {
+            let (read, write) = (spec.in_channels, spec.out_channels);
+            winograd::WeightGradient { x, dy, tiling: Tiling::forward(spec), read, write }.run(cpu, dw.make_mut());
+        }
         Algorithm::Direct => {
+            let plan = planned(cpu, spec, Pass::Forward);
             let gradient = WeightGradient {
                 x,
                 dy,
@@ -194,7 +262,10 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
             };
             gradient.run(cpu, dw.make_mut());
         }
-        Algorithm::Depthwise => depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut()),
+        Algorithm::Depthwise => {
+            let plan = planned(cpu, spec, Pass::Forward);
+            depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut());
+        }
     }
     Ok(dw)
 }

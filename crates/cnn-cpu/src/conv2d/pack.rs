@@ -61,6 +61,15 @@ impl<'a, T: CpuElement> Reader<'a, T> {
         }
     }
 
+    /// The arrays that are read.
+    pub(super) fn sources(&self) -> [Option<&'a [T]>; 2] {
+        match *self {
+            Reader::Plain(source) => [Some(source.0), None],
+            Reader::Norm(source) => [Some(source.x), None],
+            Reader::Gradient(source) => [Some(source.dy), Some(source.x)],
+        }
+    }
+
     /// A gradient of `pixels` pixels of `channels` channels.
     pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Self {
         match gradient {

@@ -1,4 +1,4 @@
-//! The three passes against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, both
+//! The three passes of the direct algorithms against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, both
 //! elements, and any number of threads.
 //!
 //! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
@@ -8,7 +8,7 @@ use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, 
 use cnn_core::{Conv2dOptions, Conv2dSpec, Naive, Padding};
 
 use crate::element::CpuElement;
-use crate::{Cpu, Isa};
+use crate::{ConvAlgorithm, Cpu, Isa};
 
 /// A small generator for the tests: splitmix64.
 pub(super) struct Random(pub(super) u64);
@@ -22,15 +22,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    fn of<U: Copy>(&mut self, list: &[U]) -> U {
+    pub(super) fn of<U: Copy>(&mut self, list: &[U]) -> U {
         list[self.below(list.len())]
     }
 
-    fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
+    pub(super) fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
         (0..len).map(|_| T::from_f64(self.below(2 * most + 1) as f64 - most as f64)).collect()
     }
 
@@ -66,23 +66,23 @@ impl Random {
 type Back<T> = ([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>);
 
 /// The host's side of one case.
-struct Case<T> {
-    spec: Conv2dSpec,
-    x: Vec<T>,
+pub(super) struct Case<T> {
+    pub(super) spec: Conv2dSpec,
+    pub(super) x: Vec<T>,
     /// Scale, shift and ReLU of a normalisation of x, if there is one.
     norm: Option<(Vec<T>, Vec<T>, bool)>,
-    weight: Vec<T>,
+    pub(super) weight: Vec<T>,
     bias: Option<Vec<T>>,
     residual: Option<Vec<T>>,
     relu: bool,
-    dy: Vec<T>,
+    pub(super) dy: Vec<T>,
     /// A normalisation behind dy, if there is one.
     back: Option<Back<T>>,
     add: Option<Vec<T>>,
 }
 
 impl<T: CpuElement> Case<T> {
-    fn new(random: &mut Random, spec: Conv2dSpec) -> Self {
+    pub(super) fn new(random: &mut Random, spec: Conv2dSpec) -> Self {
         let [input, output, weight] =
             [spec.input_shape(), spec.output_shape(), spec.weight_shape()].map(|shape| shape.iter().product::<usize>());
         let (c, k) = (spec.in_channels, spec.out_channels);
@@ -106,7 +106,7 @@ impl<T: CpuElement> Case<T> {
     }
 
     /// y, mean and variance, dx, dw.
-    fn run<B: Backend<Elem = T>>(&self, b: &B) -> [Vec<T>; 5]
+    pub(super) fn run<B: Backend<Elem = T>>(&self, b: &B) -> [Vec<T>; 5]
     where
         T: cnn_core::Element<Accum = T>,
     {
@@ -146,8 +146,30 @@ impl<T: CpuElement> Case<T> {
     }
 }
 
+impl<T: CpuElement> Case<T> {
+    /// Makes the operands numbers between -0.9 and 1.1.
+    pub(super) fn make_real(&mut self, random: &mut Random) {
+        for list in [&mut self.x, &mut self.dy, &mut self.weight] {
+            list.iter_mut().for_each(|x| *x = T::from_f64((random.next() >> 40) as f64 / f64::from(1 << 23) - 0.9));
+        }
+    }
+}
+
+/// What [`Case::run`] returns.
+pub(super) const OUTPUTS: [&str; 5] = ["y", "mean", "variance", "dx", "dw"];
+
+/// The relative error of each output, as the Euclidean norm of the difference.
+pub(super) fn errors<T: CpuElement>(got: &[Vec<T>; 5], expected: &[Vec<f64>; 5]) -> [f64; 5] {
+    std::array::from_fn(|i| {
+        let (got, expected) = (&got[i], &expected[i]);
+        assert_eq!(got.len(), expected.len());
+        let error: f64 = got.iter().zip(expected).map(|(g, e)| (g.as_f64() - e).powi(2)).sum();
+        (error / expected.iter().map(|e| e * e).sum::<f64>().max(f64::MIN_POSITIVE)).sqrt()
+    })
+}
+
 /// The same case in f64.
-fn widened(case: &Case<f32>) -> Case<f64> {
+pub(super) fn widened(case: &Case<f32>) -> Case<f64> {
     let wide = |v: &Vec<f32>| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
     Case {
         spec: case.spec,
@@ -165,11 +187,11 @@ fn widened(case: &Case<f32>) -> Case<f64> {
     }
 }
 
-fn backends<T: CpuElement>(threads: usize) -> Vec<Cpu<T>> {
+pub(super) fn backends<T: CpuElement>(threads: usize, conv: ConvAlgorithm) -> Vec<Cpu<T>> {
     ["portable", "avx2", "avx512"]
         .into_iter()
         .filter_map(|name| Isa::capped(name).ok().filter(|isa| isa.to_string() == name))
-        .map(|isa| Cpu::with_isa(threads, isa).unwrap())
+        .map(|isa| Cpu::with_algorithm(threads, isa, conv).unwrap())
         .collect()
 }
 
@@ -195,7 +217,7 @@ fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<
 }
 
 fn agrees<T: CpuElement>(seed: u64, cases: usize) {
-    let backends = backends::<T>(2);
+    let backends = backends::<T>(2, ConvAlgorithm::Direct);
     let mut random = Random(seed);
     for _ in 0..cases {
         let spec = random.spec();
@@ -207,7 +229,7 @@ fn agrees<T: CpuElement>(seed: u64, cases: usize) {
     }
 }
 
-fn cases(default: usize) -> usize {
+pub(super) fn cases(default: usize) -> usize {
     std::env::var("CNN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
@@ -223,7 +245,7 @@ fn random_convolutions_in_f64() {
 
 #[test]
 fn depthwise_convolutions() {
-    let (backends, mut random) = (backends::<f32>(2), Random(3));
+    let (backends, mut random) = (backends::<f32>(2, ConvAlgorithm::Direct), Random(3));
     for channels in [2, 15, 16, 33] {
         for (kernel, stride) in [(3, 1), (3, 2), (5, 2), (1, 3)] {
             let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(channels);
@@ -239,7 +261,7 @@ fn depthwise_convolutions() {
 
 #[test]
 fn shapes_of_a_residual_network() {
-    let (backends, mut random) = (backends::<f32>(2), Random(4));
+    let (backends, mut random) = (backends::<f32>(2, ConvAlgorithm::Direct), Random(4));
     for (input, k, kernel, stride) in [
         ([2, 32, 32, 3], 64, 3, 1),
         ([1, 32, 32, 64], 64, 3, 1),
@@ -266,18 +288,11 @@ fn real_numbers_are_rounded_little() {
     for (input, k, stride) in [([4, 16, 16, 64], 64, 1), ([8, 4, 4, 128], 64, 1), ([4, 16, 16, 33], 64, 2)] {
         let options = Conv2dOptions::square(3).padding(1).stride(stride);
         let mut case = Case::<f32>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
-        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
-            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0);
-        }
+        case.make_real(&mut random);
         let expected = widened(&case).run(&Naive::<f64>::default());
-        for cpu in backends::<f32>(2) {
-            for (what, (got, expected)) in
-                ["y", "mean", "variance", "dx", "dw"].iter().zip(case.run(&cpu).iter().zip(&expected))
-            {
-                let square = |x: f64| x * x;
-                let error: f64 = got.iter().zip(expected).map(|(&g, &e)| square(f64::from(g) - e)).sum();
-                let relative = (error / expected.iter().map(|&e| square(e)).sum::<f64>()).sqrt();
-                assert!(relative < 2e-6, "{}: {what} is off by {relative:.2e}, {:?}", cpu.describe(), case.spec);
+        for cpu in backends::<f32>(2, ConvAlgorithm::Direct) {
+            for (what, error) in OUTPUTS.iter().zip(errors(&case.run(&cpu), &expected)) {
+                assert!(error < 2e-6, "{}: {what} is off by {error:.2e}, {:?}", cpu.describe(), case.spec);
             }
         }
     }
@@ -297,13 +312,11 @@ fn any_number_of_threads_gives_the_same_bits() {
     ] {
         let spec = Conv2dSpec::new(input, k, &options).unwrap();
         let mut case = Case::<f32>::new(&mut random, spec);
-        // Numbers whose sums depend on the order.
-        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
-            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 24) as f32 - 0.4);
-        }
-        for i in 0..backends::<f32>(1).len() {
+        case.make_real(&mut random); // their sums depend on the order
+        for i in 0..backends::<f32>(1, ConvAlgorithm::Direct).len() {
             let bits = |threads: usize| {
-                case.run(&backends::<f32>(threads)[i]).map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                case.run(&backends::<f32>(threads, ConvAlgorithm::Direct)[i])
+                    .map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
             };
             let one = bits(1);
             for threads in [2, 3, 4, 7] {

@@ -39,6 +39,30 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Runs a kernel as a function of its own, compiled for this instruction set.
     fn outline<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Asks for the line at `at`, which need not exist, to be brought into the first-level cache: a hint.
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch changes nothing and cannot fault; every x86-64 CPU has the instruction.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
+    /// The same for the second-level cache.
+    #[inline(always)]
+    fn prefetch_far<T>(self, at: *const T) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `prefetch`.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
 }
 
 /// A loop written for every instruction set. `run` and all it calls are `#[inline(always)]`.

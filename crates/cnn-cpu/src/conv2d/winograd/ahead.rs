@@ -1,0 +1,71 @@
+//! Memory that will be read soon, asked for a little at a time while something else computes.
+//!
+//! A task's next tiles lie in a few rows of an image, which the hardware does not foresee; the products in between take
+//! longer than the memory does.
+
+use std::ops::Range;
+
+use super::super::pack::Reader;
+use super::{POINTS, Tiling};
+use crate::element::CpuElement;
+use crate::simd::Simd;
+
+/// What is asked for in each of `pieces` pieces: a stretch of one or two arrays.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead<T> {
+    starts: [*const T; 2],
+    len: usize,
+    pieces: usize,
+}
+
+/// Bytes of a line of a cache.
+const LINE: usize = 64;
+
+impl<T: CpuElement> Ahead<T> {
+    /// Nothing.
+    pub(super) const NONE: Self = Ahead { starts: [std::ptr::null(); 2], len: 0, pieces: 1 };
+
+    /// What the transform of `tiles` will read of an operand with this many rows and columns that start `before` the
+    /// first output, and `channels` channels.
+    pub(super) fn tiles(
+        reader: &Reader<'_, T>,
+        tiling: &Tiling,
+        gradient: bool,
+        channels: usize,
+        tiles: Range<usize>,
+    ) -> Self {
+        if tiles.is_empty() {
+            return Ahead::NONE;
+        }
+        let ([height, width], before) = if gradient { (tiling.to, 0) } else { (tiling.from, tiling.before[0]) };
+        let row = |tile: usize, more: usize| {
+            let place = tiling.place(tile);
+            let row = (place.at[0] + more).saturating_add_signed(-before).min(height);
+            (place.image * height + row) * width * channels
+        };
+        let (start, end) = (row(tiles.start, 0), row(tiles.end - 1, POINTS));
+        let starts =
+            reader.sources().map(|source| source.map_or(std::ptr::null(), |s| s[start.min(s.len())..].as_ptr()));
+        Ahead { starts, len: end.saturating_sub(start), pieces: 1 }
+    }
+
+    /// Part `i` of `n`, to be asked for in `pieces` pieces.
+    pub(super) fn part(self, i: usize, n: usize, pieces: usize) -> Self {
+        let (from, to) = (self.len * i / n, self.len * (i + 1) / n);
+        Ahead { starts: self.starts.map(|at| at.wrapping_add(from)), len: to - from, pieces: pieces.max(1) }
+    }
+
+    /// Asks for one piece.
+    #[inline(always)]
+    pub(super) fn piece<S: Simd>(&self, simd: S, piece: usize) {
+        let step = LINE / size_of::<T>();
+        let (from, to) = (self.len * piece / self.pieces, self.len * (piece + 1) / self.pieces);
+        for start in self.starts {
+            if !start.is_null() {
+                for at in (from / step * step..to).step_by(step) {
+                    simd.prefetch_far(start.wrapping_add(at));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Patches of an image to the points of tiles: each line of a patch is transformed, then each column of the result.
+
+use std::ops::Range;
+
+use super::super::pack::{Read, Reader};
+use super::matrices::{self, POINTS, SIDE};
+use super::{Place, Planes, Tiling};
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+
+/// What a tile of an operand becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patch {
+    /// Bt x B of the 6x6 inputs under a tile.
+    Input,
+    /// A dy At of the 4x4 gradients of a tile.
+    Gradient,
+}
+
+/// Transforms the patches of `tiles` into the tiles from `row` on of planes at `to`.
+pub(super) struct Transform<'a, T> {
+    pub(super) reader: Reader<'a, T>,
+    pub(super) patch: Patch,
+    pub(super) tiling: Tiling,
+    pub(super) channels: usize,
+    pub(super) tiles: Range<usize>,
+    pub(super) row: usize,
+    pub(super) planes: Planes,
+    pub(super) to: *mut T,
+}
+
+impl<T: CpuElement> Transform<'_, T> {
+    /// # Safety
+    /// `to` holds the planes, and nobody else uses these tiles of them.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(self, simd: S) {
+        debug_assert!(self.row + self.tiles.len() <= self.planes.tiles && self.tiles.end <= self.tiling.count());
+        macro_rules! go {
+            ($($variant:ident)*) => {
+                match (self.reader, self.patch) {
+                    $(
+                        (Reader::$variant(source), Patch::Input) => {
+                            simd.outline(Sized::<T, _, POINTS> { source, transform: self });
+                        }
+                        (Reader::$variant(source), Patch::Gradient) => {
+                            simd.outline(Sized::<T, _, SIDE> { source, transform: self });
+                        }
+                    )*
+                }
+            };
+        }
+        go!(Plain Norm Gradient);
+    }
+}
+
+/// A transform of patches of N x N.
+struct Sized<'a, T, R, const N: usize> {
+    source: R,
+    transform: Transform<'a, T>,
+}
+
+impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Sized<'_, T, R, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Sized { source, transform } = self;
+        let Transform { tiling, channels, tiles, row, planes, to, .. } = transform;
+        let lanes = V::<T, S>::LANES;
+        let mut place = tiling.place(tiles.start);
+        // All channels of a tile, so that what is read lies together.
+        for tile in 0..tiles.len() {
+            let patch = Where::new::<N>(&tiling, place, channels);
+            let inside = patch.inside::<N>();
+            for c in (0..channels).step_by(lanes) {
+                let n = lanes.min(channels - c);
+                // SAFETY: the channels exist; the caller of Transform::run promises these tiles of the planes; the
+                // pixels that are read are inside the image, of which the reader has all elements.
+                unsafe {
+                    let with = source.coefficients(simd, c, n);
+                    let to = to.add(c / lanes * planes.block() + (row + tile) * lanes);
+                    if inside && n == lanes {
+                        let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
+                        for j in 0..N {
+                            let mut d = [V::<T, S>::zero(simd); N];
+                            for i in 0..N {
+                                d[i] = source.read(simd, &with, patch.at(i, j) + c, lanes);
+                            }
+                            let points = line::<T, S, N>(simd, d);
+                            for i in 0..POINTS {
+                                half[i][j] = points[i];
+                            }
+                        }
+                        store::<T, S, N>(simd, half, to, planes.point());
+                    } else {
+                        edge::<T, S, R, N>(simd, &source, &with, &patch, c, n, to, planes.point());
+                    }
+                }
+            }
+            place = tiling.next(place);
+        }
+    }
+}
+
+/// Where an N x N patch lies: its corner, which may be outside of the image, and what of it is inside.
+struct Where {
+    corner: isize,
+    row: usize,
+    column: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Where {
+    /// The inputs (N = 6) or the outputs (N = 4) of the tile at `place`.
+    #[inline(always)]
+    fn new<const N: usize>(tiling: &Tiling, place: Place, channels: usize) -> Self {
+        let (size, before) = if N == POINTS { (tiling.from, tiling.before) } else { (tiling.to, [0; 2]) };
+        let start = [0, 1].map(|axis| place.at[axis] as isize - before[axis]);
+        let inside = |axis: usize| {
+            let first = (-start[axis]).clamp(0, N as isize) as usize;
+            let end = (size[axis] as isize - start[axis]).clamp(first as isize, N as isize) as usize;
+            first..end
+        };
+        let pixel = ((place.image * size[0]) as isize + start[0]) * size[1] as isize + start[1];
+        Where {
+            corner: pixel * channels as isize,
+            row: size[1] * channels,
+            column: channels,
+            rows: inside(0),
+            columns: inside(1),
+        }
+    }
+}
+
+impl Where {
+    #[inline(always)]
+    fn inside<const N: usize>(&self) -> bool {
+        self.rows.len() == N && self.columns.len() == N
+    }
+
+    /// The element in row `i` and column `j` of the patch, which is inside of the image.
+    #[inline(always)]
+    fn at(&self, i: usize, j: usize) -> usize {
+        (self.corner + (i * self.row + j * self.column) as isize) as usize
+    }
+}
+
+/// Transforms a patch that reaches over an edge of the image, or the last channels: what is inside is copied first.
+///
+/// # Safety
+/// The pixels of the patch that are inside exist for `n` channels from `c` on; `to` has room for 36 vectors, `point` apart.
+#[inline(always)]
+unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
+    simd: S,
+    source: &R,
+    with: &R::Coefficients<S>,
+    patch: &Where,
+    c: usize,
+    n: usize,
+    to: *mut T,
+    point: usize,
+) {
+    let mut copy = [[V::<T, S>::zero(simd); N]; N];
+    for i in patch.rows.clone() {
+        for j in patch.columns.clone() {
+            // SAFETY: these rows and columns are inside the image.
+            copy[i][j] = unsafe { source.read(simd, with, patch.at(i, j) + c, n) };
+        }
+    }
+    let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
+    for j in 0..N {
+        let mut d = [V::<T, S>::zero(simd); N];
+        for i in 0..N {
+            d[i] = copy[i][j];
+        }
+        let points = line::<T, S, N>(simd, d);
+        for i in 0..POINTS {
+            half[i][j] = points[i];
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store::<T, S, N>(simd, half, to, point) }
+}
+
+/// Transforms the rows of a patch whose columns are transformed, and stores its 36 points.
+///
+/// # Safety
+/// `to` has room for 36 vectors, `point` apart.
+#[inline(always)]
+unsafe fn store<T: CpuElement, S: Simd, const N: usize>(
+    simd: S,
+    half: [[V<T, S>; N]; POINTS],
+    to: *mut T,
+    point: usize,
+) {
+    for i in 0..POINTS {
+        let points = line::<T, S, N>(simd, half[i]);
+        for j in 0..POINTS {
+            // SAFETY: the caller's promise.
+            unsafe { points[j].store(to.add((i * POINTS + j) * point)) };
+        }
+    }
+}
+
+/// Six points of a line of six inputs or of four gradients.
+#[inline(always)]
+fn line<T: CpuElement, S: Simd, const N: usize>(simd: S, d: [V<T, S>; N]) -> [V<T, S>; POINTS] {
+    if N == POINTS {
+        matrices::input::<T, S>(simd, [d[0], d[1], d[2], d[3], d[N - 2], d[N - 1]])
+    } else {
+        matrices::gradient::<T, S>(simd, [d[0], d[1], d[2], d[3]])
+    }
+}

@@ -1,0 +1,105 @@
+//! Winograd's algorithm against [`Naive`] in f64, for every instruction set of this CPU: its transforms are not exact, so
+//! the bounds are on the relative error, but in f64 they are far below any fault of indexing.
+
+use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Naive, Padding};
+
+use super::super::tests::{Case, OUTPUTS, Random, backends, cases, errors, widened};
+use crate::ConvAlgorithm;
+
+/// A convolution that the algorithm can compute.
+fn spec(random: &mut Random) -> Conv2dSpec {
+    let sizes = [1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65];
+    loop {
+        let (c, k) = (random.of(&sizes), random.of(&sizes));
+        let mut side = || random.of(&[0, 1, 1, 1, 2, 3]);
+        let padding = Padding { top: side(), left: side(), bottom: side(), right: side() };
+        let input = [1 + random.below(6), 1 + random.below(19), 1 + random.below(19), c];
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(padding));
+        if let Some(spec) = spec.ok().filter(|spec| spec.macs() < 3_000_000) {
+            return spec;
+        }
+    }
+}
+
+/// Bounds of y, mean, variance, dx, dw (TESTING: 4e-6, and 2e-5 for the weight). A mean may be near 0.
+const SINGLE: [f64; 5] = [4e-6, 1e-4, 1e-5, 4e-6, 2e-5];
+const DOUBLE: [f64; 5] = [1e-14, 1e-12, 1e-13, 1e-14, 1e-13];
+
+#[test]
+fn random_convolutions_in_f64() {
+    let mut random = Random(11);
+    for _ in 0..cases(96) {
+        let spec = spec(&mut random);
+        let mut case = Case::<f64>::new(&mut random, spec);
+        case.make_real(&mut random);
+        let expected = case.run(&Naive::<f64>::default());
+        for cpu in backends::<f64>(2, ConvAlgorithm::Winograd) {
+            let errors = errors(&case.run(&cpu), &expected);
+            for (i, what) in OUTPUTS.iter().enumerate() {
+                assert!(errors[i] < DOUBLE[i], "{}: {what} is off by {:.2e}, {spec:?}", cpu.describe(), errors[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn both_schedules_in_f32() {
+    let mut random = Random(12);
+    for (input, k) in [
+        ([2, 16, 16, 64], 64),
+        ([3, 9, 7, 33], 65),
+        ([1, 6, 5, 320], 352), // too large to transform its weight at once
+        ([70, 4, 4, 32], 48),
+        ([33, 2, 3, 320], 330), // several stages
+        ([2, 12, 12, 3], 5),
+    ] {
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(1)).unwrap();
+        let mut case = Case::<f32>::new(&mut random, spec);
+        case.make_real(&mut random);
+        let expected = widened(&case).run(&Naive::<f64>::default());
+        for cpu in backends::<f32>(2, ConvAlgorithm::Winograd) {
+            let errors = errors(&case.run(&cpu), &expected);
+            for (i, what) in OUTPUTS.iter().enumerate() {
+                assert!(errors[i] < SINGLE[i], "{}: {what} is off by {:.2e}, {spec:?}", cpu.describe(), errors[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_ready_gives_the_same_bits() {
+    use cnn_core::backend::{Epilogue, Input, Uses};
+    let mut random = Random(13);
+    let spec = Conv2dSpec::new([2, 8, 8, 33], 40, &Conv2dOptions::square(3).padding(1)).unwrap();
+    let mut case = Case::<f32>::new(&mut random, spec);
+    case.make_real(&mut random);
+    for cpu in backends::<f32>(2, ConvAlgorithm::Winograd) {
+        let (x, weight) = (cpu.upload(&case.x).unwrap(), cpu.upload(&case.weight).unwrap());
+        let [ready, not] = [Uses::Forward, Uses::Training].map(|uses| {
+            let filter = cpu.prepare_filter(&spec, &weight, uses).unwrap();
+            let (y, _) = cpu.conv2d(&spec, &Input::Plain(x.clone()), &filter, Epilogue::bias(None), false).unwrap();
+            cpu.download(&y).unwrap()
+        });
+        assert!(ready == not, "{}", cpu.describe());
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut random = Random(14);
+    for (input, k) in [([5, 13, 11, 17], 33), ([40, 4, 4, 64], 64), ([3, 8, 8, 320], 330)] {
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(1)).unwrap();
+        let mut case = Case::<f32>::new(&mut random, spec);
+        case.make_real(&mut random);
+        for i in 0..backends::<f32>(1, ConvAlgorithm::Winograd).len() {
+            let bits = |threads: usize| {
+                let cpu = &backends::<f32>(threads, ConvAlgorithm::Winograd)[i];
+                case.run(cpu).map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            };
+            let one = bits(1);
+            for threads in [2, 3, 4, 7, 16] {
+                assert!(bits(threads) == one, "{threads} threads, {spec:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The gradient of the weight: `dw = Gt (sum over tiles of V * D) G`, with V from the input and D from the gradient.
+//!
+//! ```text
+//! for each task (a chunk of tiles):
+//!     for some tiles whose V and D stay in the second-level cache: V = Bt x B, D = A dy At
+//!         for each panel of K, some channels of C: dU = sum over tiles of V * D; dw += Gt dU G
+//! add up the chunks in their order
+//! ```
+//!
+//! The way back from 36 points to 9 taps is linear, so it can be taken for some tiles at a time; then the sum of 36
+//! numbers for each weight is never in memory. With many channels the transforms of a chunk are shared by all tasks, and
+//! a task has a panel of K and some of C. Chunks are cut by the shape alone: the same sum for any number of threads.
+
+use std::ops::Range;
+
+use super::super::pack::Reader;
+use super::ahead::Ahead;
+use super::patches::{Patch, Transform};
+use super::product::Outer;
+use super::weights::WeightsBack;
+use super::{PLANES, Planes, TAPS, Tiling, pieces};
+use crate::Cpu;
+use crate::buffer::Scratch;
+use crate::element::CpuElement;
+use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::{Shared, chunks};
+
+/// The gradient of a weight by Winograd's algorithm.
+pub(in super::super) struct WeightGradient<'a, T> {
+    pub(in super::super) x: Reader<'a, T>,
+    pub(in super::super) dy: Reader<'a, T>,
+    /// Of the forward pass.
+    pub(in super::super) tiling: Tiling,
+    /// Channels of x and of dy.
+    pub(in super::super) read: usize,
+    pub(in super::super) write: usize,
+}
+
+/// Elements of the weight up to which every chunk has its own sum.
+const OWN: usize = 96 << 10;
+/// Chunks of their own.
+const CHUNKS: usize = 16;
+/// Elements of V and D of a task's own: half of a second-level cache.
+const NEAR: usize = 148 << 10;
+/// Elements of V and D that are shared.
+const FAR: usize = 5 << 19;
+/// Channels of x in a piece of dU.
+const CHANNELS: usize = 32;
+/// Tiles that a task of a stage transforms.
+const PIECE: usize = 4;
+
+impl<T: CpuElement> WeightGradient<'_, T> {
+    /// Tiles whose V and D have at most this many elements, a multiple of four.
+    fn tiles(&self, elements: usize, least: usize) -> usize {
+        (elements / (PLANES * (self.read + self.write)) / 4 * 4).max(least)
+    }
+
+    /// Writes `dw` \[3\]\[3\]\[read\]\[write\].
+    pub(in super::super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T]) {
+        assert_eq!(dw.len(), TAPS * TAPS * self.read * self.write);
+        if self.tiling.count() == 0 {
+            dw.fill(T::zero());
+            return;
+        }
+        let sums = if self.read * self.write <= OWN { self.chunks(cpu) } else { self.shared(cpu) };
+        let parts = self.read.div_ceil(CHANNELS);
+        let (panels, dw) = (self.write.div_ceil(2 * cpu.isa().lanes::<T>()), Shared::new(dw));
+        cpu.for_each(panels * parts, |task| {
+            let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
+            cpu.run(AddUp { of: self, sums: &sums, panel: task / parts, channels, dw });
+        });
+    }
+
+    /// Where a panel starts in a sum, `[panels][read][9][vectors]`.
+    fn panel_start(&self, panel: usize, lanes: usize) -> usize {
+        panel * 2 * lanes * TAPS * TAPS * self.read
+    }
+
+    /// Elements of a sum.
+    fn sum_len(&self, lanes: usize) -> usize {
+        self.write.div_ceil(lanes) * lanes * TAPS * TAPS * self.read
+    }
+
+    fn planes(&self, tiles: usize, lanes: usize) -> [Planes; 2] {
+        [Planes::new(tiles, self.read, lanes), Planes::new(tiles, self.write, lanes)]
+    }
+
+    /// A sum for each chunk of tiles.
+    fn chunks(&self, cpu: &Cpu<T>) -> Scratch<T> {
+        let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
+        let tiles = self.tiles(NEAR, 16).min(all);
+        let chunk = all.div_ceil(CHUNKS);
+        let (count, len) = (all.div_ceil(chunk), self.sum_len(lanes));
+        let mut sums = cpu.scratch::<T>(count * len);
+        let planes = self.planes(tiles, lanes);
+        let room = [planes[0].len(), planes[1].len(), piece_len(lanes)];
+        cpu.reserve::<T>(count, &room);
+        cpu.for_each_part(chunks(&mut sums, len), |i, sum: &mut [T]| {
+            let [mut v, mut d, mut du] = room.map(|len| cpu.scratch(len));
+            let tiles = i * chunk..all.min((i + 1) * chunk);
+            cpu.run(Chunk { of: self, tiles, planes, v: &mut v, d: &mut d, du: &mut du, sum });
+        });
+        sums
+    }
+
+    /// One sum, of transforms that all tasks share.
+    fn shared(&self, cpu: &Cpu<T>) -> Scratch<T> {
+        let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
+        let stages = all.div_ceil(self.tiles(FAR, 16));
+        let stage = all.div_ceil(stages).next_multiple_of(PIECE);
+        let planes = self.planes(stage.min(all), lanes);
+        let [mut v, mut d] = planes.map(|planes| cpu.scratch::<T>(planes.len()));
+        let mut sum = cpu.scratch::<T>(self.sum_len(lanes));
+        let (panels, parts) = (self.write.div_ceil(2 * lanes), self.read.div_ceil(CHANNELS));
+        cpu.reserve::<T>(panels * parts, &[piece_len(lanes)]);
+        for tiles in (0..all).step_by(stage).map(|start| start..all.min(start + stage)) {
+            let to = [Shared::new(&mut v), Shared::new(&mut d)];
+            cpu.for_each(2 * tiles.len().div_ceil(PIECE), |task| {
+                let (which, row) = (task % 2, task / 2 * PIECE);
+                let tiles = tiles.start + row..tiles.end.min(tiles.start + row + PIECE);
+                cpu.run(Stage { of: self, patch: PATCHES[which], tiles, row, planes: planes[which], to: to[which] });
+            });
+            let (v, d, sums): (&[T], &[T], _) = (&v, &d, Shared::new(&mut sum));
+            cpu.for_each(panels * parts, |task| {
+                let mut du = cpu.scratch(piece_len(lanes));
+                let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
+                let (panel, accumulate) = (task / parts, tiles.start > 0);
+                let (du, ahead) = (&mut *du, [Ahead::NONE; 2]);
+                cpu.run(Part {
+                    of: self,
+                    tiles: tiles.len(),
+                    planes,
+                    v,
+                    d,
+                    panel,
+                    channels,
+                    du,
+                    sums,
+                    accumulate,
+                    ahead,
+                });
+            });
+        }
+        sum
+    }
+
+    fn transform(&self, patch: Patch, tiles: Range<usize>, row: usize, planes: Planes, to: *mut T) -> Transform<'_, T> {
+        let (reader, channels) = match patch {
+            Patch::Input => (self.x, self.read),
+            Patch::Gradient => (self.dy, self.write),
+        };
+        Transform { reader, patch, tiling: self.tiling, channels, tiles, row, planes, to }
+    }
+}
+
+/// V and D.
+const PATCHES: [Patch; 2] = [Patch::Input, Patch::Gradient];
+
+/// Elements between two points of a piece of dU.
+fn piece_point(lanes: usize) -> usize {
+    (CHANNELS * 2 + 1) * lanes
+}
+
+fn piece_len(lanes: usize) -> usize {
+    PLANES * piece_point(lanes)
+}
+
+/// Some tiles of a stage, transformed.
+struct Stage<'a, T> {
+    of: &'a WeightGradient<'a, T>,
+    patch: Patch,
+    tiles: Range<usize>,
+    row: usize,
+    planes: Planes,
+    to: Shared<T>,
+}
+
+impl<T: CpuElement> Kernel for Stage<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Stage { of, patch, tiles, row, planes, to } = self;
+        // SAFETY: `shared` made `to` for these planes, and no other task has these tiles of it.
+        unsafe { of.transform(patch, tiles, row, planes, to.get()).run(simd) }
+    }
+}
+
+/// The sum over a chunk of tiles.
+struct Chunk<'a, T> {
+    of: &'a WeightGradient<'a, T>,
+    tiles: Range<usize>,
+    planes: [Planes; 2],
+    v: &'a mut [T],
+    d: &'a mut [T],
+    du: &'a mut [T],
+    sum: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Chunk<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Chunk { of, tiles, planes, v, d, du, sum } = self;
+        assert!(v.len() == planes[0].len() && d.len() == planes[1].len());
+        let sums = Shared::new(sum);
+        let panels = of.write.div_ceil(2 * V::<T, S>::LANES);
+        let (parts, mut pieces) = (of.read.div_ceil(CHANNELS), pieces(tiles.clone(), planes[0].tiles).peekable());
+        while let Some(near) = pieces.next() {
+            for (patch, planes, to) in [(PATCHES[0], planes[0], &mut *v), (PATCHES[1], planes[1], &mut *d)] {
+                // SAFETY: v and d are this task's own, of the lengths just checked.
+                unsafe { of.transform(patch, near.clone(), 0, planes, to.as_mut_ptr()).run(simd) }
+            }
+            let next = pieces.peek().cloned().unwrap_or(0..0);
+            let ahead = [
+                Ahead::tiles(&of.x, &of.tiling, false, of.read, next.clone()),
+                Ahead::tiles(&of.dy, &of.tiling, true, of.write, next),
+            ];
+            for panel in 0..panels {
+                for part in 0..parts {
+                    let ahead = ahead.map(|ahead| ahead.part(panel * parts + part, panels * parts, PLANES));
+                    let channels = part * CHANNELS..of.read.min((part + 1) * CHANNELS);
+                    let (v, d, du, accumulate) = (&*v, &*d, &mut *du, near.start > tiles.start);
+                    Part { of, tiles: near.len(), planes, v, d, panel, channels, du, sums, accumulate, ahead }
+                        .add(simd);
+                }
+            }
+        }
+    }
+}
+
+/// One panel of K and some channels of C, summed over some tiles.
+struct Part<'a, T> {
+    of: &'a WeightGradient<'a, T>,
+    tiles: usize,
+    planes: [Planes; 2],
+    v: &'a [T],
+    d: &'a [T],
+    panel: usize,
+    channels: Range<usize>,
+    du: &'a mut [T],
+    /// The sum, in panels.
+    sums: Shared<T>,
+    accumulate: bool,
+    ahead: [Ahead<T>; 2],
+}
+
+impl<T: CpuElement> Kernel for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.add(simd);
+    }
+}
+
+impl<T: CpuElement> Part<'_, T> {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S) {
+        let Part { of, tiles, planes, v, d, panel, channels, du, sums, accumulate, ahead } = self;
+        let lanes = V::<T, S>::LANES;
+        let first = panel * 2 * lanes;
+        let (vectors, du_point) = ((of.write - first).div_ceil(lanes).min(2), piece_point(lanes));
+        assert!(v.len() == planes[0].len() && d.len() == planes[1].len());
+        assert!(du.len() == piece_len(lanes) && channels.len() <= CHANNELS);
+        // SAFETY: the lengths were just checked; dU is this task's own, and so are these channels of the panel.
+        unsafe {
+            let dw = sums.get().add(of.panel_start(panel, lanes) + channels.start * TAPS * TAPS * vectors * lanes);
+            let outer = Outer {
+                tiles,
+                blocks: channels.len().div_ceil(lanes),
+                v: v.as_ptr().add(channels.start / lanes * planes[0].block()),
+                v_point: planes[0].point(),
+                v_block: planes[0].block(),
+                d: d.as_ptr().add(first / lanes * planes[1].block()),
+                d_point: planes[1].point(),
+                d_block: planes[1].block(),
+                du: du.as_mut_ptr(),
+                du_point,
+                ahead,
+            };
+            outer.run(simd, vectors);
+            let (du, channels) = (du.as_ptr(), channels.len());
+            WeightsBack { du, du_point, dw, channels, vectors, accumulate }.run(simd);
+        }
+    }
+}
+
+/// Adds up the sums of all chunks, of one panel and some channels, into the gradient.
+struct AddUp<'a, T> {
+    of: &'a WeightGradient<'a, T>,
+    sums: &'a [T],
+    panel: usize,
+    channels: Range<usize>,
+    dw: Shared<T>,
+}
+
+impl<T: CpuElement> Kernel for AddUp<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let AddUp { of, sums, panel, channels, dw } = self;
+        let lanes = V::<T, S>::LANES;
+        let (first, len) = (panel * 2 * lanes, of.sum_len(lanes));
+        let vectors = (of.write - first).div_ceil(lanes).min(2);
+        for c in channels {
+            for tap in 0..TAPS * TAPS {
+                for v in 0..vectors {
+                    let at = of.panel_start(panel, lanes) + ((c * TAPS * TAPS + tap) * vectors + v) * lanes;
+                    let mut total = V::<T, S>::zero(simd);
+                    for sum in sums.chunks_exact(len) {
+                        total = total.add(V::<T, S>::read(simd, &sum[at..]));
+                    }
+                    let to = (tap * of.read + c) * of.write + first + v * lanes;
+                    // SAFETY: these elements of dw are within it, as its length was checked, and no other task's.
+                    unsafe { total.store_head(dw.get().add(to), lanes.min(of.write - first - v * lanes)) };
+                }
+            }
+        }
+    }
+}
