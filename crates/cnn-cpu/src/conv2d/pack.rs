@@ -109,6 +109,8 @@ pub(super) trait Read<T: CpuElement>: Copy {
     /// # Safety
     /// The elements exist, and `n` is at most the lanes.
     unsafe fn read<S: Simd>(&self, simd: S, with: &Self::Coefficients<S>, at: usize, n: usize) -> V<T, S>;
+    /// Asks for the elements around `at`, which need not exist, to be brought near.
+    fn prefetch<S: Simd>(&self, simd: S, at: usize);
 }
 
 /// `n` numbers from `at` on.
@@ -134,6 +136,10 @@ impl<T: CpuElement> Read<T> for Plain<'_, T> {
         // SAFETY: the caller's promise.
         unsafe { load(simd, self.0, at, n) }
     }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.0.as_ptr().wrapping_add(at));
+    }
 }
 
 impl<T: CpuElement> Read<T> for Norm<'_, T> {
@@ -147,6 +153,10 @@ impl<T: CpuElement> Read<T> for Norm<'_, T> {
     unsafe fn read<S: Simd>(&self, simd: S, &[scale, shift, floor]: &[V<T, S>; 3], at: usize, n: usize) -> V<T, S> {
         // SAFETY: the caller's promise.
         unsafe { load(simd, self.x, at, n) }.mul_add(scale, shift).max(floor)
+    }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.x.as_ptr().wrapping_add(at));
     }
 }
 
@@ -172,6 +182,11 @@ impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
         let zero = V::<T, S>::zero(simd);
         let dy = x.mul_add(mask_scale, mask_shift).select_greater(zero, dy, zero);
         dy.mul_add(dy_scale, x.mul_add(x_scale, shift))
+    }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.dy.as_ptr().wrapping_add(at));
+        simd.prefetch(self.x.as_ptr().wrapping_add(at));
     }
 }
 

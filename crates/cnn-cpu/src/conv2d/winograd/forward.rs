@@ -82,7 +82,7 @@ const STAGE: usize = 64;
 /// Lines of points whose weights a staged task transforms at a time.
 const LINES: usize = 2;
 /// Tiles that a task of a stage transforms.
-const PIECE: usize = 4;
+const PIECE: usize = 8;
 
 /// Elements between two points of a panel of transformed weights.
 fn panel_point(read: usize, lanes: usize) -> usize {

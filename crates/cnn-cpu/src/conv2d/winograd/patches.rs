@@ -71,8 +71,15 @@ impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Sized<'_, T, R, N> {
         // All channels of a tile, so that what is read lies together.
         for tile in 0..tiles.len() {
             let patch = Where::new::<N>(&tiling, place, channels);
-            let inside = patch.inside::<N>();
+            let inside = patch.rows.len() == N && patch.columns.len() == N;
+            let following = tiling.next(place);
+            let soon = Where::core::<N>(&tiling, following, channels);
             for c in (0..channels).step_by(lanes) {
+                for i in 0..SIDE {
+                    for j in 0..SIDE {
+                        source.prefetch(simd, soon + i * patch.row + j * patch.column + c);
+                    }
+                }
                 let n = lanes.min(channels - c);
                 // SAFETY: the channels exist; the caller of Transform::run promises these tiles of the planes; the
                 // pixels that are read are inside the image, of which the reader has all elements.
@@ -84,20 +91,23 @@ impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Sized<'_, T, R, N> {
                         for j in 0..N {
                             let mut d = [V::<T, S>::zero(simd); N];
                             for i in 0..N {
-                                d[i] = source.read(simd, &with, patch.at(i, j) + c, lanes);
+                                let at = patch.corner + (i * patch.row + j * patch.column + c) as isize;
+                                d[i] = source.read(simd, &with, at as usize, lanes);
                             }
                             let points = line::<T, S, N>(simd, d);
                             for i in 0..POINTS {
                                 half[i][j] = points[i];
                             }
                         }
-                        store::<T, S, N>(simd, half, to, planes.point());
+                        store::<T, S, N>(simd, &half, to, planes.point());
+                    } else if n == lanes {
+                        edge::<T, S, R, N>(simd, &source, &with, &patch, c, lanes, to, planes.point());
                     } else {
                         edge::<T, S, R, N>(simd, &source, &with, &patch, c, n, to, planes.point());
                     }
                 }
             }
-            place = tiling.next(place);
+            place = following;
         }
     }
 }
@@ -112,6 +122,13 @@ struct Where {
 }
 
 impl Where {
+    /// The first of the 4x4 pixels that the tile at `place` has for itself.
+    #[inline(always)]
+    fn core<const N: usize>(tiling: &Tiling, place: Place, channels: usize) -> usize {
+        let [height, width] = if N == POINTS { tiling.from } else { tiling.to };
+        ((place.image * height + place.at[0]) * width + place.at[1]) * channels
+    }
+
     /// The inputs (N = 6) or the outputs (N = 4) of the tile at `place`.
     #[inline(always)]
     fn new<const N: usize>(tiling: &Tiling, place: Place, channels: usize) -> Self {
@@ -133,20 +150,7 @@ impl Where {
     }
 }
 
-impl Where {
-    #[inline(always)]
-    fn inside<const N: usize>(&self) -> bool {
-        self.rows.len() == N && self.columns.len() == N
-    }
-
-    /// The element in row `i` and column `j` of the patch, which is inside of the image.
-    #[inline(always)]
-    fn at(&self, i: usize, j: usize) -> usize {
-        (self.corner + (i * self.row + j * self.column) as isize) as usize
-    }
-}
-
-/// Transforms a patch that reaches over an edge of the image, or the last channels: what is inside is copied first.
+/// Transforms a patch that reaches over an edge of the image, or the last channels.
 ///
 /// # Safety
 /// The pixels of the patch that are inside exist for `n` channels from `c` on; `to` has room for 36 vectors, `point` apart.
@@ -161,18 +165,40 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
     to: *mut T,
     point: usize,
 ) {
-    let mut copy = [[V::<T, S>::zero(simd); N]; N];
-    for i in patch.rows.clone() {
-        for j in patch.columns.clone() {
-            // SAFETY: these rows and columns are inside the image.
-            copy[i][j] = unsafe { source.read(simd, with, patch.at(i, j) + c, n) };
-        }
-    }
     let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
     for j in 0..N {
         let mut d = [V::<T, S>::zero(simd); N];
-        for i in 0..N {
-            d[i] = copy[i][j];
+        if patch.columns.contains(&j) {
+            let at = patch.corner + (j * patch.column + c) as isize;
+            // The rows that are inside, as constants where that is common: inside of an image, at its upper or lower
+            // edge, or an image of one row of tiles.
+            macro_rules! read {
+                ($($start:expr, $end:expr;)*) => {
+                    match (patch.rows.start, patch.rows.end) {
+                        $(
+                            (start, end) if start == $start && end == $end => {
+                                for i in 0..N {
+                                    if i >= $start && i < $end {
+                                        let at = (at + (i * patch.row) as isize) as usize;
+                                        // SAFETY: this row and column are inside of the image.
+                                        d[i] = unsafe { source.read(simd, with, at, n) };
+                                    }
+                                }
+                            }
+                        )*
+                        (start, end) => {
+                            let mut copy = d;
+                            for i in start..end {
+                                let at = (at + (i * patch.row) as isize) as usize;
+                                // SAFETY: as above.
+                                copy[i] = unsafe { source.read(simd, with, at, n) };
+                            }
+                            d = copy;
+                        }
+                    }
+                };
+            }
+            read!(0, N; 1, N; 0, N - 1; 1, N - 1;);
         }
         let points = line::<T, S, N>(simd, d);
         for i in 0..POINTS {
@@ -180,7 +206,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { store::<T, S, N>(simd, half, to, point) }
+    unsafe { store::<T, S, N>(simd, &half, to, point) }
 }
 
 /// Transforms the rows of a patch whose columns are transformed, and stores its 36 points.
@@ -190,7 +216,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
 #[inline(always)]
 unsafe fn store<T: CpuElement, S: Simd, const N: usize>(
     simd: S,
-    half: [[V<T, S>; N]; POINTS],
+    half: &[[V<T, S>; N]; POINTS],
     to: *mut T,
     point: usize,
 ) {

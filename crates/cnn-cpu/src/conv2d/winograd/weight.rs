@@ -47,7 +47,7 @@ const FAR: usize = 5 << 19;
 /// Channels of x in a piece of dU.
 const CHANNELS: usize = 32;
 /// Tiles that a task of a stage transforms.
-const PIECE: usize = 4;
+const PIECE: usize = 8;
 
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Tiles whose V and D have at most this many elements, a multiple of four.
