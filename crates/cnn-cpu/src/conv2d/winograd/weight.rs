@@ -37,7 +37,7 @@ pub(in super::super) struct WeightGradient<'a, T> {
 }
 
 /// Elements of the weight up to which every chunk has its own sum.
-const OWN: usize = 96 << 10;
+const OWN: usize = 8 << 10;
 /// Chunks of their own.
 const CHUNKS: usize = 16;
 /// Elements of V and D of a task's own: half of a second-level cache.
