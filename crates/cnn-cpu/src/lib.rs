@@ -32,7 +32,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub use buffer::Buffer;
 pub use conv2d::Filter;
 pub use element::CpuElement;
-pub use roofline::fma_peak;
+pub use roofline::{fma_peak, memory_bandwidth};
 pub use simd::Isa;
 
 use buffer::{Pool, Scratch};
