@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use cnn_cpu::Isa;
-use cnn_measure::{Area, Setting};
+use cnn_measure::{Area, Setting, networks};
 use serde::Deserialize;
 
 /// What all contenders of a race do.
@@ -41,6 +41,8 @@ pub(crate) enum Role {
     OneThread,
     /// Another engine.
     Peer,
+    /// Another engine that cannot be limited to our instruction set: shown, but no yardstick.
+    Unlimited,
     /// Another engine whose memory is the yardstick: PyTorch as it is without any tuning.
     MemoryPeer,
 }
@@ -91,7 +93,7 @@ pub(crate) fn own(setup: &Setup) -> Result<Vec<Contender>, String> {
         command.args(["--here", "--only", &setup.area.to_string(), "--model", &setup.model]);
         command.args(["--batch", &setup.batch.to_string(), "--threads", &threads.to_string()]);
         command.args(["--precision", &setup.precision]);
-        let config = if setup.area == Area::Train { "nesterov" } else { "eval" };
+        let config = if setup.area == Area::Train { networks::TRAINS } else { networks::ANSWERS };
         Contender { setting: Setting { threads, ..setup.setting("cnn", config, &isa) }, role, command }
     };
     let mut contenders = vec![contender(Role::Own, setup.threads)];

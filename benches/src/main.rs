@@ -4,6 +4,7 @@
 //! its own, and what else the machine does meets them all alike.
 
 mod contender;
+mod layers;
 mod peers;
 mod race;
 
@@ -12,12 +13,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cnn_core::backend::Backend;
 use cnn_core::{Error, Result};
-use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak, memory_bandwidth};
-use cnn_measure::report::layer_table;
-use cnn_measure::{Area, Repeat, Row, layers, networks};
-use serde_json::Value;
+use cnn_cpu::{Cpu, CpuElement};
+use cnn_measure::{Area, Repeat, Row, networks};
+use serde_json::{Value, json};
 
 use contender::Setup;
 use race::Race;
@@ -52,7 +51,7 @@ struct Args {
     /// How activations are stored: f32 or bf16
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = ["f32", "bf16"])]
     precision: String,
-    /// A Python that has torch, onnx, onnxruntime and openvino: measure them beside
+    /// A Python that has benches/peers/requirements.txt: measure PyTorch, onnxruntime and OpenVINO beside
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// How often every engine has its turn; what counts is the median
@@ -95,28 +94,8 @@ impl Args {
     }
 }
 
-/// Every kernel on every instruction set up to the one that would be used.
-fn layer_rows<T: CpuElement>(threads: usize, batch: usize) -> Result<Vec<Row>> {
-    let (mut rows, best) = (Vec::new(), Isa::detect()?.to_string());
-    for cap in ["portable", "avx2", "avx512"] {
-        let isa = Isa::capped(cap)?;
-        if isa.to_string() != cap {
-            eprintln!("{cap}: this CPU does not have it");
-            continue;
-        }
-        let cpu = Cpu::<T>::with_isa(threads, isa)?;
-        let (flops, bytes) = (fma_peak(&cpu, 0.2), memory_bandwidth(&cpu, 0.2));
-        eprintln!("{}: multiply-add peak {flops:.0} GFLOP/s, memory triad {bytes:.1} GB/s", cpu.describe());
-        rows.extend(layers::measure(&cpu, batch, Repeat::default())?);
-        if cap == best {
-            break;
-        }
-    }
-    Ok(rows)
-}
-
 /// One row, measured in this process.
-fn measure_here<T: CpuElement>(setup: &Setup) -> Result<Row> {
+fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
     let (cpu, Setup { model, batch, .. }) = (Cpu::<T>::with_threads(setup.threads)?, setup);
     match setup.area {
         Area::Train => networks::train(&cpu, model, *batch, Repeat::default()),
@@ -125,46 +104,39 @@ fn measure_here<T: CpuElement>(setup: &Setup) -> Result<Row> {
     }
 }
 
-fn no_bf16<T>() -> Result<T> {
-    Err(Error::invalid("precision", "bf16", "is not built yet: must be f32"))
+/// A precision that the CPU backend does not have yet.
+fn not_built(precision: &str) -> Error {
+    Error::invalid("precision", precision, "is not built yet: must be f32")
 }
 
+/// Measures what was asked for; whether all of ours ran.
 fn run(args: &Args) -> Result<bool, String> {
-    let text = |error: Error| error.to_string();
-    let wants = |area| args.only.is_none_or(|only| only == area);
+    let (threads, python) = (args.threads(), args.peers.as_deref());
     if args.here {
-        for setup in args.networks(args.only.unwrap_or(Area::Train)) {
-            let row = if args.precision == "bf16" { no_bf16() } else { measure_here::<f32>(&setup) };
-            println!("{}", serde_json::json!(row.map_err(text)?));
+        for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
+            let row = match setup.precision.as_str() {
+                "f32" => here::<f32>(&setup),
+                other => Err(not_built(other)),
+            };
+            println!("{}", json!(row.map_err(|error| error.to_string())?));
         }
         return Ok(true);
     }
+    let areas = Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area));
     let (mut lines, mut complete): (Vec<Value>, bool) = (Vec::new(), true);
-    if wants(Area::Layers) {
-        let batch = args.batch.unwrap_or(128);
-        let rows = if args.precision == "bf16" { no_bf16() } else { layer_rows::<f32>(args.threads(), batch) };
-        let mut rows = rows.map_err(text)?;
-        if let Some(python) = &args.peers {
-            let threads = args.threads();
-            match peers::layers(python, batch, threads, &args.precision) {
-                Ok(theirs) => rows.extend(theirs),
-                Err(error) => eprintln!("pytorch layers: missing: {error}"),
-            }
-        }
-        print!("{}", layer_table(&rows));
-        lines.extend(rows.iter().map(|row| serde_json::json!(row)));
-    }
     let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
-    for area in [Area::Train, Area::Infer].into_iter().filter(|area| wants(*area)) {
+    for area in areas {
+        if area == Area::Layers {
+            lines.extend(layers::run(python, args.batch.unwrap_or(128), threads, &args.precision)?);
+            continue;
+        }
         for setup in args.networks(area) {
             let mut contenders = contender::own(&setup)?;
-            if let Some(python) = &args.peers {
-                contenders.extend(peers::networks(python, &setup, folder.path()));
-            }
+            contenders.extend(python.into_iter().flat_map(|python| peers::networks(python, &setup, folder.path())));
             let race = Race::run(&setup, contenders, args.rounds);
             print!("{race}");
             complete &= race.own().is_some();
-            lines.extend(race.entries().iter().map(|entry| serde_json::json!(entry)));
+            lines.extend(race.entries().iter().map(|entry| json!(entry)));
         }
     }
     if let Some(path) = &args.json {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cnn_measure::kernels::{CONVOLUTIONS, convolution_name};
 use cnn_measure::{Area, Row, Setting};
 
-use crate::contender::{Contender, Role, Setup, measure};
+use crate::contender::{Contender, Measured, Role, Setup, measure};
 
 /// An allocator of glibc that keeps its memory, on huge pages: PyTorch's best case.
 const TUNED: [(&str, &str); 4] = [
@@ -17,27 +17,31 @@ const TUNED: [(&str, &str); 4] = [
     ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
 ];
 
-/// The instruction set that `CNN_ISA` caps this workspace at, and what says the same to oneDNN (which OpenVINO has too)
-/// and to PyTorch's own kernels.
-const CAPS: [(&str, &str, &str); 2] = [("avx2", "AVX2", "avx2"), ("portable", "SSE41", "default")];
+/// The instruction sets that `CNN_ISA` can cap this workspace at, and what says the same to oneDNN (which OpenVINO has
+/// too), to PyTorch's own kernels, compiled ones among them, and to MKL.
+const CAPS: [(&str, [(&str, &str); 3]); 2] = [
+    ("avx2", [("ONEDNN_MAX_CPU_ISA", "AVX2"), ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2")]),
+    (
+        "portable",
+        [("ONEDNN_MAX_CPU_ISA", "SSE41"), ("ATEN_CPU_CAPABILITY", "default"), ("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")],
+    ),
+];
 
-fn cap() -> Option<(&'static str, &'static str, &'static str)> {
+fn cap() -> Option<(&'static str, [(&'static str, &'static str); 3])> {
     let asked = std::env::var("CNN_ISA").ok()?;
-    CAPS.into_iter().find(|(name, ..)| *name == asked)
+    CAPS.into_iter().find(|(name, _)| *name == asked)
 }
 
 /// The name of the cap for tables, `best` without one.
 fn isa() -> &'static str {
-    cap().map_or("best", |(name, ..)| name)
+    cap().map_or("best", |(name, _)| name)
 }
 
 /// A script of `benches/peers`, its instruction set capped as ours is.
 fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
-    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
-    if let Some((_, onednn, aten)) = cap() {
-        command.env("ONEDNN_MAX_CPU_ISA", onednn).env("ATEN_CPU_CAPABILITY", aten);
-    }
+    command.arg("-B").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
+    command.envs(cap().into_iter().flat_map(|(_, limits)| limits));
     command
 }
 
@@ -64,20 +68,22 @@ pub(crate) fn networks(python: &Path, setup: &Setup, folder: &Path) -> Vec<Conte
         pytorch("eager", "nhwc", false);
         return contenders;
     }
-    let mut runtime = |engine: &str, config: &str, isa: &str| {
+    let mut runtime = |engine: &str, config: &str, isa: &str, role: Role| {
         let mut command = script(python, "runtimes.py");
         command.arg(engine).args(arguments(setup)).args(["--precision", &setup.precision]);
         command.arg("--onnx").arg(folder.join(format!("{}.onnx", setup.model)));
-        contenders.push(Contender { setting: setup.setting(engine, config, isa), role: Role::Peer, command });
+        contenders.push(Contender { setting: setup.setting(engine, config, isa), role, command });
     };
     // It has no convolution in bf16 for a CPU.
     if setup.precision == "f32" {
         match cap() {
-            Some((cap, ..)) => runtime("onnxruntime", &format!("not limited to {cap}: it has no such option"), "best"),
-            None => runtime("onnxruntime", "defaults", isa()),
+            Some((cap, _)) => {
+                runtime("onnxruntime", &format!("no option to limit it to {cap}"), "best", Role::Unlimited);
+            }
+            None => runtime("onnxruntime", "defaults", isa(), Role::Peer),
         }
     }
-    runtime("openvino", "latency", isa());
+    runtime("openvino", "latency", isa(), Role::Peer);
     contenders
 }
 
@@ -94,7 +100,7 @@ pub(crate) fn layers(python: &Path, batch: usize, threads: usize, precision: &st
     for shape in CONVOLUTIONS {
         command.arg("--convolution").arg(convolution_name(shape)).args(shape.map(|number| number.to_string()));
     }
-    let row = |measured: crate::contender::Measured| {
+    let row = |measured: Measured| {
         let setting = Setting {
             area: Area::Layers,
             model: "resnet18".to_owned(),

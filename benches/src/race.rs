@@ -54,7 +54,8 @@ impl Race {
     pub(crate) fn run(setup: &Setup, mut contenders: Vec<Contender>, rounds: usize) -> Self {
         let Setup { area, model, batch, threads, precision } = setup;
         let threads = format!("{threads} thread{}", if *threads == 1 { "" } else { "s" });
-        let title = format!("{area} {model}, batch {batch}, {threads}, {precision}, medians of {rounds} rounds");
+        let several = if rounds == 1 { "1 round".to_owned() } else { format!("medians of {rounds} rounds") };
+        let title = format!("{area} {model}, batch {batch}, {threads}, {precision}, {several}");
         let mut results: Vec<Result<Vec<Measured>, String>> = contenders.iter().map(|_| Ok(Vec::new())).collect();
         for round in 1..=rounds {
             for (contender, result) in contenders.iter_mut().zip(&mut results) {
@@ -203,10 +204,11 @@ mod tests {
             contender(&setup, "cnn", Role::OneThread, 1, r#"{"median_ms": 180, "peak_rss_bytes": 400}"#),
             contender(&setup, "slow", Role::MemoryPeer, 2, r#"{"median_ms": 400, "peak_rss_bytes": 1000}"#),
             contender(&setup, "fast", Role::Peer, 2, r#"{"median_ms": 200, "peak_rss_bytes": 5, "version": "7"}"#),
+            contender(&setup, "wide", Role::Unlimited, 2, r#"{"median_ms": 10, "peak_rss_bytes": 5}"#),
             contender(&setup, "broken", Role::Peer, 2, "no number"),
             contender(&setup, "absent", Role::Peer, 2, ""),
         ];
-        contenders[5].command = Command::new("/nonexistent/python");
+        contenders[6].command = Command::new("/nonexistent/python");
         let race = Race::run(&setup, contenders, 2);
         let own = race.own().unwrap();
         assert_eq!(own.images_s(), Some(100.0));
@@ -217,7 +219,7 @@ mod tests {
             (&rows[3]["images_s"], &rows[3]["version"], &rows[3]["rounds"]),
             (&50.0.into(), &"7".into(), &2.into())
         );
-        for missing in &rows[4..] {
+        for missing in &rows[5..] {
             assert!(missing["error"].is_string() && missing.get("images_s").is_none(), "{missing}");
             assert!(missing.get("ratio_to_best_peer").is_none());
         }

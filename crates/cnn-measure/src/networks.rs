@@ -9,6 +9,11 @@ use crate::kernels::noise;
 use crate::report::{Area, Row, Setting};
 use crate::timing::{Repeat, median, reset_peak_memory};
 
+/// How a network trains, for [`Setting::config`].
+pub const TRAINS: &str = "nesterov";
+/// How a network answers, likewise.
+pub const ANSWERS: &str = "eval";
+
 /// A network that trains.
 pub struct Training<B: Backend> {
     backend: B,
@@ -93,7 +98,7 @@ pub fn train<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repe
     reset_peak_memory();
     let mut training = Training::new(cpu, name, batch)?;
     let time = median(repeat, || training.step())?;
-    Ok(Row::new(Setting::new(cpu, Area::Train, name, "nesterov", batch), time))
+    Ok(Row::new(Setting::new(cpu, Area::Train, name, TRAINS, batch), time))
 }
 
 /// Measures the inference of the network of this name.
@@ -104,5 +109,5 @@ pub fn infer<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repe
     reset_peak_memory();
     let mut inference = Inference::new(cpu, name, batch)?;
     let time = median(repeat, || inference.run())?;
-    Ok(Row::new(Setting::new(cpu, Area::Infer, name, "eval", batch), time))
+    Ok(Row::new(Setting::new(cpu, Area::Infer, name, ANSWERS, batch), time))
 }
