@@ -78,7 +78,7 @@ pub(crate) fn measure(command: &mut Command) -> Result<Vec<Measured>, String> {
     if !output.status.success() {
         eprint!("{stderr}");
         let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-        return Err(format!("{last} ({})", output.status));
+        return Err(format!("{} ({})", last.trim_start_matches("error: "), output.status));
     }
     let parse = |line: &str| serde_json::from_str(line).map_err(|error| format!("{line:?}: {error}"));
     String::from_utf8_lossy(&output.stdout).lines().map(parse).collect()
