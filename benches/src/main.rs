@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use cnn_core::{Error, Result};
 use cnn_cpu::{Cpu, CpuElement};
+use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Repeat, Row, networks};
 use serde_json::{Value, json};
 
@@ -94,14 +95,15 @@ impl Args {
     }
 }
 
-/// One row, measured in this process.
+/// One row, measured in this process, which does nothing else.
 fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
     let (cpu, Setup { model, batch, .. }) = (Cpu::<T>::with_threads(setup.threads)?, setup);
-    match setup.area {
+    let row = match setup.area {
         Area::Train => networks::train(&cpu, model, *batch, Repeat::default()),
         Area::Infer => networks::infer(&cpu, model, *batch, Repeat::default()),
         Area::Layers => Err(Error::invalid("area", "layers", "must be train or infer")),
-    }
+    }?;
+    Ok(Row { peak_rss_bytes: peak_memory(), ..row })
 }
 
 /// A precision that the CPU backend does not have yet.

@@ -111,8 +111,7 @@ pub(crate) fn layers(python: &Path, batch: usize, threads: usize, precision: &st
             batch,
             dtype: precision.to_owned(),
         };
-        let row = Row::new(setting, Duration::from_secs_f64(1e-3 * measured.median_ms));
-        Ok(Row { peak_rss_bytes: measured.peak_rss_bytes, ..row })
+        Ok(Row::new(setting, Duration::from_secs_f64(1e-3 * measured.median_ms)))
     };
     measure(&mut command)?.into_iter().map(row).collect()
 }

@@ -7,7 +7,7 @@ use cnn_models::{Arch, Model};
 
 use crate::kernels::noise;
 use crate::report::{Area, Row, Setting};
-use crate::timing::{Repeat, median, reset_peak_memory};
+use crate::timing::{Repeat, median};
 
 /// How a network trains, for [`Setting::config`].
 pub const TRAINS: &str = "nesterov";
@@ -95,7 +95,6 @@ fn network<B: Backend>(backend: &B, name: &str, batch: usize) -> Result<(Model<B
 /// # Errors
 /// As [`Training::new`].
 pub fn train<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
-    reset_peak_memory();
     let mut training = Training::new(cpu, name, batch)?;
     let time = median(repeat, || training.step())?;
     Ok(Row::new(Setting::new(cpu, Area::Train, name, TRAINS, batch), time))
@@ -106,7 +105,6 @@ pub fn train<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repe
 /// # Errors
 /// As [`Inference::new`].
 pub fn infer<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
-    reset_peak_memory();
     let mut inference = Inference::new(cpu, name, batch)?;
     let time = median(repeat, || inference.run())?;
     Ok(Row::new(Setting::new(cpu, Area::Infer, name, ANSWERS, batch), time))

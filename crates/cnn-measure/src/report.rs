@@ -9,7 +9,6 @@ use cnn_cpu::{Cpu, CpuElement};
 use serde::Serialize;
 
 use crate::kernels::Work;
-use crate::timing::peak_memory;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +92,7 @@ pub struct Row {
     pub median_ms: f64,
     /// Images per second.
     pub images_s: f64,
-    /// The most memory that the process held meanwhile.
+    /// The most memory that the process held, where it did nothing else.
     pub peak_rss_bytes: Option<u64>,
     /// How near to the machine's limit it is, for a single kernel.
     #[serde(flatten)]
@@ -106,7 +105,7 @@ impl Row {
         Row {
             median_ms: time.as_secs_f64() * 1e3,
             images_s: setting.batch as f64 / time.as_secs_f64(),
-            peak_rss_bytes: peak_memory(),
+            peak_rss_bytes: None,
             rate: None,
             setting,
         }
@@ -126,11 +125,10 @@ impl Row {
     /// One line about a training step or inference.
     pub fn line(&self) -> String {
         let Row { setting: Setting { area, model, threads, batch, dtype, isa, .. }, median_ms, images_s, .. } = self;
-        let memory = self.peak_rss_bytes.map(|bytes| format!(", peak {} MB", bytes / 1_000_000)).unwrap_or_default();
         let threads = format!("{threads} thread{}", if *threads == 1 { "" } else { "s" });
         format!(
             "{:6} {model:10} batch {batch:4}, {threads}, {dtype}, {isa}: {median_ms:9.3} ms, {images_s:9.1} \
-             images/s{memory}\n",
+             images/s\n",
             area.to_string()
         )
     }

@@ -36,14 +36,7 @@ pub fn median<E>(repeat: Repeat, mut run: impl FnMut() -> Result<(), E>) -> Resu
     Ok(times[times.len() / 2])
 }
 
-/// Forgets the process's peak memory so far, where the system can (Linux).
-pub fn reset_peak_memory() {
-    // Where it cannot, peaks are those of the whole process, which is what they are called.
-    let _ = fs::write("/proc/self/clear_refs", "5");
-}
-
-/// The most memory that this process has held since it began or the peak was reset, in bytes; none where the system does
-/// not say.
+/// The most memory that this process has held, in bytes; none where the system does not say.
 pub fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

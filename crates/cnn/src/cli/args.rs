@@ -226,7 +226,7 @@ pub(crate) struct ExportArgs {
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
-  cnn bench                                      some two minutes
+  cnn bench                                      about a minute
   cnn bench --only infer --model resnet18 --batch 1";
 
 #[derive(Debug, clap::Args)]

@@ -50,12 +50,10 @@ fn bench<T: CpuElement>(cpu: &Cpu<T>, args: &BenchArgs) -> Result<(), Failure> {
             (None, _) => vec![128],
         };
         for batch in batches {
-            // A device of its own, so that the memory of what was measured before does not count.
-            let cpu = Cpu::<T>::with_isa(cpu.threads(), cpu.isa())?;
             match area {
-                Area::Layers => show(args, &layers::measure(&cpu, batch, repeat)?, |rows| layer_table(rows) + "\n")?,
-                Area::Train => show(args, &[networks::train(&cpu, &args.model, batch, repeat)?], lines)?,
-                Area::Infer => show(args, &[networks::infer(&cpu, &args.model, batch, repeat)?], lines)?,
+                Area::Layers => show(args, &layers::measure(cpu, batch, repeat)?, |rows| layer_table(rows) + "\n")?,
+                Area::Train => show(args, &[networks::train(cpu, &args.model, batch, repeat)?], lines)?,
+                Area::Infer => show(args, &[networks::infer(cpu, &args.model, batch, repeat)?], lines)?,
             }
         }
     }
