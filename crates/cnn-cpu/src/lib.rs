@@ -32,7 +32,7 @@ use cnn_core::{Error, Plain, Result};
 pub use buffer::Buffer;
 pub use conv2d::{ConvAlgorithm, Filter};
 pub use element::CpuElement;
-pub use roofline::fma_peak;
+pub use roofline::{fma_peak, memory_bandwidth};
 pub use simd::Isa;
 
 use buffer::{Pool, Scratch};

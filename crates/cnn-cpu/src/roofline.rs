@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::chunks;
 
 /// GFLOP/s of nothing but independent multiply-adds in the registers of `cpu`'s instruction set, on all its threads, for
 /// about `seconds`. A multiply-add counts as two.
@@ -48,5 +49,47 @@ impl<T: CpuElement> Kernel for MulAdds<T> {
             }
         }
         black_box(chains.map(|chain| chain.reduce_sum()));
+    }
+}
+
+/// GB/s of the triad `a = b + 3 c` (J. McCalpin's STREAM) over arrays of f32 that no cache holds, on all threads of
+/// `cpu`: the best pass of about `seconds` of them. What the program reads and writes counts, and not what a store reads
+/// first.
+pub fn memory_bandwidth<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
+    /// 64 MiB an array, and 1 MiB of it a task.
+    const LEN: usize = 16 << 20;
+    const PART: usize = 256 << 10;
+    let (mut a, b, c) = (cpu.filled(LEN, 0.0f32), cpu.filled(LEN, 1.0f32), cpu.filled(LEN, 2.0f32));
+    let (start, mut best) = (Instant::now(), 0f64);
+    while {
+        let pass = Instant::now();
+        cpu.for_each_part(chunks(a.make_mut(), PART), |i, a: &mut [f32]| {
+            let part = i * PART..i * PART + a.len();
+            cpu.run(Triad { a, b: &b.as_slice()[part.clone()], c: &c.as_slice()[part] });
+        });
+        best = best.max((3 * LEN * size_of::<f32>()) as f64 / pass.elapsed().as_secs_f64());
+        start.elapsed().as_secs_f64() < seconds
+    } {}
+    best * 1e-9
+}
+
+/// `a = b + 3 c`.
+struct Triad<'a> {
+    a: &'a mut [f32],
+    b: &'a [f32],
+    c: &'a [f32],
+}
+
+impl Kernel for Triad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Triad { a, b, c } = self;
+        let (lanes, factor) = (V::<f32, S>::LANES, V::<f32, S>::splat(simd, 3.0));
+        for ((a, b), c) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(c.chunks(lanes)) {
+            let (b, c) = (V::<f32, S>::read(simd, b), V::<f32, S>::read(simd, c));
+            c.mul_add(factor, b).write(a);
+        }
     }
 }

@@ -11,7 +11,7 @@ use support::{Place, cnn, json_lines};
 fn every_command_explains_itself_by_an_example() {
     let place = Place::new();
     let general = place.succeeds(&["--help"]).0;
-    for command in ["train", "eval", "predict", "info", "export", "completions"] {
+    for command in ["train", "eval", "predict", "info", "export", "bench", "completions"] {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
         assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
@@ -164,6 +164,44 @@ fn info_counts_what_is_known() {
     place.refuses(&["info", "stepwise", "--input", "2x2x3"], 1, &["conv: ", "3"]);
     place.refuses(&["info", "stepwise", "--input", "100000x100000x3"], 2, &["input 100000x100000x3: must have"]);
     place.refuses(&["info", "stepwise", "--classes", "0"], 2, &["classes 0: must be"]);
+}
+
+#[test]
+fn bench_measures_what_was_asked_for() {
+    let place = Place::new();
+    let quick = ["bench", "--batch", "2", "--threads", "2", "--seconds", "0"];
+    let (stdout, stderr) = place.succeeds(&[&quick[..], &["--model", "stepwise", "--json"]].concat());
+    assert!(stderr.contains("2 threads"), "{stderr}");
+    let lines = json_lines(&stdout);
+    let positive = |line: &Value, key: &str| assert!(line[key].as_f64() > Some(0.0), "{key} in {line}");
+    assert_eq!(lines[0]["area"], "roofline");
+    ["peak_gflop_s", "triad_gb_s"].iter().for_each(|key| positive(&lines[0], key));
+    let [layers, train, infer] =
+        ["layers", "train", "infer"].map(|area| lines.iter().filter(|line| line["area"] == area).collect::<Vec<_>>());
+    assert_eq!((layers.len() + 3, train.len(), infer.len()), (lines.len(), 1, 1));
+    for line in &lines[1..] {
+        assert_eq!((&line["engine"], &line["threads"], &line["batch"]), (&"cnn".into(), &2.into(), &2.into()));
+        ["median_ms", "images_s"].iter().for_each(|key| positive(line, key));
+    }
+    // Every convolution each way, and beside every layer what limits it.
+    assert_eq!(layers.iter().filter(|line| line["config"].as_str().unwrap().contains(" -> 512 k3 s1 ")).count(), 3);
+    for line in layers {
+        let keys = if line["gflop_s"].is_f64() { ["gflop_s", "peak_gflop_s"] } else { ["gb_s", "triad_gb_s"] };
+        keys.iter().for_each(|key| positive(line, key));
+    }
+    assert_eq!((&train[0]["model"], &infer[0]["model"]), (&"stepwise".into(), &"stepwise".into()));
+
+    let (text, _) = place.succeeds(&[&quick[..], &["--only", "infer"]].concat());
+    assert!(text.contains("multiply-add peak") && text.contains("memory triad"), "{text}");
+    assert!(text.contains("infer  resnet18") && !text.contains("train "), "{text}");
+    for wrong in ["0", "5000"] {
+        place.refuses(&["bench", "--batch", wrong], 2, &[&format!("batch {wrong}: must be from 1 to 4,096")]);
+    }
+    place.refuses(&["bench", "--threads", "0"], 2, &["threads 0: must be at least 1"]);
+    place.refuses(&["bench", "--model", "resnet19"], 2, &["model resnet19: must be one of stepwise"]);
+    for wrong in [["--only", "wings"], ["--seconds", "-1"], ["--seconds", "long"]] {
+        cnn(place.path()).arg("bench").args(wrong).assert().code(2);
+    }
 }
 
 #[test]

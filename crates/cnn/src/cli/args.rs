@@ -1,9 +1,11 @@
 //! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use cnn::core::state_dict::Naming;
+use cnn_measure::Area;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Write trained weights under the names that another program expects
     Export(ExportArgs),
+    /// Measure this machine: its limits, every layer, training steps, inference
+    Bench(BenchArgs),
     /// Print a shell's completion script
     #[command(after_help = "Example:\n  cnn completions bash > ~/.local/share/bash-completion/completions/cnn")]
     Completions {
@@ -218,6 +222,38 @@ pub(crate) struct ExportArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  cnn bench                                      about a minute
+  cnn bench --only infer --model resnet18 --batch 1";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// One area: layers, train or infer [default: all]
+    #[arg(long, value_name = "AREA")]
+    pub(crate) only: Option<Area>,
+    /// The network that trains and answers
+    #[arg(long, value_name = "NAME", default_value = "resnet18")]
+    pub(crate) model: String,
+    /// Images at a time [default: 128, and for inference 1 and 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// The least time that each measurement is repeated for; the median counts
+    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// One JSON object a line on stdout: the limits first, then every measurement
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "must be a number of at least 0".to_owned())
 }
 
 fn sizes<const N: usize>(text: &str, form: &str) -> Result<[usize; N], String> {

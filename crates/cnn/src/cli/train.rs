@@ -209,7 +209,7 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 /// The results line.
 fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted } = summary;
-    let (weights, peak) = (folder.weights(), output::peak_rss_bytes());
+    let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     if json {
         return output::print_json(&json!({
             "event": if *interrupted { "interrupted" } else { "result" },
