@@ -1,4 +1,4 @@
-//! C = alpha * A * B + beta * C, for matrices of any strides, on the micro-kernel of the convolution.
+//! C = A * B (+ bias), for matrices of any strides, on the micro-kernel of the convolution.
 //!
 //! ```text
 //! pack B into panels of two vectors of columns
@@ -8,9 +8,12 @@
 //!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
+use num_traits::Zero;
+
 use crate::Cpu;
 use crate::conv2d::block::{Block, Tap, split};
 use crate::element::CpuElement;
+use crate::elementwise::convert;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{Shared, chunks};
 
@@ -53,23 +56,52 @@ const TERMS: usize = 512;
 const TASKS: usize = 16;
 const WORTH: usize = 1 << 18;
 
-/// `c` \[m, n\] = alpha * `a` \[m, k\] * `b` \[k, n\] + beta * `c`. When beta is 0, `c` is not read.
-pub(crate) fn gemm<T: CpuElement>(
+/// `c` \[m, n\] = `a` \[m, k\] * `b` \[k, n\], plus `bias` \[n\] in every row: each of the three in its own element,
+/// summed in their common accumulator.
+pub(crate) fn gemm<T, A, B, C>(
     cpu: &Cpu<T>,
     [m, k, n]: [usize; 3],
-    alpha: T,
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    beta: T,
-    c: &mut [T],
-) {
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    bias: Option<&[T::Accum]>,
+    c: &mut [C],
+) where
+    T: CpuElement,
+    A: CpuElement<Number = T::Number>,
+    B: CpuElement<Number = T::Number>,
+    C: CpuElement<Number = T::Number>,
+{
     assert_eq!(c.len(), m * n);
     a.check(m, k);
     b.check(k, n);
-    if beta != T::one() && (beta != T::zero() || k == 0) {
-        c.iter_mut().for_each(|c| *c = if beta == T::zero() { beta } else { *c * beta });
+    assert!(bias.is_none_or(|bias| bias.len() == n));
+    match C::as_wide(c) {
+        Some(c) => product(cpu, [m, k, n], a, b, bias, c),
+        None => {
+            let mut sums = cpu.scratch::<T::Accum>(c.len());
+            product(cpu, [m, k, n], a, b, bias, &mut sums);
+            convert(cpu, &sums, c);
+        }
     }
+}
+
+fn product<T, A, B>(
+    cpu: &Cpu<T>,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    bias: Option<&[T::Accum]>,
+    c: &mut [T::Accum],
+) where
+    T: CpuElement,
+    A: CpuElement<Number = T::Number>,
+    B: CpuElement<Number = T::Number>,
+{
     if m * n * k == 0 {
+        match bias {
+            Some(bias) => c.chunks_exact_mut(n.max(1)).for_each(|c| c.copy_from_slice(bias)),
+            None => c.fill(T::Accum::zero()),
+        }
         return;
     }
     let width = 2 * cpu.isa().lanes::<T>();
@@ -82,22 +114,22 @@ pub(crate) fn gemm<T: CpuElement>(
     let wanted = (m * n * k / WORTH).clamp(1, TASKS);
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
-    let (c, accumulate, panels) = (Shared::new(c), beta != T::zero(), &*panels);
-    cpu.reserve::<T>(row_sets * sets, &[ROWS * TERMS]);
+    let (c, panels) = (Shared::new(c), &*panels);
+    cpu.reserve::<T::Accum>(row_sets * sets, &[ROWS * TERMS]);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
         let mut scratch = cpu.scratch(ROWS * TERMS);
-        cpu.run(Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch: &mut scratch });
+        cpu.run(Product { k, n, a, bias, rows, panels, set, c, scratch: &mut scratch });
     });
 }
 
 /// Packs a panel of B as `[k][width]`: the columns become lanes, zeros where there are none.
-struct Pack<'a, T> {
+struct Pack<'a, T: CpuElement> {
     b: Matrix<'a, T>,
     columns: std::ops::Range<usize>,
     width: usize,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Pack<'_, T> {
@@ -111,7 +143,7 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
             for (t, to) in to.chunks_exact_mut(width).enumerate() {
                 let line = &b.data[t * b.strides[0] + columns.start..][..columns.len()];
                 for v in (0..width).step_by(lanes) {
-                    V::<T, S>::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
+                    T::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
                 }
             }
         } else {
@@ -120,7 +152,7 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
                 for lane in 0..width {
                     for (t, to) in to[lane..].iter_mut().step_by(width).enumerate() {
                         let at = (i * 64 + t) * b.strides[0] + (columns.start + lane) * b.strides[1];
-                        *to = if lane < columns.len() { b.data[at] } else { T::zero() };
+                        *to = if lane < columns.len() { b.data[at].to_accum() } else { T::Accum::zero() };
                     }
                 }
             }
@@ -129,18 +161,17 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
 }
 
 /// Some rows of the product.
-struct Product<'a, T> {
+struct Product<'a, T: CpuElement> {
     k: usize,
     n: usize,
-    alpha: T,
     a: Matrix<'a, T>,
+    bias: Option<&'a [T::Accum]>,
     rows: std::ops::Range<usize>,
     /// B, `[panels][k][width]`.
-    panels: &'a [T],
+    panels: &'a [T::Accum],
     set: std::ops::Range<usize>,
-    accumulate: bool,
-    c: Shared<T>,
-    scratch: &'a mut [T],
+    c: Shared<T::Accum>,
+    scratch: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Product<'_, T> {
@@ -148,10 +179,9 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Product { k, n, alpha, a, rows, panels, set, accumulate, c, scratch } = self;
+        let Product { k, n, a, bias, rows, panels, set, c, scratch } = self;
         let (lanes, count) = (V::<T, S>::LANES, rows.len());
         let width = 2 * lanes;
-        let factor = V::<T, S>::splat(simd, alpha);
         for k0 in (0..k).step_by(TERMS) {
             let terms = TERMS.min(k - k0);
             // A as [terms / lanes][rows][lanes].
@@ -161,11 +191,11 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                     let from = a.at(rows.start + i, k0 + t);
                     if a.strides[1] == 1 {
                         // SAFETY: `check` has found these n elements of the row within the matrix.
-                        unsafe { V::<T, S>::load_head(simd, from, n) }.mul(factor).write(to);
+                        unsafe { T::load_head(simd, from, n) }.write(to);
                     } else {
                         for (lane, to) in to[..n].iter_mut().enumerate() {
                             // SAFETY: as above.
-                            *to = unsafe { *from.add(lane * a.strides[1]) } * alpha;
+                            *to = unsafe { *from.add(lane * a.strides[1]) }.to_accum();
                         }
                     }
                 }
@@ -188,8 +218,8 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             y_pixel: n,
                             y_row: 0,
                             write,
-                            bias: None,
-                            accumulate: accumulate || k0 > 0,
+                            bias: bias.filter(|_| k0 == 0).map(|bias| bias.as_ptr().add(panel * width)),
+                            accumulate: k0 > 0,
                         };
                         block.run(simd, 2, 1, size);
                     }
@@ -201,34 +231,40 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use cnn_core::Real;
+    use half::bf16;
+    use num_traits::Float;
+
     use super::*;
     use crate::Isa;
 
-    fn agrees<T: CpuElement>() {
-        let number = |i: usize, m: usize| T::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
+    /// Integers whose products are exact in any order, in C rounded as the conversion rounds.
+    fn agrees<A: CpuElement, B: CpuElement<Number = A::Number>, C: CpuElement<Number = A::Number>>() {
+        let number = |i: usize, m: usize| A::Accum::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (65, 33, 31), (14, 600, 40), (130, 17, 10), (7, 64, 129), (2, 0, 3)] {
-            for (flip_a, flip_b, beta) in
-                [(false, false, 0.0), (true, false, 1.0), (false, true, -2.0), (true, true, 0.0)]
+            for (flip_a, flip_b, biased) in
+                [(false, false, false), (true, false, true), (false, true, true), (true, true, false)]
             {
-                let a: Vec<T> = (0..m * k).map(|i| number(i, 9)).collect();
-                let b: Vec<T> = (0..k * n).map(|i| number(i, 7)).collect();
-                let old: Vec<T> = (0..m * n).map(|i| if beta == 0.0 { T::nan() } else { number(i, 5) }).collect();
-                let matrix = |data, rows: usize, columns: usize, flip: bool| match flip {
-                    false => Matrix::rows(data, columns),
-                    true => Matrix::rows(data, rows).transposed(),
-                };
-                let (a, b) = (matrix(&a, m, k, flip_a), matrix(&b, k, n, flip_b));
-                let element = |matrix: &Matrix<T>, i: usize, j: usize| {
-                    matrix.data[i * matrix.strides[0] + j * matrix.strides[1]].as_f64()
-                };
+                let a: Vec<A> = (0..m * k).map(|i| A::from_accum(number(i, 9))).collect();
+                let b: Vec<B> = (0..k * n).map(|i| B::from_accum(number(i, 7))).collect();
+                let bias: Option<Vec<_>> = biased.then(|| (0..n).map(|i| number(i, 5)).collect());
+                let a = if flip_a { Matrix::rows(&a, m).transposed() } else { Matrix::rows(&a, k) };
+                let b = if flip_b { Matrix::rows(&b, k).transposed() } else { Matrix::rows(&b, n) };
                 for isa in ["portable", "avx2", "avx512"] {
-                    let cpu = Cpu::<T>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
-                    let mut c = old.clone();
-                    gemm(&cpu, [m, k, n], T::from_f64(2.0), a, b, T::from_f64(beta), &mut c);
-                    for (at, (got, old)) in c.iter().zip(&old).enumerate() {
-                        let sum: f64 = (0..k).map(|t| element(&a, at / n, t) * element(&b, t, at % n)).sum();
-                        let expected = 2.0 * sum + if beta == 0.0 { 0.0 } else { beta * old.as_f64() };
-                        assert_eq!(got.as_f64(), expected, "{isa} {m}x{k}x{n}, beta {beta}, at {at}");
+                    let cpu = Cpu::<A>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
+                    let mut c = vec![C::from_accum(A::Accum::nan()); m * n];
+                    gemm(&cpu, [m, k, n], a, b, bias.as_deref(), &mut c);
+                    for (at, got) in c.iter().enumerate() {
+                        let (i, j) = (at / n, at % n);
+                        let a = |t: usize| a.data[i * a.strides[0] + t * a.strides[1]].to_accum().as_f64();
+                        let b = |t: usize| b.data[t * b.strides[0] + j * b.strides[1]].to_accum().as_f64();
+                        let sum = (0..k).map(|t| a(t) * b(t)).sum::<f64>()
+                            + bias.as_ref().map_or(0.0, |bias| bias[j].as_f64());
+                        let expected = C::from_accum(A::Accum::from_f64(sum));
+                        assert!(
+                            *got == expected,
+                            "{isa} {m}x{k}x{n}, bias {biased}: {got}, expected {expected} at {at}"
+                        );
                     }
                 }
             }
@@ -237,7 +273,9 @@ mod tests {
 
     #[test]
     fn products_of_integers_are_exact() {
-        agrees::<f32>();
-        agrees::<f64>();
+        agrees::<f32, f32, f32>();
+        agrees::<f64, f64, f64>();
+        agrees::<bf16, f32, bf16>();
+        agrees::<bf16, bf16, f32>();
     }
 }

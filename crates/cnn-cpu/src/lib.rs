@@ -31,7 +31,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use buffer::Buffer;
 pub use conv2d::Filter;
-pub use element::CpuElement;
+pub use element::{CpuElement, CpuReal};
 pub use roofline::fma_peak;
 pub use simd::Isa;
 
@@ -39,7 +39,7 @@ use buffer::{Pool, Scratch};
 use conv2d::Plans;
 use simd::Kernel;
 
-/// A CPU as a device: f32 or f64, an instruction set, some threads. Clones share threads and memory.
+/// A CPU as a device: activations in f32, bf16 or f64, an instruction set, some threads. Clones share threads and memory.
 pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
 
 struct Inner {

@@ -5,14 +5,16 @@
 
 use cnn_core::Result;
 use cnn_core::backend::{Data, LinearSpec, Wide};
+use num_traits::Zero;
 
 pub(crate) use crate::norm::sum_rows;
 
-use crate::Cpu;
 use crate::element::CpuElement;
+use crate::elementwise::convert;
 use crate::gemm::{Matrix, gemm};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, chunks};
+use crate::{Buffer, Cpu};
 
 /// Most rows of the pass over the weights.
 const FEW: usize = 4;
@@ -27,24 +29,12 @@ pub(crate) fn linear<T: CpuElement>(
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut y = cpu.alloc(rows * outputs);
     let (out, x, weight) = (y.make_mut(), x.as_slice(), weight.as_slice());
-    let start = |y: &mut [T]| match bias {
-        Some(bias) => y.chunks_exact_mut(outputs.max(1)).for_each(|y| y.copy_from_slice(bias.as_slice())),
-        None => y.fill(T::zero()),
-    };
+    let bias = bias.map(Buffer::as_slice);
     if rows <= FEW {
-        start(out);
-        return few_rows(cpu, spec, x, weight, out).map(|()| y);
+        few_rows(cpu, spec, x, weight, bias, out);
+    } else {
+        gemm(cpu, [rows, inputs, outputs], Matrix::rows(x, inputs), Matrix::rows(weight, outputs), bias, out);
     }
-    let beta = match bias {
-        Some(_) => {
-            let part = (CHUNK / outputs.max(1)).max(1) * outputs.max(1);
-            cpu.for_each_part(chunks(out, part), |_, y: &mut [T]| start(y));
-            T::one()
-        }
-        None => T::zero(),
-    };
-    let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
-    gemm(cpu, [rows, inputs, outputs], T::one(), x, weight, beta, out);
     Ok(y)
 }
 
@@ -57,7 +47,7 @@ pub(crate) fn linear_backward_data<T: CpuElement>(
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut dx = cpu.alloc(rows * inputs);
     let (dy, weight) = (Matrix::rows(dy.as_slice(), outputs), Matrix::rows(weight.as_slice(), outputs).transposed());
-    gemm(cpu, [rows, outputs, inputs], T::one(), dy, weight, T::zero(), dx.make_mut());
+    gemm(cpu, [rows, outputs, inputs], dy, weight, None, dx.make_mut());
     Ok(dx)
 }
 
@@ -70,19 +60,31 @@ pub(crate) fn linear_backward_weight<T: CpuElement>(
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut dw = cpu.alloc(inputs * outputs);
     let (x, dy) = (Matrix::rows(x.as_slice(), inputs).transposed(), Matrix::rows(dy.as_slice(), outputs));
-    gemm(cpu, [inputs, rows, outputs], T::one(), x, dy, T::zero(), dw.make_mut());
+    gemm(cpu, [inputs, rows, outputs], x, dy, None, dw.make_mut());
     Ok(dw)
 }
 
-/// Adds to `y` the product of up to [`FEW`] rows, the inputs cut into parts whose products are added in their order.
-fn few_rows<T: CpuElement>(cpu: &Cpu<T>, spec: &LinearSpec, x: &[T], weight: &[T], y: &mut [T]) -> Result<()> {
+/// The product of up to [`FEW`] rows, the inputs cut into parts whose products are added to the bias in their order.
+fn few_rows<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &LinearSpec,
+    x: &[T],
+    weight: &[T::Accum],
+    bias: Option<&[T::Accum]>,
+    y: &mut [T],
+) {
     let LinearSpec { inputs, outputs, .. } = *spec;
     if y.is_empty() {
-        return Ok(());
+        return;
     }
     let part = (2 * CHUNK / outputs).max(1);
-    let mut products = cpu.scratch::<T>(inputs.div_ceil(part) * y.len());
-    cpu.for_each_part(chunks(&mut products, y.len()), |i, y: &mut [T]| {
+    let mut sums = cpu.scratch::<T::Accum>((1 + inputs.div_ceil(part)) * y.len());
+    let (sum, products) = sums.split_at_mut(y.len());
+    match bias {
+        Some(bias) => sum.chunks_exact_mut(outputs).for_each(|sum| sum.copy_from_slice(bias)),
+        None => sum.fill(T::Accum::zero()),
+    }
+    cpu.for_each_part(chunks(products, y.len()), |i, y: &mut [T::Accum]| {
         let range = i * part..((i + 1) * part).min(inputs);
         let weight = &weight[range.start * outputs..range.end * outputs];
         match spec.rows {
@@ -93,16 +95,16 @@ fn few_rows<T: CpuElement>(cpu: &Cpu<T>, spec: &LinearSpec, x: &[T], weight: &[T
         }
     });
     for product in products.chunks_exact(y.len()) {
-        y.iter_mut().zip(product).for_each(|(y, &product)| *y += product);
+        sum.iter_mut().zip(product).for_each(|(sum, &product)| *sum += product);
     }
-    Ok(())
+    convert(cpu, sum, y);
 }
 
 /// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].
-struct FewRows<'a, T, const R: usize> {
+struct FewRows<'a, T: CpuElement, const R: usize> {
     x: [&'a [T]; R],
-    weight: &'a [T],
-    y: &'a mut [T],
+    weight: &'a [T::Accum],
+    y: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
@@ -135,8 +137,8 @@ impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
 fn columns<T: CpuElement, S: Simd, const R: usize, const C: usize>(
     simd: S,
     x: [&[T]; R],
-    weight: &[T],
-    y: &mut [T],
+    weight: &[T::Accum],
+    y: &mut [T::Accum],
     [o, n]: [usize; 2],
 ) {
     let outputs = y.len() / R;
@@ -145,7 +147,7 @@ fn columns<T: CpuElement, S: Simd, const R: usize, const C: usize>(
         for c in 0..C {
             let w = V::<T, S>::read(simd, &weight[o + c * n..][..n]);
             for r in 0..R {
-                sums[r][c] = w.mul_add(V::<T, S>::splat(simd, x[r][i]), sums[r][c]);
+                sums[r][c] = w.mul_add(V::<T, S>::splat(simd, x[r][i].to_accum()), sums[r][c]);
             }
         }
     }

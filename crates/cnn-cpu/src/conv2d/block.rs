@@ -30,9 +30,9 @@ pub(crate) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usi
 
 /// The operands of a register block.
 #[derive(Clone, Copy)]
-pub(crate) struct Block<'a, T> {
+pub(crate) struct Block<'a, T: CpuElement> {
     /// The scratch pixel that the block's first pixel reads at tap offset 0.
-    pub(crate) x: *const T,
+    pub(crate) x: *const T::Accum,
     /// Elements from one row of pixels to the next, and from one block of channels to the next.
     pub(crate) x_row: usize,
     pub(crate) x_plane: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Block<'a, T> {
     pub(crate) channels: usize,
     pub(crate) taps: &'a [Tap],
     /// The packed panel, and how many taps it holds.
-    pub(crate) w: *const T,
+    pub(crate) w: *const T::Accum,
     pub(crate) w_taps: usize,
     /// Where the first pixel goes, and elements to the next pixel and row.
     pub(crate) y: *mut T,
@@ -49,12 +49,12 @@ pub(crate) struct Block<'a, T> {
     /// Channels that are written.
     pub(crate) write: usize,
     /// Added to each pixel.
-    pub(crate) bias: Option<*const T>,
+    pub(crate) bias: Option<*const T::Accum>,
     /// Add to what is there.
     pub(crate) accumulate: bool,
 }
 
-struct Sized<'a, T, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
+struct Sized<'a, T: CpuElement, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
 
 impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel for Sized<'_, T, NV, RY, RX> {
     type Output = ();
@@ -71,7 +71,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             while left > 0 {
                 let n = left.min(lanes);
                 for tap in b.taps {
-                    let rows: [*const T; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
+                    let rows: [*const T::Accum; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
                     let w = w.add(tap.w * n * NV * lanes);
                     for c in 0..n {
                         let weights: [V<T, S>; NV] =
@@ -111,7 +111,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 for r in 0..RY {
                     for p in 0..RX {
                         for v in 0..NV {
-                            let y = V::<T, S>::load(simd, b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                            let y = T::load(simd, b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
                             acc[r][p][v] = y.add(acc[r][p][v]);
                         }
                     }
@@ -120,7 +120,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             for r in 0..RY {
                 for p in 0..RX {
                     for v in 0..NV {
-                        acc[r][p][v].store(b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                        T::store::<S>(acc[r][p][v], b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
                     }
                 }
             }
@@ -147,9 +147,9 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_,
                         let y = b.y.add(r * b.y_row + p * b.y_pixel + v * lanes);
                         let mut value = copy[r][p][v];
                         if b.accumulate {
-                            value = V::<T, S>::load_head(simd, y, n).add(value);
+                            value = T::load_head(simd, y, n).add(value);
                         }
-                        value.store_head(y, n);
+                        T::store_head::<S>(value, y, n);
                     }
                 }
             }

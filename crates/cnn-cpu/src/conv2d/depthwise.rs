@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
+use num_traits::Zero;
 
 use super::block::{Tap, split};
 use super::moments::{Piece, combine};
@@ -23,7 +24,7 @@ const PACKED: usize = 256 << 10;
 const TASKS: usize = 16;
 
 /// The forward pass or the gradient of the input.
-struct Depthwise<'a, T> {
+struct Depthwise<'a, T: CpuElement> {
     reader: Reader<'a, T>,
     batch: usize,
     channels: usize,
@@ -32,8 +33,8 @@ struct Depthwise<'a, T> {
     to: [usize; 2],
     plan: &'a Plan,
     /// \[taps, channels\].
-    weight: &'a [T],
-    bias: Option<&'a [T]>,
+    weight: &'a [T::Accum],
+    bias: Option<&'a [T::Accum]>,
     accumulate: bool,
 }
 
@@ -42,8 +43,8 @@ pub(super) fn forward<T: CpuElement>(
     spec: &Conv2dSpec,
     plan: &Plan,
     reader: Reader<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
+    weight: &[T::Accum],
+    bias: Option<&[T::Accum]>,
     y: &mut [T],
     moments: bool,
 ) -> Option<Moments<Cpu<T>>> {
@@ -58,7 +59,7 @@ pub(super) fn data<T: CpuElement>(
     spec: &Conv2dSpec,
     plan: &Plan,
     reader: Reader<'_, T>,
-    weight: &[T],
+    weight: &[T::Accum],
     dx: &mut [T],
     accumulate: bool,
 ) {
@@ -82,14 +83,14 @@ impl<T: CpuElement> Depthwise<'_, T> {
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert!(self.weight.len().is_multiple_of(channels) && self.bias.is_none_or(|bias| bias.len() == channels));
         let (rows, columns) = (&self.plan.rows, &self.plan.columns);
-        let height = strip_rows(self.plan, self.batch, channels, size_of::<T>());
+        let height = strip_rows(self.plan, self.batch, channels, size_of::<T::Accum>());
         let strips = rows.count().div_ceil(height);
-        let mut pieces = cpu.alloc::<T>(if moments { self.batch * strips * 2 * channels } else { 0 });
+        let mut pieces = cpu.alloc::<T::Accum>(if moments { self.batch * strips * 2 * channels } else { 0 });
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
         let width = columns.source.len();
         let plane = |strip: Range<usize>| (rows.reach(strip).len() * width + 1) * lanes;
         let room = channels.div_ceil(lanes) * plane(0..height);
-        cpu.reserve::<T>(self.batch * strips, &[room]);
+        cpu.reserve::<T::Accum>(self.batch * strips, &[room]);
         cpu.for_each(self.batch * strips, |task| {
             let (image, strip) = (task / strips, task % strips);
             let strip = strip * height..((strip + 1) * height).min(rows.count());
@@ -114,7 +115,7 @@ impl<T: CpuElement> Depthwise<'_, T> {
     }
 }
 
-struct Moment<T>(Piece<T>);
+struct Moment<T: CpuElement>(Piece<T>);
 
 impl<T: CpuElement> Kernel for Moment<T> {
     type Output = ();
@@ -125,12 +126,12 @@ impl<T: CpuElement> Kernel for Moment<T> {
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     depthwise: &'a Depthwise<'a, T>,
     image: usize,
     strip: Range<usize>,
     plane: usize,
-    scratch: &'a mut [T],
+    scratch: &'a mut [T::Accum],
     y: Shared<T>,
 }
 
@@ -193,15 +194,15 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
 }
 
 /// A register block: some pixels of one vector of channels.
-struct Line<'a, T> {
-    x: *const T,
+struct Line<'a, T: CpuElement> {
+    x: *const T::Accum,
     taps: &'a [Tap],
-    w: *const T,
+    w: *const T::Accum,
     pitch: usize,
     write: usize,
     y: *mut T,
     y_pixel: usize,
-    bias: Option<*const T>,
+    bias: Option<*const T::Accum>,
     accumulate: bool,
 }
 
@@ -227,9 +228,9 @@ impl<T: CpuElement> Line<'_, T> {
                     value = value.add(V::<T, S>::load_head(simd, bias, self.write));
                 }
                 if self.accumulate {
-                    value = V::<T, S>::load_head(simd, y, self.write).add(value);
+                    value = T::load_head(simd, y, self.write).add(value);
                 }
-                value.store_head(y, self.write);
+                T::store_head::<S>(value, y, self.write);
             }
         }
     }
@@ -242,21 +243,21 @@ pub(super) fn weight<T: CpuElement>(
     plan: &Plan,
     x: Reader<'_, T>,
     dy: Reader<'_, T>,
-    dw: &mut [T],
+    dw: &mut [T::Accum],
 ) {
     let (lanes, channels, batch) = (cpu.isa().lanes::<T>(), spec.in_channels, spec.batch);
-    let height = strip_rows(plan, batch, channels, size_of::<T>());
+    let height = strip_rows(plan, batch, channels, size_of::<T::Accum>());
     let chunk = batch.div_ceil(TASKS).max(1);
     let chunks = batch.div_ceil(chunk);
-    let mut partial = cpu.alloc::<T>(chunks * dw.len());
+    let mut partial = cpu.alloc::<T::Accum>(chunks * dw.len());
     let planes = |rows: Range<usize>| {
         [plan.rows.reach(rows.clone()).len() * plan.columns.source.len(), rows.len() * spec.output[1]]
             .map(|pixels| (pixels + 1) * lanes)
     };
     let room = channels.div_ceil(lanes) * planes(0..height).iter().sum::<usize>();
-    cpu.reserve::<T>(chunks, &[room]);
+    cpu.reserve::<T::Accum>(chunks, &[room]);
     cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
-        dw.fill(T::zero());
+        dw.fill(T::Accum::zero());
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
                 let rows = start..(start + height).min(spec.output[0]);
@@ -291,20 +292,20 @@ pub(super) fn weight<T: CpuElement>(
     let partial = partial.as_slice();
     let len = dw.len();
     for (i, dw) in dw.iter_mut().enumerate() {
-        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::zero(), |sum, part| sum + part);
+        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::Accum::zero(), |sum, part| sum + part);
     }
 }
 
 /// Adds the products of some rows of one image to `dw`.
-struct Sum<'a, T> {
+struct Sum<'a, T: CpuElement> {
     /// x and dy.
     sources: [(Reader<'a, T>, Strip<'a>); 2],
     taps: &'a [Tap],
     /// Scratch pixels of x from one output row to the next.
     step: usize,
-    to_x: &'a mut [T],
-    to_dy: &'a mut [T],
-    dw: &'a mut [T],
+    to_x: &'a mut [T::Accum],
+    to_dy: &'a mut [T::Accum],
+    dw: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Sum<'_, T> {

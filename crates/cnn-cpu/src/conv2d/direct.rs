@@ -26,7 +26,7 @@ use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
 /// A direct convolution, in either direction.
-pub(super) struct Direct<'a, T> {
+pub(super) struct Direct<'a, T: CpuElement> {
     pub(super) reader: Reader<'a, T>,
     /// N, and H, W of what is read and of what is written.
     pub(super) batch: usize,
@@ -34,8 +34,8 @@ pub(super) struct Direct<'a, T> {
     pub(super) to: [usize; 2],
     pub(super) plan: &'a Plan,
     pub(super) panels: Panels,
-    pub(super) weights: &'a [T],
-    pub(super) bias: Option<&'a [T]>,
+    pub(super) weights: &'a [T::Accum],
+    pub(super) bias: Option<&'a [T::Accum]>,
     pub(super) accumulate: bool,
 }
 
@@ -72,7 +72,7 @@ impl<T: CpuElement> Direct<'_, T> {
     fn tile(&self) -> Tile {
         let (rows, panels) = (self.plan.rows.count(), self.panels.groups * self.panels.count());
         let pixels = self.to[0] * self.to[1];
-        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T>();
+        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T::Accum>();
         let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels };
         if tile.rows == rows {
             tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
@@ -99,14 +99,14 @@ impl<T: CpuElement> Direct<'_, T> {
         let all_panels = panels.groups * panels.count();
         let sets = all_panels.div_ceil(tile.panels);
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
-        let mut pieces: Buffer<T> = cpu.alloc(pieces);
+        let mut pieces: Buffer<T::Accum> = cpu.alloc(pieces);
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
         // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
         let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
         let room = tile.images * self.blocks() * plane + work;
         let tasks = self.batch.div_ceil(tile.images) * strips * sets;
-        cpu.reserve::<T>(tasks, &[room]);
+        cpu.reserve::<T::Accum>(tasks, &[room]);
         cpu.for_each(tasks, |task| {
             let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
@@ -130,15 +130,15 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     direct: &'a Direct<'a, T>,
     images: Range<usize>,
     rows: Range<usize>,
     strip: (usize, usize),
     panels: Range<usize>,
-    scratch: &'a mut [T],
+    scratch: &'a mut [T::Accum],
     y: Shared<T>,
-    pieces: Option<Shared<T>>,
+    pieces: Option<Shared<T::Accum>>,
 }
 
 impl<T: CpuElement> Kernel for Task<'_, T> {

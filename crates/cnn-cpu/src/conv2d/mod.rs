@@ -36,9 +36,9 @@ pub struct Filter<T: CpuElement>(Form<T>);
 #[derive(Clone, Debug)]
 enum Form<T: CpuElement> {
     /// Panels for the forward pass, and with the roles of the channels exchanged for the gradient of the input.
-    Direct { forward: Buffer<T>, transposed: Option<Buffer<T>> },
+    Direct { forward: Buffer<T::Accum>, transposed: Option<Buffer<T::Accum>> },
     /// As it is.
-    Depthwise(Buffer<T>),
+    Depthwise(Buffer<T::Accum>),
 }
 
 /// How a convolution is computed.

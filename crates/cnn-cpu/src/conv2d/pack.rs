@@ -8,16 +8,17 @@
 //! channels: scratch pixel `x` holds all `KW * C` values that the window at output column `x` reads in that row.
 
 use cnn_core::backend::{Gradient, Input};
+use num_traits::{Float, One, Zero};
 
 use super::plan::ZERO;
 use crate::Cpu;
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
 #[derive(Clone, Copy)]
-pub(super) enum Reader<'a, T> {
+pub(super) enum Reader<'a, T: CpuElement> {
     Plain(Plain<'a, T>),
     Norm(Norm<'a, T>),
     Gradient(NormGradient<'a, T>),
@@ -29,22 +30,22 @@ pub(super) struct Plain<'a, T>(&'a [T]);
 
 /// `max(x * scale + shift, floor)`.
 #[derive(Clone, Copy)]
-pub(super) struct Norm<'a, T> {
+pub(super) struct Norm<'a, T: CpuElement> {
     x: &'a [T],
-    scale: &'a [T],
-    shift: &'a [T],
-    floor: T,
+    scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    floor: T::Accum,
 }
 
 /// `dy_scale * dy * mask + x_scale * x + shift`.
 #[derive(Clone, Copy)]
-pub(super) struct NormGradient<'a, T> {
+pub(super) struct NormGradient<'a, T: CpuElement> {
     dy: &'a [T],
     x: &'a [T],
-    dy_scale: &'a [T],
-    x_scale: &'a [T],
-    shift: &'a [T],
-    mask: Option<(&'a [T], &'a [T])>,
+    dy_scale: &'a [T::Accum],
+    x_scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    mask: Option<[&'a [T::Accum]; 2]>,
 }
 
 impl<'a, T: CpuElement> Reader<'a, T> {
@@ -56,7 +57,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 x: checked(norm.x.as_slice(), pixels * channels),
                 scale: checked(norm.scale.as_slice(), channels),
                 shift: checked(norm.shift.as_slice(), channels),
-                floor: if norm.relu { T::zero() } else { T::neg_infinity() },
+                floor: if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() },
             }),
         }
     }
@@ -74,7 +75,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 mask: norm
                     .mask
                     .as_ref()
-                    .map(|(scale, shift)| (checked(scale.as_slice(), channels), checked(shift.as_slice(), channels))),
+                    .map(|(scale, shift)| [scale, shift].map(|list| checked(list.as_slice(), channels))),
             }),
         }
     }
@@ -112,7 +113,7 @@ unsafe fn load<T: CpuElement, S: Simd>(simd: S, from: &[T], at: usize, n: usize)
     // SAFETY: the caller's promise.
     unsafe {
         let from = from.as_ptr().add(at);
-        if n == V::<T, S>::LANES { V::<T, S>::load(simd, from) } else { V::<T, S>::load_head(simd, from, n) }
+        if n == V::<T, S>::LANES { T::load(simd, from) } else { T::load_head(simd, from, n) }
     }
 }
 
@@ -148,8 +149,8 @@ impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             let [scale, shift] = match self.mask {
-                Some((scale, shift)) => [load(simd, scale, c, n), load(simd, shift, c, n)],
-                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::one())],
+                Some([scale, shift]) => [load(simd, scale, c, n), load(simd, shift, c, n)],
+                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one())],
             };
             let of = |slice| load(simd, slice, c, n);
             [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift]
@@ -209,7 +210,7 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
     reader: &Reader<'_, T>,
     strip: Strip<'_>,
     fold: Option<Fold>,
-    to: &mut [T],
+    to: &mut [T::Accum],
 ) {
     let inside = |list: &[u32], size: usize| list.iter().all(|&at| at == ZERO || (at as usize) < size);
     assert!(inside(strip.rows, strip.size[0]) && strip.first + strip.channels <= strip.pitch);
@@ -232,10 +233,10 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
     }
 }
 
-struct Pack<'a, T, R> {
+struct Pack<'a, T: CpuElement, R> {
     source: R,
     strip: Strip<'a>,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
@@ -272,11 +273,11 @@ impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
     }
 }
 
-struct PackFolded<'a, T, R> {
+struct PackFolded<'a, T: CpuElement, R> {
     source: R,
     strip: Strip<'a>,
     fold: Fold,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
@@ -291,7 +292,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
         let (packed, line) = to.split_at_mut(folded.div_ceil(lanes) * plane);
         let padded = (outputs - 1) * fold.stride + fold.kernel; // columns that the windows reach
         let line = &mut line[..fold.work(outputs, channels, lanes)];
-        line.fill(T::zero());
+        line.fill(T::Accum::zero());
         // SAFETY: as in Pack; the line holds a zero-padded row of the image and two vectors behind it, and a window's
         // values start inside the row.
         unsafe {
@@ -357,7 +358,7 @@ impl Panels {
 
     /// Packs `weight` \[taps, C / groups, K\]: for the forward pass K is written, for the gradient of the input
     /// (`transposed`) C / groups is.
-    pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T], transposed: bool, to: &mut [T]) {
+    pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T::Accum], transposed: bool, to: &mut [T::Accum]) {
         assert_eq!(weight.len(), self.groups * self.taps * self.read * self.write);
         assert_eq!(to.len(), self.len());
         let (blocks, panels, to) = (self.read.div_ceil(self.lanes), self.count(), Shared::new(to));
@@ -368,23 +369,23 @@ impl Panels {
     }
 }
 
-struct PackPanel<'a, T> {
+struct PackPanel<'a, R> {
     panels: Panels,
-    weight: &'a [T],
+    weight: &'a [R],
     transposed: bool,
     group: usize,
     panel: usize,
     block: usize,
-    to: Shared<T>,
+    to: Shared<R>,
 }
 
-impl<T: CpuElement> Kernel for PackPanel<'_, T> {
+impl<R: CpuReal> Kernel for PackPanel<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PackPanel { panels, weight, transposed, group, panel, block, to } = self;
-        let lanes = V::<T, S>::LANES;
+        let lanes = V::<R, S>::LANES;
         let Panels { groups, taps, read, write, .. } = panels;
         let width = panels.vectors(panel) * lanes;
         let (r0, w0) = (block * lanes, panel * 2 * lanes);
@@ -399,7 +400,7 @@ impl<T: CpuElement> Kernel for PackPanel<'_, T> {
                     let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read + r0);
                     for w in 0..width {
                         for r in 0..n {
-                            *to.add(r * width + w) = if w < m { *from.add(w * groups * read + r) } else { T::zero() };
+                            *to.add(r * width + w) = if w < m { *from.add(w * groups * read + r) } else { R::zero() };
                         }
                     }
                 } else {
@@ -407,7 +408,7 @@ impl<T: CpuElement> Kernel for PackPanel<'_, T> {
                     for r in 0..n {
                         for v in (0..width).step_by(lanes) {
                             let from = from.add(r * groups * write + v);
-                            V::<T, S>::load_head(simd, from, lanes.min(m - v)).store(to.add(r * width + v));
+                            V::<R, S>::load_head(simd, from, lanes.min(m - v)).store(to.add(r * width + v));
                         }
                     }
                 }

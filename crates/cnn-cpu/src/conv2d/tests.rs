@@ -1,11 +1,12 @@
-//! The three passes against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, both
+//! The three passes against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, all
 //! elements, and any number of threads.
 //!
 //! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
-//! difference is an indexing fault.
+//! difference is an indexing fault; in bf16 both sides round the same sum.
 
 use cnn_core::backend::{Backend, Gradient, Input, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, Naive, Padding};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
+use half::bf16;
 
 use crate::element::CpuElement;
 use crate::{Cpu, Isa};
@@ -31,7 +32,7 @@ impl Random {
     }
 
     fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
-        (0..len).map(|_| T::from_f64(self.below(2 * most + 1) as f64 - most as f64)).collect()
+        (0..len).map(|_| element(self.below(2 * most + 1) as f64 - most as f64)).collect()
     }
 
     fn spec(&mut self) -> Conv2dSpec {
@@ -62,17 +63,31 @@ impl Random {
     }
 }
 
+/// The nearest element.
+fn element<T: CpuElement>(value: f64) -> T {
+    T::from_accum(T::Accum::from_f64(value))
+}
+
+/// The same number.
+fn number<T: CpuElement>(x: T) -> f64 {
+    x.to_accum().as_f64()
+}
+
+/// Coefficients, weights and biases.
+type Wide<T> = Vec<<T as Element>::Accum>;
 /// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask.
-type Back<T> = ([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>);
+type Back<T> = ([Wide<T>; 3], Vec<T>, Option<[Wide<T>; 2]>);
+/// y, mean and variance, dx, dw.
+type Results = [Vec<f64>; 5];
 
 /// The host's side of one case.
-struct Case<T> {
+struct Case<T: CpuElement> {
     spec: Conv2dSpec,
     x: Vec<T>,
     /// Scale, shift and ReLU of a normalisation of x, if there is one.
-    norm: Option<(Vec<T>, Vec<T>, bool)>,
-    weight: Vec<T>,
-    bias: Option<Vec<T>>,
+    norm: Option<(Wide<T>, Wide<T>, bool)>,
+    weight: Wide<T>,
+    bias: Option<Wide<T>>,
     dy: Vec<T>,
     /// A normalisation behind dy, if there is one.
     back: Option<Back<T>>,
@@ -101,17 +116,14 @@ impl<T: CpuElement> Case<T> {
         }
     }
 
-    /// y, mean and variance, dx, dw.
-    fn run<B: Backend<Elem = T>>(&self, b: &B) -> [Vec<T>; 5]
-    where
-        T: cnn_core::Element<Accum = T>,
-    {
-        let up = |v: &[T]| b.upload(v).unwrap();
+    fn run<B: Backend<Elem = T>>(&self, b: &B) -> Results {
+        let data = |v: &[T]| b.upload(v).unwrap();
+        let up = |v: &[T::Accum]| b.upload(v).unwrap();
         let spec = &self.spec;
         let x = match &self.norm {
-            None => Input::Plain(up(&self.x)),
+            None => Input::Plain(data(&self.x)),
             Some((scale, shift, relu)) => Input::Norm(Norm {
-                x: up(&self.x),
+                x: data(&self.x),
                 scale: up(scale),
                 shift: up(shift),
                 channels: spec.in_channels,
@@ -119,10 +131,10 @@ impl<T: CpuElement> Case<T> {
             }),
         };
         let dy = match &self.back {
-            None => Gradient::Plain(up(&self.dy)),
+            None => Gradient::Plain(data(&self.dy)),
             Some(([dy_scale, x_scale, shift], x, mask)) => Gradient::Norm(NormGradient {
-                dy: up(&self.dy),
-                x: up(x),
+                dy: data(&self.dy),
+                x: data(x),
                 dy_scale: up(dy_scale),
                 x_scale: up(x_scale),
                 shift: up(shift),
@@ -130,31 +142,34 @@ impl<T: CpuElement> Case<T> {
                 channels: spec.out_channels,
             }),
         };
-        let down = |buffer: &B::Buffer<T>| b.download(buffer).unwrap();
+        fn down<B: Backend, U: CpuElement>(b: &B, buffer: &B::Buffer<U>) -> Vec<f64> {
+            b.download(buffer).unwrap().into_iter().map(number).collect()
+        }
         let filter = b.prepare_filter(spec, &up(&self.weight), Uses::Training).unwrap();
         let bias = self.bias.as_deref().map(up);
         let (y, moments) = b.conv2d(spec, &x, &filter, bias.as_ref(), true).unwrap();
         let moments = moments.expect("they were asked for");
-        let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(up)).unwrap();
+        let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(data)).unwrap();
         let dw = b.conv2d_backward_weight(spec, &dy, &x).unwrap();
-        [down(&y), down(&moments.mean), down(&moments.variance), down(&dx), down(&dw)]
+        [down(b, &y), down(b, &moments.mean), down(b, &moments.variance), down(b, &dx), down(b, &dw)]
     }
 }
 
 /// The same case in f64.
-fn widened(case: &Case<f32>) -> Case<f64> {
-    let wide = |v: &Vec<f32>| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
+    let data = |v: &Vec<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
+    let wide = |v: &Wide<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
     Case {
         spec: case.spec,
-        x: wide(&case.x),
+        x: data(&case.x),
         norm: case.norm.as_ref().map(|(scale, shift, relu)| (wide(scale), wide(shift), *relu)),
         weight: wide(&case.weight),
         bias: case.bias.as_ref().map(wide),
-        dy: wide(&case.dy),
+        dy: data(&case.dy),
         back: case.back.as_ref().map(|(coefficients, x, mask)| {
-            (coefficients.each_ref().map(wide), wide(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
+            (coefficients.each_ref().map(wide), data(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
         }),
-        add: case.add.as_ref().map(wide),
+        add: case.add.as_ref().map(data),
     }
 }
 
@@ -167,7 +182,7 @@ fn backends<T: CpuElement>(threads: usize) -> Vec<Cpu<T>> {
 }
 
 /// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.
-fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<T>; 5], who: &str) {
+fn compare(spec: &Conv2dSpec, got: &Results, expected: &Results, who: &str) {
     for (what, i) in [("y", 0), ("dx", 3), ("dw", 4)] {
         assert_eq!(got[i].len(), expected[i].len(), "{who}: {what} of {spec:?}");
         for (at, (got, expected)) in got[i].iter().zip(&expected[i]).enumerate() {
@@ -176,12 +191,12 @@ fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<
     }
     let channels = spec.out_channels;
     for c in 0..channels {
-        let y = || expected[0].iter().skip(c).step_by(channels).map(|y| y.as_f64());
+        let y = || expected[0].iter().skip(c).step_by(channels).copied();
         let n = y().count() as f64;
         let mean = y().sum::<f64>() / n;
         let variance = y().map(|y| (y - mean) * (y - mean)).sum::<f64>() / n;
         for (what, got, expected) in [("mean", got[1][c], mean), ("variance", got[2][c], variance)] {
-            let close = (got.as_f64() - expected).abs() <= 1e-6 * (1.0 + variance);
+            let close = (got - expected).abs() <= 1e-6 * (1.0 + variance);
             assert!(close, "{who}: {what}[{c}] is {got}, expected {expected}, of {spec:?}");
         }
     }
@@ -212,6 +227,11 @@ fn random_convolutions_in_f32() {
 #[test]
 fn random_convolutions_in_f64() {
     agrees::<f64>(2, cases(48));
+}
+
+#[test]
+fn random_convolutions_in_bf16() {
+    agrees::<bf16>(7, cases(48));
 }
 
 #[test]
@@ -253,31 +273,45 @@ fn shapes_of_a_residual_network() {
     }
 }
 
-#[test]
-fn real_numbers_are_rounded_little() {
+/// Replaces the integers of a case by numbers between -1 and 1.
+fn fill_with_real_numbers<T: CpuElement>(case: &mut Case<T>, random: &mut Random) {
+    fn fill<U: CpuElement>(list: &mut [U], random: &mut Random) {
+        list.iter_mut().for_each(|x| *x = element((random.next() >> 40) as f64 / f64::from(1 << 23) - 1.0));
+    }
+    fill(&mut case.x, random);
+    fill(&mut case.dy, random);
+    fill(&mut case.weight, random);
+}
+
+/// Real numbers against `Naive<f64>`: the relative error of activations and their gradients, and of all else.
+fn rounds_little<T: CpuElement>(of_data: f64, of_wide: f64) {
     let mut random = Random(6);
     for (input, k, stride) in [([4, 16, 16, 64], 64, 1), ([8, 4, 4, 128], 64, 1), ([4, 16, 16, 33], 64, 2)] {
         let options = Conv2dOptions::square(3).padding(1).stride(stride);
-        let mut case = Case::<f32>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
-        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
-            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0);
-        }
+        let mut case = Case::<T>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
+        fill_with_real_numbers(&mut case, &mut random);
         let expected = widened(&case).run(&Naive::<f64>::default());
-        for cpu in backends::<f32>(2) {
-            for (what, (got, expected)) in
-                ["y", "mean", "variance", "dx", "dw"].iter().zip(case.run(&cpu).iter().zip(&expected))
-            {
+        for cpu in backends::<T>(2) {
+            for (i, (got, expected)) in case.run(&cpu).iter().zip(&expected).enumerate() {
+                let what = ["y", "mean", "variance", "dx", "dw"][i];
+                let bound = if ["y", "dx"].contains(&what) { of_data } else { of_wide };
                 let square = |x: f64| x * x;
-                let error: f64 = got.iter().zip(expected).map(|(&g, &e)| square(f64::from(g) - e)).sum();
+                let error: f64 = got.iter().zip(expected).map(|(&g, &e)| square(g - e)).sum();
                 let relative = (error / expected.iter().map(|&e| square(e)).sum::<f64>()).sqrt();
-                assert!(relative < 2e-6, "{}: {what} is off by {relative:.2e}, {:?}", cpu.describe(), case.spec);
+                assert!(relative < bound, "{}: {what} is off by {relative:.2e}, {:?}", cpu.describe(), case.spec);
             }
         }
     }
 }
 
 #[test]
-fn any_number_of_threads_gives_the_same_bits() {
+fn real_numbers_are_rounded_little() {
+    rounds_little::<f32>(2e-6, 2e-6);
+    // One rounding to 8 bits: at most 2^-9 of each number. The moments are those of the rounded output.
+    rounds_little::<bf16>(2e-3, 1e-3);
+}
+
+fn does_not_depend_on_threads<T: CpuElement>() {
     let mut random = Random(5);
     for (input, k, options) in [
         ([5, 13, 11, 17], 33, Conv2dOptions::square(3).padding(1)),
@@ -286,14 +320,11 @@ fn any_number_of_threads_gives_the_same_bits() {
         ([8, 9, 9, 24], 24, Conv2dOptions::square(3).padding(1).groups(24)),
     ] {
         let spec = Conv2dSpec::new(input, k, &options).unwrap();
-        let mut case = Case::<f32>::new(&mut random, spec);
-        // Numbers whose sums depend on the order.
-        for list in [&mut case.x, &mut case.dy, &mut case.weight] {
-            list.iter_mut().for_each(|x| *x = (random.next() >> 40) as f32 / (1 << 24) as f32 - 0.4);
-        }
-        for i in 0..backends::<f32>(1).len() {
+        let mut case = Case::<T>::new(&mut random, spec);
+        fill_with_real_numbers(&mut case, &mut random);
+        for i in 0..backends::<T>(1).len() {
             let bits = |threads: usize| {
-                case.run(&backends::<f32>(threads)[i]).map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                case.run(&backends::<T>(threads)[i]).map(|v| v.into_iter().map(f64::to_bits).collect::<Vec<_>>())
             };
             let one = bits(1);
             for threads in [2, 3, 4, 7] {
@@ -301,4 +332,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    does_not_depend_on_threads::<f32>();
+    does_not_depend_on_threads::<bf16>();
 }

@@ -22,12 +22,12 @@ use super::pack::{Panels, Reader, Strip, pack};
 use super::plans::Plan;
 use crate::Cpu;
 use crate::buffer::Buffer;
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
 /// The gradient of a weight.
-pub(super) struct WeightGradient<'a, T> {
+pub(super) struct WeightGradient<'a, T: CpuElement> {
     pub(super) x: Reader<'a, T>,
     pub(super) dy: Reader<'a, T>,
     pub(super) batch: usize,
@@ -80,12 +80,13 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let row = (self.plan.rows.step * self.plan.columns.source.len() * read.div_ceil(lanes)
             + self.to[1] * 2 * panels.min(self.panels.count()))
             * lanes
-            * size_of::<T>();
+            * size_of::<T::Accum>();
         let height = self.to[0];
         let rows = (PACKED / row.max(1)).clamp(1, height);
         let images = if rows == height { (PACKED / (row * height).max(1)).clamp(1, chunk) } else { 1 };
         // What one output row brings into the first-level cache: one block of x, two of dy.
-        let row = (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T>();
+        let row =
+            (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T::Accum>();
         let near = (SUM / row.max(1)).max(PIXELS.div_ceil(self.to[1])).max(1);
         let sum = if near >= height { [(near / height).min(images), height] } else { [1, near] };
         // Even pieces.
@@ -95,7 +96,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// Writes `dw` \[KH, KW, C / groups, K\].
-    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T]) {
+    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
         let layout = self.panels;
         let Panels { groups, taps: w_taps, read, write, lanes } = layout;
         assert_eq!(dw.len(), groups * w_taps * read * write);
@@ -104,7 +105,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let sets = all_panels.div_ceil(tile.panels);
         let chunks = self.batch.div_ceil(tile.chunk);
         let list: &[Tap] = &self.plan.taps[0];
-        let mut partial: Buffer<T> = cpu.alloc(chunks * layout.len());
+        let mut partial: Buffer<T::Accum> = cpu.alloc(chunks * layout.len());
         let out = Shared::new(partial.make_mut());
         let blocks = [read.div_ceil(lanes), 2 * layout.count().min(tile.panels)];
         // Room for as much as is ever packed at a time.
@@ -112,7 +113,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let planes = self.planes(positions, tile.rows);
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
         let room = [tile.images * blocks[0] * planes[0] + work, tile.images * blocks[1] * planes[1]];
-        cpu.reserve::<T>(chunks * sets, &room);
+        cpu.reserve::<T::Accum>(chunks * sets, &room);
         cpu.for_each(chunks * sets, |task| {
             let (chunk, set) = (task / sets, task % sets);
             let (mut x, mut dy) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
@@ -137,15 +138,15 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     gradient: &'a WeightGradient<'a, T>,
     tile: Tile,
     taps: &'a [Tap],
     images: Range<usize>,
     panels: Range<usize>,
-    x: &'a mut [T],
-    dy: &'a mut [T],
-    partial: *mut T,
+    x: &'a mut [T::Accum],
+    dy: &'a mut [T::Accum],
+    partial: *mut T::Accum,
 }
 
 /// `from..to` in pieces of `size`.
@@ -267,7 +268,7 @@ struct Outer<T> {
 
 struct Sized<T, const NV: usize, const R: usize>(Outer<T>);
 
-impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
+impl<T: CpuReal, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
     type Output = ();
 
     #[inline(always)]
@@ -306,7 +307,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
     }
 }
 
-impl<T: CpuElement> Outer<T> {
+impl<T: CpuReal> Outer<T> {
     /// Computes `rows` channels x `vectors` vectors.
     ///
     /// # Safety
@@ -340,7 +341,7 @@ struct AddUp<'a, T> {
     dw: Shared<T>,
 }
 
-impl<T: CpuElement> Kernel for AddUp<'_, T> {
+impl<T: CpuReal> Kernel for AddUp<'_, T> {
     type Output = ();
 
     #[inline(always)]

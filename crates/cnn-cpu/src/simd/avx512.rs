@@ -3,8 +3,10 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use half::bf16;
+
 use super::vector::halve;
-use super::{Kernel, Simd, Vector};
+use super::{Half, Kernel, Simd, Vector};
 
 /// Proof that the CPU has AVX-512 F, VL, DQ and BW.
 #[derive(Clone, Copy, Debug)]
@@ -224,3 +226,50 @@ vector!(
     _mm512_slli_epi64,
     _mm512_castsi512_pd
 );
+
+impl F32x16 {
+    #[inline(always)]
+    fn from_half(halves: __m256i) -> Self {
+        // SAFETY: the halves were loaded with a token.
+        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
+    }
+
+    /// The upper halves, rounded to the nearest, ties to even. Not the instruction of AVX512-BF16, which takes subnormal
+    /// numbers for zero.
+    #[inline(always)]
+    fn to_half(self) -> __m256i {
+        // SAFETY: a vector exists only after a detection of AVX-512.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let upper = _mm512_srli_epi32::<16>(bits);
+            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+            let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, _mm512_srli_epi32::<16>(rounded), quiet))
+        }
+    }
+}
+
+impl Half for F32x16 {
+    #[inline(always)]
+    unsafe fn load_half(_: Avx512, from: *const bf16) -> Self {
+        // SAFETY: token; the pointer is the caller's promise.
+        F32x16::from_half(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn load_half_head(_: Avx512, from: *const bf16, n: usize) -> Self {
+        // SAFETY: token; lanes at or past n are not accessed.
+        F32x16::from_half(unsafe { _mm256_maskz_loadu_epi16(head!(__mmask16, n), from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut bf16) {
+        // SAFETY: token; the pointer is the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), self.to_half()) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_head(self, to: *mut bf16, n: usize) {
+        // SAFETY: token; lanes at or past n are not accessed.
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), head!(__mmask16, n), self.to_half()) }
+    }
+}

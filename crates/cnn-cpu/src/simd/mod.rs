@@ -20,17 +20,17 @@ mod tests;
 mod vector;
 
 pub use isa::Isa;
-pub(crate) use vector::Vector;
+pub(crate) use vector::{Half, Vector};
 
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 
-/// The vector of `T` in the instruction set `S`.
-pub(crate) type V<T, S> = <T as CpuElement>::V<S>;
+/// The vector of the numbers that `T` is computed with, in the instruction set `S`.
+pub(crate) type V<T, S> = <<T as CpuElement>::Number as CpuReal>::V<S>;
 
 /// An instruction set that this CPU has.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of f32.
-    type F32: Vector<f32, Simd = Self>;
+    type F32: Half<Simd = Self>;
     /// A vector of f64.
     type F64: Vector<f64, Simd = Self>;
     /// The most rows of a register block of two vectors a row (pixels of a convolution, channels of a weight gradient):

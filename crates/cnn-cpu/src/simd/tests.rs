@@ -1,12 +1,14 @@
 //! Every vector operation against plain arithmetic, on every instruction set of this CPU.
 
+use half::bf16;
+
 use super::{Isa, Kernel, Simd, V, Vector};
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 
 /// Checks the operations on vectors of `T`; returns the lanes.
 struct Check<T>(std::marker::PhantomData<T>);
 
-impl<T: CpuElement> Kernel for Check<T> {
+impl<T: CpuReal> Kernel for Check<T> {
     type Output = usize;
 
     #[inline(always)]
@@ -74,4 +76,84 @@ fn operations_of_every_instruction_set() {
 fn an_unknown_instruction_set_lists_the_choices() {
     let error = Isa::capped("neon").unwrap_err().to_string();
     assert_eq!(error, "CNN_ISA \"neon\": must be one of portable, avx2, avx512");
+}
+
+/// The bits of f32 as bf16 and of bf16 as f32, both by way of slices of any length.
+struct Halves<'a>(&'a [f32], &'a [bf16]);
+
+impl Kernel for Halves<'_> {
+    type Output = (Vec<u16>, Vec<u32>);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (Vec<u16>, Vec<u32>) {
+        let (mut narrow, mut wide) = (vec![bf16::ZERO; self.0.len()], vec![0.0f32; self.1.len()]);
+        for i in (0..narrow.len()).step_by(V::<bf16, S>::LANES) {
+            bf16::write::<S>(f32::read(simd, &self.0[i..]), &mut narrow[i..]);
+        }
+        for i in (0..wide.len()).step_by(V::<bf16, S>::LANES) {
+            f32::write::<S>(bf16::read(simd, &self.1[i..]), &mut wide[i..]);
+        }
+        (narrow.into_iter().map(bf16::to_bits).collect(), wide.into_iter().map(f32::to_bits).collect())
+    }
+}
+
+/// What [`Halves`] returns, the same for every instruction set.
+fn halves(wide: &[f32], narrow: &[bf16]) -> (Vec<u16>, Vec<u32>) {
+    let [first, rest @ ..] =
+        ["portable", "avx2", "avx512"].map(|name| Isa::capped(name).unwrap().run(Halves(wide, narrow)));
+    for other in rest {
+        assert!(other == first, "instruction sets convert differently");
+    }
+    first
+}
+
+#[test]
+fn every_bf16_comes_back_from_f32() {
+    let all: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
+    let (_, wide) = halves(&[], &all);
+    assert!((0..).zip(&wide).all(|(bits, &wide)| wide == bits << 16), "the upper half of an f32");
+    let (back, _) = halves(&wide.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>(), &[]);
+    for (bits, back) in (0..=u16::MAX).zip(back) {
+        // A signalling NaN becomes quiet.
+        let expected = if bf16::from_bits(bits).is_nan() { bits | 0x40 } else { bits };
+        assert_eq!(back, expected, "{bits:#06x}");
+    }
+}
+
+#[test]
+fn rounding_to_bf16_is_to_nearest_and_to_even() {
+    // The upper half and the lower half of an f32, and what the upper half becomes.
+    let of_every_upper_half = (0..=u16::MAX).filter(|&upper| !bf16::from_bits(upper).is_nan()).flat_map(|upper| {
+        let finite = bf16::from_bits(upper).is_finite();
+        [(0x0000, false), (0x0001, false), (0x7FFF, false), (0x8000, upper & 1 == 1), (0x8001, true), (0xFFFF, true)]
+            .into_iter()
+            .filter(move |&(lower, _)| finite || lower == 0) // above an infinity are the NaN
+            .map(move |(lower, up)| (upper, lower, upper + u16::from(up)))
+    });
+    let (mut wide, mut expected) = (Vec::new(), Vec::new());
+    for (upper, lower, rounded) in of_every_upper_half {
+        wide.push(f32::from_bits(u32::from(upper) << 16 | lower));
+        expected.push(rounded);
+    }
+    // A NaN stays one, also where its upper half alone would be an infinity.
+    for bits in [0x7F80_0001u32, 0xFF80_FFFF, 0x7FBF_FFFF, 0x7FFF_FFFF, 0xFFFF_8000] {
+        wide.push(f32::from_bits(bits));
+        expected.push((bits >> 16) as u16 | 0x40);
+    }
+    let (narrow, _) = halves(&wide, &[]);
+    for ((wide, narrow), expected) in wide.iter().zip(narrow).zip(expected) {
+        assert_eq!(narrow, expected, "{:#010x}", wide.to_bits());
+    }
+    assert_eq!(halves(&[f32::MAX, -f32::MAX, 1e-45, -0.0], &[]).0, [0x7F80, 0xFF80, 0x0000, 0x8000]);
+}
+
+#[test]
+fn a_part_of_a_vector_of_bf16_is_written_alone() {
+    for n in 0..40 {
+        let wide: Vec<f32> = (0..n).map(|i| i as f32 + 1.0).collect();
+        let all: Vec<bf16> = wide.iter().map(|&x| bf16::from_f32(x)).collect();
+        let (narrow, back) = halves(&wide, &all);
+        assert!(narrow.iter().zip(&all).all(|(&bits, x)| bits == x.to_bits()), "{n} numbers");
+        assert!(back.iter().zip(&wide).all(|(&bits, x)| bits == x.to_bits()), "{n} numbers");
+    }
 }
