@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cnn_core::backend::{Affine, Backend, Gradient, Input, Norm, Running, Uses};
-use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Result};
-use cnn_cpu::{Buffer, Cpu, fma_peak};
+use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Element, Real, Result};
+use cnn_cpu::{Buffer, Cpu, CpuElement, fma_peak};
 
 use crate::passes;
 use crate::report::Row;
@@ -33,24 +33,24 @@ pub const CONVOLUTIONS: [[usize; 5]; 11] = [
 pub const NORMS: [[usize; 2]; 4] = [[64, 32], [128, 16], [256, 8], [512, 4]];
 
 /// A convolution with operands of noise.
-pub struct Convolution {
+pub struct Convolution<T: CpuElement> {
     /// The problem.
     pub spec: Conv2dSpec,
-    cpu: Cpu<f32>,
-    x: Input<Cpu<f32>>,
-    dy: Gradient<Cpu<f32>>,
-    filter: <Cpu<f32> as Backend>::Filter,
+    cpu: Cpu<T>,
+    x: Input<Cpu<T>>,
+    dy: Gradient<Cpu<T>>,
+    filter: <Cpu<T> as Backend>::Filter,
 }
 
 /// The three passes of a convolution.
 pub const PASSES: [&str; 3] = ["forward", "backward data", "backward weight"];
 
-impl Convolution {
+impl<T: CpuElement> Convolution<T> {
     /// One of [`CONVOLUTIONS`] for `batch` images.
     ///
     /// # Errors
     /// The device's.
-    pub fn new(cpu: &Cpu<f32>, [c, side, k, kernel, stride]: [usize; 5], batch: usize) -> Result<Self> {
+    pub fn new(cpu: &Cpu<T>, [c, side, k, kernel, stride]: [usize; 5], batch: usize) -> Result<Self> {
         let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
         let spec = Conv2dSpec::new([batch, side, side, c], k, &options)?;
         let weight = noise(cpu, spec.weight_shape().iter().product())?;
@@ -85,23 +85,23 @@ impl Convolution {
 }
 
 /// A normalisation with operands of noise.
-pub struct Normalisation {
+pub struct Normalisation<T: CpuElement> {
     spec: BatchNormSpec,
-    cpu: Cpu<f32>,
-    x: Buffer<f32>,
-    dy: Buffer<f32>,
-    parameters: [Buffer<f32>; 2],
-    running: [Buffer<f32>; 2],
+    cpu: Cpu<T>,
+    x: Buffer<T>,
+    dy: Buffer<T>,
+    parameters: [Buffer<T::Accum>; 2],
+    running: [Buffer<T::Accum>; 2],
 }
 
-impl Normalisation {
+impl<T: CpuElement> Normalisation<T> {
     /// One of [`NORMS`] for `batch` images.
     ///
     /// # Errors
     /// The device's.
-    pub fn new(cpu: &Cpu<f32>, [channels, side]: [usize; 2], batch: usize) -> Result<Self> {
+    pub fn new(cpu: &Cpu<T>, [channels, side]: [usize; 2], batch: usize) -> Result<Self> {
         let rows = batch * side * side;
-        let per_channel = |value| cpu.fill(channels, value);
+        let per_channel = |value| cpu.fill(channels, T::Accum::from_f64(value));
         Ok(Normalisation {
             spec: BatchNormSpec { rows, channels, eps: 1e-5 },
             x: noise(cpu, rows * channels)?,
@@ -120,7 +120,7 @@ impl Normalisation {
 
     /// Bytes that the forward pass has to move: read for the moments, read and written for the result.
     pub fn bytes(&self) -> usize {
-        3 * 4 * self.x.len()
+        3 * size_of::<T>() * self.x.len()
     }
 
     /// Moments, coefficients, normalised and rectified activation.
@@ -159,7 +159,7 @@ impl Normalisation {
 ///
 /// # Errors
 /// The device's.
-pub fn measure(cpu: &Cpu<f32>, batch: usize) -> Result<Vec<Row>> {
+pub fn measure<T: CpuElement>(cpu: &Cpu<T>, batch: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let row = |config: String, time: Duration| Row::new(cpu, "layers", "resnet18", config, batch, time);
     for shape in CONVOLUTIONS {
@@ -190,12 +190,12 @@ pub fn measure(cpu: &Cpu<f32>, batch: usize) -> Result<Vec<Row>> {
 ///
 /// # Errors
 /// The device's.
-pub fn noise(cpu: &Cpu<f32>, len: usize) -> Result<Buffer<f32>> {
+pub fn noise<T: CpuElement, U: Element>(cpu: &Cpu<T>, len: usize) -> Result<Buffer<U>> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let values: Vec<f32> = (0..len)
+    let values: Vec<U> = (0..len)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+            U::from_accum(U::Accum::from_f64((state >> 40) as f64 / f64::from(1 << 23) - 1.0))
         })
         .collect();
     cpu.upload(&values)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Pass, Result, Shape, Tensor};
-use cnn_cpu::Cpu;
+use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{Arch, Model};
 
 use crate::layers::noise;
@@ -12,21 +12,21 @@ use crate::report::Row;
 use crate::timing::{median, reset_peak_memory};
 
 /// A network with a batch of noise.
-pub struct Network {
-    cpu: Cpu<f32>,
-    model: Model<Cpu<f32>>,
-    optimizer: Optimizer<Cpu<f32>>,
-    images: Tensor<Cpu<f32>>,
+pub struct Network<T: CpuElement> {
+    cpu: Cpu<T>,
+    model: Model<Cpu<T>>,
+    optimizer: Optimizer<Cpu<T>>,
+    images: Tensor<Cpu<T>>,
     labels: Vec<u32>,
     steps: u32,
 }
 
-impl Network {
+impl<T: CpuElement> Network<T> {
     /// The network of this name for 32x32x3 images and ten classes.
     ///
     /// # Errors
     /// A name that is not known, and the device's.
-    pub fn new(cpu: &Cpu<f32>, name: &str, batch: usize) -> Result<Self> {
+    pub fn new(cpu: &Cpu<T>, name: &str, batch: usize) -> Result<Self> {
         let model = name.parse::<Arch>()?.build(cpu, 0, [32, 32, 3], 10)?;
         let options =
             OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
@@ -68,7 +68,7 @@ impl Network {
 ///
 /// # Errors
 /// As [`Network::new`].
-pub fn measure(cpu: &Cpu<f32>, area: &'static str, name: &str, batch: usize) -> Result<Row> {
+pub fn measure<T: CpuElement>(cpu: &Cpu<T>, area: &'static str, name: &str, batch: usize) -> Result<Row> {
     reset_peak_memory();
     let mut network = Network::new(cpu, name, batch)?;
     let config = if area == "train" { "nesterov" } else { "eval" };

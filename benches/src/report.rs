@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use cnn_cpu::Cpu;
+use cnn_cpu::{Cpu, CpuElement};
 use serde::Serialize;
 
 use crate::timing::peak_memory;
@@ -28,7 +28,7 @@ pub struct Row {
     /// Images.
     pub batch: usize,
     /// Format of activations.
-    pub dtype: &'static str,
+    pub dtype: String,
     /// Median time of one repetition.
     pub median_ms: f64,
     /// Images per second.
@@ -47,8 +47,15 @@ pub struct Row {
 }
 
 impl Row {
-    /// A measurement of `batch` images in f32 on this device, without a rate.
-    pub fn new(cpu: &Cpu<f32>, area: &'static str, model: &str, config: String, batch: usize, time: Duration) -> Self {
+    /// A measurement of `batch` images on this device, without a rate.
+    pub fn new<T: CpuElement>(
+        cpu: &Cpu<T>,
+        area: &'static str,
+        model: &str,
+        config: String,
+        batch: usize,
+        time: Duration,
+    ) -> Self {
         Row {
             area,
             model: model.to_owned(),
@@ -57,7 +64,7 @@ impl Row {
             isa: cpu.isa().to_string(),
             threads: cpu.threads(),
             batch,
-            dtype: "f32",
+            dtype: T::DTYPE.to_string(),
             median_ms: time.as_secs_f64() * 1e3,
             images_s: batch as f64 / time.as_secs_f64(),
             peak_rss_bytes: peak_memory(),

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use cnn_benches::report::{Row, table, write_json};
 use cnn_benches::{layers, models};
 use cnn_core::backend::Backend;
-use cnn_cpu::{Cpu, Isa, fma_peak};
+use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak};
+use half::bf16;
 
 const USAGE: &str = "usage: cargo xtask bench [--only layers|train|infer] [--model NAME] [--threads N] \
-    [--batch N] [--json FILE]";
+    [--batch N] [--precision f32|bf16] [--json FILE]";
 
 /// Models with the batch sizes at which they are measured; another model has those of the first.
 const TRAINING: [(&str, &[usize]); 2] = [("resnet18", &[128]), ("stepwise", &[64])];
@@ -20,13 +21,14 @@ struct Options {
     model: Option<String>,
     threads: usize,
     batch: Option<usize>,
+    bf16: bool,
     json: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Options { only: None, model: None, threads, batch: None, json: None };
+        let mut options = Options { only: None, model: None, threads, batch: None, bf16: false, json: None };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name}: needs a value; {USAGE}"))?;
             let number = || match value.parse::<usize>() {
@@ -39,6 +41,8 @@ impl Options {
                 "--model" => options.model = Some(value),
                 "--threads" => options.threads = number()?,
                 "--batch" => options.batch = Some(number()?),
+                "--precision" if ["f32", "bf16"].contains(&value.as_str()) => options.bf16 = value == "bf16",
+                "--precision" => return Err(format!("--precision {value}: must be f32 or bf16")),
                 "--json" => options.json = Some(value.into()),
                 _ => return Err(format!("{name}: no such option; {USAGE}")),
             }
@@ -51,7 +55,7 @@ impl Options {
     }
 }
 
-fn run(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
+fn run<T: CpuElement>(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
     let mut rows = Vec::new();
     if options.wants("layers") {
         let mut measured = Vec::new();
@@ -62,7 +66,7 @@ fn run(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
                 continue;
             }
             measured.push(isa.to_string());
-            let cpu = Cpu::<f32>::with_isa(options.threads, isa)?;
+            let cpu = Cpu::<T>::with_isa(options.threads, isa)?;
             eprintln!("{isa}: multiply-add peak {:.0} GFLOP/s, {} threads", fma_peak(&cpu, 0.2), options.threads);
             rows.extend(layers::measure(&cpu, options.batch.unwrap_or(128))?);
         }
@@ -77,7 +81,7 @@ fn run(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
         });
         for (model, batches) in chosen.map_or(by_model.to_vec(), |chosen| vec![chosen]) {
             for batch in options.batch.map_or(batches.to_vec(), |batch| vec![batch]) {
-                let cpu = Cpu::<f32>::with_threads(options.threads)?;
+                let cpu = Cpu::<T>::with_threads(options.threads)?;
                 eprintln!("{area} {model}, batch {batch}, {}", cpu.describe());
                 rows.push(models::measure(&cpu, area, model, batch)?);
             }
@@ -94,7 +98,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    match if options.bf16 { run::<bf16>(&options) } else { run::<f32>(&options) } {
         Ok(rows) => {
             print!("{}", table(&rows));
             if let Some(path) = &options.json

@@ -264,20 +264,51 @@ impl<T: CpuElement> Kernel for AverageBackward<'_, T> {
             let dy = &dy[image * spec.output[0] * output..][..spec.output[0] * output];
             let rows = windows(spec, 0, iy);
             for (ix, dx) in dx.chunks_exact_mut(channels).enumerate() {
-                let columns = windows(spec, 1, ix);
-                for c in (0..channels).step_by(V::<T, S>::LANES) {
-                    let mut sum = V::<T, S>::zero(simd);
-                    for oy in rows.clone() {
-                        for ox in columns.clone() {
-                            let counted = spec.span(0, oy).1 * spec.span(1, ox).1;
-                            let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / counted as f64));
-                            let dy = &dy[oy * output + ox * channels..][..channels];
-                            sum = T::read(simd, &dy[c..]).mul_add(inverse, sum);
-                        }
-                    }
-                    T::write::<S>(sum, &mut dx[c..]);
+                let shares = Shares { spec, dy, rows: rows.clone(), columns: windows(spec, 1, ix), pitch: output };
+                let lanes = V::<T, S>::LANES;
+                let (wide, full) = (channels / (8 * lanes) * 8 * lanes, channels / lanes * lanes);
+                for c in (0..wide).step_by(8 * lanes) {
+                    shares.add_up::<S, 8>(simd, c, lanes, dx);
+                }
+                for c in (wide..full).step_by(lanes) {
+                    shares.add_up::<S, 1>(simd, c, lanes, dx);
+                }
+                if full < channels {
+                    shares.add_up::<S, 1>(simd, full, channels - full, dx);
                 }
             }
+        }
+    }
+}
+
+/// The windows that a pixel is averaged in.
+struct Shares<'a, T> {
+    spec: &'a Pool2dSpec,
+    /// The gradients of one image's averages.
+    dy: &'a [T],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Elements from a row of windows to the next.
+    pitch: usize,
+}
+
+impl<T: CpuElement> Shares<'_, T> {
+    /// Adds up what `NV` vectors of `n` channels from `c` on have of their windows' gradients.
+    #[inline(always)]
+    fn add_up<S: Simd, const NV: usize>(&self, simd: S, c: usize, n: usize, dx: &mut [T]) {
+        let mut sums = [V::<T, S>::zero(simd); NV];
+        for oy in self.rows.clone() {
+            for ox in self.columns.clone() {
+                let counted = self.spec.span(0, oy).1 * self.spec.span(1, ox).1;
+                let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / counted as f64));
+                let dy = &self.dy[oy * self.pitch + ox * self.spec.channels + c..][..NV * n];
+                for v in 0..NV {
+                    sums[v] = T::read(simd, &dy[v * n..][..n]).mul_add(inverse, sums[v]);
+                }
+            }
+        }
+        for v in 0..NV {
+            T::write::<S>(sums[v], &mut dx[c + v * n..][..n]);
         }
     }
 }
