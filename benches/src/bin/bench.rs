@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use cnn_benches::report::{Row, table, write_json};
 use cnn_benches::{layers, models};
 use cnn_core::backend::Backend;
+use cnn_core::bf16;
 use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak};
-use half::bf16;
 
 const USAGE: &str = "usage: cargo xtask bench [--only layers|train|infer] [--model NAME] [--threads N] \
     [--batch N] [--precision f32|bf16] [--json FILE]";

@@ -18,7 +18,9 @@ mod weights;
 pub use classifier::Classifier;
 pub use error::{Error, Result};
 pub use evaluation::Evaluation;
-pub use recipe::{AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Recipe, ScheduleKind, ScheduleRecipe};
+pub use recipe::{
+    AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+};
 pub use run_folder::{RunFolder, write_atomically};
 pub use trainer::{Control, EpochReport, Event, StepReport, Summary, Trainer};
-pub use weights::WeightsInfo;
+pub use weights::{Weights, WeightsInfo};

@@ -38,6 +38,7 @@ fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
 suite! {
     cpu_f32: Bound::of(DType::F32), cpus::<f32>();
     cpu_f64: Bound::of(DType::F64), cpus::<f64>();
+    cpu_bf16: Bound::of(DType::BF16), cpus::<bf16>();
     // The oracle itself, narrower: its sums are single long chains, which round more than those of a real backend.
     naive_f32: Bound(5e-5), [vec![Naive::<f32>::new()]];
     naive_bf16: Bound::of(DType::BF16), [vec![Naive::<bf16>::new()]];
