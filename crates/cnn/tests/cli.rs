@@ -290,3 +290,37 @@ fn a_run_that_is_interrupted_and_resumed_ends_with_the_same_bits() {
     };
     assert_eq!(rows("interrupted"), rows("whole"));
 }
+
+#[test]
+fn half_precision_from_training_to_prediction() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    let train = ["train", "--data", "photos", "--epochs", "4", "--batch", "8", "--precision", "bf16", "--out", "run"];
+    let (stdout, stderr) = place.succeeds(&[&train[..], &["--json"]].concat());
+    assert!(stderr.contains("bf16 activations"), "{stderr}");
+    let result = json_lines(&stdout).pop().unwrap();
+    assert!(result["test_accuracy"].as_f64() > Some(0.9), "{result}");
+    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
+    assert!(recipe.contains("\nprecision = \"bf16\"\n"), "{recipe}");
+
+    // As it was trained, unless another precision is asked for.
+    let eval = |more: &[&str]| {
+        let (stdout, _) = place.succeeds(&[&["eval", "run", "--batch", "128", "--json"], more].concat());
+        json_lines(&stdout).remove(0)["test_loss"].as_f64().unwrap()
+    };
+    let (as_trained, single) = (eval(&[]), eval(&["--precision", "f32"]));
+    assert_eq!(Some(as_trained), result["test_loss"].as_f64());
+    assert!(single != as_trained && (single - as_trained).abs() < 0.05 * as_trained, "{single} and {as_trained}");
+    for precision in ["f32", "bf16"] {
+        let (text, _) = place.succeeds(&["predict", "run", "photos/blue/3.png", "--precision", precision]);
+        assert!(text.starts_with("photos/blue/3.png\n  blue "), "{text}");
+    }
+
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let assert = cnn(place.path()).args(arguments).assert().code(2);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(&["train", "--resume", "run", "--precision", "f32"], &["--resume", "cannot be used with '--precision"]);
+    refused(&["train", "--precision", "f16"], &["'f16' for '--precision", "must be f32 or bf16"]);
+}

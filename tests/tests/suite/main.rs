@@ -4,3 +4,4 @@ mod conformance;
 mod gradients;
 mod parity;
 mod planted;
+mod precision;

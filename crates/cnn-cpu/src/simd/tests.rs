@@ -120,31 +120,58 @@ fn every_bf16_comes_back_from_f32() {
     }
 }
 
-#[test]
-fn rounding_to_bf16_is_to_nearest_and_to_even() {
-    // The upper half and the lower half of an f32, and what the upper half becomes.
-    let of_every_upper_half = (0..=u16::MAX).filter(|&upper| !bf16::from_bits(upper).is_nan()).flat_map(|upper| {
-        let finite = bf16::from_bits(upper).is_finite();
-        [(0x0000, false), (0x0001, false), (0x7FFF, false), (0x8000, upper & 1 == 1), (0x8001, true), (0xFFFF, true)]
-            .into_iter()
-            .filter(move |&(lower, _)| finite || lower == 0) // above an infinity are the NaN
-            .map(move |(lower, up)| (upper, lower, upper + u16::from(up)))
-    });
+/// Numbers next to, at and between all neighbours of bf16, and what each is rounded to.
+fn rounded() -> (Vec<f32>, Vec<u16>) {
     let (mut wide, mut expected) = (Vec::new(), Vec::new());
-    for (upper, lower, rounded) in of_every_upper_half {
-        wide.push(f32::from_bits(u32::from(upper) << 16 | lower));
-        expected.push(rounded);
+    for upper in (0..=u16::MAX).filter(|&upper| !bf16::from_bits(upper).is_nan()) {
+        // The lower half of an f32, and whether it is rounded away from zero. Above an infinity are the NaN.
+        let odd = upper & 1 == 1;
+        let lower = [(0, false), (1, false), (0x7FFF, false), (0x8000, odd), (0x8001, true), (0xFFFF, true)];
+        for (lower, away) in lower.into_iter().take(if bf16::from_bits(upper).is_finite() { 6 } else { 1 }) {
+            wide.push(f32::from_bits(u32::from(upper) << 16 | lower));
+            expected.push(upper + u16::from(away));
+        }
     }
     // A NaN stays one, also where its upper half alone would be an infinity.
     for bits in [0x7F80_0001u32, 0xFF80_FFFF, 0x7FBF_FFFF, 0x7FFF_FFFF, 0xFFFF_8000] {
         wide.push(f32::from_bits(bits));
         expected.push((bits >> 16) as u16 | 0x40);
     }
-    let (narrow, _) = halves(&wide, &[]);
-    for ((wide, narrow), expected) in wide.iter().zip(narrow).zip(expected) {
+    (wide, expected)
+}
+
+#[test]
+fn rounding_to_bf16_is_to_nearest_and_to_even() {
+    let (wide, expected) = rounded();
+    for ((wide, narrow), expected) in wide.iter().zip(halves(&wide, &[]).0).zip(expected) {
         assert_eq!(narrow, expected, "{:#010x}", wide.to_bits());
     }
     assert_eq!(halves(&[f32::MAX, -f32::MAX, 1e-45, -0.0], &[]).0, [0x7F80, 0xFF80, 0x0000, 0x8000]);
+}
+
+#[test]
+fn other_ways_to_round_are_told_apart() {
+    let (wide, expected) = rounded();
+    let upper = |x: f32| (x.to_bits() >> 16) as u16;
+    let nearest = |x: f32| bf16::from_f32(x).to_bits();
+    let planted: [(&str, &dyn Fn(f32) -> u16); 5] = [
+        ("truncates", &upper),
+        ("ties go away from zero", &|x| {
+            if x.is_nan() { nearest(x) } else { upper(f32::from_bits(x.to_bits() + 0x8000)) }
+        }),
+        ("a NaN is rounded like a number", &|x| {
+            upper(f32::from_bits(x.to_bits().wrapping_add(0x7FFF + (x.to_bits() >> 16 & 1))))
+        }),
+        ("subnormal numbers are zero", &|x| if x.is_subnormal() { upper(x) & 0x8000 } else { nearest(x) }),
+        ("what is too large stays finite", &|x| {
+            if x.is_finite() && bf16::from_f32(x).is_infinite() { upper(x) } else { nearest(x) }
+        }),
+    ];
+    let right = |round: &dyn Fn(f32) -> u16| wide.iter().zip(&expected).all(|(&x, &expected)| round(x) == expected);
+    assert!(right(&nearest));
+    for (what, round) in planted {
+        assert!(!right(round), "{what}: not noticed");
+    }
 }
 
 #[test]
