@@ -59,14 +59,13 @@ fn run<T: CpuElement>(options: &Options) -> Result<Vec<Row>, cnn_core::Error> {
     let mut rows = Vec::new();
     if options.wants("layers") {
         let mut measured = Vec::new();
-        for cap in ["portable", "avx2", "avx512"] {
-            let isa = Isa::capped(cap)?;
+        for cap in ["portable", "avx2", "avx512", "avx512bf16"] {
+            let cpu = Cpu::<T>::with_isa(options.threads, Isa::capped(cap)?)?;
+            let isa = cpu.isa();
             if measured.contains(&isa.to_string()) {
-                eprintln!("{cap}: this CPU does not have it");
-                continue;
+                continue; // this CPU does not have it, or no use for it with these elements
             }
             measured.push(isa.to_string());
-            let cpu = Cpu::<T>::with_isa(options.threads, isa)?;
             eprintln!("{isa}: multiply-add peak {:.0} GFLOP/s, {} threads", fma_peak(&cpu, 0.2), options.threads);
             rows.extend(layers::measure(&cpu, options.batch.unwrap_or(128))?);
         }

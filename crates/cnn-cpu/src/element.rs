@@ -49,6 +49,31 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     #[doc(hidden)]
     fn as_wide(slice: &mut [Self]) -> Option<&mut [Self::Accum]>;
 
+    /// Whether the packed operands of a convolution may hold two elements in a word, for [`dot`](Self::dot).
+    #[doc(hidden)]
+    const PAIRS: bool = false;
+    /// Words of neighbours, see [`Half::concat`]. Without pairs a word is one number, here as below.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn concat<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
+        first
+    }
+    /// Words of a number of each, see [`Half::zip`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn zip<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
+        first
+    }
+    /// The products of words, added to `sum`.
+    ///
+    /// # Safety
+    /// With pairs, as [`Half::dot`].
+    #[doc(hidden)]
+    #[inline(always)]
+    unsafe fn dot<S: Simd>(a: V<Self, S>, b: V<Self, S>, sum: V<Self, S>) -> V<Self, S> {
+        a.mul_add(b, sum)
+    }
+
     /// The first elements of a slice, as many as there are lanes; zeros after its end.
     #[doc(hidden)]
     #[inline(always)]
@@ -93,7 +118,7 @@ mod sealed {
 
 /// An element: how a vector of its numbers is loaded and stored, and which slices are its numbers already.
 macro_rules! element {
-    ($t:ty, $number:ty, $load:ident, $load_head:ident, $store:ident, $store_head:ident, $as_wide:expr) => {
+    ($t:ty, $number:ty, $load:ident, $load_head:ident, $store:ident, $store_head:ident, $as_wide:expr, { $($more:item)* }) => {
         impl CpuElement for $t {
             type Number = $number;
 
@@ -126,14 +151,32 @@ macro_rules! element {
             fn as_wide(slice: &mut [Self]) -> Option<&mut [$number]> {
                 $as_wide(slice)
             }
+
+            $($more)*
         }
     };
 }
 
-element!(f32, f32, load, load_head, store, store_head, Some);
+element!(f32, f32, load, load_head, store, store_head, Some, {});
 #[cfg(feature = "f64")]
-element!(f64, f64, load, load_head, store, store_head, Some);
-element!(bf16, f32, load_half, load_half_head, store_half, store_half_head, |_| None);
+element!(f64, f64, load, load_head, store, store_head, Some, {});
+element!(bf16, f32, load_half, load_half_head, store_half, store_half_head, |_| None, {
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn concat<S: Simd>(first: V<Self, S>, next: V<Self, S>) -> V<Self, S> {
+        first.concat(next)
+    }
+    #[inline(always)]
+    fn zip<S: Simd>(first: V<Self, S>, other: V<Self, S>) -> V<Self, S> {
+        first.zip(other)
+    }
+    #[inline(always)]
+    unsafe fn dot<S: Simd>(a: V<Self, S>, b: V<Self, S>, sum: V<Self, S>) -> V<Self, S> {
+        // SAFETY: the caller's promise.
+        unsafe { a.dot(b, sum) }
+    }
+});
 
 impl CpuReal for f32 {
     type V<S: Simd> = S::F32;

@@ -220,6 +220,7 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             write,
                             bias: bias.filter(|_| k0 == 0).map(|bias| bias.as_ptr().add(panel * width)),
                             accumulate: k0 > 0,
+                            pairs: false,
                         };
                         block.run(simd, 2, 1, size);
                     }

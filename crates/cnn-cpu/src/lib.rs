@@ -74,6 +74,7 @@ impl<T: CpuElement> Cpu<T> {
     /// # Errors
     /// No threads, or threads that the system does not give.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        let isa = isa.serving::<T>();
         let workers = match threads {
             0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
             1 => None,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cnn_core::nn::Module;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Pass, Tensor};
-use cnn_cpu::Cpu;
+use cnn_core::{Element, Pass, Real, Tensor, bf16};
+use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{ResNet, ResNetConfig, Stem};
 
 /// What counts as large.
@@ -36,7 +36,13 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// One step of ResNet-18 on `images`.
-fn step(backend: &Cpu<f32>, model: &mut ResNet<Cpu<f32>>, optimizer: &mut Optimizer<Cpu<f32>>, images: &[f32], n: u32) {
+fn step<T: CpuElement>(
+    backend: &Cpu<T>,
+    model: &mut ResNet<Cpu<T>>,
+    optimizer: &mut Optimizer<Cpu<T>>,
+    images: &[T::Accum],
+    n: u32,
+) {
     let labels: Vec<u32> = (0..images.len() as u32 / (32 * 32 * 3)).map(|i| i % 10).collect();
     let pass = Pass::train(backend, 0).at_step(n);
     let x = Tensor::from_slice(backend, [labels.len(), 32, 32, 3], images).unwrap();
@@ -47,12 +53,18 @@ fn step(backend: &Cpu<f32>, model: &mut ResNet<Cpu<f32>>, optimizer: &mut Optimi
 
 #[test]
 fn a_step_in_steady_state_allocates_nothing_large() {
-    let backend = Cpu::<f32>::with_threads(2).unwrap();
+    // One after the other: the counts are of the whole process.
+    steps::<f32>();
+    steps::<bf16>();
+}
+
+fn steps<T: CpuElement>() {
+    let backend = Cpu::<T>::with_threads(2).unwrap();
     let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
     let options =
         OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
     let mut optimizer = Optimizer::new(&backend, &model, options).unwrap();
-    let images: Vec<f32> = (0..4 * 32 * 32 * 3).map(|i| (i % 251) as f32 / 251.0).collect();
+    let images: Vec<_> = (0..4 * 32 * 32 * 3).map(|i| T::Accum::from_f64(f64::from(i % 251) / 251.0)).collect();
     let mut counts = Vec::new();
     for n in 0..5 {
         LARGE_COUNT.store(0, Relaxed);

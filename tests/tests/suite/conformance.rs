@@ -26,9 +26,10 @@ macro_rules! suite {
 
 /// Every instruction set that this machine has, each with some numbers of threads that must not matter.
 fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
-    let mut sets =
-        ["portable", "avx2", "avx512"].map(|cap| Isa::capped(cap).expect("a name of an instruction set")).to_vec();
-    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach
+    let at_most =
+        |cap| Cpu::<T>::with_isa(1, Isa::capped(cap).expect("a name of an instruction set")).expect("one thread");
+    let mut sets = ["portable", "avx2", "avx512", "avx512bf16"].map(|cap| at_most(cap).isa()).to_vec();
+    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach, or these elements
     let threads = |i| if i + 1 == sets.len() { [2, 1, 3, 4, 7].as_slice() } else { &[2, 1] };
     let group =
         |(i, &isa): (usize, &Isa)| threads(i).iter().map(|&n| Cpu::with_isa(n, isa).expect("threads")).collect();

@@ -12,8 +12,11 @@ use cnn_models::Arch;
 
 const CLASSES: u32 = 10;
 
-/// The loss of an untrained network on a batch of noise, and the gradient of each parameter by name.
-fn gradients<B: Backend>(backend: &B, arch: &str, batch: usize) -> Result<(f64, Vec<(String, Vec<f64>)>)> {
+/// A loss, and the gradient of each parameter by name.
+type Slopes = (f64, Vec<(String, Vec<f64>)>);
+
+/// Of an untrained network on a batch of noise.
+fn gradients<B: Backend>(backend: &B, arch: &str, batch: usize) -> Result<Slopes> {
     let mut model = arch.parse::<Arch>()?.build(backend, 0, [16, 16, 3], CLASSES as usize)?;
     let mut stream = Philox::new(1, Purpose::Test, 0, 0).stream();
     let images: Vec<_> =

@@ -52,11 +52,15 @@ pub(crate) struct Block<'a, T: CpuElement> {
     pub(crate) bias: Option<*const T::Accum>,
     /// Add to what is there.
     pub(crate) accumulate: bool,
+    /// A word of the packed image and of the packed panel is two channels, and `channels` counts words.
+    pub(crate) pairs: bool,
 }
 
-struct Sized<'a, T: CpuElement, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
+struct Sized<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
 
-impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel for Sized<'_, T, NV, RY, RX> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> Kernel
+    for Sized<'_, T, PAIRS, NV, RY, RX>
+{
     type Output = ();
 
     #[inline(always)]
@@ -80,7 +84,11 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                             for p in 0..RX {
                                 let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
                                 for v in 0..NV {
-                                    acc[r][p][v] = value.mul_add(weights[v], acc[r][p][v]);
+                                    acc[r][p][v] = if PAIRS {
+                                        T::dot::<S>(value, weights[v], acc[r][p][v])
+                                    } else {
+                                        value.mul_add(weights[v], acc[r][p][v])
+                                    };
                                 }
                             }
                         }
@@ -104,7 +112,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 }
             }
             if b.write < NV * lanes {
-                Sized::<T, NV, RY, RX>::store_part(simd, &b, acc);
+                Self::store_part(simd, &b, acc);
                 return;
             }
             if b.accumulate {
@@ -128,7 +136,9 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
     }
 }
 
-impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_, T, NV, RY, RX> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>
+    Sized<'_, T, PAIRS, NV, RY, RX>
+{
     /// Stores a block whose last vector is not full.
     ///
     /// # Safety
@@ -168,10 +178,20 @@ impl<T: CpuElement> Block<'_, T> {
     pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {
             ($($ry:literal: $($rx:literal)*;)*) => {
-                match (vectors, rows, pixels) {
+                match (self.pairs, vectors, rows, pixels) {
                     $($(
-                        (2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 2, $ry, $rx>(self)),
-                        (1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 1, $ry, $rx>(self)),
+                        (false, 2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
+                            simd.outline(Sized::<T, false, 2, $ry, $rx>(self))
+                        }
+                        (false, 1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
+                            simd.outline(Sized::<T, false, 1, $ry, $rx>(self))
+                        }
+                        (true, 2, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 2, $ry, $rx>(self))
+                        }
+                        (true, 1, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 1, $ry, $rx>(self))
+                        }
                     )*)*
                     _ => unreachable!("a register block of {rows} x {pixels} pixels"),
                 }

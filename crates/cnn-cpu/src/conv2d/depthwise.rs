@@ -11,7 +11,7 @@ use num_traits::Zero;
 
 use super::block::{Tap, split};
 use super::moments::{Piece, combine};
-use super::pack::{Reader, Strip, pack};
+use super::pack::{Reader, Strip, Word, pack};
 use super::plans::Plan;
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -154,6 +154,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             first: 0,
             channels,
             plane,
+            word: Word::Number,
         };
         pack(simd, &depthwise.reader, whole, None, scratch);
         for (rc, lists) in rows.classes.iter().zip(plan.taps.chunks(columns.classes.len())) {
@@ -275,6 +276,7 @@ pub(super) fn weight<T: CpuElement>(
                     first: 0,
                     channels,
                     plane,
+                    word: Word::Number,
                 };
                 let of_x = strip(&plan.rows.source[read.clone()], &plan.columns.source, spec.input, planes[0]);
                 let of_dy = strip(&plan.order[rows.clone()], &plan.order[..spec.output[1]], spec.output, planes[1]);

@@ -66,7 +66,7 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 
     fn blocks(&self) -> usize {
-        self.panels.read.div_ceil(self.panels.lanes)
+        self.panels.words().div_ceil(self.panels.lanes)
     }
 
     fn tile(&self) -> Tile {
@@ -175,6 +175,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                         first: group * channels,
                         channels,
                         plane,
+                        word: layout.word(),
                     };
                     pack(simd, &direct.reader, strip, plan.fold, &mut scratch[i * image_size..]);
                 }
@@ -200,7 +201,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                         x: x.wrapping_add((r * plan.rows.step * width + p) * lanes),
                                         x_row: plan.rows.step * width * lanes,
                                         x_plane: plane,
-                                        channels: if taps.is_empty() { 0 } else { layout.read },
+                                        channels: if taps.is_empty() { 0 } else { layout.words() },
                                         taps,
                                         w: direct.weights.as_ptr().add(layout.start(group, panel)),
                                         w_taps: layout.taps,
@@ -210,6 +211,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                         write,
                                         bias: direct.bias.map(|bias| bias.as_ptr().add(first)),
                                         accumulate: direct.accumulate,
+                                        pairs: layout.pairs,
                                     };
                                     block.run(simd, vectors, ny, nx);
                                 }

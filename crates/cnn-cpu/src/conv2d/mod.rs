@@ -64,7 +64,8 @@ fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, pass: Pass) -> Arc<Pl
 fn panels<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, fold: Option<Fold>) -> Panels {
     let [kh, kw, read, _] = spec.weight_shape();
     let (taps, read) = if fold.is_some() { (kh, kw * read) } else { (kh * kw, read) };
-    Panels { groups: spec.groups, taps, read, write: spec.out_channels / spec.groups, lanes: cpu.isa().lanes::<T>() }
+    let (write, lanes) = (spec.out_channels / spec.groups, cpu.isa().lanes::<T>());
+    Panels { groups: spec.groups, taps, read, write, lanes, pairs: fold.is_none() && cpu.isa().dots() }
 }
 
 /// The panels of the weight with the roles of the channels exchanged.
@@ -184,7 +185,8 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
                 from: spec.input,
                 to: spec.output,
                 plan: &plan,
-                panels: panels(cpu, spec, plan.fold),
+                panels: Panels { pairs: false, ..panels(cpu, spec, plan.fold) },
+                pairs: plan.fold.is_none() && spec.batch > 1 && cpu.isa().dots(),
             };
             gradient.run(cpu, dw.make_mut());
         }

@@ -12,7 +12,7 @@ use num_traits::{Float, One, Zero};
 
 use super::plan::ZERO;
 use crate::Cpu;
-use crate::element::{CpuElement, CpuReal};
+use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
@@ -184,6 +184,26 @@ pub(super) struct Strip<'a> {
     pub(super) channels: usize,
     /// Scratch elements from one block of channels to the next.
     pub(super) plane: usize,
+    /// What a scratch element holds.
+    pub(super) word: Word,
+}
+
+/// What a scratch element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// A number.
+    Number,
+    /// Two bf16: channels 2i and 2i + 1 of a pixel, for sums over channels. A block has twice as many channels.
+    Channels,
+    /// Two bf16: a channel of a pixel of this image and of the next, or 0 where that does not exist, for sums over images.
+    Images { next: bool },
+}
+
+impl Word {
+    /// Elements that hold so many channels.
+    pub(super) fn count(self, channels: usize) -> usize {
+        if self == Word::Channels { channels.div_ceil(2) } else { channels }
+    }
 }
 
 /// The fold of the kernel's columns into the channels.
@@ -218,18 +238,27 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
     match fold {
         None => {
             assert!(inside(strip.columns, strip.size[1]));
-            assert!(to.len() >= strip.channels.div_ceil(V::<T, S>::LANES) * strip.plane);
+            assert!(to.len() >= strip.word.count(strip.channels).div_ceil(V::<T, S>::LANES) * strip.plane);
+            if const { T::PAIRS && S::DOTS } && strip.word != Word::Number {
+                return match *reader {
+                    Reader::Plain(source) => simd.outline(PackPairs { source, strip, to }),
+                    Reader::Norm(source) => simd.outline(PackPairs { source, strip, to }),
+                    Reader::Gradient(source) => simd.outline(PackPairs { source, strip, to }),
+                };
+            }
+            assert!(strip.word == Word::Number);
             match *reader {
                 Reader::Plain(source) => simd.outline(Pack { source, strip, to }),
                 Reader::Norm(source) => simd.outline(Pack { source, strip, to }),
                 Reader::Gradient(source) => simd.outline(Pack { source, strip, to }),
             }
         }
-        Some(fold) => match *reader {
+        Some(fold) if strip.word == Word::Number => match *reader {
             Reader::Plain(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Norm(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Gradient(source) => simd.outline(PackFolded { source, strip, fold, to }),
         },
+        Some(_) => unreachable!("pairs of a folded image"),
     }
 }
 
@@ -246,7 +275,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
     fn run<S: Simd>(self, simd: S) {
         let Pack { source, strip, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, .. } = strip;
         let zero = V::<T, S>::zero(simd);
         for c in (0..channels).step_by(lanes) {
             let n = lanes.min(channels - c);
@@ -273,6 +302,58 @@ impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
     }
 }
 
+struct PackPairs<'a, T: CpuElement, R> {
+    source: R,
+    strip: Strip<'a>,
+    to: &'a mut [T::Accum],
+}
+
+impl<T: CpuElement, R: Read<T>> Kernel for PackPairs<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackPairs { source, strip, to } = self;
+        let lanes = V::<T, S>::LANES;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, word } = strip;
+        let zero = V::<T, S>::zero(simd);
+        let neighbours = word == Word::Channels;
+        // Channels of a block, and elements from a word's first number to its second.
+        let (step, apart) = if neighbours { (2 * lanes, lanes) } else { (lanes, height * width * pitch) };
+        for (block, c) in (0..channels).step_by(step).enumerate() {
+            let n = lanes.min(channels - c);
+            let others = match word {
+                Word::Channels => lanes.min((channels - c).saturating_sub(lanes)),
+                Word::Images { next } => n * usize::from(next),
+                Word::Number => 0,
+            };
+            // SAFETY: as in Pack; of the second numbers `others` are inside the image, or the next one.
+            unsafe {
+                let with = source.coefficients(simd, first + c, n);
+                let with_other = match neighbours && others > 0 {
+                    true => source.coefficients(simd, first + c + lanes, others),
+                    false => with,
+                };
+                let mut to = to.as_mut_ptr().add(block * plane);
+                for &row in rows {
+                    let start = (image * height + row as usize * usize::from(row != ZERO)) * width;
+                    for &column in columns {
+                        if row == ZERO || column == ZERO {
+                            zero.store(to);
+                        } else {
+                            let at = (start + column as usize) * pitch + first + c;
+                            let a = source.read(simd, &with, at, n);
+                            let b = if others > 0 { source.read(simd, &with_other, at + apart, others) } else { zero };
+                            if neighbours { T::concat::<S>(a, b) } else { T::zip::<S>(a, b) }.store(to);
+                        }
+                        to = to.add(lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
 struct PackFolded<'a, T: CpuElement, R> {
     source: R,
     strip: Strip<'a>,
@@ -287,7 +368,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
     fn run<S: Simd>(self, simd: S) {
         let PackFolded { source, strip, fold, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, .. } = strip;
         let (outputs, folded) = (columns.len(), fold.kernel * channels);
         let (packed, line) = to.split_at_mut(folded.div_ceil(lanes) * plane);
         let padded = (outputs - 1) * fold.stride + fold.kernel; // columns that the windows reach
@@ -322,7 +403,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
 }
 
 /// How a weight is cut into panels of two vectors of the channels that are written:
-/// `[groups][panels][read / L][taps][L][2 L]`, the last block of each dimension as short as it is, but whole vectors.
+/// `[groups][panels][words / L][taps][L][2 L]`, a word being one channel that is read or two, the last block of each dimension as short as it is, but whole vectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panels {
     pub(super) groups: usize,
@@ -332,9 +413,21 @@ pub(super) struct Panels {
     /// Channels of a group that are written.
     pub(super) write: usize,
     pub(super) lanes: usize,
+    /// An element holds two of the channels that are read.
+    pub(super) pairs: bool,
 }
 
 impl Panels {
+    /// What an element of the image is to be.
+    pub(super) fn word(&self) -> Word {
+        if self.pairs { Word::Channels } else { Word::Number }
+    }
+
+    /// Elements that hold the channels of a group that are read.
+    pub(super) fn words(&self) -> usize {
+        self.word().count(self.read)
+    }
+
     /// Panels of a group.
     pub(super) fn count(&self) -> usize {
         self.write.div_ceil(2 * self.lanes)
@@ -348,7 +441,7 @@ impl Panels {
     /// Where panel `p` of a group starts.
     pub(super) fn start(&self, group: usize, p: usize) -> usize {
         let vectors = group * self.write.div_ceil(self.lanes) + p * 2;
-        vectors * self.lanes * self.taps * self.read
+        vectors * self.lanes * self.taps * self.words()
     }
 
     /// Elements of the whole packed weight.
@@ -361,54 +454,74 @@ impl Panels {
     pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T::Accum], transposed: bool, to: &mut [T::Accum]) {
         assert_eq!(weight.len(), self.groups * self.taps * self.read * self.write);
         assert_eq!(to.len(), self.len());
-        let (blocks, panels, to) = (self.read.div_ceil(self.lanes), self.count(), Shared::new(to));
+        let (blocks, panels, to) = (self.words().div_ceil(self.lanes), self.count(), Shared::new(to));
         cpu.for_each(self.groups * panels * blocks, |i| {
             let (group, panel, block) = (i / (panels * blocks), i / blocks % panels, i % blocks);
-            cpu.run(PackPanel { panels: *self, weight, transposed, group, panel, block, to });
+            cpu.run(PackPanel::<T> { panels: *self, weight, transposed, group, panel, block, to });
         });
     }
 }
 
-struct PackPanel<'a, R> {
+struct PackPanel<'a, T: CpuElement> {
     panels: Panels,
-    weight: &'a [R],
+    weight: &'a [T::Accum],
     transposed: bool,
     group: usize,
     panel: usize,
     block: usize,
-    to: Shared<R>,
+    to: Shared<T::Accum>,
 }
 
-impl<R: CpuReal> Kernel for PackPanel<'_, R> {
+impl<T: CpuElement> Kernel for PackPanel<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PackPanel { panels, weight, transposed, group, panel, block, to } = self;
-        let lanes = V::<R, S>::LANES;
-        let Panels { groups, taps, read, write, .. } = panels;
+        let lanes = V::<T, S>::LANES;
+        let Panels { groups, taps, read, write, pairs, .. } = panels;
         let width = panels.vectors(panel) * lanes;
         let (r0, w0) = (block * lanes, panel * 2 * lanes);
-        let (n, m) = (lanes.min(read - r0), width.min(write - w0));
+        let (n, m) = (lanes.min(panels.words() - r0), width.min(write - w0));
         // SAFETY: this task alone writes block `block` of panel `panel`, taps * n * width elements from here on.
         let to = unsafe { to.get().add(panels.start(group, panel) + r0 * taps * width) };
+        // Channels of a word; the second of the last may not exist.
+        let numbers = 1 + usize::from(pairs);
         for tap in 0..taps {
-            // SAFETY: weight has [taps][read][groups * write] elements, or with the roles exchanged.
+            // SAFETY: weight has [taps][read][groups * write] elements, or with the roles exchanged; a word has room for
+            // as many T as it has numbers.
             unsafe {
                 let to = to.add(tap * n * width);
                 if transposed {
-                    let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read + r0);
+                    let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read);
                     for w in 0..width {
-                        for r in 0..n {
-                            *to.add(r * width + w) = if w < m { *from.add(w * groups * read + r) } else { R::zero() };
+                        for r in 0..n * numbers {
+                            let channel = r0 * numbers + r;
+                            let exists = w < m && channel < read;
+                            let value = if exists { *from.add(w * groups * read + channel) } else { T::Accum::zero() };
+                            let word = to.add(r / numbers * width + w);
+                            if pairs {
+                                *word.cast::<T>().add(r % 2) = T::from_accum(value);
+                            } else {
+                                *word = value;
+                            }
                         }
                     }
                 } else {
-                    let from = weight.as_ptr().add((tap * read + r0) * groups * write + group * write + w0);
+                    let from = weight.as_ptr().add(tap * read * groups * write + group * write + w0);
                     for r in 0..n {
                         for v in (0..width).step_by(lanes) {
-                            let from = from.add(r * groups * write + v);
-                            V::<R, S>::load_head(simd, from, lanes.min(m - v)).store(to.add(r * width + v));
+                            let (channel, m) = ((r0 + r) * numbers, lanes.min(m - v));
+                            let from = from.add(channel * groups * write + v);
+                            let mut word = V::<T, S>::load_head(simd, from, m);
+                            if pairs {
+                                let second = match channel + 1 < read {
+                                    true => V::<T, S>::load_head(simd, from.add(groups * write), m),
+                                    false => V::<T, S>::zero(simd),
+                                };
+                                word = T::zip::<S>(word, second);
+                            }
+                            word.store(to.add(r * width + v));
                         }
                     }
                 }

@@ -173,12 +173,12 @@ fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
     }
 }
 
+/// Every instruction set that this CPU has for these elements.
 fn backends<T: CpuElement>(threads: usize) -> Vec<Cpu<T>> {
-    ["portable", "avx2", "avx512"]
-        .into_iter()
-        .filter_map(|name| Isa::capped(name).ok().filter(|isa| isa.to_string() == name))
-        .map(|isa| Cpu::with_isa(threads, isa).unwrap())
-        .collect()
+    let at_most = |cap| Cpu::with_isa(threads, Isa::capped(cap).unwrap()).unwrap();
+    let mut cpus = ["portable", "avx2", "avx512", "avx512bf16"].map(at_most).to_vec();
+    cpus.dedup_by_key(|cpu| cpu.isa().to_string()); // a cap that this CPU does not reach, or these elements
+    cpus
 }
 
 /// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.
@@ -273,14 +273,11 @@ fn shapes_of_a_residual_network() {
     }
 }
 
-/// Replaces the integers of a case by numbers between -1 and 1.
+/// Replaces the integers of a case by elements between -1 and 1, weights too.
 fn fill_with_real_numbers<T: CpuElement>(case: &mut Case<T>, random: &mut Random) {
-    fn fill<U: CpuElement>(list: &mut [U], random: &mut Random) {
-        list.iter_mut().for_each(|x| *x = element((random.next() >> 40) as f64 / f64::from(1 << 23) - 1.0));
-    }
-    fill(&mut case.x, random);
-    fill(&mut case.dy, random);
-    fill(&mut case.weight, random);
+    let mut draw = || element::<T>((random.next() >> 40) as f64 / f64::from(1 << 23) - 1.0);
+    case.x.iter_mut().chain(&mut case.dy).for_each(|x| *x = draw());
+    case.weight.iter_mut().for_each(|w| *w = draw().to_accum());
 }
 
 /// Real numbers against `Naive<f64>`: the relative error of activations and their gradients, and of all else.
@@ -307,8 +304,9 @@ fn rounds_little<T: CpuElement>(of_data: f64, of_wide: f64) {
 #[test]
 fn real_numbers_are_rounded_little() {
     rounds_little::<f32>(2e-6, 2e-6);
-    // One rounding to 8 bits: at most 2^-9 of each number. The moments are those of the rounded output.
-    rounds_little::<bf16>(2e-3, 1e-3);
+    // A rounding to 8 bits is of at most 2^-9 of a number: of the output, and with products of pairs also of what a
+    // normalisation leaves. The moments are those of the rounded output.
+    rounds_little::<bf16>(3e-3, 2.5e-3);
 }
 
 fn does_not_depend_on_threads<T: CpuElement>() {

@@ -18,7 +18,7 @@
 use std::ops::Range;
 
 use super::block::{Tap, split};
-use super::pack::{Panels, Reader, Strip, pack};
+use super::pack::{Panels, Reader, Strip, Word, pack};
 use super::plans::Plan;
 use crate::Cpu;
 use crate::buffer::Buffer;
@@ -37,6 +37,8 @@ pub(super) struct WeightGradient<'a, T: CpuElement> {
     pub(super) plan: &'a Plan,
     /// The layout of a partial sum, all taps included.
     pub(super) panels: Panels,
+    /// Two images are packed as one, a number of each in an element.
+    pub(super) pairs: bool,
 }
 
 /// How the work is cut: by the shape alone.
@@ -70,12 +72,24 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         [positions * self.plan.columns.source.len(), rows * self.to[1]].map(|pixels| (pixels + 1) * self.panels.lanes)
     }
 
+    /// Packed images of the batch.
+    fn images(&self) -> usize {
+        if self.pairs { self.batch.div_ceil(2) } else { self.batch }
+    }
+
+    /// The first image of packed image `i`, and what its elements are.
+    #[inline(always)]
+    fn image(&self, i: usize) -> (usize, Word) {
+        if self.pairs { (2 * i, Word::Images { next: 2 * i + 1 < self.batch }) } else { (i, Word::Number) }
+    }
+
     fn tile(&self) -> Tile {
         let Panels { groups, read, lanes, .. } = self.panels;
         let panels = groups * self.panels.count();
-        let chunks = (PARTIAL / self.panels.len()).clamp(1, TASKS).min(self.batch.max(1));
-        let chunk = self.batch.div_ceil(chunks).max(1);
-        let panels = panels.div_ceil(TASKS.div_ceil(self.batch.div_ceil(chunk).max(1)).min(panels));
+        let batch = self.images();
+        let chunks = (PARTIAL / self.panels.len()).clamp(1, TASKS).min(batch.max(1));
+        let chunk = batch.div_ceil(chunks).max(1);
+        let panels = panels.div_ceil(TASKS.div_ceil(batch.div_ceil(chunk).max(1)).min(panels));
         // What one output row brings into the scratch.
         let row = (self.plan.rows.step * self.plan.columns.source.len() * read.div_ceil(lanes)
             + self.to[1] * 2 * panels.min(self.panels.count()))
@@ -98,12 +112,12 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     /// Writes `dw` \[KH, KW, C / groups, K\].
     pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
         let layout = self.panels;
-        let Panels { groups, taps: w_taps, read, write, lanes } = layout;
+        let Panels { groups, taps: w_taps, read, write, lanes, .. } = layout;
         assert_eq!(dw.len(), groups * w_taps * read * write);
         let tile = self.tile();
         let all_panels = groups * layout.count();
         let sets = all_panels.div_ceil(tile.panels);
-        let chunks = self.batch.div_ceil(tile.chunk);
+        let chunks = self.images().div_ceil(tile.chunk);
         let list: &[Tap] = &self.plan.taps[0];
         let mut partial: Buffer<T::Accum> = cpu.alloc(chunks * layout.len());
         let out = Shared::new(partial.make_mut());
@@ -123,7 +137,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
                 gradient: self,
                 tile,
                 taps: list,
-                images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.batch),
+                images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.images()),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
                 x: &mut x,
                 dy: &mut dy,
@@ -179,6 +193,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                     let sizes = [layout.read.div_ceil(lanes) * planes[0], (k1 - k0).div_ceil(lanes) * planes[1]];
                     let columns: &[u32] = &plan.columns.source;
                     for (i, image) in images.clone().enumerate() {
+                        let (image, word) = gradient.image(image);
                         let folded = plan.fold.map_or(1, |fold| fold.kernel);
                         let channels = layout.read / folded;
                         let strip = Strip {
@@ -190,6 +205,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             first: group * channels,
                             channels,
                             plane: planes[0],
+                            word,
                         };
                         pack(simd, &gradient.x, strip, plan.fold, &mut x[i * sizes[0]..]);
                         let strip = Strip {
@@ -201,6 +217,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             first: group * layout.write + k0,
                             channels: k1 - k0,
                             plane: planes[1],
+                            word,
                         };
                         pack(simd, &gradient.dy, strip, None, &mut dy[i * sizes[1]..]);
                     }
@@ -232,7 +249,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                                     dw: dw.add((at + r) * vectors * lanes),
                                                     accumulate,
                                                 };
-                                                tile.run(simd, vectors, n);
+                                                tile.run::<T, S>(simd, vectors, n, gradient.pairs);
                                             }
                                         }
                                     }
@@ -266,9 +283,10 @@ struct Outer<T> {
     accumulate: bool,
 }
 
-struct Sized<T, const NV: usize, const R: usize>(Outer<T>);
+/// `T` is the element whose pairs the words may be, else the number that they are.
+struct Sized<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize>(Outer<T::Accum>);
 
-impl<T: CpuReal, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize> Kernel for Sized<T, PAIRS, NV, R> {
     type Output = ();
 
     #[inline(always)]
@@ -288,7 +306,11 @@ impl<T: CpuReal, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
                         for r in 0..R {
                             let value = V::<T, S>::splat(simd, *x.add(r));
                             for v in 0..NV {
-                                acc[r][v] = value.mul_add(d[v], acc[r][v]);
+                                acc[r][v] = if PAIRS {
+                                    T::dot::<S>(value, d[v], acc[r][v])
+                                } else {
+                                    value.mul_add(d[v], acc[r][v])
+                                };
                             }
                         }
                         x = x.add(lanes);
@@ -307,20 +329,26 @@ impl<T: CpuReal, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
     }
 }
 
-impl<T: CpuReal> Outer<T> {
-    /// Computes `rows` channels x `vectors` vectors.
+impl<R: CpuReal> Outer<R> {
+    /// Computes `rows` channels x `vectors` vectors, of words that are numbers or pairs of `T`.
     ///
     /// # Safety
     /// All pixels of the operands can be read, `x` at `rows` channels; `dw` has `rows * vectors` vectors that nobody
     /// else uses.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize) {
+    unsafe fn run<T: CpuElement<Number = R>, S: Simd>(self, simd: S, vectors: usize, rows: usize, pairs: bool) {
         macro_rules! go {
             ($($r:literal)*) => {
-                match (vectors, rows) {
+                match (pairs, vectors, rows) {
                     $(
-                        (2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 2, $r>(self)),
-                        (1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 1, $r>(self)),
+                        (false, 2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 2, $r>(self)),
+                        (false, 1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 1, $r>(self)),
+                        (true, 2, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 2, $r>(self))
+                        }
+                        (true, 1, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 1, $r>(self))
+                        }
                     )*
                     _ => unreachable!("a register tile of {rows} rows"),
                 }

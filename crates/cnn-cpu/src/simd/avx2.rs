@@ -276,4 +276,27 @@ impl Half for F32x8 {
             unsafe { *to.add(i) = lane };
         }
     }
+    #[inline(always)]
+    fn concat(self, next: Self) -> Self {
+        // SAFETY: token.
+        F32x8(unsafe { _mm256_castsi256_ps(_mm256_set_m128i(next.to_half(), self.to_half())) })
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> Self {
+        // SAFETY: token.
+        F32x8(unsafe {
+            let upper = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(other.to_half()));
+            _mm256_castsi256_ps(_mm256_or_si256(upper, _mm256_cvtepu16_epi32(self.to_half())))
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self {
+        // SAFETY: token.
+        unsafe {
+            let [a, b] = [_mm256_castps_si256(self.0), _mm256_castps_si256(factor.0)];
+            let lower = |words| F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)));
+            let upper = |words| F32x8(_mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-0x10000))));
+            upper(a).mul_add(upper(b), lower(a).mul_add(lower(b), sum))
+        }
+    }
 }

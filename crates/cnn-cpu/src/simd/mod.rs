@@ -37,8 +37,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// what the registers hold beside two vectors of weights and one broadcast.
     const PIXELS: usize;
 
+    /// Whether there may be an instruction for [`Half::dot`]. Without it pairs of bf16 are not worth their packing.
+    const DOTS: bool = false;
+
     /// Runs a kernel as a function of its own, compiled for this instruction set.
     fn outline<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// The same with the instruction for [`Half::dot`].
+    ///
+    /// # Panics
+    /// This CPU does not have it.
+    fn outline_dots<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(!Self::DOTS, "an instruction set that has the instruction brings it in");
+        self.outline(kernel)
+    }
 }
 
 /// A loop written for every instruction set. `run` and all it calls are `#[inline(always)]`.

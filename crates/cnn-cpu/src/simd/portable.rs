@@ -160,4 +160,20 @@ impl Half for Array<f32, 4> {
             unsafe { *to.add(i) = bf16::from_f32(self.0[i]) }
         }
     }
+    #[inline(always)]
+    fn concat(self, next: Self) -> Self {
+        let half = |i: usize| u32::from(bf16::from_f32(if i < 4 { self.0[i] } else { next.0[i - 4] }).to_bits());
+        Array(from_fn(|i| f32::from_bits(half(2 * i + 1) << 16 | half(2 * i))))
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> Self {
+        let half = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+        Array(from_fn(|i| f32::from_bits(half(other.0[i]) << 16 | half(self.0[i]))))
+    }
+    #[inline(always)]
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self {
+        let lower = |words: Self| Array(words.0.map(|word| f32::from_bits(word.to_bits() << 16)));
+        let upper = |words: Self| Array(words.0.map(|word| f32::from_bits(word.to_bits() & 0xFFFF_0000)));
+        upper(self).mul_add(upper(factor), lower(self).mul_add(lower(factor), sum))
+    }
 }

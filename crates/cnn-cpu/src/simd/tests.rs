@@ -75,7 +75,7 @@ fn operations_of_every_instruction_set() {
 #[test]
 fn an_unknown_instruction_set_lists_the_choices() {
     let error = Isa::capped("neon").unwrap_err().to_string();
-    assert_eq!(error, "CNN_ISA \"neon\": must be one of portable, avx2, avx512");
+    assert_eq!(error, "CNN_ISA \"neon\": must be one of portable, avx2, avx512, avx512bf16");
 }
 
 /// The bits of f32 as bf16 and of bf16 as f32, both by way of slices of any length.
@@ -183,4 +183,61 @@ fn a_part_of_a_vector_of_bf16_is_written_alone() {
         assert!(narrow.iter().zip(&all).all(|(&bits, x)| bits == x.to_bits()), "{n} numbers");
         assert!(back.iter().zip(&wide).all(|(&bits, x)| bits == x.to_bits()), "{n} numbers");
     }
+}
+
+/// Words of the first `2 L` numbers as bits, and the dot products of neighbours with themselves added to 1.
+struct Words<'a>(&'a [f32]);
+
+impl Kernel for Words<'_> {
+    type Output = [Vec<u32>; 3];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> [Vec<u32>; 3] {
+        let lanes = V::<bf16, S>::LANES;
+        let (a, b) = (f32::read(simd, self.0), f32::read(simd, &self.0[lanes..]));
+        let neighbours = bf16::concat::<S>(a, b);
+        // SAFETY: the test runs this by `outline_dots` where the instruction set has them.
+        let dots = unsafe { bf16::dot::<S>(neighbours, neighbours, V::<f32, S>::splat(simd, 1.0)) };
+        [neighbours, bf16::zip::<S>(a, b), dots].map(|vector| {
+            let mut bits = vec![0.0; lanes];
+            vector.write(&mut bits);
+            bits.into_iter().map(f32::to_bits).collect()
+        })
+    }
+}
+
+/// Brings the instruction in, where there is one.
+struct WithDots<K>(K);
+
+impl<K: Kernel> Kernel for WithDots<K> {
+    type Output = K::Output;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> K::Output {
+        simd.outline_dots(self.0)
+    }
+}
+
+#[test]
+fn words_of_two_and_their_products() {
+    let numbers: Vec<f32> = (0..32).map(|i| (i * i % 23) as f32 - 9.0).collect();
+    let integer = |i: usize| f64::from(bf16::from_f32(numbers[i]));
+    let word = |lower: usize, upper: usize| {
+        u32::from(bf16::from_f32(numbers[upper]).to_bits()) << 16 | u32::from(bf16::from_f32(numbers[lower]).to_bits())
+    };
+    let mut seen = 0;
+    for name in ["portable", "avx2", "avx512bf16"] {
+        let isa = Isa::capped(name).unwrap();
+        if isa.to_string().starts_with("avx512") && !isa.dots() {
+            continue; // never chosen for pairs
+        }
+        let lanes = isa.lanes::<bf16>();
+        let [neighbours, zipped, dots] = isa.run(WithDots(Words(&numbers)));
+        assert_eq!(neighbours, (0..lanes).map(|i| word(2 * i, 2 * i + 1)).collect::<Vec<_>>(), "{isa}");
+        assert_eq!(zipped, (0..lanes).map(|i| word(i, lanes + i)).collect::<Vec<_>>(), "{isa}");
+        let dot = |i: usize| (integer(2 * i).powi(2) + integer(2 * i + 1).powi(2) + 1.0) as f32;
+        assert_eq!(dots, (0..lanes).map(|i| dot(i).to_bits()).collect::<Vec<_>>(), "{isa}");
+        seen += 1;
+    }
+    assert!(seen >= 2);
 }

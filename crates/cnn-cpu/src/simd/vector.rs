@@ -119,6 +119,18 @@ pub trait Half: Vector<f32> {
     /// # Safety
     /// `to` is valid for writes of `n` numbers, and `n <= LANES`.
     unsafe fn store_half_head(self, to: *mut bf16, n: usize);
+
+    /// Words of two bf16 that are neighbours: the lanes of `self` and then those of `next`, rounded, two in a word. A
+    /// word is kept as the f32 of the same bits.
+    fn concat(self, next: Self) -> Self;
+    /// Words of a lane of `self`, rounded, in the lower half and of `other` in the upper.
+    fn zip(self, other: Self) -> Self;
+    /// The products of lower halves and of upper halves of words of two bf16, added to `sum`. Subnormal numbers may count
+    /// as zero.
+    ///
+    /// # Safety
+    /// The kernel runs in [`Simd::outline_dots`], where the instruction set has [`Simd::DOTS`].
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self;
 }
 
 /// Combines the lanes of a vector: the second half with the first, until one is left.
