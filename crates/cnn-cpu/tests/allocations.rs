@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cnn_core::nn::Module;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Element, Pass, Real, Tensor, bf16};
+use cnn_core::{Pass, Real, Tensor, bf16};
 use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{ResNet, ResNetConfig, Stem};
 
