@@ -2,9 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use cnn_cpu::Isa;
+use cnn_core::bf16;
+use cnn_cpu::Cpu;
 use cnn_measure::{Area, Setting, networks};
 use serde::Deserialize;
+
+use crate::unknown;
 
 /// What all contenders of a race do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,12 @@ pub(crate) fn measure(command: &mut Command) -> Result<Vec<Measured>, String> {
 /// This workspace, and if it has several threads also with one.
 pub(crate) fn own(setup: &Setup) -> Result<Vec<Contender>, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let isa = Isa::detect().map_err(|error| error.to_string())?.to_string();
+    let isa = match setup.precision.as_str() {
+        "f32" => Cpu::<f32>::with_threads(1).map(|cpu| cpu.isa()),
+        "bf16" => Cpu::<bf16>::with_threads(1).map(|cpu| cpu.isa()),
+        other => Err(unknown(other)),
+    };
+    let isa = isa.map_err(|error| error.to_string())?.to_string();
     let contender = |role, threads: usize| {
         let mut command = Command::new(&program);
         command.args(["--here", "--only", &setup.area.to_string(), "--model", &setup.model]);

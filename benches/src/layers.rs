@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use cnn_core::Result;
 use cnn_core::backend::Backend;
+use cnn_core::{Result, bf16};
 use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak, memory_bandwidth};
 use cnn_measure::report::{Rate, layer_table};
 use cnn_measure::{Repeat, Row, layers};
 use serde_json::{Value, json};
 
-use crate::{not_built, peers};
+use crate::{peers, unknown};
 
 /// Measures on every instruction set up to the one that would be used: the rows as JSON.
 pub(crate) fn run(python: Option<&Path>, batch: usize, threads: usize, precision: &str) -> Result<Vec<Value>, String> {
     let rows = match precision {
         "f32" => own::<f32>(threads, batch),
-        other => Err(not_built(other)),
+        "bf16" => own::<bf16>(threads, batch),
+        other => Err(unknown(other)),
     };
     let mut rows = rows.map_err(|error| error.to_string())?;
     let theirs = python.map_or(Ok(Vec::new()), |python| peers::layers(python, batch, threads, precision));
@@ -45,14 +46,13 @@ pub(crate) fn run(python: Option<&Path>, batch: usize, threads: usize, precision
 }
 
 fn own<T: CpuElement>(threads: usize, batch: usize) -> Result<Vec<Row>> {
-    let (mut rows, best) = (Vec::new(), Isa::detect()?.to_string());
-    for cap in ["portable", "avx2", "avx512"] {
-        let isa = Isa::capped(cap)?;
-        if isa.to_string() != cap {
-            eprintln!("{cap}: this CPU does not have it");
+    let (mut rows, best) = (Vec::new(), Cpu::<T>::with_threads(1)?.isa().to_string());
+    for cap in ["portable", "avx2", "avx512", "avx512bf16"] {
+        let cpu = Cpu::<T>::with_isa(threads, Isa::capped(cap)?)?;
+        if cpu.isa().to_string() != cap {
+            eprintln!("{cap}: this CPU does not have it, or no use for it in {}", T::DTYPE);
             continue;
         }
-        let cpu = Cpu::<T>::with_isa(threads, isa)?;
         let (flops, bytes) = (fma_peak(&cpu, 0.2), memory_bandwidth(&cpu, 0.2));
         eprintln!("{}: multiply-add peak {flops:.0} GFLOP/s, memory triad {bytes:.1} GB/s", cpu.describe());
         rows.extend(layers::measure(&cpu, batch, Repeat::default())?);

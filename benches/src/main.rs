@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cnn_core::{Error, Result};
+use cnn_core::{Error, Result, bf16};
 use cnn_cpu::{Cpu, CpuElement};
 use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Repeat, Row, networks};
@@ -106,9 +106,9 @@ fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
     Ok(Row { peak_rss_bytes: peak_memory(), ..row })
 }
 
-/// A precision that the CPU backend does not have yet.
-fn not_built(precision: &str) -> Error {
-    Error::invalid("precision", precision, "is not built yet: must be f32")
+/// A precision that the CPU backend does not have.
+fn unknown(precision: &str) -> Error {
+    Error::invalid("precision", precision, "must be f32 or bf16")
 }
 
 /// Measures what was asked for; whether all of ours ran.
@@ -118,7 +118,8 @@ fn run(args: &Args) -> Result<bool, String> {
         for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
             let row = match setup.precision.as_str() {
                 "f32" => here::<f32>(&setup),
-                other => Err(not_built(other)),
+                "bf16" => here::<bf16>(&setup),
+                other => Err(unknown(other)),
             };
             println!("{}", json!(row.map_err(|error| error.to_string())?));
         }

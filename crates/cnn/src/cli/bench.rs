@@ -26,8 +26,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         )));
     }
     args.model.parse::<Arch>().map_err(Failure::usage)?;
-    match Device::open(args.device)? {
+    match Device::open(args.device, args.precision)? {
         Device::Cpu(cpu) => bench(&cpu, args),
+        Device::CpuBf16(cpu) => bench(&cpu, args),
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Patch {
 }
 
 /// Transforms the patches of `tiles` into the tiles from `row` on of planes at `to`.
-pub(super) struct Transform<'a, T> {
+pub(super) struct Transform<'a, T: CpuElement> {
     pub(super) reader: Reader<'a, T>,
     pub(super) patch: Patch,
     pub(super) tiling: Tiling,
@@ -26,7 +26,7 @@ pub(super) struct Transform<'a, T> {
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
     pub(super) planes: Planes,
-    pub(super) to: *mut T,
+    pub(super) to: *mut T::Accum,
 }
 
 impl<T: CpuElement> Transform<'_, T> {
@@ -54,7 +54,7 @@ impl<T: CpuElement> Transform<'_, T> {
 }
 
 /// A transform of patches of N x N.
-struct Sized<'a, T, R, const N: usize> {
+struct Sized<'a, T: CpuElement, R, const N: usize> {
     source: R,
     transform: Transform<'a, T>,
 }
@@ -158,7 +158,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
     patch: &Where,
     c: usize,
     n: usize,
-    to: *mut T,
+    to: *mut T::Accum,
     point: usize,
 ) {
     let mut copy = [[V::<T, S>::zero(simd); N]; N];
@@ -191,7 +191,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
 unsafe fn store<T: CpuElement, S: Simd, const N: usize>(
     simd: S,
     half: [[V<T, S>; N]; POINTS],
-    to: *mut T,
+    to: *mut T::Accum,
     point: usize,
 ) {
     for i in 0..POINTS {
