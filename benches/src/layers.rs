@@ -1,202 +1,64 @@
-//! The convolutions and normalisations of ResNet-18 for CIFAR, each pass by itself.
+//! Every kernel of ResNet-18 on every instruction set, and PyTorch's convolutions beside them.
 
-use std::time::Duration;
+use std::path::Path;
 
-use cnn_core::backend::{Affine, Backend, Epilogue, Gradient, Input, Norm, Running, Uses};
-use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Result};
-use cnn_cpu::{Buffer, Cpu, fma_peak};
+use cnn_core::backend::Backend;
+use cnn_core::{Result, bf16};
+use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak, memory_bandwidth};
+use cnn_measure::report::{Rate, layer_table};
+use cnn_measure::{Repeat, Row, layers};
+use serde_json::{Value, json};
 
-use crate::passes;
-use crate::report::Row;
-use crate::timing::median;
+use crate::{peers, unknown};
 
-/// At least so many repetitions of a layer, and for at least so long.
-pub(crate) const LEAST: usize = 5;
-pub(crate) const BUDGET: Duration = Duration::from_millis(200);
-
-/// Input channels, image side, output channels, kernel, stride of every different convolution.
-pub const CONVOLUTIONS: [[usize; 5]; 11] = [
-    [3, 32, 64, 3, 1],
-    [64, 32, 64, 3, 1],
-    [64, 32, 128, 3, 2],
-    [64, 32, 128, 1, 2],
-    [128, 16, 128, 3, 1],
-    [128, 16, 256, 3, 2],
-    [128, 16, 256, 1, 2],
-    [256, 8, 256, 3, 1],
-    [256, 8, 512, 3, 2],
-    [256, 8, 512, 1, 2],
-    [512, 4, 512, 3, 1],
-];
-
-/// Channels and image side of every different normalisation.
-pub const NORMS: [[usize; 2]; 4] = [[64, 32], [128, 16], [256, 8], [512, 4]];
-
-/// A convolution with operands of noise.
-pub struct Convolution {
-    /// The problem.
-    pub spec: Conv2dSpec,
-    cpu: Cpu<f32>,
-    x: Input<Cpu<f32>>,
-    dy: Gradient<Cpu<f32>>,
-    filter: <Cpu<f32> as Backend>::Filter,
-}
-
-/// The three passes of a convolution.
-pub const PASSES: [&str; 3] = ["forward", "backward data", "backward weight"];
-
-impl Convolution {
-    /// One of [`CONVOLUTIONS`] for `batch` images.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn new(cpu: &Cpu<f32>, [c, side, k, kernel, stride]: [usize; 5], batch: usize) -> Result<Self> {
-        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
-        let spec = Conv2dSpec::new([batch, side, side, c], k, &options)?;
-        let weight = noise(cpu, spec.weight_shape().iter().product())?;
-        Ok(Convolution {
-            spec,
-            x: Input::Plain(noise(cpu, spec.input_shape().iter().product())?),
-            dy: Gradient::Plain(noise(cpu, spec.output_shape().iter().product())?),
-            filter: cpu.prepare_filter(&spec, &weight, Uses::Training)?,
-            cpu: cpu.clone(),
-        })
-    }
-
-    /// Its name in tables.
-    pub fn name(&self) -> String {
-        let Conv2dSpec { in_channels, input, out_channels, kernel, stride, .. } = self.spec;
-        format!("{in_channels}x{}x{} -> {out_channels} k{} s{}", input[0], input[1], kernel[0], stride[0])
-    }
-
-    /// Runs pass `index` of [`PASSES`].
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn run(&self, index: usize) -> Result<()> {
-        let Convolution { spec, cpu, x, dy, filter } = self;
-        match index {
-            0 => drop(cpu.conv2d(spec, x, filter, Epilogue::bias(None), false)?),
-            1 => drop(cpu.conv2d_backward_data(spec, dy, filter, None)?),
-            _ => drop(cpu.conv2d_backward_weight(spec, dy, x)?),
+/// Measures on every instruction set up to the one that would be used: the rows as JSON.
+pub(crate) fn run(python: Option<&Path>, batch: usize, threads: usize, precision: &str) -> Result<Vec<Value>, String> {
+    let rows = match precision {
+        "f32" => own::<f32>(threads, batch),
+        "bf16" => own::<bf16>(threads, batch),
+        other => Err(unknown(other)),
+    };
+    let mut rows = rows.map_err(|error| error.to_string())?;
+    let theirs = python.map_or(Ok(Vec::new()), |python| peers::layers(python, batch, threads, precision));
+    let mut lines: Vec<Value> = rows.iter().map(|row| json!(row)).collect();
+    let best = rows.last().map(|row| row.setting.isa.clone());
+    for mut peer in theirs.as_ref().map_or(Vec::new(), Clone::clone) {
+        // The same work, so its rate follows from ours.
+        let same = |row: &Row| row.setting.config == peer.setting.config && Some(&row.setting.isa) == best.as_ref();
+        if let Some(at) = rows.iter().position(same) {
+            let ratio = peer.median_ms / rows[at].median_ms;
+            lines[at]["ratio_to_best_peer"] = json!(ratio);
+            if let Some(Rate::Arithmetic { gflop_s, peak_gflop_s }) = rows[at].rate {
+                peer.rate = Some(Rate::Arithmetic { gflop_s: gflop_s / ratio, peak_gflop_s });
+            }
         }
-        Ok(())
+        lines.push(json!(peer));
+        rows.push(peer);
     }
+    print!("{}", layer_table(&rows));
+    if let Err(error) = &theirs {
+        eprintln!("layers: pytorch: missing: {error}");
+        println!("pytorch: missing: {error}");
+        lines.push(json!({"area": "layers", "model": "resnet18", "engine": "pytorch", "threads": threads,
+            "batch": batch, "dtype": precision, "error": error}));
+    }
+    Ok(lines)
 }
 
-/// A normalisation with operands of noise.
-pub struct Normalisation {
-    spec: BatchNormSpec,
-    cpu: Cpu<f32>,
-    x: Buffer<f32>,
-    dy: Buffer<f32>,
-    parameters: [Buffer<f32>; 2],
-    running: [Buffer<f32>; 2],
-}
-
-impl Normalisation {
-    /// One of [`NORMS`] for `batch` images.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn new(cpu: &Cpu<f32>, [channels, side]: [usize; 2], batch: usize) -> Result<Self> {
-        let rows = batch * side * side;
-        let per_channel = |value| cpu.fill(channels, value);
-        Ok(Normalisation {
-            spec: BatchNormSpec { rows, channels, eps: 1e-5 },
-            x: noise(cpu, rows * channels)?,
-            dy: noise(cpu, rows * channels)?,
-            parameters: [per_channel(1.0)?, per_channel(0.0)?],
-            running: [per_channel(0.0)?, per_channel(1.0)?],
-            cpu: cpu.clone(),
-        })
-    }
-
-    /// Its name in tables.
-    pub fn name(&self) -> String {
-        let BatchNormSpec { channels, rows, .. } = self.spec;
-        format!("batch norm {channels} x {rows}")
-    }
-
-    /// Bytes that the forward pass has to move: read for the moments, read and written for the result.
-    pub fn bytes(&self) -> usize {
-        3 * 4 * self.x.len()
-    }
-
-    /// Moments, coefficients, normalised and rectified activation.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn forward(&mut self) -> Result<()> {
-        let Normalisation { spec, cpu, x, parameters: [gamma, beta], running: [mean, variance], .. } = self;
-        let moments = cpu.channel_moments(x, spec)?;
-        let running = Running { mean, variance, momentum: 0.1 };
-        let stats = cpu.batch_norm_train(spec, &moments, Affine { gamma, beta }, running)?;
-        let norm = Norm { x: x.clone(), scale: stats.scale, shift: stats.shift, channels: spec.channels, relu: true };
-        cpu.normalise(&norm, None).map(drop)
-    }
-
-    /// Gradients of gamma, beta and the input.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn backward(&mut self) -> Result<()> {
-        let Normalisation { spec, cpu, x, dy, parameters: [gamma, beta], running: [mean, variance] } = self;
-        let stats = cpu.batch_norm_eval(spec, Affine { gamma, beta }, mean, variance)?;
-        let norm = Norm {
-            x: x.clone(),
-            scale: stats.scale.clone(),
-            shift: stats.shift.clone(),
-            channels: spec.channels,
-            relu: true,
-        };
-        let back = cpu.batch_norm_backward(spec, dy.clone(), &norm, &stats, None, true)?;
-        cpu.normalise_backward(&back.dx).map(drop)
-    }
-}
-
-/// Measures every layer.
-///
-/// # Errors
-/// The device's.
-pub fn measure(cpu: &Cpu<f32>, batch: usize) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    let row = |config: String, time: Duration| Row::new(cpu, "layers", "resnet18", config, batch, time);
-    for shape in CONVOLUTIONS {
-        let convolution = Convolution::new(cpu, shape, batch)?;
-        for (index, pass) in PASSES.iter().enumerate() {
-            let before = fma_peak(cpu, 0.01);
-            let time = median(LEAST, BUDGET, || convolution.run(index))?;
-            let gflop_s = 2e-9 * convolution.spec.macs() as f64 / time.as_secs_f64();
-            let peak = (before + fma_peak(cpu, 0.01)) / 2.0;
-            let row = row(format!("{} {pass}", convolution.name()), time);
-            rows.push(Row { gflop_s: Some(gflop_s), peak_gflop_s: Some(peak), ..row });
+fn own<T: CpuElement>(threads: usize, batch: usize) -> Result<Vec<Row>> {
+    let (mut rows, best) = (Vec::new(), Cpu::<T>::with_threads(1)?.isa().to_string());
+    for cap in ["portable", "avx2", "avx512", "avx512bf16"] {
+        let cpu = Cpu::<T>::with_isa(threads, Isa::capped(cap)?)?;
+        if cpu.isa().to_string() != cap {
+            eprintln!("{cap}: this CPU does not have it, or no use for it in {}", T::DTYPE);
+            continue;
+        }
+        let (flops, bytes) = (fma_peak(&cpu, 0.2), memory_bandwidth(&cpu, 0.2));
+        eprintln!("{}: multiply-add peak {flops:.0} GFLOP/s, memory triad {bytes:.1} GB/s", cpu.describe());
+        rows.extend(layers::measure(&cpu, batch, Repeat::default())?);
+        if cap == best {
+            break;
         }
     }
-    for shape in NORMS {
-        let mut norm = Normalisation::new(cpu, shape, batch)?;
-        for (pass, bytes) in [("forward", norm.bytes()), ("backward", norm.bytes() * 5 / 3)] {
-            let run = || if pass == "forward" { norm.forward() } else { norm.backward() };
-            let time = median(LEAST, BUDGET, run)?;
-            rows.push(row(format!("{} {pass}", norm.name()), time).moving(bytes));
-        }
-    }
-    rows.extend(passes::pooling(cpu, batch)?);
-    rows.extend(passes::optimisers(cpu, batch)?);
     Ok(rows)
-}
-
-/// Numbers between -1 and 1 that no compiler or CPU can guess.
-///
-/// # Errors
-/// The device's.
-pub fn noise(cpu: &Cpu<f32>, len: usize) -> Result<Buffer<f32>> {
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let values: Vec<f32> = (0..len)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
-    cpu.upload(&values)
 }

@@ -13,8 +13,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check                                   everything that CI runs
-  bench [--only layers|train|infer] [--model NAME] [--threads N] [--batch N] [--json FILE]
-                                          measure this machine
+  bench [--peers PYTHON] [--only layers|train|infer] [--model NAME] [--batch N] [--threads N]
+        [--precision f32|bf16] [--rounds N] [--json FILE]
+                                          measure this machine, and other engines beside it
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set
   golden [PYTHON]                         regenerate the PyTorch fixtures (needs torch, numpy, safetensors)";

@@ -63,6 +63,7 @@ pub use backend::Backend;
 pub use element::{DType, Element, Plain, Real};
 pub use error::{Error, Result};
 pub use frozen::Frozen;
+pub use half::bf16;
 pub use naive::Naive;
 pub use pass::{Mode, Pass};
 pub use shape::Shape;

@@ -2,9 +2,10 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use cnn_core::Result;
 use cnn_core::backend::Data;
 use cnn_core::rng::Philox;
+use cnn_core::{Real, Result};
+use num_traits::One;
 
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -53,7 +54,7 @@ impl<T: CpuElement> Op<T> for GeluBackward {
     fn of<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>) -> V<T, S> {
         let (tail, density) = gaussian_tail::<T, S>(simd, x);
         // 1 / sqrt(2 pi)
-        let density = density.mul(V::<T, S>::splat(simd, T::from_f64(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2)));
+        let density = density.mul(V::<T, S>::splat(simd, T::Accum::from_f64(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2)));
         x.mul_add(density, distribution::<T, S>(simd, x, tail)).mul(dy)
     }
 }
@@ -61,7 +62,7 @@ impl<T: CpuElement> Op<T> for GeluBackward {
 /// The Gaussian distribution function from its lower tail.
 #[inline(always)]
 fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V<T, S> {
-    x.select_greater(V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::one()).sub(tail), tail)
+    x.select_greater(V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one()).sub(tail), tail)
 }
 
 pub(crate) fn relu<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
@@ -88,7 +89,7 @@ pub(crate) fn dropout<T: CpuElement>(
 ) -> Result<Data<Cpu<T>>> {
     // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
     let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
-    let keep = T::from_f64(1.0 - probability);
+    let keep = T::Accum::from_f64(1.0 - probability);
     let shared = (!x.is_unique()).then(|| x.clone());
     if shared.is_some() {
         x = cpu.alloc(x.len());
@@ -103,12 +104,12 @@ pub(crate) fn dropout<T: CpuElement>(
     Ok(x)
 }
 
-struct Dropout<'a, T> {
+struct Dropout<'a, T: CpuElement> {
     x: &'a mut [T],
     mask: &'a Philox,
     first_block: u32,
     dropped: u32,
-    keep: T,
+    keep: T::Accum,
 }
 
 impl<T: CpuElement> Kernel for Dropout<'_, T> {
@@ -126,7 +127,7 @@ impl<T: CpuElement> Kernel for Dropout<'_, T> {
                 *words = mask.block(first.wrapping_add(i as u32));
             }
             for (x, word) in x.iter_mut().zip(words.as_flattened()) {
-                *x = if word >> 8 < dropped { T::zero() } else { *x / keep };
+                *x = if word >> 8 < dropped { T::default() } else { T::from_accum(x.to_accum() / keep) };
             }
         }
     }

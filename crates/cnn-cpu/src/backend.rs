@@ -1,6 +1,6 @@
 //! [`Backend`] for [`Cpu`]: each method is the function of its name in the file of its operation.
 //!
-//! The methods go through a table of functions, of which there is one for f32 and one for f64 in this crate, so that
+//! The methods go through a table of functions, of which there is one for each element in this crate, so that
 //! the kernels are compiled here, once and optimised, and not in every crate that says `Cpu<f32>`.
 
 use cnn_core::backend::*;
@@ -72,15 +72,9 @@ delegate! {
         fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
             Ok(self.filled(len, value))
         }
-
-        fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>> {
-            Ok(x.clone())
-        }
-
-        fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>> {
-            Ok(x.clone())
-        }
     }
+    elementwise::widen(x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
+    elementwise::narrow(x: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
 
     // Images.
     images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cpu<T>>>;

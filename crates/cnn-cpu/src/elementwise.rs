@@ -1,7 +1,7 @@
-//! Addition and scaling, and the pass that every operation on single numbers shares.
+//! Addition, scaling and conversion, and the pass that every operation on single numbers shares.
 
-use cnn_core::Result;
-use cnn_core::backend::Data;
+use cnn_core::backend::{Data, Wide};
+use cnn_core::{Real, Result};
 
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -60,16 +60,56 @@ impl<T: CpuElement, O: Op<T>> Kernel for Pass<'_, T, O> {
         for i in (0..y.len()).step_by(V::<T, S>::LANES) {
             let y = &mut y[i..];
             let first = match a {
-                Some(a) => V::<T, S>::read(simd, &a[i..]),
-                None => V::<T, S>::read(simd, y),
+                Some(a) => T::read(simd, &a[i..]),
+                None => T::read(simd, y),
             };
             let second = match b {
-                Some(b) => V::<T, S>::read(simd, &b[i..]),
+                Some(b) => T::read(simd, &b[i..]),
                 None => V::<T, S>::zero(simd),
             };
-            op.of(simd, first, second).write(y);
+            T::write::<S>(op.of(simd, first, second), y);
         }
     }
+}
+
+/// Writes the elements nearest to those of `from` to `to`.
+pub(crate) fn convert<T: CpuElement, A: CpuElement, B: CpuElement<Number = A::Number>>(
+    cpu: &Cpu<T>,
+    from: &[A],
+    to: &mut [B],
+) {
+    cpu.for_each_part(chunks(to, CHUNK), |i, to: &mut [B]| {
+        cpu.run(Convert { from: &from[i * CHUNK..][..to.len()], to });
+    });
+}
+
+/// [`convert`] of one part.
+pub(crate) struct Convert<'a, A, B> {
+    pub(crate) from: &'a [A],
+    pub(crate) to: &'a mut [B],
+}
+
+impl<A: CpuElement, B: CpuElement<Number = A::Number>> Kernel for Convert<'_, A, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for i in (0..self.to.len()).step_by(V::<A, S>::LANES) {
+            B::write::<S>(A::read(simd, &self.from[i..]), &mut self.to[i..]);
+        }
+    }
+}
+
+pub(crate) fn widen<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>> {
+    let mut y = cpu.alloc(x.len());
+    convert(cpu, x.as_slice(), y.make_mut());
+    Ok(y)
+}
+
+pub(crate) fn narrow<T: CpuElement>(cpu: &Cpu<T>, x: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let mut y = cpu.alloc(x.len());
+    convert(cpu, x.as_slice(), y.make_mut());
+    Ok(y)
 }
 
 #[derive(Clone, Copy)]
@@ -83,9 +123,9 @@ impl<T: CpuElement> Op<T> for Add {
 }
 
 #[derive(Clone, Copy)]
-struct Scale<T>(T);
+struct Scale<R>(R);
 
-impl<T: CpuElement> Op<T> for Scale<T> {
+impl<T: CpuElement> Op<T> for Scale<T::Accum> {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, a: V<T, S>, _: V<T, S>) -> V<T, S> {
         a.mul(V::<T, S>::splat(simd, self.0))
@@ -97,5 +137,5 @@ pub(crate) fn add<T: CpuElement>(cpu: &Cpu<T>, a: Data<Cpu<T>>, b: &Data<Cpu<T>>
 }
 
 pub(crate) fn scale<T: CpuElement>(cpu: &Cpu<T>, a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>> {
-    Ok(update(cpu, a, None, Scale(T::from_f64(factor))))
+    Ok(update(cpu, a, None, Scale(T::Accum::from_f64(factor))))
 }

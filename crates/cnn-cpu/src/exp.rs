@@ -2,7 +2,8 @@
 //!
 //! One algorithm serves both precisions: series whose later terms are too small for f32 are cut for it.
 
-use cnn_core::DType;
+use cnn_core::{DType, Element, Real};
+use num_traits::Float;
 
 use crate::element::CpuElement;
 use crate::simd::{Simd, V, Vector};
@@ -27,7 +28,7 @@ const TAYLOR: [f64; 13] = [
 /// A constant. Not a closure: the compiler may leave a closure out of line, and then without the instruction set.
 #[inline(always)]
 fn number<T: CpuElement, S: Simd>(simd: S, value: f64) -> V<T, S> {
-    V::<T, S>::splat(simd, T::from_f64(value))
+    V::<T, S>::splat(simd, T::Accum::from_f64(value))
 }
 
 /// e^x for x <= 0, 0 where that is below the normal numbers, NaN for NaN.
@@ -38,14 +39,14 @@ fn number<T: CpuElement, S: Simd>(simd: S, value: f64) -> V<T, S> {
 pub(crate) fn exp<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> V<T, S> {
     // ln 2 in two pieces, of which the first has so few bits that its product with n is exact.
     const LN_2: [f64; 2] = [0.693_359_375, -2.121_944_400_546_905_8e-4];
-    let (terms, lowest) = match T::DTYPE {
+    let (terms, lowest) = match T::Accum::DTYPE {
         DType::F64 => (13, -708.39), // ln 2^-1022
         _ => (8, -87.33),            // ln 2^-126
     };
     let lowest = number::<T, S>(simd, lowest);
     let inside = x.max(lowest);
     // A number this large has no room for a fraction.
-    let whole = V::<T, S>::splat(simd, T::from_f64(1.5) / T::epsilon());
+    let whole = V::<T, S>::splat(simd, T::Accum::from_f64(1.5) / T::Accum::epsilon());
     let n = inside.mul_add(number::<T, S>(simd, std::f64::consts::LOG2_E), whole).sub(whole);
     let r = n.neg_mul_add(number::<T, S>(simd, LN_2[1]), n.neg_mul_add(number::<T, S>(simd, LN_2[0]), inside));
     let mut series = number::<T, S>(simd, TAYLOR[terms - 1]);
@@ -93,7 +94,7 @@ pub(crate) fn gaussian_tail<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> (V<T
     let z = x.abs().mul(number::<T, S>(simd, std::f64::consts::FRAC_1_SQRT_2)).min(number::<T, S>(simd, 1e3));
     let t = z.sub(number::<T, S>(simd, 3.75)).div(z.add(number::<T, S>(simd, 3.75)));
     // Clenshaw's recurrence.
-    let terms = if T::DTYPE == DType::F64 { ERFC.len() } else { 12 };
+    let terms = if T::Accum::DTYPE == DType::F64 { ERFC.len() } else { 12 };
     let twice = t.add(t);
     let (mut last, mut before) = (number::<T, S>(simd, ERFC[terms - 1]), V::<T, S>::zero(simd));
     for k in (1..terms - 1).rev() {

@@ -8,12 +8,14 @@
 //!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
+use num_traits::Zero;
+
 use crate::Cpu;
 use crate::conv2d::block::{Block, Tap, split};
 use crate::conv2d::epilogue::{Epilogue, Finish};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
-use crate::threads::{Shared, chunks};
+use crate::threads::{CHUNK, Shared, chunks};
 
 /// A matrix that is read: element (i, j) is `data[i * strides[0] + j * strides[1]]`.
 #[derive(Clone, Copy)]
@@ -54,19 +56,75 @@ const TERMS: usize = 512;
 const TASKS: usize = 16;
 const WORTH: usize = 1 << 18;
 
-/// `c` \[m, n\] = `a` \[m, k\] * `b` \[k, n\], finished by `epilogue`.
-pub(crate) fn gemm<T: CpuElement>(
+/// `c` \[m, n\] = `a` \[m, k\] * `b` \[k, n\], finished by `epilogue`: each of the three in its own element, summed in their
+/// common accumulator.
+pub(crate) fn gemm<T, A, B, C>(
     cpu: &Cpu<T>,
     [m, k, n]: [usize; 3],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    epilogue: Epilogue<'_, T>,
-    c: &mut [T],
-) {
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    epilogue: Epilogue<'_, C>,
+    c: &mut [C],
+) where
+    T: CpuElement,
+    A: CpuElement<Number = T::Number>,
+    B: CpuElement<Number = T::Number>,
+    C: CpuElement<Number = T::Number>,
+{
     assert_eq!(c.len(), m * n);
     assert!(epilogue.fits(m * n, n));
     a.check(m, k);
     b.check(k, n);
+    if let (Some(c), Some(epilogue)) = (C::as_wide_mut(c), epilogue.wide()) {
+        product(cpu, [m, k, n], a, b, epilogue, c);
+        return;
+    }
+    let mut sums = cpu.scratch::<T::Accum>(c.len());
+    let (bias, rest) = epilogue.split();
+    product(cpu, [m, k, n], a, b, bias, &mut sums);
+    cpu.for_each_part(chunks(c, CHUNK), |i, c: &mut [C]| {
+        let start = i * CHUNK;
+        cpu.run(Narrow { sums: &sums[start..][..c.len()], rest, start, c });
+    });
+}
+
+/// Finishes some sums of a product that is stored narrower than it is summed.
+struct Narrow<'a, C: CpuElement> {
+    sums: &'a [C::Accum],
+    /// What follows the bias.
+    rest: Epilogue<'a, C>,
+    /// The first of them in the product.
+    start: usize,
+    c: &'a mut [C],
+}
+
+impl<C: CpuElement> Kernel for Narrow<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Narrow { sums, rest, start, c } = self;
+        let lanes = V::<C, S>::LANES;
+        for i in (0..c.len()).step_by(lanes) {
+            let (sum, n) = (V::<C, S>::read(simd, &sums[i..]), lanes.min(c.len() - i));
+            // SAFETY: the epilogue fits the product, which has these n elements.
+            C::write::<S>(unsafe { rest.at(start + i, 0).of(simd, sum, 0, n) }, &mut c[i..]);
+        }
+    }
+}
+
+fn product<T, A, B>(
+    cpu: &Cpu<T>,
+    [m, k, n]: [usize; 3],
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    epilogue: Epilogue<'_, T::Accum>,
+    c: &mut [T::Accum],
+) where
+    T: CpuElement,
+    A: CpuElement<Number = T::Number>,
+    B: CpuElement<Number = T::Number>,
+{
     if m * n == 0 {
         return;
     }
@@ -81,7 +139,7 @@ pub(crate) fn gemm<T: CpuElement>(
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
     let (c, panels) = (Shared::new(c), &*panels);
-    cpu.reserve::<T>(row_sets * sets, &[ROWS * TERMS]);
+    cpu.reserve::<T::Accum>(row_sets * sets, &[ROWS * TERMS]);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
@@ -91,11 +149,11 @@ pub(crate) fn gemm<T: CpuElement>(
 }
 
 /// Packs a panel of B as `[k][width]`: the columns become lanes, zeros where there are none.
-struct Pack<'a, T> {
+struct Pack<'a, T: CpuElement> {
     b: Matrix<'a, T>,
     columns: std::ops::Range<usize>,
     width: usize,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Pack<'_, T> {
@@ -109,7 +167,7 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
             for (t, to) in to.chunks_exact_mut(width).enumerate() {
                 let line = &b.data[t * b.strides[0] + columns.start..][..columns.len()];
                 for v in (0..width).step_by(lanes) {
-                    V::<T, S>::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
+                    T::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
                 }
             }
         } else {
@@ -118,7 +176,7 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
                 for lane in 0..width {
                     for (t, to) in to[lane..].iter_mut().step_by(width).enumerate() {
                         let at = (i * 64 + t) * b.strides[0] + (columns.start + lane) * b.strides[1];
-                        *to = if lane < columns.len() { b.data[at] } else { T::zero() };
+                        *to = if lane < columns.len() { b.data[at].to_accum() } else { T::Accum::zero() };
                     }
                 }
             }
@@ -127,17 +185,17 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
 }
 
 /// Some rows of the product.
-struct Product<'a, T> {
+struct Product<'a, T: CpuElement> {
     k: usize,
     n: usize,
     a: Matrix<'a, T>,
     rows: std::ops::Range<usize>,
     /// B, `[panels][k][width]`.
-    panels: &'a [T],
+    panels: &'a [T::Accum],
     set: std::ops::Range<usize>,
-    epilogue: Epilogue<'a, T>,
-    c: Shared<T>,
-    scratch: &'a mut [T],
+    epilogue: Epilogue<'a, T::Accum>,
+    c: Shared<T::Accum>,
+    scratch: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Product<'_, T> {
@@ -157,11 +215,11 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                     let from = a.at(rows.start + i, k0 + t);
                     if a.strides[1] == 1 {
                         // SAFETY: `check` has found these n elements of the row within the matrix.
-                        unsafe { V::<T, S>::load_head(simd, from, n) }.write(to);
+                        unsafe { T::load_head(simd, from, n) }.write(to);
                     } else {
                         for (lane, to) in to[..n].iter_mut().enumerate() {
                             // SAFETY: as above.
-                            *to = unsafe { *from.add(lane * a.strides[1]) };
+                            *to = unsafe { *from.add(lane * a.strides[1]) }.to_accum();
                         }
                     }
                 }
@@ -194,6 +252,7 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             y_row: 0,
                             write,
                             finish,
+                            pairs: false,
                         };
                         block.run(simd, 2, 1, size);
                     }
@@ -205,48 +264,52 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use cnn_core::Real;
     use cnn_core::backend::{self, Backend};
+    use half::bf16;
+    use num_traits::Float;
 
     use super::*;
     use crate::Isa;
 
-    fn agrees<T: CpuElement>() {
-        let number = |i: usize, m: usize| T::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
+    /// Integers whose products are exact in any order, in C rounded as the conversion rounds.
+    fn agrees<A: CpuElement, B: CpuElement<Number = A::Number>, C: CpuElement<Number = A::Number>>() {
+        let number = |i: usize, m: usize| A::Accum::from_f64((i * 7919 % m) as f64 - (m / 2) as f64);
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (65, 33, 31), (14, 600, 40), (130, 17, 10), (7, 64, 129), (2, 0, 3)] {
             for (flip_a, flip_b, relu) in
                 [(false, false, false), (true, false, false), (false, true, true), (true, true, true)]
             {
-                let a: Vec<T> = (0..m * k).map(|i| number(i, 9)).collect();
-                let b: Vec<T> = (0..k * n).map(|i| number(i, 7)).collect();
-                let bias: Vec<T> = (0..n).map(|i| number(i, 5)).collect();
-                let residual: Vec<T> = (0..m * n).map(|i| number(i, 11)).collect();
-                let matrix = |data, rows: usize, columns: usize, flip: bool| match flip {
-                    false => Matrix::rows(data, columns),
-                    true => Matrix::rows(data, rows).transposed(),
-                };
-                let (a, b) = (matrix(&a, m, k, flip_a), matrix(&b, k, n, flip_b));
-                let element = |matrix: &Matrix<T>, i: usize, j: usize| {
-                    matrix.data[i * matrix.strides[0] + j * matrix.strides[1]].as_f64()
-                };
+                let a: Vec<A> = (0..m * k).map(|i| A::from_accum(number(i, 9))).collect();
+                let b: Vec<B> = (0..k * n).map(|i| B::from_accum(number(i, 7))).collect();
+                let bias: Vec<_> = (0..n).map(|i| number(i, 5)).collect();
+                let residual: Vec<C> = (0..m * n).map(|i| C::from_accum(number(i, 11))).collect();
+                let a = if flip_a { Matrix::rows(&a, m).transposed() } else { Matrix::rows(&a, k) };
+                let b = if flip_b { Matrix::rows(&b, k).transposed() } else { Matrix::rows(&b, n) };
                 for isa in ["portable", "avx2", "avx512"] {
-                    let cpu = Cpu::<T>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
-                    let upload = |values: &[T]| cpu.upload(values).unwrap();
-                    let (bias, residual) = (upload(&bias), upload(&residual));
+                    let cpu = Cpu::<C>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
+                    let (bias, residual) = (cpu.upload(&bias).unwrap(), cpu.upload(&residual).unwrap());
                     let epilogue = match flip_a {
                         false => backend::Epilogue { bias: Some(&bias), residual: Some(&residual), relu },
                         true => backend::Epilogue { bias: None, residual: None, relu },
                     };
-                    let mut c = vec![T::nan(); m * n];
+                    let mut c = vec![C::from_accum(A::Accum::nan()); m * n];
                     gemm(&cpu, [m, k, n], a, b, Epilogue::new(&epilogue, m * n, n), &mut c);
                     for (at, got) in c.iter().enumerate() {
-                        let mut expected: f64 = (0..k).map(|t| element(&a, at / n, t) * element(&b, t, at % n)).sum();
+                        let (i, j) = (at / n, at % n);
+                        let a = |t: usize| a.data[i * a.strides[0] + t * a.strides[1]].to_accum().as_f64();
+                        let b = |t: usize| b.data[t * b.strides[0] + j * b.strides[1]].to_accum().as_f64();
+                        let mut sum = (0..k).map(|t| a(t) * b(t)).sum::<f64>();
                         if !flip_a {
-                            expected += bias.as_slice()[at % n].as_f64() + residual.as_slice()[at].as_f64();
+                            sum += bias.as_slice()[j].as_f64() + residual.as_slice()[at].to_accum().as_f64();
                         }
                         if relu {
-                            expected = expected.max(0.0);
+                            sum = sum.max(0.0);
                         }
-                        assert_eq!(got.as_f64(), expected, "{isa} {m}x{k}x{n}, {epilogue:?}, at {at}");
+                        let expected = C::from_accum(A::Accum::from_f64(sum));
+                        assert!(
+                            *got == expected,
+                            "{isa} {m}x{k}x{n}, {epilogue:?}: {got}, expected {expected} at {at}"
+                        );
                     }
                 }
             }
@@ -255,7 +318,9 @@ mod tests {
 
     #[test]
     fn products_of_integers_are_exact() {
-        agrees::<f32>();
-        agrees::<f64>();
+        agrees::<f32, f32, f32>();
+        agrees::<f64, f64, f64>();
+        agrees::<bf16, f32, bf16>();
+        agrees::<bf16, bf16, f32>();
     }
 }

@@ -1,8 +1,8 @@
 //! Stored bytes cropped, flipped and normalised into a batch, a pixel's number read from a table.
 
-use cnn_core::Result;
 use cnn_core::backend::{Data, check_samples};
 use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::{Real, Result};
 
 use crate::element::CpuElement;
 use crate::threads::chunks;
@@ -20,7 +20,7 @@ pub(crate) fn load_images<T: CpuElement>(
     for (channel, table) in tables.chunks_mut(256).enumerate() {
         let (mean, std) = (f64::from(spec.mean[channel]), f64::from(spec.std[channel]));
         for (byte, value) in table.iter_mut().enumerate() {
-            *value = T::from_f64((byte as f64 / 255.0 - mean) / std);
+            *value = T::from_accum(T::Accum::from_f64((byte as f64 / 255.0 - mean) / std));
         }
     }
     let tables = &*tables;
@@ -40,7 +40,7 @@ fn load<T: CpuElement>(spec: &ImageSpec, x: &[u8], view: &SampleView, tables: &[
         let from_row = source(row, view.offset[0], height, border);
         for (column, y) in y.chunks_mut(channels).enumerate() {
             if (top..bottom).contains(&row) && (left..right).contains(&column) {
-                y.fill(T::zero());
+                y.fill(T::default());
                 continue;
             }
             let mirrored = if view.flip { width - 1 - column } else { column };

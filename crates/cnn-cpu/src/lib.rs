@@ -31,8 +31,8 @@ use cnn_core::{Error, Plain, Result};
 
 pub use buffer::Buffer;
 pub use conv2d::{ConvAlgorithm, Filter};
-pub use element::CpuElement;
-pub use roofline::fma_peak;
+pub use element::{CpuElement, CpuReal};
+pub use roofline::{fma_peak, memory_bandwidth};
 pub use simd::Isa;
 
 use buffer::{Pool, Scratch};
@@ -40,7 +40,7 @@ use conv2d::Plans;
 use simd::Kernel;
 use workers::Workers;
 
-/// A CPU as a device: f32 or f64, an instruction set, some threads. Clones share threads and memory.
+/// A CPU as a device: activations in f32, bf16 or f64, an instruction set, some threads. Clones share threads and memory.
 pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
 
 struct Inner {
@@ -84,6 +84,7 @@ impl<T: CpuElement> Cpu<T> {
     /// # Errors
     /// No threads, or threads that the system does not give.
     pub fn with_algorithm(threads: usize, isa: Isa, conv: ConvAlgorithm) -> Result<Self> {
+        let isa = isa.serving::<T>();
         let workers = match threads {
             0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
             1 => None,

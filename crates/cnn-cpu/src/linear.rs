@@ -69,7 +69,7 @@ fn few_rows<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &LinearSpec,
     x: &[T],
-    weight: &[T],
+    weight: &[T::Accum],
     epilogue: Epilogue<'_, T>,
     y: &mut [T],
 ) {
@@ -78,8 +78,8 @@ fn few_rows<T: CpuElement>(
         return;
     }
     let part = (2 * CHUNK / outputs).max(1);
-    let mut products = cpu.scratch::<T>(inputs.div_ceil(part) * y.len());
-    cpu.for_each_part(chunks(&mut products, y.len()), |i, y: &mut [T]| {
+    let mut products = cpu.scratch::<T::Accum>(inputs.div_ceil(part) * y.len());
+    cpu.for_each_part(chunks(&mut products, y.len()), |i, y: &mut [T::Accum]| {
         let range = i * part..((i + 1) * part).min(inputs);
         let weight = &weight[range.start * outputs..range.end * outputs];
         match spec.rows {
@@ -93,8 +93,8 @@ fn few_rows<T: CpuElement>(
 }
 
 /// The sum of the products of all parts, finished.
-struct Total<'a, T> {
-    products: &'a [T],
+struct Total<'a, T: CpuElement> {
+    products: &'a [T::Accum],
     epilogue: Epilogue<'a, T>,
     outputs: usize,
     y: &'a mut [T],
@@ -115,17 +115,18 @@ impl<T: CpuElement> Kernel for Total<'_, T> {
                     sum = sum.add(V::<T, S>::read(simd, &products[part..][..n]));
                 }
                 // SAFETY: the epilogue was made for `len` elements, of which n from here on are in this row.
-                unsafe { epilogue.at(row + o, o).of(simd, sum, 0, n) }.write(&mut y[row + o..][..n]);
+                let sum = unsafe { epilogue.at(row + o, o).of(simd, sum, 0, n) };
+                T::write::<S>(sum, &mut y[row + o..][..n]);
             }
         }
     }
 }
 
 /// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].
-struct FewRows<'a, T, const R: usize> {
+struct FewRows<'a, T: CpuElement, const R: usize> {
     x: [&'a [T]; R],
-    weight: &'a [T],
-    y: &'a mut [T],
+    weight: &'a [T::Accum],
+    y: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
@@ -158,8 +159,8 @@ impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
 fn columns<T: CpuElement, S: Simd, const R: usize, const C: usize>(
     simd: S,
     x: [&[T]; R],
-    weight: &[T],
-    y: &mut [T],
+    weight: &[T::Accum],
+    y: &mut [T::Accum],
     [o, n]: [usize; 2],
 ) {
     let outputs = y.len() / R;
@@ -168,7 +169,7 @@ fn columns<T: CpuElement, S: Simd, const R: usize, const C: usize>(
         for c in 0..C {
             let w = V::<T, S>::read(simd, &weight[o + c * n..][..n]);
             for r in 0..R {
-                sums[r][c] = w.mul_add(V::<T, S>::splat(simd, x[r][i]), sums[r][c]);
+                sums[r][c] = w.mul_add(V::<T, S>::splat(simd, x[r][i].to_accum()), sums[r][c]);
             }
         }
     }

@@ -3,10 +3,11 @@
 //! The sum of exponentials is kept without its largest term, which is 1: `ln(1 + rest)` then keeps the digits of a small
 //! loss.
 
-use cnn_core::Result;
 use cnn_core::backend::{CrossEntropy, Data};
+use cnn_core::{Real, Result};
 
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
+use crate::elementwise::Convert;
 use crate::exp::exp;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, chunks};
@@ -19,12 +20,12 @@ fn rows_of_task(classes: usize) -> usize {
 
 /// Index of the first largest value; NaN counts as larger than numbers.
 #[inline(always)]
-fn first_largest<T: CpuElement, S: Simd>(simd: S, row: &[T]) -> usize {
-    let lanes = V::<T, S>::LANES;
+fn first_largest<R: CpuReal, S: Simd>(simd: S, row: &[R]) -> usize {
+    let lanes = V::<R, S>::LANES;
     let full = row.len() / lanes * lanes;
-    let mut max = V::<T, S>::splat(simd, T::neg_infinity());
+    let mut max = V::<R, S>::splat(simd, R::neg_infinity());
     for i in (0..full).step_by(lanes) {
-        max = max.max(V::<T, S>::read(simd, &row[i..])); // NaN does not enter
+        max = max.max(V::<R, S>::read(simd, &row[i..])); // NaN does not enter
     }
     let max = row[full..].iter().fold(max.reduce_max(), |max, &x| if x > max { x } else { max });
     let nan = row.iter().position(|x| x.is_nan());
@@ -33,42 +34,45 @@ fn first_largest<T: CpuElement, S: Simd>(simd: S, row: &[T]) -> usize {
 
 /// Writes `exp(x - x[largest])` to `y`, but 0 for the largest itself, and returns their sum.
 #[inline(always)]
-fn exponentials<T: CpuElement, S: Simd>(simd: S, x: &[T], largest: usize, y: &mut [T]) -> T {
-    let max = V::<T, S>::splat(simd, x[largest]);
-    for i in (0..x.len()).step_by(V::<T, S>::LANES) {
-        exp::<T, S>(simd, V::<T, S>::read(simd, &x[i..]).sub(max)).write(&mut y[i..]);
+fn exponentials<R: CpuReal, S: Simd>(simd: S, x: &[R], largest: usize, y: &mut [R]) -> R {
+    let max = V::<R, S>::splat(simd, x[largest]);
+    for i in (0..x.len()).step_by(V::<R, S>::LANES) {
+        exp::<R, S>(simd, V::<R, S>::read(simd, &x[i..]).sub(max)).write(&mut y[i..]);
     }
     // exp(0) = 1; infinity less itself is NaN.
-    y[largest] -= T::one();
-    let mut sum = V::<T, S>::zero(simd);
-    for i in (0..y.len()).step_by(V::<T, S>::LANES) {
-        sum = sum.add(V::<T, S>::read(simd, &y[i..]));
+    y[largest] -= R::one();
+    let mut sum = V::<R, S>::zero(simd);
+    for i in (0..y.len()).step_by(V::<R, S>::LANES) {
+        sum = sum.add(V::<R, S>::read(simd, &y[i..]));
     }
     sum.reduce_sum()
 }
 
 /// Writes softmax(x) to `y`; returns the index of the largest value and the sum of the other exponentials.
 #[inline(always)]
-fn softmax_row<T: CpuElement, S: Simd>(simd: S, x: &[T], y: &mut [T]) -> (usize, T) {
-    let largest = first_largest::<T, S>(simd, x);
-    let rest = exponentials::<T, S>(simd, x, largest, y);
-    y[largest] += T::one();
-    let inverse = V::<T, S>::splat(simd, T::one() / (T::one() + rest));
-    for i in (0..y.len()).step_by(V::<T, S>::LANES) {
-        V::<T, S>::read(simd, &y[i..]).mul(inverse).write(&mut y[i..]);
+fn softmax_row<R: CpuReal, S: Simd>(simd: S, x: &[R], y: &mut [R]) -> (usize, R) {
+    let largest = first_largest::<R, S>(simd, x);
+    let rest = exponentials::<R, S>(simd, x, largest, y);
+    y[largest] += R::one();
+    let inverse = V::<R, S>::splat(simd, R::one() / (R::one() + rest));
+    for i in (0..y.len()).step_by(V::<R, S>::LANES) {
+        V::<R, S>::read(simd, &y[i..]).mul(inverse).write(&mut y[i..]);
     }
     (largest, rest)
 }
 
 pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>> {
-    struct Rows<'a, T>(&'a [T], &'a mut [T], usize);
+    /// x, y, and room for one row of each as it is computed with.
+    struct Rows<'a, T: CpuElement>(&'a [T], &'a mut [T], [&'a mut [T::Accum]; 2]);
     impl<T: CpuElement> Kernel for Rows<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
-            let Rows(x, y, classes) = self;
-            for (x, y) in x.chunks_exact(classes).zip(y.chunks_exact_mut(classes)) {
-                softmax_row::<T, S>(simd, x, y);
+            let Rows(x, y, [row, result]) = self;
+            for (x, y) in x.chunks_exact(row.len()).zip(y.chunks_exact_mut(row.len())) {
+                Convert { from: x, to: row }.run(simd);
+                softmax_row::<T::Accum, S>(simd, row, result);
+                Convert { from: &*result, to: y }.run(simd);
             }
         }
     }
@@ -76,7 +80,8 @@ pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: us
     let (mut y, classes) = (cpu.alloc(x.len()), classes.max(1));
     let part = rows_of_task(classes) * classes;
     cpu.for_each_part(chunks(y.make_mut(), part), |i, y: &mut [T]| {
-        cpu.run(Rows(&x.as_slice()[i * part..][..y.len()], y, classes));
+        let mut room = cpu.scratch(2 * classes);
+        cpu.run(Rows(&x.as_slice()[i * part..][..y.len()], y, room.split_at_mut(classes).into()));
     });
     Ok(y)
 }
@@ -96,12 +101,12 @@ pub(crate) fn softmax_backward<T: CpuElement>(
             for (y, dy) in y.chunks_exact(classes).zip(dy.chunks_exact_mut(classes)) {
                 let mut dot = V::<T, S>::zero(simd);
                 for i in (0..classes).step_by(V::<T, S>::LANES) {
-                    dot = V::<T, S>::read(simd, &y[i..]).mul_add(V::<T, S>::read(simd, &dy[i..]), dot);
+                    dot = T::read(simd, &y[i..]).mul_add(T::read(simd, &dy[i..]), dot);
                 }
                 let dot = V::<T, S>::splat(simd, dot.reduce_sum());
                 for i in (0..classes).step_by(V::<T, S>::LANES) {
-                    let difference = V::<T, S>::read(simd, &dy[i..]).sub(dot);
-                    V::<T, S>::read(simd, &y[i..]).mul(difference).write(&mut dy[i..]);
+                    let difference = T::read(simd, &dy[i..]).sub(dot);
+                    T::write::<S>(T::read(simd, &y[i..]).mul(difference), &mut dy[i..]);
                 }
             }
         }
@@ -130,20 +135,27 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     let parts = (chunks(dlogits.make_mut(), rows * classes), chunks(&mut losses, 1), chunks(&mut hits, 1));
     cpu.for_each_part(parts, |i, (dlogits, loss, hits)| {
         let (logits, labels) = (&logits.as_slice()[i * rows * classes..], &labels.as_slice()[i * rows..]);
-        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, classes, smoothing, total, dlogits });
+        let mut room = cpu.scratch(2 * classes);
+        let room = room.split_at_mut(classes).into();
+        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, smoothing, total, dlogits, room });
     });
     let loss = losses.iter().sum::<f64>() / total as f64;
-    Ok(CrossEntropy { loss: cpu.filled(1, T::from_f64(loss)), dlogits, correct: cpu.filled(1, hits.iter().sum()) })
+    Ok(CrossEntropy {
+        loss: cpu.filled(1, T::Accum::from_f64(loss)),
+        dlogits,
+        correct: cpu.filled(1, hits.iter().sum()),
+    })
 }
 
 /// Some rows of a batch of `total`: returns the sum of their losses and how many are right.
-struct Rows<'a, T> {
+struct Rows<'a, T: CpuElement> {
     logits: &'a [T],
     labels: &'a [u32],
-    classes: usize,
     smoothing: f64,
     total: usize,
     dlogits: &'a mut [T],
+    /// Room for one row of logits and of their gradient as they are computed with.
+    room: [&'a mut [T::Accum]; 2],
 }
 
 impl<T: CpuElement> Kernel for Rows<'_, T> {
@@ -151,29 +163,31 @@ impl<T: CpuElement> Kernel for Rows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> (f64, u32) {
-        let Rows { logits, labels, classes, smoothing, total, dlogits } = self;
+        let Rows { logits, labels, smoothing, total, dlogits, room: [x, dx] } = self;
+        let classes = x.len();
         let off = smoothing / classes as f64;
-        let inverse = V::<T, S>::splat(simd, T::from_f64(1.0 / total as f64));
-        let target = V::<T, S>::splat(simd, T::from_f64(off));
+        let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / total as f64));
+        let target = V::<T, S>::splat(simd, T::Accum::from_f64(off));
         let (mut loss, mut hits) = (0.0, 0);
         let rows = logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes));
-        for ((x, dx), &label) in rows.zip(labels) {
+        for ((logits, dlogits), &label) in rows.zip(labels) {
             let label = label as usize;
-            let (largest, rest) = softmax_row::<T, S>(simd, x, dx);
+            Convert { from: logits, to: x }.run(simd);
+            let (largest, rest) = softmax_row::<T::Accum, S>(simd, x, dx);
             hits += u32::from(largest == label);
             // -log softmax = log_sum - (x - max)
             let (max, log_sum) = (x[largest].as_f64(), rest.as_f64().ln_1p());
-            let cost = |x: T| log_sum - (x.as_f64() - max);
+            let cost = |x: T::Accum| log_sum - (x.as_f64() - max);
             loss += (1.0 - smoothing) * x.get(label).map_or(f64::NAN, |&x| cost(x));
             // A class that is not wanted at all may have probability 0.
             if off != 0.0 {
                 loss += off * x.iter().map(|&x| cost(x)).sum::<f64>();
             }
             if let Some(dx) = dx.get_mut(label) {
-                *dx -= T::from_f64(1.0 - smoothing);
+                *dx -= T::Accum::from_f64(1.0 - smoothing);
             }
             for i in (0..classes).step_by(V::<T, S>::LANES) {
-                V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse).write(&mut dx[i..]);
+                T::write::<S>(V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse), &mut dlogits[i..]);
             }
         }
         (loss, hits)

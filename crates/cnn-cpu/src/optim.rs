@@ -4,10 +4,11 @@
 //! at work; which piece of which parameter a task has is looked up.
 
 use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide};
-use cnn_core::{Error, Result};
+use cnn_core::{Error, Real, Result};
+use num_traits::Float;
 
 use crate::buffer::Scratch;
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu};
@@ -42,7 +43,7 @@ impl Pieces {
 }
 
 /// The piece of `buffer` that begins at `start`.
-fn piece<T: CpuElement>(buffer: &Buffer<T>, start: usize) -> &[T] {
+fn piece<R: CpuReal>(buffer: &Buffer<R>, start: usize) -> &[R] {
     &buffer.as_slice()[start..buffer.len().min(start + CHUNK)]
 }
 
@@ -51,14 +52,14 @@ fn piece<T: CpuElement>(buffer: &Buffer<T>, start: usize) -> &[T] {
 /// # Safety
 /// No other handle shares the numbers, and nobody else has this piece.
 #[allow(clippy::mut_from_ref)]
-unsafe fn piece_mut<T: CpuElement>(buffer: &Buffer<T>, start: usize) -> &mut [T] {
+unsafe fn piece_mut<R: CpuReal>(buffer: &Buffer<R>, start: usize) -> &mut [R] {
     let len = CHUNK.min(buffer.len() - start);
     // SAFETY: the piece is inside the buffer and, the caller promises, nobody else's.
     unsafe { std::slice::from_raw_parts_mut(buffer.place().add(start), len) }
 }
 
 /// Makes the buffers of a parameter its own, and checks that they fit together.
-fn own<T: CpuElement>(gradient: &Buffer<T>, buffers: &mut [&mut Buffer<T>]) -> Result<()> {
+fn own<R: CpuReal>(gradient: &Buffer<R>, buffers: &mut [&mut Buffer<R>]) -> Result<()> {
     for buffer in buffers {
         if buffer.len() != gradient.len() {
             let rule = format!("must be as long as the gradient, which has {}", gradient.len());
@@ -80,15 +81,15 @@ pub(crate) fn gradient_health<T: CpuElement>(
         let (gradient, start) = pieces.get(i);
         square[0] = cpu.run(SquaredNorm(piece(gradients[gradient], start)));
     });
-    let norm = T::from_f64(squares.iter().sum::<f64>().sqrt());
+    let norm = T::Accum::from_f64(squares.iter().sum::<f64>().sqrt());
     let finite = norm.is_finite() && loss.as_slice().iter().all(|loss| loss.is_finite());
     Ok(Health { norm: cpu.filled(1, norm), finite: cpu.filled(1, u32::from(finite)) })
 }
 
 /// The sum of squares in f64: the square of a large f32 would overflow.
-struct SquaredNorm<'a, T>(&'a [T]);
+struct SquaredNorm<'a, R>(&'a [R]);
 
-impl<T: CpuElement> Kernel for SquaredNorm<'_, T> {
+impl<R: CpuReal> Kernel for SquaredNorm<'_, R> {
     type Output = f64;
 
     #[inline(always)]
@@ -137,40 +138,40 @@ pub(crate) fn sgd<T: CpuElement>(
             value,
             velocity,
             gradient: piece(p.gradient, start),
-            rate: T::from_f64(step.lr * p.lr_scale),
-            momentum: T::from_f64(step.momentum),
-            weight_decay: T::from_f64(p.weight_decay),
-            clip: T::from_f64(clip),
+            rate: T::Accum::from_f64(step.lr * p.lr_scale),
+            momentum: T::Accum::from_f64(step.momentum),
+            weight_decay: T::Accum::from_f64(p.weight_decay),
+            clip: T::Accum::from_f64(clip),
             nesterov: step.nesterov,
         });
     });
     Ok(())
 }
 
-struct Sgd<'a, T> {
-    value: &'a mut [T],
-    velocity: &'a mut [T],
-    gradient: &'a [T],
-    rate: T,
-    momentum: T,
-    weight_decay: T,
-    clip: T,
+struct Sgd<'a, R> {
+    value: &'a mut [R],
+    velocity: &'a mut [R],
+    gradient: &'a [R],
+    rate: R,
+    momentum: R,
+    weight_decay: R,
+    clip: R,
     nesterov: bool,
 }
 
-impl<T: CpuElement> Kernel for Sgd<'_, T> {
+impl<R: CpuReal> Kernel for Sgd<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Sgd { value, velocity, gradient, nesterov, .. } = self;
         let [rate, momentum, weight_decay, clip] =
-            [self.rate, self.momentum, self.weight_decay, self.clip].map(|number| V::<T, S>::splat(simd, number));
-        for i in (0..value.len()).step_by(V::<T, S>::LANES) {
+            [self.rate, self.momentum, self.weight_decay, self.clip].map(|number| V::<R, S>::splat(simd, number));
+        for i in (0..value.len()).step_by(V::<R, S>::LANES) {
             let (value, velocity) = (&mut value[i..], &mut velocity[i..]);
-            let w = V::<T, S>::read(simd, value);
-            let g = weight_decay.mul_add(w, V::<T, S>::read(simd, &gradient[i..]).mul(clip));
-            let v = momentum.mul_add(V::<T, S>::read(simd, velocity), g);
+            let w = V::<R, S>::read(simd, value);
+            let g = weight_decay.mul_add(w, V::<R, S>::read(simd, &gradient[i..]).mul(clip));
+            let v = momentum.mul_add(V::<R, S>::read(simd, velocity), g);
             v.write(velocity);
             let direction = if nesterov { momentum.mul_add(v, g) } else { v };
             rate.neg_mul_add(direction, w).write(value);
@@ -205,54 +206,54 @@ pub(crate) fn adam<T: CpuElement>(
             m,
             v,
             gradient: piece(p.gradient, start),
-            beta: [step.beta1, step.beta2].map(T::from_f64),
-            rest: [1.0 - step.beta1, 1.0 - step.beta2].map(T::from_f64),
-            rate: T::from_f64(lr / correction1),
-            root: T::from_f64(1.0 / correction2.sqrt()),
-            eps: T::from_f64(step.eps),
-            keep: T::from_f64(keep),
-            weight_decay: T::from_f64(weight_decay),
-            clip: T::from_f64(clip),
+            beta: [step.beta1, step.beta2].map(T::Accum::from_f64),
+            rest: [1.0 - step.beta1, 1.0 - step.beta2].map(T::Accum::from_f64),
+            rate: T::Accum::from_f64(lr / correction1),
+            root: T::Accum::from_f64(1.0 / correction2.sqrt()),
+            eps: T::Accum::from_f64(step.eps),
+            keep: T::Accum::from_f64(keep),
+            weight_decay: T::Accum::from_f64(weight_decay),
+            clip: T::Accum::from_f64(clip),
         });
     });
     Ok(())
 }
 
-struct Adam<'a, T> {
-    value: &'a mut [T],
-    m: &'a mut [T],
-    v: &'a mut [T],
-    gradient: &'a [T],
-    beta: [T; 2],
+struct Adam<'a, R> {
+    value: &'a mut [R],
+    m: &'a mut [R],
+    v: &'a mut [R],
+    gradient: &'a [R],
+    beta: [R; 2],
     /// 1 - beta.
-    rest: [T; 2],
+    rest: [R; 2],
     /// The learning rate over the bias of the first moment.
-    rate: T,
+    rate: R,
     /// 1 over the root of the bias of the second moment.
-    root: T,
-    eps: T,
+    root: R,
+    eps: R,
     /// What decoupled decay leaves of a weight.
-    keep: T,
-    weight_decay: T,
-    clip: T,
+    keep: R,
+    weight_decay: R,
+    clip: R,
 }
 
-impl<T: CpuElement> Kernel for Adam<'_, T> {
+impl<R: CpuReal> Kernel for Adam<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Adam { value, m, v, gradient, .. } = self;
-        let splat = |number: T| V::<T, S>::splat(simd, number);
+        let splat = |number: R| V::<R, S>::splat(simd, number);
         let ([beta1, beta2], [rest1, rest2]) = (self.beta.map(splat), self.rest.map(splat));
         let (rate, root, eps) = (splat(self.rate), splat(self.root), splat(self.eps));
         let (keep, weight_decay, clip) = (splat(self.keep), splat(self.weight_decay), splat(self.clip));
-        for i in (0..value.len()).step_by(V::<T, S>::LANES) {
+        for i in (0..value.len()).step_by(V::<R, S>::LANES) {
             let (value, m, v) = (&mut value[i..], &mut m[i..], &mut v[i..]);
-            let w = V::<T, S>::read(simd, value);
-            let g = weight_decay.mul_add(w, V::<T, S>::read(simd, &gradient[i..]).mul(clip));
-            let first = beta1.mul_add(V::<T, S>::read(simd, m), rest1.mul(g));
-            let second = beta2.mul_add(V::<T, S>::read(simd, v), rest2.mul(g).mul(g));
+            let w = V::<R, S>::read(simd, value);
+            let g = weight_decay.mul_add(w, V::<R, S>::read(simd, &gradient[i..]).mul(clip));
+            let first = beta1.mul_add(V::<R, S>::read(simd, m), rest1.mul(g));
+            let second = beta2.mul_add(V::<R, S>::read(simd, v), rest2.mul(g).mul(g));
             first.write(m);
             second.write(v);
             let step = first.div(root.mul_add(second.sqrt(), eps));

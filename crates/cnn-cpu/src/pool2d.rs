@@ -6,9 +6,11 @@
 use std::ops::Range;
 
 use cnn_core::backend::Data;
-use cnn_core::{Pool2dSpec, Result};
+use cnn_core::{Pool2dSpec, Real, Result};
+use num_traits::Zero;
 
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
+use crate::elementwise::Convert;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, chunks};
 use crate::{Buffer, Cpu};
@@ -101,7 +103,7 @@ fn update_max<T: CpuElement, const N: usize>(
     for c in 0..channels {
         let (mut largest, mut place) = (y[c], places[c]);
         for i in 0..N {
-            let wins = exceeds(pixels[i][c], largest);
+            let wins = exceeds(pixels[i][c].to_accum(), largest.to_accum());
             largest = if wins { pixels[i][c] } else { largest };
             place = if wins { taps[i] as u32 } else { place };
         }
@@ -111,7 +113,7 @@ fn update_max<T: CpuElement, const N: usize>(
 
 /// Whether `a` is larger than `b`; NaN counts as larger than numbers, and as no larger than NaN.
 #[inline(always)]
-fn exceeds<T: CpuElement>(a: T, b: T) -> bool {
+fn exceeds<R: CpuReal>(a: R, b: R) -> bool {
     (a > b) | (a.is_nan() & !b.is_nan()) // without branches
 }
 
@@ -124,15 +126,23 @@ pub(crate) fn max_pool2d_backward<T: CpuElement>(
     let [input, output] = pitches(spec);
     let (image, pixels) = (spec.output[0] * output, spec.channels.max(1));
     let mut dx = cpu.alloc(spec.input_shape().iter().product());
-    cpu.for_each_part(chunks(dx.make_mut(), (spec.input[0] * input).max(1)), |i, dx: &mut [T]| {
-        dx.fill(T::zero());
+    let add_up = |i: usize, dx: &mut [T::Accum]| {
+        dx.fill(T::Accum::zero());
         let dy = dy.as_slice()[i * image..][..image].chunks_exact(pixels);
         let places = places.as_slice()[i * image..][..image].chunks_exact(pixels);
         for (dy, places) in dy.zip(places) {
-            for (c, (&dy, &place)) in dy.iter().zip(places).enumerate() {
-                dx[place as usize * pixels + c] += dy;
+            for (c, (dy, &place)) in dy.iter().zip(places).enumerate() {
+                dx[place as usize * pixels + c] += dy.to_accum();
             }
         }
+    };
+    cpu.for_each_part(chunks(dx.make_mut(), (spec.input[0] * input).max(1)), |i, dx: &mut [T]| {
+        if let Some(dx) = T::as_wide_mut(dx) {
+            return add_up(i, dx);
+        }
+        let mut sums = cpu.scratch(dx.len());
+        add_up(i, &mut sums);
+        cpu.run(Convert::<T::Accum, T> { from: &sums, to: dx });
     });
     Ok(dx)
 }
@@ -168,7 +178,7 @@ impl<T: CpuElement> Kernel for Average<'_, T> {
             let (rows, counted_rows) = spec.span(0, oy);
             for (ox, y) in y.chunks_exact_mut(channels).enumerate() {
                 let (columns, counted_columns) = spec.span(1, ox);
-                let counted = T::from_f64((counted_rows * counted_columns) as f64);
+                let counted = T::Accum::from_f64((counted_rows * counted_columns) as f64);
                 let window = Window { x, rows: rows.clone(), columns, pitches: [input, channels], counted };
                 let lanes = V::<T, S>::LANES;
                 let (wide, full) = (channels / (4 * lanes) * 4 * lanes, channels / lanes * lanes);
@@ -187,13 +197,13 @@ impl<T: CpuElement> Kernel for Average<'_, T> {
 }
 
 /// A window to average over.
-struct Window<'a, T> {
+struct Window<'a, T: CpuElement> {
     x: &'a [T],
     rows: Range<usize>,
     columns: Range<usize>,
     /// Elements from a row to the next, and from a column to the next.
     pitches: [usize; 2],
-    counted: T,
+    counted: T::Accum,
 }
 
 impl<T: CpuElement> Window<'_, T> {
@@ -207,7 +217,7 @@ impl<T: CpuElement> Window<'_, T> {
             for column in self.columns.clone() {
                 let x = &self.x[row * self.pitches[0] + column * self.pitches[1] + c..][..NV * n];
                 for v in 0..NV {
-                    sums[v] = sums[v].add(V::<T, S>::read(simd, &x[v * n..][..n]));
+                    sums[v] = sums[v].add(T::read(simd, &x[v * n..][..n]));
                 }
             }
             for v in 0..NV {
@@ -215,7 +225,7 @@ impl<T: CpuElement> Window<'_, T> {
             }
         }
         for v in 0..NV {
-            totals[v].div(V::<T, S>::splat(simd, self.counted)).write(&mut y[c + v * n..][..n]);
+            T::write::<S>(totals[v].div(V::<T, S>::splat(simd, self.counted)), &mut y[c + v * n..][..n]);
         }
     }
 }
@@ -254,27 +264,51 @@ impl<T: CpuElement> Kernel for AverageBackward<'_, T> {
             let dy = &dy[image * spec.output[0] * output..][..spec.output[0] * output];
             let rows = windows(spec, 0, iy);
             for (ix, dx) in dx.chunks_exact_mut(channels).enumerate() {
-                let columns = windows(spec, 1, ix);
-                if rows.is_empty() || columns.is_empty() {
-                    dx.fill(T::zero());
+                let shares = Shares { spec, dy, rows: rows.clone(), columns: windows(spec, 1, ix), pitch: output };
+                let lanes = V::<T, S>::LANES;
+                let (wide, full) = (channels / (8 * lanes) * 8 * lanes, channels / lanes * lanes);
+                for c in (0..wide).step_by(8 * lanes) {
+                    shares.add_up::<S, 8>(simd, c, lanes, dx);
                 }
-                let mut fresh = true;
-                for oy in rows.clone() {
-                    for ox in columns.clone() {
-                        let counted = spec.span(0, oy).1 * spec.span(1, ox).1;
-                        let inverse = V::<T, S>::splat(simd, T::from_f64(1.0 / counted as f64));
-                        let dy = &dy[oy * output + ox * channels..][..channels];
-                        for c in (0..channels).step_by(V::<T, S>::LANES) {
-                            let mut share = V::<T, S>::read(simd, &dy[c..]).mul(inverse);
-                            if !fresh {
-                                share = share.add(V::<T, S>::read(simd, &dx[c..]));
-                            }
-                            share.write(&mut dx[c..]);
-                        }
-                        fresh = false;
-                    }
+                for c in (wide..full).step_by(lanes) {
+                    shares.add_up::<S, 1>(simd, c, lanes, dx);
+                }
+                if full < channels {
+                    shares.add_up::<S, 1>(simd, full, channels - full, dx);
                 }
             }
+        }
+    }
+}
+
+/// The windows that a pixel is averaged in.
+struct Shares<'a, T> {
+    spec: &'a Pool2dSpec,
+    /// The gradients of one image's averages.
+    dy: &'a [T],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Elements from a row of windows to the next.
+    pitch: usize,
+}
+
+impl<T: CpuElement> Shares<'_, T> {
+    /// Adds up what `NV` vectors of `n` channels from `c` on have of their windows' gradients.
+    #[inline(always)]
+    fn add_up<S: Simd, const NV: usize>(&self, simd: S, c: usize, n: usize, dx: &mut [T]) {
+        let mut sums = [V::<T, S>::zero(simd); NV];
+        for oy in self.rows.clone() {
+            for ox in self.columns.clone() {
+                let counted = self.spec.span(0, oy).1 * self.spec.span(1, ox).1;
+                let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / counted as f64));
+                let dy = &self.dy[oy * self.pitch + ox * self.spec.channels + c..][..NV * n];
+                for v in 0..NV {
+                    sums[v] = T::read(simd, &dy[v * n..][..n]).mul_add(inverse, sums[v]);
+                }
+            }
+        }
+        for v in 0..NV {
+            T::write::<S>(sums[v], &mut dx[c + v * n..][..n]);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use cnn_core::nn::Module;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Frozen, Pass, Tensor};
-use cnn_cpu::Cpu;
+use cnn_core::{Frozen, Pass, Real, Tensor, bf16};
+use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{ResNet, ResNetConfig, Stem};
 
 /// What counts as large.
@@ -36,7 +36,13 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// One step of ResNet-18 on `images`.
-fn step(backend: &Cpu<f32>, model: &mut ResNet<Cpu<f32>>, optimizer: &mut Optimizer<Cpu<f32>>, images: &[f32], n: u32) {
+fn step<T: CpuElement>(
+    backend: &Cpu<T>,
+    model: &mut ResNet<Cpu<T>>,
+    optimizer: &mut Optimizer<Cpu<T>>,
+    images: &[T::Accum],
+    n: u32,
+) {
     let labels: Vec<u32> = (0..images.len() as u32 / (32 * 32 * 3)).map(|i| i % 10).collect();
     let pass = Pass::train(backend, 0).at_step(n);
     let x = Tensor::from_slice(backend, [labels.len(), 32, 32, 3], images).unwrap();
@@ -56,12 +62,17 @@ fn allocations(body: impl FnOnce()) -> [usize; 2] {
 /// One test, as the counts are those of all threads.
 #[test]
 fn what_is_repeated_allocates_nothing_large() {
-    let backend = Cpu::<f32>::with_threads(2).unwrap();
+    repeated::<f32>();
+    repeated::<bf16>();
+}
+
+fn repeated<T: CpuElement>() {
+    let backend = Cpu::<T>::with_threads(2).unwrap();
     let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
     let options =
         OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
     let mut optimizer = Optimizer::new(&backend, &model, options).unwrap();
-    let images: Vec<f32> = (0..4 * 32 * 32 * 3).map(|i| (i % 251) as f32 / 251.0).collect();
+    let images: Vec<_> = (0..4 * 32 * 32 * 3).map(|i| T::Accum::from_f64(f64::from(i % 251) / 251.0)).collect();
     let counts: Vec<_> =
         (0..5).map(|n| allocations(|| step(&backend, &mut model, &mut optimizer, &images, n))).collect();
     println!("allocations a step (large, small): {counts:?}");

@@ -12,7 +12,7 @@ use cnn_core::{Backend, Real};
 use serde_json::json;
 
 use crate::run_folder::{RunFolder, commit, stage, staged_path};
-use crate::weights::{WeightsInfo, read_archive, read_weights};
+use crate::weights::{Weights, WeightsInfo, read_archive};
 use crate::{Error, Recipe, Result};
 
 /// Where a run stands.
@@ -63,7 +63,7 @@ pub(crate) fn load<B: Backend>(
     optimizer: &mut Optimizer<B>,
     recipe: &Recipe,
 ) -> Result<Progress> {
-    let (weights, info) = read_weights(&folder.weights())?;
+    let Weights { archive: weights, info, .. } = Weights::read(folder.weights())?;
     let mut state = read_archive(&folder.state())?;
     let staged = staged_path(&folder.state());
     if step(&state) != Some(info.step) && staged.is_file() {
@@ -82,7 +82,8 @@ pub(crate) fn load<B: Backend>(
     if step != info.step {
         return Err(fail(format!("is of step {step}: must be of step {}, that of the weights", info.step)));
     }
-    if state.metadata.get("recipe").and_then(|text| text.as_str()) != Some(&recipe.to_toml()?) {
+    let written = state.metadata.get("recipe").and_then(|text| text.as_str());
+    if written.and_then(|text| Recipe::from_toml(text).ok()).as_ref() != Some(recipe) {
         return Err(fail(
             "was written with another recipe than recipe.toml: a run is resumed as it was started".into(),
         ));

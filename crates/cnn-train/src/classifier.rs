@@ -12,7 +12,7 @@ use cnn_models::Model;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::feed::Feed;
 use crate::run_folder::write_atomically;
-use crate::weights::{WeightsInfo, read_weights};
+use crate::weights::{Weights, WeightsInfo};
 use crate::{Error, Result};
 
 /// A trained model with what its file says of it.
@@ -30,8 +30,15 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// A file that does not parse, does not say what it is, or does not fit the architecture that it names.
     pub fn load(backend: &B, path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let (archive, info) = read_weights(path)?;
+        Self::from_weights(backend, Weights::read(path.as_ref())?)
+    }
+
+    /// Puts weights to use.
+    ///
+    /// # Errors
+    /// Weights that do not fit the architecture that they name.
+    pub fn from_weights(backend: &B, weights: Weights) -> Result<Self> {
+        let Weights { path, archive, info } = weights;
         let mut model = info.arch()?.build(backend, 0, info.image, info.classes.len())?;
         load_state_dict(backend, &mut model, &archive).map_err(|error| Error::file(path, error))?;
         Ok(Classifier { backend: backend.clone(), model, frozen: None, info })

@@ -7,6 +7,10 @@ use cnn_data::{Augment, ImageSet, Loader};
 use crate::feed::Feed;
 use crate::{Error, Result};
 
+/// Images at a time wherever nothing else is asked for, whatever the batch of the training: a backend may choose its
+/// algorithms by the number of images, and the same weights shall have the same figures everywhere.
+pub const EVALUATION_BATCH: usize = 128;
+
 /// How a model does on labelled images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {

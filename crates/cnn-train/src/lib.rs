@@ -17,8 +17,10 @@ mod weights;
 
 pub use classifier::Classifier;
 pub use error::{Error, Result};
-pub use evaluation::Evaluation;
-pub use recipe::{AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Recipe, ScheduleKind, ScheduleRecipe};
+pub use evaluation::{EVALUATION_BATCH, Evaluation};
+pub use recipe::{
+    AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+};
 pub use run_folder::{RunFolder, write_atomically};
 pub use trainer::{Control, EpochReport, Event, StepReport, Summary, Trainer};
-pub use weights::WeightsInfo;
+pub use weights::{Weights, WeightsInfo};

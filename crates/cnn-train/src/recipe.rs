@@ -1,5 +1,9 @@
 //! Everything that decides a run, in one struct that is stored with it as TOML.
 
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
+
+use cnn_core::DType;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
 use cnn_data::Augment;
@@ -28,6 +32,9 @@ pub struct Recipe {
     pub batch: usize,
     /// Fixes initial weights, order, augmentation and dropout.
     pub seed: u64,
+    /// How activations are stored; f32 where a recipe does not say.
+    #[serde(default)]
+    pub precision: Precision,
     /// Part of the training images that is held out and measured after every epoch.
     pub validation: f64,
     /// Part of each label that is spread over all classes.
@@ -38,6 +45,50 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// What is done to training images at random.
     pub augment: AugmentRecipe,
+}
+
+/// How activations and their gradients are stored while a network runs. Weights, statistics and sums are f32 with either,
+/// and so are the files: weights of one precision load in the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In the upper 16 bits of an f32: half the memory, 8 bits of precision.
+    Bf16,
+}
+
+impl Precision {
+    /// Refuses a backend whose elements are not of this precision. f64, which no recipe asks for, passes as an f32 that
+    /// rounds less.
+    pub(crate) fn check(self, dtype: DType) -> Result<()> {
+        if (self == Precision::Bf16) == (dtype == DType::BF16) {
+            return Ok(());
+        }
+        Err(Error::recipe("precision", self, format!("must be {dtype}, that of the backend")))
+    }
+}
+
+impl Display for Precision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            _ => Err(Error::recipe("precision", text, "must be f32 or bf16")),
+        }
+    }
 }
 
 /// Which optimiser.
@@ -160,6 +211,7 @@ impl Recipe {
             epochs,
             batch,
             seed: 0,
+            precision: Precision::F32,
             validation: 0.0,
             label_smoothing: 0.0,
             optimizer: OptimizerRecipe {
@@ -277,6 +329,17 @@ mod tests {
         recipe.classes = Some(vec!["cat".into(), "dog".into()]);
         recipe.optimizer.max_norm = Some(1.5);
         assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn a_recipe_from_before_there_was_a_choice_is_of_f32() {
+        let mut recipe = Recipe::default_for("small", "shapes").unwrap();
+        let text = recipe.to_toml().unwrap();
+        assert!(text.contains("\nprecision = \"f32\"\n"), "{text}");
+        assert_eq!(Recipe::from_toml(&text.replace("precision = \"f32\"\n", "")).unwrap(), recipe);
+        recipe.precision = "bf16".parse().unwrap();
+        assert_eq!(Recipe::from_toml(&text.replace("\"f32\"", "\"bf16\"")).unwrap(), recipe);
+        assert_eq!("f16".parse::<Precision>().unwrap_err().to_string(), "precision f16: must be f32 or bf16");
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use cnn_core::image::Border;
 use cnn_core::optim::{Optimizer, Schedule};
-use cnn_core::{Backend, Frozen, Pass};
+use cnn_core::{Backend, Element, Frozen, Pass};
 use cnn_data::{Batch, Dataset, ImageSet, Loader};
 use cnn_models::{Arch, Model};
 
 use crate::checkpoint::{self, Progress};
 use crate::diagnose::first_not_finite;
-use crate::evaluation::{Evaluation, evaluate};
+use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
 use crate::feed::Feed;
 use crate::run_folder::{RunFolder, write_atomically};
 use crate::weights::{LAYOUT, WeightsInfo};
@@ -140,9 +140,10 @@ impl<B: Backend> Trainer<B> {
     /// A run from the beginning.
     ///
     /// # Errors
-    /// A recipe that breaks a rule, or does not fit the images.
+    /// A recipe that breaks a rule, or does not fit the images or the backend.
     pub fn new(backend: &B, recipe: Recipe, dataset: Dataset) -> Result<Self> {
         recipe.check()?;
+        recipe.precision.check(B::Elem::DTYPE)?;
         let dataset = match &recipe.classes {
             Some(names) => dataset.keep_classes(names)?,
             None => dataset,
@@ -185,6 +186,7 @@ impl<B: Backend> Trainer<B> {
             data: name,
             layout: LAYOUT.to_owned(),
             step: 0,
+            precision: recipe.precision,
         };
         Ok(Trainer {
             backend: backend.clone(),
@@ -376,9 +378,6 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 }
-
-/// Images per batch of an evaluation, whatever the batch of the training.
-const EVALUATION_BATCH: usize = 128;
 
 /// Header of `metrics.csv`.
 const METRICS: &str =

@@ -1,13 +1,13 @@
 //! A weights file: arrays under PyTorch's names, and in its metadata what is needed to use them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cnn_core::archive::Archive;
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 
 /// What a weights file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct WeightsInfo {
     pub layout: String,
     /// Training steps behind these weights.
     pub step: u64,
+    /// How activations were stored in training; f32 where a file does not say. The weights themselves are f32.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// The value of [`WeightsInfo::layout`].
@@ -85,13 +88,32 @@ pub(crate) fn read_archive(path: &Path) -> Result<Archive> {
     Archive::from_bytes(&bytes).map_err(|error| fail(error.to_string()))
 }
 
-/// Reads a weights file with what it says of itself.
-pub(crate) fn read_weights(path: &Path) -> Result<(Archive, WeightsInfo)> {
-    let archive = read_archive(path)?;
-    let metadata = serde_json::Value::Object(archive.metadata.clone());
-    let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
-        Error::file(path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))
-    })?;
-    info.check().map_err(|reason| Error::file(path, format!("metadata cnn: {reason}")))?;
-    Ok((archive, info))
+/// A weights file that was read, for a [`Classifier`](crate::Classifier) on whatever backend suits it.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    pub(crate) path: PathBuf,
+    pub(crate) archive: Archive,
+    pub(crate) info: WeightsInfo,
+}
+
+impl Weights {
+    /// Reads a weights file with what it says of itself.
+    ///
+    /// # Errors
+    /// A file that does not parse, or does not say what it is.
+    pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let archive = read_archive(&path)?;
+        let metadata = serde_json::Value::Object(archive.metadata.clone());
+        let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
+            Error::file(&path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))
+        })?;
+        info.check().map_err(|reason| Error::file(&path, format!("metadata cnn: {reason}")))?;
+        Ok(Weights { path, archive, info })
+    }
+
+    /// What the file says of itself.
+    pub fn info(&self) -> &WeightsInfo {
+        &self.info
+    }
 }

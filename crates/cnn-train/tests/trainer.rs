@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use cnn_core::archive::{Archive, Values};
 use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Backend, bf16};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
-use cnn_train::{Classifier, Control, Error, Event, Recipe, RunFolder, Summary, Trainer};
+use cnn_train::{Classifier, Control, Error, Event, Precision, Recipe, RunFolder, Summary, Trainer, Weights};
 
 const SIZE: [usize; 3] = [8, 8, 3];
 
@@ -160,4 +162,68 @@ fn weights_of_another_model_are_refused_in_one_line() {
     fs::write(folder.recipe(), text).unwrap();
     let error = Trainer::resume(&backend(), &folder, dataset()).err().unwrap().to_string();
     assert!(!error.contains('\n') && error.contains("another recipe"), "{error}");
+}
+
+/// The training losses of the epochs of a run, and how it ended.
+fn losses<B: Backend>(backend: &B, recipe: Recipe, folder: &RunFolder) -> (Vec<f64>, Summary) {
+    let mut losses = Vec::new();
+    let summary = Trainer::new(backend, recipe, dataset()).unwrap().run(folder, &mut |event| {
+        if let Event::EpochEnd(report) = event {
+            losses.push(report.train_loss);
+        }
+        Control::Continue
+    });
+    (losses, summary.unwrap())
+}
+
+#[test]
+fn half_precision_learns_as_single_precision_does() {
+    let place = tempfile::tempdir().unwrap();
+    let [single, half] = ["single", "half"].map(|name| RunFolder::create(place.path().join(name)).unwrap());
+    let in_half = Recipe { precision: Precision::Bf16, ..recipe() };
+    let cpu = Cpu::<bf16>::with_threads(2).unwrap();
+    let (expected, _) = losses(&backend(), recipe(), &single);
+    let (got, summary) = losses(&cpu, in_half.clone(), &half);
+    assert!(got.iter().is_sorted_by(|a, b| a > b), "the loss falls: {got:?}");
+    for (got, expected) in got.iter().zip(&expected) {
+        assert!((got - expected).abs() < 0.05 * expected, "losses {got:?}, in f32 {expected:?}");
+    }
+    let test = summary.test.unwrap();
+    assert!(test.accuracy() > 0.9, "accuracy {}", test.accuracy());
+
+    // The file says how it was trained, holds f32, and loads in either precision.
+    let weights = Weights::read(half.weights()).unwrap();
+    assert_eq!(weights.info().precision, Precision::Bf16);
+    let archive = Archive::from_bytes(&fs::read(half.weights()).unwrap()).unwrap();
+    assert!(archive.arrays.values().all(|array| matches!(array.values, Values::F32(_))));
+    let evaluate = |classifier: &mut Classifier<_>| classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
+    assert_eq!(evaluate(&mut Classifier::from_weights(&cpu, weights.clone()).unwrap()), test);
+    let mut in_single = Classifier::from_weights(&backend(), weights).unwrap();
+    let in_single = in_single.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
+    assert!((in_single.loss - test.loss).abs() < 0.05 * test.loss, "{} and {}", in_single.loss, test.loss);
+
+    // Nothing goes on in another precision than it began in.
+    let error = Trainer::resume(&backend(), &half, dataset()).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "precision bf16: must be f32, that of the backend");
+    let error = Trainer::new(&cpu, recipe(), dataset()).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "precision f32: must be bf16, that of the backend");
+}
+
+#[test]
+fn an_interrupted_run_in_half_precision_ends_in_the_same_bits() {
+    let place = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| RunFolder::create(place.path().join(name)).unwrap());
+    let recipe = Recipe { precision: Precision::Bf16, ..recipe() };
+    let cpu = |threads| Cpu::<bf16>::with_threads(threads).unwrap();
+    losses(&cpu(1), recipe.clone(), &whole);
+    let mut steps = 0;
+    let mut trainer = Trainer::new(&cpu(2), recipe, dataset()).unwrap();
+    let stop = |event: &Event| {
+        steps += u32::from(matches!(event, Event::Step(_)));
+        if steps == 8 { Control::Stop } else { Control::Continue }
+    };
+    assert!(trainer.run(&parts, &mut { stop }).unwrap().interrupted);
+    Trainer::resume(&cpu(2), &parts, dataset()).unwrap().run(&parts, &mut |_| Control::Continue).unwrap();
+    let [whole, parts] = [&whole, &parts].map(|folder| fs::read(folder.weights()).unwrap());
+    assert!(whole == parts, "the weights differ");
 }

@@ -9,7 +9,7 @@
 //! | [`models`] | the networks: `stepwise`, `small`, `resnet18`, `resnet34` |
 //! | [`data`] | CIFAR, MNIST files, folders of images, a generated set; augmentation; batches |
 //! | [`train`] | recipe, training loop, checkpoints, and what a weights file becomes again |
-//! | `cpu` | the CPU backend, for any float that it knows; [`Cpu`] is the one in f32 |
+//! | `cpu` | the CPU backend, for any element that it knows; [`Cpu`] is the one in f32 |
 //!
 //! # One step by hand
 //!
@@ -78,5 +78,5 @@ pub mod prelude {
     pub use cnn_core::{Backend, Frozen, Pass, Shape, Tensor, Var};
     pub use cnn_data::{Dataset, ImageSet, OpenOptions, decode_image, open};
     pub use cnn_models::{Arch, Model};
-    pub use cnn_train::{Classifier, Control, Evaluation, Event, Recipe, RunFolder, Summary, Trainer};
+    pub use cnn_train::{Classifier, Control, Evaluation, Event, Precision, Recipe, RunFolder, Summary, Trainer};
 }

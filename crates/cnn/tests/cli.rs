@@ -11,7 +11,7 @@ use support::{Place, cnn, json_lines};
 fn every_command_explains_itself_by_an_example() {
     let place = Place::new();
     let general = place.succeeds(&["--help"]).0;
-    for command in ["train", "eval", "predict", "info", "export", "completions"] {
+    for command in ["train", "eval", "predict", "info", "export", "bench", "completions"] {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
         assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
@@ -51,10 +51,10 @@ fn a_training_and_everything_that_its_weights_are_good_for() {
 
     // Evaluating the saved weights gives the end of the training to the last digit. Batches of a few images go another
     // way through the dense layers, which may round the loss differently.
-    for (batch, keys) in
-        [("128", &["test_accuracy", "correct", "count", "test_loss"][..]), ("3", &["correct", "count"])]
-    {
-        let evaluated = &json_lines(&place.succeeds(&["eval", run, "--batch", batch, "--json"]).0)[0];
+    let batches: [(&[&str], &[&str]); 2] =
+        [(&[], &["test_accuracy", "correct", "count", "test_loss"]), (&["--batch", "3"], &["correct", "count"])];
+    for (batch, keys) in batches {
+        let evaluated = &json_lines(&place.succeeds(&[&["eval", run, "--json"], batch].concat()).0)[0];
         for key in keys {
             assert_eq!(evaluated[key], result[key], "{key}");
         }
@@ -164,6 +164,47 @@ fn info_counts_what_is_known() {
     place.refuses(&["info", "stepwise", "--input", "2x2x3"], 1, &["conv: ", "3"]);
     place.refuses(&["info", "stepwise", "--input", "100000x100000x3"], 2, &["input 100000x100000x3: must have"]);
     place.refuses(&["info", "stepwise", "--classes", "0"], 2, &["classes 0: must be"]);
+}
+
+#[test]
+fn bench_measures_what_was_asked_for() {
+    let place = Place::new();
+    let quick = ["bench", "--batch", "2", "--threads", "2", "--seconds", "0"];
+    let (stdout, stderr) = place.succeeds(&[&quick[..], &["--model", "stepwise", "--json"]].concat());
+    assert!(stderr.contains("2 threads"), "{stderr}");
+    let lines = json_lines(&stdout);
+    let positive = |line: &Value, key: &str| assert!(line[key].as_f64() > Some(0.0), "{key} in {line}");
+    assert_eq!(lines[0]["area"], "roofline");
+    ["peak_gflop_s", "triad_gb_s"].iter().for_each(|key| positive(&lines[0], key));
+    let [layers, train, infer] =
+        ["layers", "train", "infer"].map(|area| lines.iter().filter(|line| line["area"] == area).collect::<Vec<_>>());
+    assert_eq!((layers.len() + 3, train.len(), infer.len()), (lines.len(), 1, 1));
+    for line in &lines[1..] {
+        assert_eq!((&line["engine"], &line["threads"], &line["batch"]), (&"cnn".into(), &2.into(), &2.into()));
+        ["median_ms", "images_s"].iter().for_each(|key| positive(line, key));
+    }
+    // Every convolution each way, and beside every layer what limits it.
+    assert_eq!(layers.iter().filter(|line| line["config"].as_str().unwrap().contains(" -> 512 k3 s1 ")).count(), 3);
+    for line in layers {
+        let keys = if line["gflop_s"].is_f64() { ["gflop_s", "peak_gflop_s"] } else { ["gb_s", "triad_gb_s"] };
+        keys.iter().for_each(|key| positive(line, key));
+    }
+    assert_eq!((&train[0]["model"], &infer[0]["model"]), (&"stepwise".into(), &"stepwise".into()));
+
+    let (text, _) = place.succeeds(&[&quick[..], &["--only", "infer"]].concat());
+    assert!(text.contains("multiply-add peak") && text.contains("memory triad"), "{text}");
+    assert!(text.contains("infer  resnet18") && !text.contains("train "), "{text}");
+    let (text, stderr) = place.succeeds(&[&quick[..], &["--only", "infer", "--precision", "bf16"]].concat());
+    assert!(text.contains(", bf16, "), "{text}");
+    assert!(stderr.contains("2 threads"), "{stderr}");
+    for wrong in ["0", "5000"] {
+        place.refuses(&["bench", "--batch", wrong], 2, &[&format!("batch {wrong}: must be from 1 to 4,096")]);
+    }
+    place.refuses(&["bench", "--threads", "0"], 2, &["threads 0: must be at least 1"]);
+    place.refuses(&["bench", "--model", "resnet19"], 2, &["model resnet19: must be one of stepwise"]);
+    for wrong in [["--only", "wings"], ["--seconds", "-1"], ["--seconds", "long"]] {
+        cnn(place.path()).arg("bench").args(wrong).assert().code(2);
+    }
 }
 
 #[test]
@@ -289,4 +330,38 @@ fn a_run_that_is_interrupted_and_resumed_ends_with_the_same_bits() {
         metrics.lines().map(|row| row.split(',').take(7).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()
     };
     assert_eq!(rows("interrupted"), rows("whole"));
+}
+
+#[test]
+fn half_precision_from_training_to_prediction() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    let train = ["train", "--data", "photos", "--epochs", "4", "--batch", "8", "--precision", "bf16", "--out", "run"];
+    let (stdout, stderr) = place.succeeds(&[&train[..], &["--json"]].concat());
+    assert!(stderr.contains("bf16 activations"), "{stderr}");
+    let result = json_lines(&stdout).pop().unwrap();
+    assert!(result["test_accuracy"].as_f64() > Some(0.9), "{result}");
+    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
+    assert!(recipe.contains("\nprecision = \"bf16\"\n"), "{recipe}");
+
+    // As it was trained, unless another precision is asked for.
+    let eval = |more: &[&str]| {
+        let (stdout, _) = place.succeeds(&[&["eval", "run", "--json"], more].concat());
+        json_lines(&stdout).remove(0)["test_loss"].as_f64().unwrap()
+    };
+    let (as_trained, single) = (eval(&[]), eval(&["--precision", "f32"]));
+    assert_eq!(Some(as_trained), result["test_loss"].as_f64());
+    assert!(single != as_trained && (single - as_trained).abs() < 0.05 * as_trained, "{single} and {as_trained}");
+    for precision in ["f32", "bf16"] {
+        let (text, _) = place.succeeds(&["predict", "run", "photos/blue/3.png", "--precision", precision]);
+        assert!(text.starts_with("photos/blue/3.png\n  blue "), "{text}");
+    }
+
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let assert = cnn(place.path()).args(arguments).assert().code(2);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(&["train", "--resume", "run", "--precision", "f32"], &["--resume", "cannot be used with '--precision"]);
+    refused(&["train", "--precision", "f16"], &["'f16' for '--precision", "must be f32 or bf16"]);
 }

@@ -27,9 +27,10 @@ macro_rules! suite {
 /// Every instruction set that this machine has, each with some numbers of threads that must not matter. Convolutions run
 /// by the direct algorithm, which is exact on integers; Winograd's is held to its own bounds by the tests beside it.
 fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
-    let mut sets =
-        ["portable", "avx2", "avx512"].map(|cap| Isa::capped(cap).expect("a name of an instruction set")).to_vec();
-    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach
+    let at_most =
+        |cap| Cpu::<T>::with_isa(1, Isa::capped(cap).expect("a name of an instruction set")).expect("one thread");
+    let mut sets = ["portable", "avx2", "avx512", "avx512bf16"].map(|cap| at_most(cap).isa()).to_vec();
+    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach, or these elements
     let threads = |i| if i + 1 == sets.len() { [2, 1, 3, 4, 7].as_slice() } else { &[2, 1] };
     let direct = |n, isa| Cpu::with_algorithm(n, isa, ConvAlgorithm::Direct);
     let group = |(i, &isa): (usize, &Isa)| threads(i).iter().map(|&n| direct(n, isa).expect("threads")).collect();
@@ -39,6 +40,7 @@ fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
 suite! {
     cpu_f32: Bound::of(DType::F32), cpus::<f32>();
     cpu_f64: Bound::of(DType::F64), cpus::<f64>();
+    cpu_bf16: Bound::of(DType::BF16), cpus::<bf16>();
     // The oracle itself, narrower: its sums are single long chains, which round more than those of a real backend.
     naive_f32: Bound(5e-5), [vec![Naive::<f32>::new()]];
     naive_bf16: Bound::of(DType::BF16), [vec![Naive::<bf16>::new()]];

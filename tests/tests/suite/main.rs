@@ -5,3 +5,4 @@ mod frozen;
 mod gradients;
 mod parity;
 mod planted;
+mod precision;

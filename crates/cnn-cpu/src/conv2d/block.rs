@@ -31,9 +31,9 @@ pub(crate) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usi
 
 /// The operands of a register block.
 #[derive(Clone, Copy)]
-pub(crate) struct Block<'a, T> {
+pub(crate) struct Block<'a, T: CpuElement> {
     /// The scratch pixel that the block's first pixel reads at tap offset 0.
-    pub(crate) x: *const T,
+    pub(crate) x: *const T::Accum,
     /// Elements from one row of pixels to the next, and from one block of channels to the next.
     pub(crate) x_row: usize,
     pub(crate) x_plane: usize,
@@ -41,7 +41,7 @@ pub(crate) struct Block<'a, T> {
     pub(crate) channels: usize,
     pub(crate) taps: &'a [Tap],
     /// The packed panel, and how many taps it holds.
-    pub(crate) w: *const T,
+    pub(crate) w: *const T::Accum,
     pub(crate) w_taps: usize,
     /// Where the first pixel goes, and elements to the next pixel and row.
     pub(crate) y: *mut T,
@@ -51,11 +51,15 @@ pub(crate) struct Block<'a, T> {
     pub(crate) write: usize,
     /// What follows the sum, from the first pixel on.
     pub(crate) finish: Finish<T>,
+    /// A word of the packed image and of the packed panel is two channels, and `channels` counts words.
+    pub(crate) pairs: bool,
 }
 
-struct Sized<'a, T, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
+struct Sized<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
 
-impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel for Sized<'_, T, NV, RY, RX> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> Kernel
+    for Sized<'_, T, PAIRS, NV, RY, RX>
+{
     type Output = ();
 
     #[inline(always)]
@@ -71,7 +75,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             while left > 0 {
                 let n = left.min(lanes);
                 for tap in b.taps {
-                    let rows: [*const T; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
+                    let rows: [*const T::Accum; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
                     let w = w.add(tap.w * n * NV * lanes);
                     for c in 0..n {
                         let weights: [V<T, S>; NV] =
@@ -80,7 +84,11 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                             for p in 0..RX {
                                 let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
                                 for v in 0..NV {
-                                    acc[r][p][v] = value.mul_add(weights[v], acc[r][p][v]);
+                                    acc[r][p][v] = if PAIRS {
+                                        T::dot::<S>(value, weights[v], acc[r][p][v])
+                                    } else {
+                                        value.mul_add(weights[v], acc[r][p][v])
+                                    };
                                 }
                             }
                         }
@@ -104,7 +112,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                 }
             }
             if b.write < NV * lanes {
-                Sized::<T, NV, RY, RX>::store_part(simd, &b, acc);
+                Self::store_part(simd, &b, acc);
                 return;
             }
             let floor = b.finish.floor(simd);
@@ -113,7 +121,7 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
                     for p in 0..RX {
                         for v in 0..NV {
                             let at = r * b.y_row + p * b.y_pixel + v * lanes;
-                            acc[r][p][v] = acc[r][p][v].add(V::<T, S>::load(simd, residual.add(at)));
+                            acc[r][p][v] = acc[r][p][v].add(T::load(simd, residual.add(at)));
                         }
                     }
                 }
@@ -121,7 +129,8 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
             for r in 0..RY {
                 for p in 0..RX {
                     for v in 0..NV {
-                        acc[r][p][v].max(floor).store(b.y.add(r * b.y_row + p * b.y_pixel + v * lanes));
+                        let at = r * b.y_row + p * b.y_pixel + v * lanes;
+                        T::store::<S>(acc[r][p][v].max(floor), b.y.add(at));
                     }
                 }
             }
@@ -129,7 +138,9 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Kernel fo
     }
 }
 
-impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_, T, NV, RY, RX> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>
+    Sized<'_, T, PAIRS, NV, RY, RX>
+{
     /// Stores a block whose last vector is not full.
     ///
     /// # Safety
@@ -148,9 +159,9 @@ impl<T: CpuElement, const NV: usize, const RY: usize, const RX: usize> Sized<'_,
                         let at = r * b.y_row + p * b.y_pixel + v * lanes;
                         let mut value = copy[r][p][v];
                         if let Some(residual) = b.finish.residual {
-                            value = value.add(V::<T, S>::load_head(simd, residual.add(at), n));
+                            value = value.add(T::load_head(simd, residual.add(at), n));
                         }
-                        value.max(b.finish.floor(simd)).store_head(b.y.add(at), n);
+                        T::store_head::<S>(value.max(b.finish.floor(simd)), b.y.add(at), n);
                     }
                 }
             }
@@ -169,10 +180,20 @@ impl<T: CpuElement> Block<'_, T> {
     pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {
             ($($ry:literal: $($rx:literal)*;)*) => {
-                match (vectors, rows, pixels) {
+                match (self.pairs, vectors, rows, pixels) {
                     $($(
-                        (2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 2, $ry, $rx>(self)),
-                        (1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => simd.outline(Sized::<T, 1, $ry, $rx>(self)),
+                        (false, 2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
+                            simd.outline(Sized::<T, false, 2, $ry, $rx>(self))
+                        }
+                        (false, 1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
+                            simd.outline(Sized::<T, false, 1, $ry, $rx>(self))
+                        }
+                        (true, 2, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 2, $ry, $rx>(self))
+                        }
+                        (true, 1, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 1, $ry, $rx>(self))
+                        }
                     )*)*
                     _ => unreachable!("a register block of {rows} x {pixels} pixels"),
                 }

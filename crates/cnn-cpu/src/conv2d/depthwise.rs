@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
+use num_traits::Zero;
 
 use super::block::{Tap, split};
 use super::epilogue::{Epilogue, Finish};
 use super::moments::{Piece, combine};
-use super::pack::{Reader, Strip, pack};
+use super::pack::{Reader, Strip, Word, pack};
 use super::plans::Plan;
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -24,7 +25,7 @@ const PACKED: usize = 256 << 10;
 const TASKS: usize = 16;
 
 /// The forward pass or the gradient of the input.
-struct Depthwise<'a, T> {
+struct Depthwise<'a, T: CpuElement> {
     reader: Reader<'a, T>,
     batch: usize,
     channels: usize,
@@ -33,7 +34,7 @@ struct Depthwise<'a, T> {
     to: [usize; 2],
     plan: &'a Plan,
     /// \[taps, channels\].
-    weight: &'a [T],
+    weight: &'a [T::Accum],
     epilogue: Epilogue<'a, T>,
     /// Add to what is there, in place of the epilogue.
     accumulate: bool,
@@ -44,7 +45,7 @@ pub(super) fn forward<T: CpuElement>(
     spec: &Conv2dSpec,
     plan: &Plan,
     reader: Reader<'_, T>,
-    weight: &[T],
+    weight: &[T::Accum],
     epilogue: Epilogue<'_, T>,
     y: &mut [T],
     moments: bool,
@@ -60,7 +61,7 @@ pub(super) fn data<T: CpuElement>(
     spec: &Conv2dSpec,
     plan: &Plan,
     reader: Reader<'_, T>,
-    weight: &[T],
+    weight: &[T::Accum],
     dx: &mut [T],
     accumulate: bool,
 ) {
@@ -85,14 +86,14 @@ impl<T: CpuElement> Depthwise<'_, T> {
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert!(self.weight.len().is_multiple_of(channels) && self.epilogue.fits(y.len(), channels));
         let (rows, columns) = (&self.plan.rows, &self.plan.columns);
-        let height = strip_rows(self.plan, self.batch, channels, size_of::<T>());
+        let height = strip_rows(self.plan, self.batch, channels, size_of::<T::Accum>());
         let strips = rows.count().div_ceil(height);
-        let mut pieces = cpu.alloc::<T>(if moments { self.batch * strips * 2 * channels } else { 0 });
+        let mut pieces = cpu.alloc::<T::Accum>(if moments { self.batch * strips * 2 * channels } else { 0 });
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
         let width = columns.source.len();
         let plane = |strip: Range<usize>| (rows.reach(strip).len() * width + 1) * lanes;
         let room = channels.div_ceil(lanes) * plane(0..height);
-        cpu.reserve::<T>(self.batch * strips, &[room]);
+        cpu.reserve::<T::Accum>(self.batch * strips, &[room]);
         cpu.for_each(self.batch * strips, |task| {
             let (image, strip) = (task / strips, task % strips);
             let strip = strip * height..((strip + 1) * height).min(rows.count());
@@ -117,7 +118,7 @@ impl<T: CpuElement> Depthwise<'_, T> {
     }
 }
 
-struct Moment<T>(Piece<T>);
+struct Moment<T: CpuElement>(Piece<T>);
 
 impl<T: CpuElement> Kernel for Moment<T> {
     type Output = ();
@@ -128,12 +129,12 @@ impl<T: CpuElement> Kernel for Moment<T> {
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     depthwise: &'a Depthwise<'a, T>,
     image: usize,
     strip: Range<usize>,
     plane: usize,
-    scratch: &'a mut [T],
+    scratch: &'a mut [T::Accum],
     y: Shared<T>,
 }
 
@@ -156,6 +157,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
             first: 0,
             channels,
             plane,
+            word: Word::Number,
         };
         pack(simd, &depthwise.reader, whole, None, scratch);
         for (rc, lists) in rows.classes.iter().zip(plan.taps.chunks(columns.classes.len())) {
@@ -200,10 +202,10 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
 }
 
 /// A register block: some pixels of one vector of channels.
-struct Line<'a, T> {
-    x: *const T,
+struct Line<'a, T: CpuElement> {
+    x: *const T::Accum,
     taps: &'a [Tap],
-    w: *const T,
+    w: *const T::Accum,
     pitch: usize,
     write: usize,
     y: *mut T,
@@ -228,7 +230,8 @@ impl<T: CpuElement> Line<'_, T> {
             }
             for p in 0..N {
                 let at = p * self.y_pixel;
-                self.finish.of(simd, acc[p], at, self.write).store_head(self.y.add(at), self.write);
+                let value = self.finish.of(simd, acc[p], at, self.write);
+                T::store_head::<S>(value, self.y.add(at), self.write);
             }
         }
     }
@@ -241,21 +244,21 @@ pub(super) fn weight<T: CpuElement>(
     plan: &Plan,
     x: Reader<'_, T>,
     dy: Reader<'_, T>,
-    dw: &mut [T],
+    dw: &mut [T::Accum],
 ) {
     let (lanes, channels, batch) = (cpu.isa().lanes::<T>(), spec.in_channels, spec.batch);
-    let height = strip_rows(plan, batch, channels, size_of::<T>());
+    let height = strip_rows(plan, batch, channels, size_of::<T::Accum>());
     let chunk = batch.div_ceil(TASKS).max(1);
     let chunks = batch.div_ceil(chunk);
-    let mut partial = cpu.alloc::<T>(chunks * dw.len());
+    let mut partial = cpu.alloc::<T::Accum>(chunks * dw.len());
     let planes = |rows: Range<usize>| {
         [plan.rows.reach(rows.clone()).len() * plan.columns.source.len(), rows.len() * spec.output[1]]
             .map(|pixels| (pixels + 1) * lanes)
     };
     let room = channels.div_ceil(lanes) * planes(0..height).iter().sum::<usize>();
-    cpu.reserve::<T>(chunks, &[room]);
+    cpu.reserve::<T::Accum>(chunks, &[room]);
     cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
-        dw.fill(T::zero());
+        dw.fill(T::Accum::zero());
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
                 let rows = start..(start + height).min(spec.output[0]);
@@ -273,6 +276,7 @@ pub(super) fn weight<T: CpuElement>(
                     first: 0,
                     channels,
                     plane,
+                    word: Word::Number,
                 };
                 let of_x = strip(&plan.rows.source[read.clone()], &plan.columns.source, spec.input, planes[0]);
                 let of_dy = strip(&plan.order[rows.clone()], &plan.order[..spec.output[1]], spec.output, planes[1]);
@@ -290,20 +294,20 @@ pub(super) fn weight<T: CpuElement>(
     let partial = partial.as_slice();
     let len = dw.len();
     for (i, dw) in dw.iter_mut().enumerate() {
-        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::zero(), |sum, part| sum + part);
+        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::Accum::zero(), |sum, part| sum + part);
     }
 }
 
 /// Adds the products of some rows of one image to `dw`.
-struct Sum<'a, T> {
+struct Sum<'a, T: CpuElement> {
     /// x and dy.
     sources: [(Reader<'a, T>, Strip<'a>); 2],
     taps: &'a [Tap],
     /// Scratch pixels of x from one output row to the next.
     step: usize,
-    to_x: &'a mut [T],
-    to_dy: &'a mut [T],
-    dw: &'a mut [T],
+    to_x: &'a mut [T::Accum],
+    to_dy: &'a mut [T::Accum],
+    dw: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Sum<'_, T> {

@@ -30,7 +30,7 @@ use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{Shared, chunks};
 
 /// A direct convolution, in either direction.
-pub(super) struct Direct<'a, T> {
+pub(super) struct Direct<'a, T: CpuElement> {
     pub(super) reader: Reader<'a, T>,
     /// N, and H, W of what is read and of what is written.
     pub(super) batch: usize,
@@ -38,7 +38,7 @@ pub(super) struct Direct<'a, T> {
     pub(super) to: [usize; 2],
     pub(super) plan: &'a Plan,
     pub(super) panels: Panels,
-    pub(super) weights: &'a [T],
+    pub(super) weights: &'a [T::Accum],
     pub(super) epilogue: Epilogue<'a, T>,
     /// Add to what is there, in place of the epilogue.
     pub(super) accumulate: bool,
@@ -75,13 +75,13 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 
     fn blocks(&self) -> usize {
-        self.panels.read.div_ceil(self.panels.lanes)
+        self.panels.words().div_ceil(self.panels.lanes)
     }
 
     fn tile(&self) -> Tile {
         let (rows, panels) = (self.plan.rows.count(), self.panels.groups * self.panels.count());
         let pixels = self.to[0] * self.to[1];
-        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T>();
+        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T::Accum>();
         let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels, shared: false };
         if tile.rows == rows {
             tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
@@ -93,7 +93,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let all = self.batch * self.panels.groups * image;
         if self.batch < wanted && self.plan.fold.is_none() && all <= SHARED {
             // Tasks of the same rows read the same image, tasks of the same panels the same weight: the larger is cut.
-            let (cut, weight) = (wanted.div_ceil(self.batch.max(1)), self.panels.len() * size_of::<T>());
+            let (cut, weight) = (wanted.div_ceil(self.batch.max(1)), self.panels.len() * size_of::<T::Accum>());
             let least_sets = if weight > image { cut.min(panels) } else { 1 };
             tile.rows = rows.div_ceil(cut.div_ceil(least_sets)).max(2).min(rows);
             let sets = cut.div_ceil(rows.div_ceil(tile.rows)).max(least_sets);
@@ -107,11 +107,12 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 
     /// All rows and groups of all images, packed.
-    fn pack_all(&self, cpu: &Cpu<T>) -> Scratch<T> {
+    fn pack_all(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
         let (panels, rows) = (self.panels, self.plan.rows.reach(0..self.plan.rows.count()));
         let (blocks, plane) = (self.blocks(), self.plane(rows.len()));
+        let channels = if panels.pairs { 2 * panels.lanes } else { panels.lanes }; // of a block
         let mut store = cpu.scratch(self.batch * panels.groups * blocks * plane);
-        cpu.for_each_part(chunks(&mut store, plane), |i, to: &mut [T]| {
+        cpu.for_each_part(chunks(&mut store, plane), |i, to: &mut [T::Accum]| {
             let (image, group, block) = (i / blocks / panels.groups, i / blocks % panels.groups, i % blocks);
             let strip = Strip {
                 rows: &self.plan.rows.source[rows.clone()],
@@ -119,9 +120,10 @@ impl<T: CpuElement> Direct<'_, T> {
                 image,
                 size: self.from,
                 pitch: panels.groups * panels.read,
-                first: group * panels.read + block * panels.lanes,
-                channels: panels.lanes.min(panels.read - block * panels.lanes),
+                first: group * panels.read + block * channels,
+                channels: channels.min(panels.read - block * channels),
                 plane,
+                word: panels.word(),
             };
             cpu.run(PackBlock { reader: &self.reader, strip, to });
         });
@@ -140,7 +142,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let all_panels = panels.groups * panels.count();
         let sets = all_panels.div_ceil(tile.panels);
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
-        let mut pieces: Buffer<T> = cpu.alloc(pieces);
+        let mut pieces: Buffer<T::Accum> = cpu.alloc(pieces);
         let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
         let store = tile.shared.then(|| self.pack_all(cpu));
         // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
@@ -148,7 +150,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
         let room = if tile.shared { 0 } else { tile.images * self.blocks() * plane + work };
         let tasks = self.batch.div_ceil(tile.images) * strips * sets;
-        cpu.reserve::<T>(tasks, &[room]);
+        cpu.reserve::<T::Accum>(tasks, &[room]);
         cpu.for_each(tasks, |task| {
             let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
@@ -175,10 +177,10 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 }
 
-struct PackBlock<'a, T> {
+struct PackBlock<'a, T: CpuElement> {
     reader: &'a Reader<'a, T>,
     strip: Strip<'a>,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for PackBlock<'_, T> {
@@ -191,22 +193,22 @@ impl<T: CpuElement> Kernel for PackBlock<'_, T> {
 }
 
 /// Where a task's packed images are.
-enum Packed<'a, T> {
+enum Packed<'a, R> {
     /// In its own working memory once it has packed them: its rows, one group at a time.
-    ByTask(&'a mut [T]),
+    ByTask(&'a mut [R]),
     /// With all rows and groups of all images.
-    Before(&'a [T]),
+    Before(&'a [R]),
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     direct: &'a Direct<'a, T>,
     images: Range<usize>,
     rows: Range<usize>,
     strip: (usize, usize),
     panels: Range<usize>,
-    packed: Packed<'a, T>,
+    packed: Packed<'a, T::Accum>,
     y: Shared<T>,
-    pieces: Option<Shared<T>>,
+    pieces: Option<Shared<T::Accum>>,
 }
 
 impl<T: CpuElement> Kernel for Task<'_, T> {
@@ -252,6 +254,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                         first: group * channels,
                         channels,
                         plane,
+                        word: layout.word(),
                     };
                     pack(simd, &direct.reader, strip, plan.fold, &mut scratch[i * image_size..]);
                 }
@@ -284,7 +287,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                         x: x.wrapping_add((r * plan.rows.step * width + p) * lanes),
                                         x_row: plan.rows.step * width * lanes,
                                         x_plane: plane,
-                                        channels: if taps.is_empty() { 0 } else { layout.read },
+                                        channels: if taps.is_empty() { 0 } else { layout.words() },
                                         taps,
                                         w: direct.weights.as_ptr().add(layout.start(group, panel)),
                                         w_taps: layout.taps,
@@ -296,6 +299,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                             true => Finish::accumulate(y),
                                             false => direct.epilogue.at(at, first),
                                         },
+                                        pairs: layout.pairs,
                                     };
                                     block.run(simd, vectors, ny, nx);
                                 }

@@ -4,6 +4,7 @@
 //! unrolled loops of their own, the others with [`Finish::of`].
 
 use cnn_core::backend;
+use num_traits::{Float, Zero};
 
 use crate::element::CpuElement;
 use crate::simd::{Simd, V, Vector};
@@ -11,17 +12,17 @@ use crate::{Buffer, Cpu};
 
 /// The operands of a whole output \[pixels, channels\].
 #[derive(Clone, Copy)]
-pub(crate) struct Epilogue<'a, T> {
-    bias: Option<&'a [T]>,
+pub(crate) struct Epilogue<'a, T: CpuElement> {
+    bias: Option<&'a [T::Accum]>,
     residual: Option<&'a [T]>,
     relu: bool,
 }
 
 /// The operands from one element of the output on.
 #[derive(Clone, Copy)]
-pub(crate) struct Finish<T> {
+pub(crate) struct Finish<T: CpuElement> {
     /// Of the first channel.
-    pub(crate) bias: Option<*const T>,
+    pub(crate) bias: Option<*const T::Accum>,
     /// As far from pixel to pixel as the output.
     pub(crate) residual: Option<*const T>,
     pub(crate) relu: bool,
@@ -42,6 +43,20 @@ impl<'a, T: CpuElement> Epilogue<'a, T> {
         };
         assert!(epilogue.fits(len, channels), "an epilogue does not fit its output");
         epilogue
+    }
+
+    /// The same for an output of what is computed with, where that is how it is stored.
+    pub(crate) fn wide(self) -> Option<Epilogue<'a, T::Accum>> {
+        let residual = match self.residual {
+            Some(residual) => Some(T::as_wide(residual)?),
+            None => None,
+        };
+        Some(Epilogue { bias: self.bias, residual, relu: self.relu })
+    }
+
+    /// Its bias alone, in front of a rest that follows elsewhere.
+    pub(crate) fn split(self) -> (Epilogue<'a, T::Accum>, Self) {
+        (Epilogue { bias: self.bias, residual: None, relu: false }, Epilogue { bias: None, ..self })
     }
 
     /// Whether the operands are those of an output of `len` elements.
@@ -79,7 +94,7 @@ impl<T: CpuElement> Finish<T> {
     /// stored one by one, which waits for all the output stores before them (8% at 64 channels).
     #[inline(always)]
     pub(crate) fn floor<S: Simd>(&self, simd: S) -> V<T, S> {
-        V::<T, S>::splat(simd, if self.relu { T::zero() } else { T::neg_infinity() })
+        V::<T, S>::splat(simd, if self.relu { T::Accum::zero() } else { T::Accum::neg_infinity() })
     }
 
     /// `n` sums finished, `at` elements further on in the same channels.
@@ -94,7 +109,7 @@ impl<T: CpuElement> Finish<T> {
                 sum = sum.add(V::<T, S>::load_head(simd, bias, n));
             }
             if let Some(residual) = self.residual {
-                sum = sum.add(V::<T, S>::load_head(simd, residual.add(at), n));
+                sum = sum.add(T::load_head(simd, residual.add(at), n));
             }
         }
         sum.max(self.floor(simd))

@@ -40,11 +40,11 @@ pub struct Filter<T: CpuElement>(Form<T>);
 #[derive(Clone, Debug)]
 enum Form<T: CpuElement> {
     /// Panels for the forward pass, and with the roles of the channels exchanged for the gradient of the input.
-    Direct { forward: Buffer<T>, transposed: Option<Buffer<T>> },
+    Direct { forward: Buffer<T::Accum>, transposed: Option<Buffer<T::Accum>> },
     /// As it is, and transformed ahead where that saves work.
-    Winograd { weight: Buffer<T>, ready: Option<Buffer<T>> },
+    Winograd { weight: Buffer<T::Accum>, ready: Option<Buffer<T::Accum>> },
     /// As it is.
-    Depthwise(Buffer<T>),
+    Depthwise(Buffer<T::Accum>),
 }
 
 /// Which algorithm 3x3 convolutions of stride 1 run by.
@@ -87,7 +87,8 @@ fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, pass: Pass) -> Arc<Pl
 fn panels<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, fold: Option<Fold>) -> Panels {
     let [kh, kw, read, _] = spec.weight_shape();
     let (taps, read) = if fold.is_some() { (kh, kw * read) } else { (kh * kw, read) };
-    Panels { groups: spec.groups, taps, read, write: spec.out_channels / spec.groups, lanes: cpu.isa().lanes::<T>() }
+    let (write, lanes) = (spec.out_channels / spec.groups, cpu.isa().lanes::<T>());
+    Panels { groups: spec.groups, taps, read, write, lanes, pairs: fold.is_none() && cpu.isa().dots() }
 }
 
 /// The panels of the weight with the roles of the channels exchanged.
@@ -258,7 +259,8 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
                 from: spec.input,
                 to: spec.output,
                 plan: &plan,
-                panels: panels(cpu, spec, plan.fold),
+                panels: Panels { pairs: false, ..panels(cpu, spec, plan.fold) },
+                pairs: plan.fold.is_none() && spec.batch > 1 && cpu.isa().dots(),
             };
             gradient.run(cpu, dw.make_mut());
         }

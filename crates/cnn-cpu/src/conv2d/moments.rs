@@ -7,7 +7,9 @@
 //! mean = sum n_i mean_i / sum n_i,   M2 = sum M2_i + n_i (mean_i - mean)^2
 //! ```
 
+use cnn_core::Real;
 use cnn_core::backend::Moments;
+use num_traits::One;
 
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -15,13 +17,13 @@ use crate::simd::{Kernel, Simd, V, Vector};
 
 /// Takes the moments of `pixels` pixels from `y` on, `pitch` elements apart, over `channels` channels: writes the means
 /// to `mean` and the sums of squared deviations to `squares`.
-pub(super) struct Piece<T> {
+pub(super) struct Piece<T: CpuElement> {
     pub(super) y: *const T,
     pub(super) pitch: usize,
     pub(super) pixels: usize,
     pub(super) channels: usize,
-    pub(super) mean: *mut T,
-    pub(super) squares: *mut T,
+    pub(super) mean: *mut T::Accum,
+    pub(super) squares: *mut T::Accum,
 }
 
 impl<T: CpuElement> Piece<T> {
@@ -33,7 +35,7 @@ impl<T: CpuElement> Piece<T> {
     }
 }
 
-struct Take<T>(Piece<T>);
+struct Take<T: CpuElement>(Piece<T>);
 
 impl<T: CpuElement> Kernel for Take<T> {
     type Output = ();
@@ -42,14 +44,14 @@ impl<T: CpuElement> Kernel for Take<T> {
     fn run<S: Simd>(self, simd: S) {
         let Piece { y, pitch, pixels, channels, mean, squares } = self.0;
         let lanes = V::<T, S>::LANES;
-        let inverse = V::<T, S>::splat(simd, T::one() / T::from_f64(pixels as f64));
+        let inverse = V::<T, S>::splat(simd, T::Accum::one() / T::Accum::from_f64(pixels as f64));
         for c in (0..channels).step_by(lanes) {
             let n = lanes.min(channels - c);
             // SAFETY: the caller of Piece::run promises these pixels and results.
             unsafe {
                 let load = |p: usize| {
                     let at = y.add(p * pitch + c);
-                    if n == lanes { V::<T, S>::load(simd, at) } else { V::<T, S>::load_head(simd, at, n) }
+                    if n == lanes { T::load(simd, at) } else { T::load_head(simd, at, n) }
                 };
                 let m = total::<T, S>(simd, pixels, |sum, p| sum.add(load(p))).mul(inverse);
                 let squares_of = |sum: V<T, S>, p: usize| {
@@ -88,7 +90,7 @@ fn total<T: CpuElement, S: Simd>(simd: S, pixels: usize, term: impl Fn(V<T, S>, 
 /// Combines the moments of pieces, `[pieces][2][channels]`; `pixels` gives the size of piece `i`.
 pub(crate) fn combine<T: CpuElement>(
     cpu: &Cpu<T>,
-    pieces: &[T],
+    pieces: &[T::Accum],
     channels: usize,
     pixels: impl Fn(usize) -> usize + Sync,
 ) -> Moments<Cpu<T>> {
@@ -116,8 +118,8 @@ pub(crate) fn combine<T: CpuElement>(
             }
         }
         for c in 0..mean.len() {
-            mean[c] = T::from_f64(sums[c]);
-            variance[c] = T::from_f64(squares[c] / total as f64);
+            mean[c] = T::Accum::from_f64(sums[c]);
+            variance[c] = T::Accum::from_f64(squares[c] / total as f64);
         }
     });
     Moments { mean, variance }

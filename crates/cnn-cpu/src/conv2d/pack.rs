@@ -8,6 +8,7 @@
 //! channels: scratch pixel `x` holds all `KW * C` values that the window at output column `x` reads in that row.
 
 use cnn_core::backend::{Gradient, Input};
+use num_traits::{Float, One, Zero};
 
 use super::plan::ZERO;
 use crate::Cpu;
@@ -17,7 +18,7 @@ use crate::threads::Shared;
 
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
 #[derive(Clone, Copy)]
-pub(super) enum Reader<'a, T> {
+pub(super) enum Reader<'a, T: CpuElement> {
     Plain(Plain<'a, T>),
     Norm(Norm<'a, T>),
     Gradient(NormGradient<'a, T>),
@@ -29,22 +30,22 @@ pub(super) struct Plain<'a, T>(&'a [T]);
 
 /// `max(x * scale + shift, floor)`.
 #[derive(Clone, Copy)]
-pub(super) struct Norm<'a, T> {
+pub(super) struct Norm<'a, T: CpuElement> {
     x: &'a [T],
-    scale: &'a [T],
-    shift: &'a [T],
-    floor: T,
+    scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    floor: T::Accum,
 }
 
 /// `dy_scale * dy * mask + x_scale * x + shift`.
 #[derive(Clone, Copy)]
-pub(super) struct NormGradient<'a, T> {
+pub(super) struct NormGradient<'a, T: CpuElement> {
     dy: &'a [T],
     x: &'a [T],
-    dy_scale: &'a [T],
-    x_scale: &'a [T],
-    shift: &'a [T],
-    mask: Option<(&'a [T], &'a [T])>,
+    dy_scale: &'a [T::Accum],
+    x_scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    mask: Option<[&'a [T::Accum]; 2]>,
 }
 
 impl<'a, T: CpuElement> Reader<'a, T> {
@@ -56,7 +57,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 x: checked(norm.x.as_slice(), pixels * channels),
                 scale: checked(norm.scale.as_slice(), channels),
                 shift: checked(norm.shift.as_slice(), channels),
-                floor: if norm.relu { T::zero() } else { T::neg_infinity() },
+                floor: if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() },
             }),
         }
     }
@@ -83,7 +84,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 mask: norm
                     .mask
                     .as_ref()
-                    .map(|(scale, shift)| (checked(scale.as_slice(), channels), checked(shift.as_slice(), channels))),
+                    .map(|(scale, shift)| [scale, shift].map(|list| checked(list.as_slice(), channels))),
             }),
         }
     }
@@ -123,7 +124,7 @@ unsafe fn load<T: CpuElement, S: Simd>(simd: S, from: &[T], at: usize, n: usize)
     // SAFETY: the caller's promise.
     unsafe {
         let from = from.as_ptr().add(at);
-        if n == V::<T, S>::LANES { V::<T, S>::load(simd, from) } else { V::<T, S>::load_head(simd, from, n) }
+        if n == V::<T, S>::LANES { T::load(simd, from) } else { T::load_head(simd, from, n) }
     }
 }
 
@@ -167,8 +168,8 @@ impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             let [scale, shift] = match self.mask {
-                Some((scale, shift)) => [load(simd, scale, c, n), load(simd, shift, c, n)],
-                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::one())],
+                Some([scale, shift]) => [load(simd, scale, c, n), load(simd, shift, c, n)],
+                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one())],
             };
             let of = |slice| load(simd, slice, c, n);
             [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift]
@@ -207,6 +208,26 @@ pub(super) struct Strip<'a> {
     pub(super) channels: usize,
     /// Scratch elements from one block of channels to the next.
     pub(super) plane: usize,
+    /// What a scratch element holds.
+    pub(super) word: Word,
+}
+
+/// What a scratch element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// A number.
+    Number,
+    /// Two bf16: channels 2i and 2i + 1 of a pixel, for sums over channels. A block has twice as many channels.
+    Channels,
+    /// Two bf16: a channel of a pixel of this image and of the next, or 0 where that does not exist, for sums over images.
+    Images { next: bool },
+}
+
+impl Word {
+    /// Elements that hold so many channels.
+    pub(super) fn count(self, channels: usize) -> usize {
+        if self == Word::Channels { channels.div_ceil(2) } else { channels }
+    }
 }
 
 /// The fold of the kernel's columns into the channels.
@@ -233,7 +254,7 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
     reader: &Reader<'_, T>,
     strip: Strip<'_>,
     fold: Option<Fold>,
-    to: &mut [T],
+    to: &mut [T::Accum],
 ) {
     let inside = |list: &[u32], size: usize| list.iter().all(|&at| at == ZERO || (at as usize) < size);
     assert!(inside(strip.rows, strip.size[0]) && strip.first + strip.channels <= strip.pitch);
@@ -241,25 +262,34 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
     match fold {
         None => {
             assert!(inside(strip.columns, strip.size[1]));
-            assert!(to.len() >= strip.channels.div_ceil(V::<T, S>::LANES) * strip.plane);
+            assert!(to.len() >= strip.word.count(strip.channels).div_ceil(V::<T, S>::LANES) * strip.plane);
+            if const { T::PAIRS && S::DOTS } && strip.word != Word::Number {
+                return match *reader {
+                    Reader::Plain(source) => simd.outline(PackPairs { source, strip, to }),
+                    Reader::Norm(source) => simd.outline(PackPairs { source, strip, to }),
+                    Reader::Gradient(source) => simd.outline(PackPairs { source, strip, to }),
+                };
+            }
+            assert!(strip.word == Word::Number);
             match *reader {
                 Reader::Plain(source) => simd.outline(Pack { source, strip, to }),
                 Reader::Norm(source) => simd.outline(Pack { source, strip, to }),
                 Reader::Gradient(source) => simd.outline(Pack { source, strip, to }),
             }
         }
-        Some(fold) => match *reader {
+        Some(fold) if strip.word == Word::Number => match *reader {
             Reader::Plain(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Norm(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Gradient(source) => simd.outline(PackFolded { source, strip, fold, to }),
         },
+        Some(_) => unreachable!("pairs of a folded image"),
     }
 }
 
-struct Pack<'a, T, R> {
+struct Pack<'a, T: CpuElement, R> {
     source: R,
     strip: Strip<'a>,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
@@ -269,7 +299,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
     fn run<S: Simd>(self, simd: S) {
         let Pack { source, strip, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, .. } = strip;
         let zero = V::<T, S>::zero(simd);
         for c in (0..channels).step_by(lanes) {
             let n = lanes.min(channels - c);
@@ -296,11 +326,63 @@ impl<T: CpuElement, R: Read<T>> Kernel for Pack<'_, T, R> {
     }
 }
 
-struct PackFolded<'a, T, R> {
+struct PackPairs<'a, T: CpuElement, R> {
+    source: R,
+    strip: Strip<'a>,
+    to: &'a mut [T::Accum],
+}
+
+impl<T: CpuElement, R: Read<T>> Kernel for PackPairs<'_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackPairs { source, strip, to } = self;
+        let lanes = V::<T, S>::LANES;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, word } = strip;
+        let zero = V::<T, S>::zero(simd);
+        let neighbours = word == Word::Channels;
+        // Channels of a block, and elements from a word's first number to its second.
+        let (step, apart) = if neighbours { (2 * lanes, lanes) } else { (lanes, height * width * pitch) };
+        for (block, c) in (0..channels).step_by(step).enumerate() {
+            let n = lanes.min(channels - c);
+            let others = match word {
+                Word::Channels => lanes.min((channels - c).saturating_sub(lanes)),
+                Word::Images { next } => n * usize::from(next),
+                Word::Number => 0,
+            };
+            // SAFETY: as in Pack; of the second numbers `others` are inside the image, or the next one.
+            unsafe {
+                let with = source.coefficients(simd, first + c, n);
+                let with_other = match neighbours && others > 0 {
+                    true => source.coefficients(simd, first + c + lanes, others),
+                    false => with,
+                };
+                let mut to = to.as_mut_ptr().add(block * plane);
+                for &row in rows {
+                    let start = (image * height + row as usize * usize::from(row != ZERO)) * width;
+                    for &column in columns {
+                        if row == ZERO || column == ZERO {
+                            zero.store(to);
+                        } else {
+                            let at = (start + column as usize) * pitch + first + c;
+                            let a = source.read(simd, &with, at, n);
+                            let b = if others > 0 { source.read(simd, &with_other, at + apart, others) } else { zero };
+                            if neighbours { T::concat::<S>(a, b) } else { T::zip::<S>(a, b) }.store(to);
+                        }
+                        to = to.add(lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct PackFolded<'a, T: CpuElement, R> {
     source: R,
     strip: Strip<'a>,
     fold: Fold,
-    to: &'a mut [T],
+    to: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
@@ -310,12 +392,12 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
     fn run<S: Simd>(self, simd: S) {
         let PackFolded { source, strip, fold, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane } = strip;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, .. } = strip;
         let (outputs, folded) = (columns.len(), fold.kernel * channels);
         let (packed, line) = to.split_at_mut(folded.div_ceil(lanes) * plane);
         let padded = (outputs - 1) * fold.stride + fold.kernel; // columns that the windows reach
         let line = &mut line[..fold.work(outputs, channels, lanes)];
-        line.fill(T::zero());
+        line.fill(T::Accum::zero());
         // SAFETY: as in Pack; the line holds a zero-padded row of the image and two vectors behind it, and a window's
         // values start inside the row.
         unsafe {
@@ -345,7 +427,7 @@ impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
 }
 
 /// How a weight is cut into panels of two vectors of the channels that are written:
-/// `[groups][panels][read / L][taps][L][2 L]`, the last block of each dimension as short as it is, but whole vectors.
+/// `[groups][panels][words / L][taps][L][2 L]`, a word being one channel that is read or two, the last block of each dimension as short as it is, but whole vectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panels {
     pub(super) groups: usize,
@@ -355,9 +437,21 @@ pub(super) struct Panels {
     /// Channels of a group that are written.
     pub(super) write: usize,
     pub(super) lanes: usize,
+    /// An element holds two of the channels that are read.
+    pub(super) pairs: bool,
 }
 
 impl Panels {
+    /// What an element of the image is to be.
+    pub(super) fn word(&self) -> Word {
+        if self.pairs { Word::Channels } else { Word::Number }
+    }
+
+    /// Elements that hold the channels of a group that are read.
+    pub(super) fn words(&self) -> usize {
+        self.word().count(self.read)
+    }
+
     /// Panels of a group.
     pub(super) fn count(&self) -> usize {
         self.write.div_ceil(2 * self.lanes)
@@ -371,7 +465,7 @@ impl Panels {
     /// Where panel `p` of a group starts.
     pub(super) fn start(&self, group: usize, p: usize) -> usize {
         let vectors = group * self.write.div_ceil(self.lanes) + p * 2;
-        vectors * self.lanes * self.taps * self.read
+        vectors * self.lanes * self.taps * self.words()
     }
 
     /// Elements of the whole packed weight.
@@ -381,25 +475,25 @@ impl Panels {
 
     /// Packs `weight` \[taps, C / groups, K\]: for the forward pass K is written, for the gradient of the input
     /// (`transposed`) C / groups is.
-    pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T], transposed: bool, to: &mut [T]) {
+    pub(super) fn pack<T: CpuElement>(&self, cpu: &Cpu<T>, weight: &[T::Accum], transposed: bool, to: &mut [T::Accum]) {
         assert_eq!(weight.len(), self.groups * self.taps * self.read * self.write);
         assert_eq!(to.len(), self.len());
-        let (blocks, panels, to) = (self.read.div_ceil(self.lanes), self.count(), Shared::new(to));
+        let (blocks, panels, to) = (self.words().div_ceil(self.lanes), self.count(), Shared::new(to));
         cpu.for_each(self.groups * panels * blocks, |i| {
             let (group, panel, block) = (i / (panels * blocks), i / blocks % panels, i % blocks);
-            cpu.run(PackPanel { panels: *self, weight, transposed, group, panel, block, to });
+            cpu.run(PackPanel::<T> { panels: *self, weight, transposed, group, panel, block, to });
         });
     }
 }
 
-struct PackPanel<'a, T> {
+struct PackPanel<'a, T: CpuElement> {
     panels: Panels,
-    weight: &'a [T],
+    weight: &'a [T::Accum],
     transposed: bool,
     group: usize,
     panel: usize,
     block: usize,
-    to: Shared<T>,
+    to: Shared<T::Accum>,
 }
 
 impl<T: CpuElement> Kernel for PackPanel<'_, T> {
@@ -409,29 +503,49 @@ impl<T: CpuElement> Kernel for PackPanel<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let PackPanel { panels, weight, transposed, group, panel, block, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Panels { groups, taps, read, write, .. } = panels;
+        let Panels { groups, taps, read, write, pairs, .. } = panels;
         let width = panels.vectors(panel) * lanes;
         let (r0, w0) = (block * lanes, panel * 2 * lanes);
-        let (n, m) = (lanes.min(read - r0), width.min(write - w0));
+        let (n, m) = (lanes.min(panels.words() - r0), width.min(write - w0));
         // SAFETY: this task alone writes block `block` of panel `panel`, taps * n * width elements from here on.
         let to = unsafe { to.get().add(panels.start(group, panel) + r0 * taps * width) };
+        // Channels of a word; the second of the last may not exist.
+        let numbers = 1 + usize::from(pairs);
         for tap in 0..taps {
-            // SAFETY: weight has [taps][read][groups * write] elements, or with the roles exchanged.
+            // SAFETY: weight has [taps][read][groups * write] elements, or with the roles exchanged; a word has room for
+            // as many T as it has numbers.
             unsafe {
                 let to = to.add(tap * n * width);
                 if transposed {
-                    let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read + r0);
+                    let from = weight.as_ptr().add((tap * write + w0) * groups * read + group * read);
                     for w in 0..width {
-                        for r in 0..n {
-                            *to.add(r * width + w) = if w < m { *from.add(w * groups * read + r) } else { T::zero() };
+                        for r in 0..n * numbers {
+                            let channel = r0 * numbers + r;
+                            let exists = w < m && channel < read;
+                            let value = if exists { *from.add(w * groups * read + channel) } else { T::Accum::zero() };
+                            let word = to.add(r / numbers * width + w);
+                            if pairs {
+                                *word.cast::<T>().add(r % 2) = T::from_accum(value);
+                            } else {
+                                *word = value;
+                            }
                         }
                     }
                 } else {
-                    let from = weight.as_ptr().add((tap * read + r0) * groups * write + group * write + w0);
+                    let from = weight.as_ptr().add(tap * read * groups * write + group * write + w0);
                     for r in 0..n {
                         for v in (0..width).step_by(lanes) {
-                            let from = from.add(r * groups * write + v);
-                            V::<T, S>::load_head(simd, from, lanes.min(m - v)).store(to.add(r * width + v));
+                            let (channel, m) = ((r0 + r) * numbers, lanes.min(m - v));
+                            let from = from.add(channel * groups * write + v);
+                            let mut word = V::<T, S>::load_head(simd, from, m);
+                            if pairs {
+                                let second = match channel + 1 < read {
+                                    true => V::<T, S>::load_head(simd, from.add(groups * write), m),
+                                    false => V::<T, S>::zero(simd),
+                                };
+                                word = T::zip::<S>(word, second);
+                            }
+                            word.store(to.add(r * width + v));
                         }
                     }
                 }

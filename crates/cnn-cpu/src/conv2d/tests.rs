@@ -1,11 +1,13 @@
-//! The three passes of the direct algorithms against [`Naive`] on exact small integers: bit for bit, for every instruction set of this CPU, both
+//! The three passes of the direct algorithms against [`Naive`] on exact small integers: bit for bit, for every
+//! instruction set of this CPU, all
 //! elements, and any number of threads.
 //!
 //! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
-//! difference is an indexing fault.
+//! difference is an indexing fault; in bf16 both sides round the same sum.
 
 use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, Naive, Padding};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
+use half::bf16;
 
 use crate::element::CpuElement;
 use crate::{ConvAlgorithm, Cpu, Isa};
@@ -31,7 +33,7 @@ impl Random {
     }
 
     pub(super) fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
-        (0..len).map(|_| T::from_f64(self.below(2 * most + 1) as f64 - most as f64)).collect()
+        (0..len).map(|_| element(self.below(2 * most + 1) as f64 - most as f64)).collect()
     }
 
     fn spec(&mut self) -> Conv2dSpec {
@@ -62,17 +64,31 @@ impl Random {
     }
 }
 
+/// The nearest element.
+fn element<T: CpuElement>(value: f64) -> T {
+    T::from_accum(T::Accum::from_f64(value))
+}
+
+/// The same number.
+fn number<T: CpuElement>(x: T) -> f64 {
+    x.to_accum().as_f64()
+}
+
+/// Coefficients, weights and biases.
+type Wide<T> = Vec<<T as Element>::Accum>;
 /// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask.
-type Back<T> = ([Vec<T>; 3], Vec<T>, Option<[Vec<T>; 2]>);
+type Back<T> = ([Wide<T>; 3], Vec<T>, Option<[Wide<T>; 2]>);
+/// y, mean and variance, dx, dw.
+pub(super) type Results = [Vec<f64>; 5];
 
 /// The host's side of one case.
-pub(super) struct Case<T> {
+pub(super) struct Case<T: CpuElement> {
     pub(super) spec: Conv2dSpec,
     pub(super) x: Vec<T>,
     /// Scale, shift and ReLU of a normalisation of x, if there is one.
-    norm: Option<(Vec<T>, Vec<T>, bool)>,
-    pub(super) weight: Vec<T>,
-    bias: Option<Vec<T>>,
+    norm: Option<(Wide<T>, Wide<T>, bool)>,
+    pub(super) weight: Wide<T>,
+    bias: Option<Wide<T>>,
     residual: Option<Vec<T>>,
     relu: bool,
     pub(super) dy: Vec<T>,
@@ -105,17 +121,14 @@ impl<T: CpuElement> Case<T> {
         }
     }
 
-    /// y, mean and variance, dx, dw.
-    pub(super) fn run<B: Backend<Elem = T>>(&self, b: &B) -> [Vec<T>; 5]
-    where
-        T: cnn_core::Element<Accum = T>,
-    {
-        let up = |v: &[T]| b.upload(v).unwrap();
+    pub(super) fn run<B: Backend<Elem = T>>(&self, b: &B) -> Results {
+        let data = |v: &[T]| b.upload(v).unwrap();
+        let up = |v: &[T::Accum]| b.upload(v).unwrap();
         let spec = &self.spec;
         let x = match &self.norm {
-            None => Input::Plain(up(&self.x)),
+            None => Input::Plain(data(&self.x)),
             Some((scale, shift, relu)) => Input::Norm(Norm {
-                x: up(&self.x),
+                x: data(&self.x),
                 scale: up(scale),
                 shift: up(shift),
                 channels: spec.in_channels,
@@ -123,10 +136,10 @@ impl<T: CpuElement> Case<T> {
             }),
         };
         let dy = match &self.back {
-            None => Gradient::Plain(up(&self.dy)),
+            None => Gradient::Plain(data(&self.dy)),
             Some(([dy_scale, x_scale, shift], x, mask)) => Gradient::Norm(NormGradient {
-                dy: up(&self.dy),
-                x: up(x),
+                dy: data(&self.dy),
+                x: data(x),
                 dy_scale: up(dy_scale),
                 x_scale: up(x_scale),
                 shift: up(shift),
@@ -134,24 +147,26 @@ impl<T: CpuElement> Case<T> {
                 channels: spec.out_channels,
             }),
         };
-        let down = |buffer: &B::Buffer<T>| b.download(buffer).unwrap();
+        fn down<B: Backend, U: CpuElement>(b: &B, buffer: &B::Buffer<U>) -> Vec<f64> {
+            b.download(buffer).unwrap().into_iter().map(number).collect()
+        }
         let filter = b.prepare_filter(spec, &up(&self.weight), Uses::Training).unwrap();
-        let (bias, residual) = (self.bias.as_deref().map(up), self.residual.as_deref().map(up));
+        let (bias, residual) = (self.bias.as_deref().map(up), self.residual.as_deref().map(data));
         let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), relu: self.relu };
         let (y, moments) = b.conv2d(spec, &x, &filter, epilogue, true).unwrap();
         let moments = moments.expect("they were asked for");
-        let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(up)).unwrap();
+        let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(data)).unwrap();
         let dw = b.conv2d_backward_weight(spec, &dy, &x).unwrap();
-        [down(&y), down(&moments.mean), down(&moments.variance), down(&dx), down(&dw)]
+        [down(b, &y), down(b, &moments.mean), down(b, &moments.variance), down(b, &dx), down(b, &dw)]
     }
 }
 
 impl<T: CpuElement> Case<T> {
-    /// Makes the operands numbers between -0.9 and 1.1.
+    /// Makes the operands elements between -0.9 and 1.1, weights too.
     pub(super) fn make_real(&mut self, random: &mut Random) {
-        for list in [&mut self.x, &mut self.dy, &mut self.weight] {
-            list.iter_mut().for_each(|x| *x = T::from_f64((random.next() >> 40) as f64 / f64::from(1 << 23) - 0.9));
-        }
+        let mut draw = || element::<T>((random.next() >> 40) as f64 / f64::from(1 << 23) - 0.9);
+        self.x.iter_mut().chain(&mut self.dy).for_each(|x| *x = draw());
+        self.weight.iter_mut().for_each(|w| *w = draw().to_accum());
     }
 }
 
@@ -159,44 +174,45 @@ impl<T: CpuElement> Case<T> {
 pub(super) const OUTPUTS: [&str; 5] = ["y", "mean", "variance", "dx", "dw"];
 
 /// The relative error of each output, as the Euclidean norm of the difference.
-pub(super) fn errors<T: CpuElement>(got: &[Vec<T>; 5], expected: &[Vec<f64>; 5]) -> [f64; 5] {
+pub(super) fn errors(got: &Results, expected: &Results) -> [f64; 5] {
     std::array::from_fn(|i| {
         let (got, expected) = (&got[i], &expected[i]);
         assert_eq!(got.len(), expected.len());
-        let error: f64 = got.iter().zip(expected).map(|(g, e)| (g.as_f64() - e).powi(2)).sum();
+        let error: f64 = got.iter().zip(expected).map(|(g, e)| (g - e).powi(2)).sum();
         (error / expected.iter().map(|e| e * e).sum::<f64>().max(f64::MIN_POSITIVE)).sqrt()
     })
 }
 
 /// The same case in f64.
-pub(super) fn widened(case: &Case<f32>) -> Case<f64> {
-    let wide = |v: &Vec<f32>| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+pub(super) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
+    let data = |v: &Vec<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
+    let wide = |v: &Wide<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
     Case {
         spec: case.spec,
-        x: wide(&case.x),
+        x: data(&case.x),
         norm: case.norm.as_ref().map(|(scale, shift, relu)| (wide(scale), wide(shift), *relu)),
         weight: wide(&case.weight),
         bias: case.bias.as_ref().map(wide),
-        residual: case.residual.as_ref().map(wide),
+        residual: case.residual.as_ref().map(data),
         relu: case.relu,
-        dy: wide(&case.dy),
+        dy: data(&case.dy),
         back: case.back.as_ref().map(|(coefficients, x, mask)| {
-            (coefficients.each_ref().map(wide), wide(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
+            (coefficients.each_ref().map(wide), data(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
         }),
-        add: case.add.as_ref().map(wide),
+        add: case.add.as_ref().map(data),
     }
 }
 
+/// Every instruction set that this CPU has for these elements.
 pub(super) fn backends<T: CpuElement>(threads: usize, conv: ConvAlgorithm) -> Vec<Cpu<T>> {
-    ["portable", "avx2", "avx512"]
-        .into_iter()
-        .filter_map(|name| Isa::capped(name).ok().filter(|isa| isa.to_string() == name))
-        .map(|isa| Cpu::with_algorithm(threads, isa, conv).unwrap())
-        .collect()
+    let at_most = |cap| Cpu::with_algorithm(threads, Isa::capped(cap).unwrap(), conv).unwrap();
+    let mut cpus = ["portable", "avx2", "avx512", "avx512bf16"].map(at_most).to_vec();
+    cpus.dedup_by_key(|cpu| cpu.isa().to_string()); // a cap that this CPU does not reach, or these elements
+    cpus
 }
 
 /// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.
-fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<T>; 5], who: &str) {
+fn compare(spec: &Conv2dSpec, got: &Results, expected: &Results, who: &str) {
     for (what, i) in [("y", 0), ("dx", 3), ("dw", 4)] {
         assert_eq!(got[i].len(), expected[i].len(), "{who}: {what} of {spec:?}");
         for (at, (got, expected)) in got[i].iter().zip(&expected[i]).enumerate() {
@@ -205,12 +221,12 @@ fn compare<T: CpuElement>(spec: &Conv2dSpec, got: &[Vec<T>; 5], expected: &[Vec<
     }
     let channels = spec.out_channels;
     for c in 0..channels {
-        let y = || expected[0].iter().skip(c).step_by(channels).map(|y| y.as_f64());
+        let y = || expected[0].iter().skip(c).step_by(channels).copied();
         let n = y().count() as f64;
         let mean = y().sum::<f64>() / n;
         let variance = y().map(|y| (y - mean) * (y - mean)).sum::<f64>() / n;
         for (what, got, expected) in [("mean", got[1][c], mean), ("variance", got[2][c], variance)] {
-            let close = (got.as_f64() - expected).abs() <= 1e-6 * (1.0 + variance);
+            let close = (got - expected).abs() <= 1e-6 * (1.0 + variance);
             assert!(close, "{who}: {what}[{c}] is {got}, expected {expected}, of {spec:?}");
         }
     }
@@ -241,6 +257,11 @@ fn random_convolutions_in_f32() {
 #[test]
 fn random_convolutions_in_f64() {
     agrees::<f64>(2, cases(48));
+}
+
+#[test]
+fn random_convolutions_in_bf16() {
+    agrees::<bf16>(7, cases(48));
 }
 
 #[test]
@@ -282,24 +303,32 @@ fn shapes_of_a_residual_network() {
     }
 }
 
-#[test]
-fn real_numbers_are_rounded_little() {
+/// Real numbers against `Naive<f64>`: the relative error of activations and their gradients, and of all else.
+fn rounds_little<T: CpuElement>(of_data: f64, of_wide: f64) {
     let mut random = Random(6);
     for (input, k, stride) in [([4, 16, 16, 64], 64, 1), ([8, 4, 4, 128], 64, 1), ([4, 16, 16, 33], 64, 2)] {
         let options = Conv2dOptions::square(3).padding(1).stride(stride);
-        let mut case = Case::<f32>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
+        let mut case = Case::<T>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
         case.make_real(&mut random);
         let expected = widened(&case).run(&Naive::<f64>::default());
-        for cpu in backends::<f32>(2, ConvAlgorithm::Direct) {
+        for cpu in backends::<T>(2, ConvAlgorithm::Direct) {
             for (what, error) in OUTPUTS.iter().zip(errors(&case.run(&cpu), &expected)) {
-                assert!(error < 2e-6, "{}: {what} is off by {error:.2e}, {:?}", cpu.describe(), case.spec);
+                let bound = if ["y", "dx"].contains(what) { of_data } else { of_wide };
+                assert!(error < bound, "{}: {what} is off by {error:.2e}, {:?}", cpu.describe(), case.spec);
             }
         }
     }
 }
 
 #[test]
-fn any_number_of_threads_gives_the_same_bits() {
+fn real_numbers_are_rounded_little() {
+    rounds_little::<f32>(2e-6, 2e-6);
+    // A rounding to 8 bits is of at most 2^-9 of a number: of the output, and with products of pairs also of what a
+    // normalisation leaves. The moments are those of the rounded output.
+    rounds_little::<bf16>(3e-3, 2.5e-3);
+}
+
+fn does_not_depend_on_threads<T: CpuElement>() {
     let mut random = Random(5);
     for (input, k, options) in [
         ([5, 13, 11, 17], 33, Conv2dOptions::square(3).padding(1)),
@@ -311,12 +340,12 @@ fn any_number_of_threads_gives_the_same_bits() {
         ([8, 9, 9, 24], 24, Conv2dOptions::square(3).padding(1).groups(24)),
     ] {
         let spec = Conv2dSpec::new(input, k, &options).unwrap();
-        let mut case = Case::<f32>::new(&mut random, spec);
+        let mut case = Case::<T>::new(&mut random, spec);
         case.make_real(&mut random); // their sums depend on the order
-        for i in 0..backends::<f32>(1, ConvAlgorithm::Direct).len() {
+        for i in 0..backends::<T>(1, ConvAlgorithm::Direct).len() {
             let bits = |threads: usize| {
-                case.run(&backends::<f32>(threads, ConvAlgorithm::Direct)[i])
-                    .map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+                case.run(&backends::<T>(threads, ConvAlgorithm::Direct)[i])
+                    .map(|v| v.into_iter().map(f64::to_bits).collect::<Vec<_>>())
             };
             let one = bits(1);
             for threads in [2, 3, 4, 7] {
@@ -324,4 +353,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    does_not_depend_on_threads::<f32>();
+    does_not_depend_on_threads::<bf16>();
 }

@@ -18,16 +18,16 @@
 use std::ops::Range;
 
 use super::block::{Tap, split};
-use super::pack::{Panels, Reader, Strip, pack};
+use super::pack::{Panels, Reader, Strip, Word, pack};
 use super::plans::Plan;
 use crate::Cpu;
 use crate::buffer::Buffer;
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
 /// The gradient of a weight.
-pub(super) struct WeightGradient<'a, T> {
+pub(super) struct WeightGradient<'a, T: CpuElement> {
     pub(super) x: Reader<'a, T>,
     pub(super) dy: Reader<'a, T>,
     pub(super) batch: usize,
@@ -37,6 +37,8 @@ pub(super) struct WeightGradient<'a, T> {
     pub(super) plan: &'a Plan,
     /// The layout of a partial sum, all taps included.
     pub(super) panels: Panels,
+    /// Two images are packed as one, a number of each in an element.
+    pub(super) pairs: bool,
 }
 
 /// How the work is cut: by the shape alone.
@@ -70,22 +72,35 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         [positions * self.plan.columns.source.len(), rows * self.to[1]].map(|pixels| (pixels + 1) * self.panels.lanes)
     }
 
+    /// Packed images of the batch.
+    fn images(&self) -> usize {
+        if self.pairs { self.batch.div_ceil(2) } else { self.batch }
+    }
+
+    /// The first image of packed image `i`, and what its elements are.
+    #[inline(always)]
+    fn image(&self, i: usize) -> (usize, Word) {
+        if self.pairs { (2 * i, Word::Images { next: 2 * i + 1 < self.batch }) } else { (i, Word::Number) }
+    }
+
     fn tile(&self) -> Tile {
         let Panels { groups, read, lanes, .. } = self.panels;
         let panels = groups * self.panels.count();
-        let chunks = (PARTIAL / self.panels.len()).clamp(1, TASKS).min(self.batch.max(1));
-        let chunk = self.batch.div_ceil(chunks).max(1);
-        let panels = panels.div_ceil(TASKS.div_ceil(self.batch.div_ceil(chunk).max(1)).min(panels));
+        let batch = self.images();
+        let chunks = (PARTIAL / self.panels.len()).clamp(1, TASKS).min(batch.max(1));
+        let chunk = batch.div_ceil(chunks).max(1);
+        let panels = panels.div_ceil(TASKS.div_ceil(batch.div_ceil(chunk).max(1)).min(panels));
         // What one output row brings into the scratch.
         let row = (self.plan.rows.step * self.plan.columns.source.len() * read.div_ceil(lanes)
             + self.to[1] * 2 * panels.min(self.panels.count()))
             * lanes
-            * size_of::<T>();
+            * size_of::<T::Accum>();
         let height = self.to[0];
         let rows = (PACKED / row.max(1)).clamp(1, height);
         let images = if rows == height { (PACKED / (row * height).max(1)).clamp(1, chunk) } else { 1 };
         // What one output row brings into the first-level cache: one block of x, two of dy.
-        let row = (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T>();
+        let row =
+            (self.plan.rows.step * self.plan.columns.source.len() + self.to[1] * 2) * lanes * size_of::<T::Accum>();
         let near = (SUM / row.max(1)).max(PIXELS.div_ceil(self.to[1])).max(1);
         let sum = if near >= height { [(near / height).min(images), height] } else { [1, near] };
         // Even pieces.
@@ -95,16 +110,16 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// Writes `dw` \[KH, KW, C / groups, K\].
-    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T]) {
+    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
         let layout = self.panels;
-        let Panels { groups, taps: w_taps, read, write, lanes } = layout;
+        let Panels { groups, taps: w_taps, read, write, lanes, .. } = layout;
         assert_eq!(dw.len(), groups * w_taps * read * write);
         let tile = self.tile();
         let all_panels = groups * layout.count();
         let sets = all_panels.div_ceil(tile.panels);
-        let chunks = self.batch.div_ceil(tile.chunk);
+        let chunks = self.images().div_ceil(tile.chunk);
         let list: &[Tap] = &self.plan.taps[0];
-        let mut partial: Buffer<T> = cpu.alloc(chunks * layout.len());
+        let mut partial: Buffer<T::Accum> = cpu.alloc(chunks * layout.len());
         let out = Shared::new(partial.make_mut());
         let blocks = [read.div_ceil(lanes), 2 * layout.count().min(tile.panels)];
         // Room for as much as is ever packed at a time.
@@ -112,7 +127,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let planes = self.planes(positions, tile.rows);
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
         let room = [tile.images * blocks[0] * planes[0] + work, tile.images * blocks[1] * planes[1]];
-        cpu.reserve::<T>(chunks * sets, &room);
+        cpu.reserve::<T::Accum>(chunks * sets, &room);
         cpu.for_each(chunks * sets, |task| {
             let (chunk, set) = (task / sets, task % sets);
             let (mut x, mut dy) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
@@ -122,7 +137,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
                 gradient: self,
                 tile,
                 taps: list,
-                images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.batch),
+                images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.images()),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
                 x: &mut x,
                 dy: &mut dy,
@@ -137,15 +152,15 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 }
 
-struct Task<'a, T> {
+struct Task<'a, T: CpuElement> {
     gradient: &'a WeightGradient<'a, T>,
     tile: Tile,
     taps: &'a [Tap],
     images: Range<usize>,
     panels: Range<usize>,
-    x: &'a mut [T],
-    dy: &'a mut [T],
-    partial: *mut T,
+    x: &'a mut [T::Accum],
+    dy: &'a mut [T::Accum],
+    partial: *mut T::Accum,
 }
 
 /// `from..to` in pieces of `size`.
@@ -178,6 +193,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                     let sizes = [layout.read.div_ceil(lanes) * planes[0], (k1 - k0).div_ceil(lanes) * planes[1]];
                     let columns: &[u32] = &plan.columns.source;
                     for (i, image) in images.clone().enumerate() {
+                        let (image, word) = gradient.image(image);
                         let folded = plan.fold.map_or(1, |fold| fold.kernel);
                         let channels = layout.read / folded;
                         let strip = Strip {
@@ -189,6 +205,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             first: group * channels,
                             channels,
                             plane: planes[0],
+                            word,
                         };
                         pack(simd, &gradient.x, strip, plan.fold, &mut x[i * sizes[0]..]);
                         let strip = Strip {
@@ -200,6 +217,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             first: group * layout.write + k0,
                             channels: k1 - k0,
                             plane: planes[1],
+                            word,
                         };
                         pack(simd, &gradient.dy, strip, None, &mut dy[i * sizes[1]..]);
                     }
@@ -231,7 +249,7 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                                                     dw: dw.add((at + r) * vectors * lanes),
                                                     accumulate,
                                                 };
-                                                tile.run(simd, vectors, n);
+                                                tile.run::<T, S>(simd, vectors, n, gradient.pairs);
                                             }
                                         }
                                     }
@@ -265,9 +283,10 @@ struct Outer<T> {
     accumulate: bool,
 }
 
-struct Sized<T, const NV: usize, const R: usize>(Outer<T>);
+/// `T` is the element whose pairs the words may be, else the number that they are.
+struct Sized<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize>(Outer<T::Accum>);
 
-impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize> Kernel for Sized<T, PAIRS, NV, R> {
     type Output = ();
 
     #[inline(always)]
@@ -287,7 +306,11 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
                         for r in 0..R {
                             let value = V::<T, S>::splat(simd, *x.add(r));
                             for v in 0..NV {
-                                acc[r][v] = value.mul_add(d[v], acc[r][v]);
+                                acc[r][v] = if PAIRS {
+                                    T::dot::<S>(value, d[v], acc[r][v])
+                                } else {
+                                    value.mul_add(d[v], acc[r][v])
+                                };
                             }
                         }
                         x = x.add(lanes);
@@ -306,20 +329,26 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
     }
 }
 
-impl<T: CpuElement> Outer<T> {
-    /// Computes `rows` channels x `vectors` vectors.
+impl<R: CpuReal> Outer<R> {
+    /// Computes `rows` channels x `vectors` vectors, of words that are numbers or pairs of `T`.
     ///
     /// # Safety
     /// All pixels of the operands can be read, `x` at `rows` channels; `dw` has `rows * vectors` vectors that nobody
     /// else uses.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize) {
+    unsafe fn run<T: CpuElement<Number = R>, S: Simd>(self, simd: S, vectors: usize, rows: usize, pairs: bool) {
         macro_rules! go {
             ($($r:literal)*) => {
-                match (vectors, rows) {
+                match (pairs, vectors, rows) {
                     $(
-                        (2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 2, $r>(self)),
-                        (1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 1, $r>(self)),
+                        (false, 2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 2, $r>(self)),
+                        (false, 1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 1, $r>(self)),
+                        (true, 2, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 2, $r>(self))
+                        }
+                        (true, 1, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
+                            simd.outline_dots(Sized::<T, true, 1, $r>(self))
+                        }
                     )*
                     _ => unreachable!("a register tile of {rows} rows"),
                 }
@@ -340,7 +369,7 @@ struct AddUp<'a, T> {
     dw: Shared<T>,
 }
 
-impl<T: CpuElement> Kernel for AddUp<'_, T> {
+impl<T: CpuReal> Kernel for AddUp<'_, T> {
     type Output = ();
 
     #[inline(always)]

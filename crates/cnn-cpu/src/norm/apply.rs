@@ -2,6 +2,7 @@
 
 use cnn_core::Result;
 use cnn_core::backend::{Data, Input, Norm, NormGradient};
+use num_traits::{Float, Zero};
 
 use super::rows_of_part;
 use crate::Cpu;
@@ -11,17 +12,17 @@ use crate::threads::chunks;
 
 /// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
 #[derive(Clone, Copy)]
-struct Read<'a, T> {
+struct Read<'a, T: CpuElement> {
     x: &'a [T],
-    scale: &'a [T],
-    shift: &'a [T],
+    scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
     /// 0 for a ReLU, else minus infinity.
-    floor: T,
+    floor: T::Accum,
 }
 
 impl<'a, T: CpuElement> Read<'a, T> {
     fn new(norm: &'a Norm<Cpu<T>>) -> Self {
-        let floor = if norm.relu { T::zero() } else { T::neg_infinity() };
+        let floor = if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() };
         Read { x: norm.x.as_slice(), scale: norm.scale.as_slice(), shift: norm.shift.as_slice(), floor }
     }
 
@@ -35,7 +36,7 @@ impl<'a, T: CpuElement> Read<'a, T> {
     fn affine<S: Simd>(&self, simd: S, at: usize, c: usize, n: usize) -> V<T, S> {
         let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
         let shift = V::<T, S>::read(simd, &self.shift[c..][..n]);
-        V::<T, S>::read(simd, &self.x[at..][..n]).mul_add(scale, shift)
+        T::read(simd, &self.x[at..][..n]).mul_add(scale, shift)
     }
 
     #[inline(always)]
@@ -104,7 +105,7 @@ struct Written<'a, T>(&'a [T]);
 impl<T: CpuElement> Residual<T> for Written<'_, T> {
     #[inline(always)]
     fn add_to<S: Simd>(&self, simd: S, y: V<T, S>, at: usize, _: usize, n: usize) -> V<T, S> {
-        y.add(V::<T, S>::read(simd, &self.0[at..][..n]))
+        y.add(T::read(simd, &self.0[at..][..n]))
     }
 }
 
@@ -115,7 +116,7 @@ impl<T: CpuElement> Residual<T> for Read<'_, T> {
     }
 }
 
-struct Normalise<'a, T, R> {
+struct Normalise<'a, T: CpuElement, R> {
     y: &'a mut [T],
     channels: usize,
     read: Read<'a, T>,
@@ -130,7 +131,7 @@ impl<T: CpuElement, R: Residual<T>> Kernel for Normalise<'_, T, R> {
         let Normalise { y, channels, read, residual } = self;
         for_each_vector!(V::<T, S>::LANES, y.len(), channels, |at, c, n| {
             let sum = residual.add_to::<S>(simd, read.affine::<S>(simd, at, c, n), at, c, n);
-            read.floor::<S>(simd, sum).write(&mut y[at..][..n]);
+            T::write::<S>(read.floor::<S>(simd, sum), &mut y[at..][..n]);
         });
     }
 }
@@ -172,28 +173,28 @@ impl<T: CpuElement> Mask<T> for Open {
 
 /// Where the normalised activation is not below or at 0 (also where it is NaN).
 #[derive(Clone, Copy)]
-pub(super) struct Positive<'a, T> {
-    pub(super) scale: &'a [T],
-    pub(super) shift: &'a [T],
+pub(super) struct Positive<'a, R> {
+    pub(super) scale: &'a [R],
+    pub(super) shift: &'a [R],
 }
 
-impl<T: CpuElement> Mask<T> for Positive<'_, T> {
+impl<T: CpuElement> Mask<T> for Positive<'_, T::Accum> {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S> {
         let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
         let shift = V::<T, S>::read(simd, &self.shift[c..][..n]);
         // The least number above 0: to be below it is to be at most 0.
-        let least = V::<T, S>::splat(simd, T::min_positive_value() * T::epsilon());
+        let least = V::<T, S>::splat(simd, T::Accum::min_positive_value() * T::Accum::epsilon());
         least.select_greater(x.mul_add(scale, shift), V::<T, S>::zero(simd), dy)
     }
 }
 
-struct NormaliseBackward<'a, T, M> {
+struct NormaliseBackward<'a, T: CpuElement, M> {
     dx: &'a mut [T],
     dy: &'a [T],
     x: &'a [T],
     /// Of dy, of x, and added; a slice of channels each.
-    coefficients: [&'a [T]; 3],
+    coefficients: [&'a [T::Accum]; 3],
     mask: M,
 }
 
@@ -208,9 +209,9 @@ impl<T: CpuElement, M: Mask<T>> Kernel for NormaliseBackward<'_, T, M> {
             let dy_scale = V::<T, S>::read(simd, &dy_scales[c..][..n]);
             let x_scale = V::<T, S>::read(simd, &x_scales[c..][..n]);
             let shift = V::<T, S>::read(simd, &shifts[c..][..n]);
-            let x = V::<T, S>::read(simd, &x[at..][..n]);
-            let dy = mask.apply::<S>(simd, V::<T, S>::read(simd, &dy[at..][..n]), x, c, n);
-            dy.mul_add(dy_scale, x.mul_add(x_scale, shift)).write(&mut dx[at..][..n]);
+            let x = T::read(simd, &x[at..][..n]);
+            let dy = mask.apply::<S>(simd, T::read(simd, &dy[at..][..n]), x, c, n);
+            T::write::<S>(dy.mul_add(dy_scale, x.mul_add(x_scale, shift)), &mut dx[at..][..n]);
         });
     }
 }

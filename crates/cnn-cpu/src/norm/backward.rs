@@ -11,7 +11,7 @@
 //! One pass takes both sums, and writes the masked dy only when the mask could not be computed again from `norm`.
 
 use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats};
-use cnn_core::{BatchNormSpec, Result};
+use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::apply::{Mask, Open, Positive};
 use super::rows_of_part;
@@ -32,13 +32,13 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
 ) -> Result<NormBackward<Cpu<T>>> {
     let channels = spec.channels.max(1);
     let rows = rows_of_part(channels);
-    let mut parts = cpu.scratch::<T>(spec.rows.div_ceil(rows) * 2 * channels);
+    let mut parts = cpu.scratch::<T::Accum>(spec.rows.div_ceil(rows) * 2 * channels);
     let (x, mean) = (norm.x.as_slice(), stats.mean.as_slice());
     let (dy, mask) = match output {
         Some(y) => (masked(cpu, rows * channels, dy, y.as_slice(), x, mean, &mut parts), None),
         None => {
             let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
-            cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, sums: &mut [T]| {
+            cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, sums: &mut [T::Accum]| {
                 let part = i * rows * channels..((i + 1) * rows * channels).min(x.len());
                 let (dy, x) = (&dy.as_slice()[part.clone()], &x[part]);
                 match &mask {
@@ -54,15 +54,17 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
     };
 
     let totals = combine(cpu, &parts, 2 * channels);
-    let [mut dgamma, mut dbeta, mut x_scale, mut shift] = [(); 4].map(|()| cpu.alloc::<T>(spec.channels));
+    let [mut dgamma, mut dbeta, mut x_scale, mut shift] = [(); 4].map(|()| cpu.alloc::<T::Accum>(spec.channels));
     let out = (dgamma.make_mut(), dbeta.make_mut(), x_scale.make_mut(), shift.make_mut());
     for c in 0..spec.channels {
         let [mean, inv_std, scale] = [&stats.mean, &stats.inv_std, &stats.scale].map(|s| s.as_slice()[c].as_f64());
         let (dbeta, dgamma) = (totals[c], totals[channels + c] * inv_std);
         let factor = -scale * inv_std * dgamma / spec.rows as f64;
         let term = -scale * dbeta / spec.rows as f64 - factor * mean;
-        (out.0[c], out.1[c]) = (T::from_f64(dgamma), T::from_f64(dbeta));
-        (out.2[c], out.3[c]) = if batch { (T::from_f64(factor), T::from_f64(term)) } else { (T::zero(), T::zero()) };
+        // By running statistics the batch does not act on them.
+        let (factor, term) = if batch { (factor, term) } else { (0.0, 0.0) };
+        (out.0[c], out.1[c]) = (T::Accum::from_f64(dgamma), T::Accum::from_f64(dbeta));
+        (out.2[c], out.3[c]) = (T::Accum::from_f64(factor), T::Accum::from_f64(term));
     }
     let dy_scale = stats.scale.clone();
     let dx = NormGradient { dy, x: norm.x.clone(), dy_scale, x_scale, shift, mask, channels: norm.channels };
@@ -76,15 +78,15 @@ fn masked<T: CpuElement>(
     mut dy: Buffer<T>,
     y: &[T],
     x: &[T],
-    mean: &[T],
-    parts: &mut [T],
+    mean: &[T::Accum],
+    parts: &mut [T::Accum],
 ) -> Buffer<T> {
     let shared = (!dy.is_unique()).then(|| dy.clone());
     if shared.is_some() {
         dy = cpu.alloc(dy.len());
     }
     let out = chunks(dy.make_mut(), part);
-    cpu.for_each_part((chunks(parts, 2 * mean.len().max(1)), out), |i, (sums, dy): (&mut [T], &mut [T])| {
+    cpu.for_each_part((chunks(parts, 2 * mean.len().max(1)), out), |i, (sums, dy): (&mut [T::Accum], &mut [T])| {
         if let Some(shared) = &shared {
             dy.copy_from_slice(&shared.as_slice()[i * part..][..dy.len()]);
         }
@@ -94,9 +96,9 @@ fn masked<T: CpuElement>(
     dy
 }
 
-struct Sums<'a, T, G> {
+struct Sums<'a, T: CpuElement, G> {
     terms: G,
-    sums: &'a mut [T],
+    sums: &'a mut [T::Accum],
 }
 
 /// Elements of a part.
@@ -115,14 +117,14 @@ impl<T: CpuElement, G: Terms<T, 2> + Len> Kernel for Sums<'_, T, G> {
 }
 
 /// dy and dy * (x - mean).
-struct Gradients<'a, T, M> {
+struct Gradients<'a, T: CpuElement, M> {
     dy: &'a [T],
     x: &'a [T],
-    mean: &'a [T],
+    mean: &'a [T::Accum],
     mask: M,
 }
 
-impl<T, M> Len for Gradients<'_, T, M> {
+impl<T: CpuElement, M> Len for Gradients<'_, T, M> {
     fn len(&self) -> usize {
         self.dy.len()
     }
@@ -131,21 +133,21 @@ impl<T, M> Len for Gradients<'_, T, M> {
 impl<T: CpuElement, M: Mask<T>> Terms<T, 2> for Gradients<'_, T, M> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
-        let x = V::<T, S>::read(simd, &self.x[at..][..n]);
-        let dy = self.mask.apply::<S>(simd, V::<T, S>::read(simd, &self.dy[at..][..n]), x, c, n);
+        let x = T::read(simd, &self.x[at..][..n]);
+        let dy = self.mask.apply::<S>(simd, T::read(simd, &self.dy[at..][..n]), x, c, n);
         [dy, dy.mul(x.sub(V::<T, S>::read(simd, &self.mean[c..][..n])))]
     }
 }
 
 /// The same, where the mask is the sign of the output; the masked dy replaces dy.
-struct Masked<'a, T> {
+struct Masked<'a, T: CpuElement> {
     dy: &'a mut [T],
     y: &'a [T],
     x: &'a [T],
-    mean: &'a [T],
+    mean: &'a [T::Accum],
 }
 
-impl<T> Len for Masked<'_, T> {
+impl<T: CpuElement> Len for Masked<'_, T> {
     fn len(&self) -> usize {
         self.dy.len()
     }
@@ -155,10 +157,10 @@ impl<T: CpuElement> Terms<T, 2> for Masked<'_, T> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
         let (zero, place) = (V::<T, S>::zero(simd), &mut self.dy[at..][..n]);
-        let dy = V::<T, S>::read(simd, place);
-        let dy = V::<T, S>::read(simd, &self.y[at..][..n]).select_greater(zero, dy, zero);
-        dy.write(place);
-        let deviation = V::<T, S>::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
+        let dy = T::read(simd, place);
+        let dy = T::read(simd, &self.y[at..][..n]).select_greater(zero, dy, zero);
+        T::write::<S>(dy, place);
+        let deviation = T::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
         [dy, dy.mul(deviation)]
     }
 }

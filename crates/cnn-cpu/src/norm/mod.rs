@@ -1,6 +1,6 @@
 //! Batch normalisation as single fused passes.
 //!
-//! A pass reads its rows in parts that are cut by the shape; sums over rows are taken part by part in the element's
+//! A pass reads its rows in parts that are cut by the shape; sums over rows are taken part by part in the accumulator's
 //! precision and combined in f64, in the order of the parts.
 
 mod apply;
@@ -14,7 +14,7 @@ pub(crate) use moments::channel_moments;
 pub(crate) use sums::sum_rows;
 
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide};
-use cnn_core::{BatchNormSpec, Result};
+use cnn_core::{BatchNormSpec, Real, Result};
 
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -39,8 +39,9 @@ pub(crate) fn batch_norm_train<T: CpuElement>(
     for ((running_mean, running_variance), (mean, variance)) in means.iter_mut().zip(variances).zip(batch) {
         let (mean, variance) = (mean.as_f64(), variance.as_f64() * (rows / (rows - 1.0)));
         if mean.is_finite() && variance.is_finite() {
-            let moved =
-                |old: T, new: f64| T::from_f64((1.0 - running.momentum) * old.as_f64() + running.momentum * new);
+            let moved = |old: T::Accum, new: f64| {
+                T::Accum::from_f64((1.0 - running.momentum) * old.as_f64() + running.momentum * new)
+            };
             *running_mean = moved(*running_mean, mean);
             *running_variance = moved(*running_variance, variance);
         }
@@ -55,14 +56,14 @@ pub(crate) fn batch_norm_eval<T: CpuElement>(
     mean: &Wide<Cpu<T>>,
     variance: &Wide<Cpu<T>>,
 ) -> Result<NormStats<Cpu<T>>> {
-    let [mut inv_std, mut scale, mut shift] = [(); 3].map(|()| cpu.alloc::<T>(spec.channels));
+    let [mut inv_std, mut scale, mut shift] = [(); 3].map(|()| cpu.alloc::<T::Accum>(spec.channels));
     let out = (inv_std.make_mut(), scale.make_mut(), shift.make_mut());
     for c in 0..spec.channels {
         let inverse = 1.0 / (variance.as_slice()[c].as_f64() + spec.eps).sqrt();
         let factor = affine.gamma.as_slice()[c].as_f64() * inverse;
-        out.0[c] = T::from_f64(inverse);
-        out.1[c] = T::from_f64(factor);
-        out.2[c] = T::from_f64(affine.beta.as_slice()[c].as_f64() - mean.as_slice()[c].as_f64() * factor);
+        out.0[c] = T::Accum::from_f64(inverse);
+        out.1[c] = T::Accum::from_f64(factor);
+        out.2[c] = T::Accum::from_f64(affine.beta.as_slice()[c].as_f64() - mean.as_slice()[c].as_f64() * factor);
     }
     Ok(NormStats { mean: mean.clone(), inv_std, scale, shift })
 }

@@ -4,7 +4,7 @@
 //! combined as those of a convolution's output.
 
 use cnn_core::backend::{Data, Moments};
-use cnn_core::{BatchNormSpec, Result};
+use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::rows_of_part;
 use super::sums::{Terms, add_rows};
@@ -25,8 +25,8 @@ pub(crate) fn channel_moments<T: CpuElement>(
     }
     let rows_of_part = rows_of_part(channels);
     let part = rows_of_part * channels;
-    let mut parts = cpu.scratch::<T>(rows.div_ceil(rows_of_part) * 2 * channels);
-    cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, out: &mut [T]| {
+    let mut parts = cpu.scratch::<T::Accum>(rows.div_ceil(rows_of_part) * 2 * channels);
+    cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, out: &mut [T::Accum]| {
         let x = &x.as_slice()[i * part..];
         let (mean, squares) = out.split_at_mut(channels);
         cpu.run(Part { x: &x[..part.min(x.len())], mean, squares });
@@ -35,10 +35,10 @@ pub(crate) fn channel_moments<T: CpuElement>(
 }
 
 /// Takes the means and the sums of squared deviations of a part.
-struct Part<'a, T> {
+struct Part<'a, T: CpuElement> {
     x: &'a [T],
-    mean: &'a mut [T],
-    squares: &'a mut [T],
+    mean: &'a mut [T::Accum],
+    squares: &'a mut [T::Accum],
 }
 
 struct Itself<'a, T>(&'a [T]);
@@ -46,19 +46,19 @@ struct Itself<'a, T>(&'a [T]);
 impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, at: usize, _: usize, n: usize) -> [V<T, S>; 1] {
-        [V::<T, S>::read(simd, &self.0[at..][..n])]
+        [T::read(simd, &self.0[at..][..n])]
     }
 }
 
-struct Deviations<'a, T> {
+struct Deviations<'a, T: CpuElement> {
     x: &'a [T],
-    mean: &'a [T],
+    mean: &'a [T::Accum],
 }
 
 impl<T: CpuElement> Terms<T, 1> for Deviations<'_, T> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 1] {
-        let d = V::<T, S>::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
+        let d = T::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
         [d.mul(d)]
     }
 }
@@ -72,7 +72,7 @@ impl<T: CpuElement> Kernel for Part<'_, T> {
         let channels = mean.len();
         let rows = x.len() / channels;
         add_rows::<T, S, 1>(simd, rows, channels, Itself(x), mean);
-        let inverse = T::from_f64(1.0 / rows as f64);
+        let inverse = T::Accum::from_f64(1.0 / rows as f64);
         mean.iter_mut().for_each(|mean| *mean *= inverse);
         add_rows::<T, S, 1>(simd, rows, channels, Deviations { x, mean }, squares);
     }

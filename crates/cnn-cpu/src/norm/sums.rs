@@ -2,13 +2,14 @@
 //!
 //! Four rows are added in registers before the running sums are touched: a quarter of the traffic, and shorter sums.
 
-use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
+use cnn_core::{Real, Result};
+use num_traits::Zero;
 
 use super::rows_of_part;
 use crate::Cpu;
 use crate::buffer::Scratch;
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::chunks;
 
@@ -26,9 +27,9 @@ pub(super) fn add_rows<T: CpuElement, S: Simd, const N: usize>(
     rows: usize,
     channels: usize,
     mut terms: impl Terms<T, N>,
-    sums: &mut [T],
+    sums: &mut [T::Accum],
 ) {
-    sums.fill(T::zero());
+    sums.fill(T::Accum::zero());
     let lanes = V::<T, S>::LANES;
     let full = channels / lanes * lanes;
     for first in (0..rows).step_by(4) {
@@ -50,7 +51,7 @@ fn add_group<T: CpuElement, S: Simd, const N: usize>(
     channels: usize,
     [c, n]: [usize; 2],
     terms: &mut impl Terms<T, N>,
-    sums: &mut [T],
+    sums: &mut [T::Accum],
 ) {
     let at = first * channels + c;
     // No closures here: the compiler may leave one out of line, and then without the instruction set.
@@ -77,9 +78,9 @@ fn add_group<T: CpuElement, S: Simd, const N: usize>(
 }
 
 /// Adds up the sums of all parts, `[parts][width]`, in their order.
-pub(super) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T], width: usize) -> Scratch<f64> {
-    struct Combine<'a, T>(&'a [T], &'a mut [f64]);
-    impl<T: CpuElement> Kernel for Combine<'_, T> {
+pub(super) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: usize) -> Scratch<f64> {
+    struct Combine<'a, R>(&'a [R], &'a mut [f64]);
+    impl<R: CpuReal> Kernel for Combine<'_, R> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, _: S) {
@@ -95,16 +96,16 @@ pub(super) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T], width: usize) ->
 }
 
 pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>> {
-    struct Sum<'a, T> {
+    struct Sum<'a, T: CpuElement> {
         x: &'a [T],
         channels: usize,
-        sums: &'a mut [T],
+        sums: &'a mut [T::Accum],
     }
     struct Itself<'a, T>(&'a [T]);
     impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
         #[inline(always)]
         fn of<S: Simd>(&mut self, simd: S, at: usize, _: usize, n: usize) -> [V<T, S>; 1] {
-            [V::<T, S>::read(simd, &self.0[at..][..n])]
+            [T::read(simd, &self.0[at..][..n])]
         }
     }
     impl<T: CpuElement> Kernel for Sum<'_, T> {
@@ -117,12 +118,12 @@ pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: 
 
     let (mut sums, width) = (cpu.alloc(channels), channels.max(1));
     let part = rows_of_part(channels) * width;
-    let mut parts = cpu.scratch::<T>(x.len().div_ceil(part) * channels);
-    cpu.for_each_part(chunks(&mut parts, width), |i, sums: &mut [T]| {
+    let mut parts = cpu.scratch::<T::Accum>(x.len().div_ceil(part) * channels);
+    cpu.for_each_part(chunks(&mut parts, width), |i, sums: &mut [T::Accum]| {
         let x = &x.as_slice()[i * part..];
         cpu.run(Sum { x: &x[..part.min(x.len())], channels, sums });
     });
     let totals = combine(cpu, &parts, channels);
-    sums.make_mut().iter_mut().zip(totals.iter()).for_each(|(sum, &total)| *sum = T::from_f64(total));
+    sums.make_mut().iter_mut().zip(totals.iter()).for_each(|(sum, &total)| *sum = T::Accum::from_f64(total));
     Ok(sums)
 }

@@ -3,8 +3,10 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use half::bf16;
+
 use super::vector::halve;
-use super::{Kernel, Simd, Vector};
+use super::{Half, Kernel, Simd, Vector};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -216,3 +218,85 @@ vector!(
     _mm256_slli_epi64,
     _mm256_castsi256_pd
 );
+
+impl F32x8 {
+    #[inline(always)]
+    fn from_half(halves: __m128i) -> Self {
+        // SAFETY: the halves were loaded with a token.
+        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
+    }
+
+    /// The upper halves, rounded to the nearest, ties to even.
+    #[inline(always)]
+    fn to_half(self) -> __m128i {
+        // SAFETY: a vector exists only after a detection of AVX2.
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let upper = _mm256_srli_epi32::<16>(bits);
+            let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+            let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+            let halves = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan);
+            // Packed within each half of the register, and the two halves brought together.
+            let packed = _mm256_permute4x64_epi64::<0b10_00_10_00>(_mm256_packus_epi32(halves, halves));
+            _mm256_castsi256_si128(packed)
+        }
+    }
+}
+
+impl Half for F32x8 {
+    #[inline(always)]
+    unsafe fn load_half(_: Avx2, from: *const bf16) -> Self {
+        // SAFETY: token; the pointer is the caller's promise.
+        F32x8::from_half(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn load_half_head(simd: Avx2, from: *const bf16, n: usize) -> Self {
+        let mut lanes = [bf16::ZERO; 8];
+        for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+            // SAFETY: i is below n, which the caller promises.
+            *lane = unsafe { *from.add(i) };
+        }
+        // SAFETY: the array has eight numbers.
+        unsafe { Self::load_half(simd, lanes.as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut bf16) {
+        // SAFETY: token; the pointer is the caller's promise.
+        unsafe { _mm_storeu_si128(to.cast(), self.to_half()) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_head(self, to: *mut bf16, n: usize) {
+        let mut lanes = [bf16::ZERO; 8];
+        // SAFETY: the array has room for eight numbers.
+        unsafe { self.store_half(lanes.as_mut_ptr()) };
+        for (i, lane) in lanes.into_iter().enumerate().take(n) {
+            // SAFETY: i is below n, which the caller promises.
+            unsafe { *to.add(i) = lane };
+        }
+    }
+    #[inline(always)]
+    fn concat(self, next: Self) -> Self {
+        // SAFETY: token.
+        F32x8(unsafe { _mm256_castsi256_ps(_mm256_set_m128i(next.to_half(), self.to_half())) })
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> Self {
+        // SAFETY: token.
+        F32x8(unsafe {
+            let upper = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(other.to_half()));
+            _mm256_castsi256_ps(_mm256_or_si256(upper, _mm256_cvtepu16_epi32(self.to_half())))
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self {
+        // SAFETY: token.
+        unsafe {
+            let [a, b] = [_mm256_castps_si256(self.0), _mm256_castps_si256(factor.0)];
+            let lower = |words| F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)));
+            let upper = |words| F32x8(_mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-0x10000))));
+            upper(a).mul_add(upper(b), lower(a).mul_add(lower(b), sum))
+        }
+    }
+}

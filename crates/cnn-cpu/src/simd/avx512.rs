@@ -2,13 +2,18 @@
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
+use std::mem::transmute;
+
+use half::bf16;
 
 use super::vector::halve;
-use super::{Kernel, Simd, Vector};
+use super::{Half, Kernel, Simd, Vector};
 
-/// Proof that the CPU has AVX-512 F, VL, DQ and BW.
+/// Proof that the CPU has AVX-512 F, VL, DQ and BW, and whether it has BF16 too.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512 {
+    dots: bool,
+}
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
@@ -18,7 +23,17 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        all.then_some(Avx512(()))
+        all.then(|| Avx512 { dots: is_x86_feature_detected!("avx512bf16") })
+    }
+
+    /// Whether the CPU multiplies pairs of bf16.
+    pub(super) fn dots(self) -> bool {
+        self.dots
+    }
+
+    /// The same without that.
+    pub(super) fn without_dots(self) -> Self {
+        Avx512 { dots: false }
     }
 }
 
@@ -34,10 +49,16 @@ fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma")]
+fn run_dots<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
 impl Simd for Avx512 {
     type F32 = F32x16;
     type F64 = F64x8;
     const PIXELS: usize = 14;
+    const DOTS: bool = true;
 
     #[inline(always)]
     fn outline<K: Kernel>(self, kernel: K) -> K::Output {
@@ -45,6 +66,14 @@ impl Simd for Avx512 {
         // through is what keeps a register block from being merged into a function too large to optimise.
         let run: unsafe fn(Avx512, K) -> K::Output = black_box(run::<K>);
         // SAFETY: the token was made by a detection of these features.
+        unsafe { run(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn outline_dots<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(self.dots, "this CPU does not multiply pairs of bf16");
+        let run: unsafe fn(Avx512, K) -> K::Output = black_box(run_dots::<K>); // as above
+        // SAFETY: the token was made by a detection of these features, AVX512-BF16 too.
         unsafe { run(self, kernel) }
     }
 }
@@ -224,3 +253,74 @@ vector!(
     _mm512_slli_epi64,
     _mm512_castsi512_pd
 );
+
+impl F32x16 {
+    #[inline(always)]
+    fn from_half(halves: __m256i) -> Self {
+        // SAFETY: the halves were loaded with a token.
+        F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
+    }
+
+    /// The upper halves, rounded to the nearest, ties to even. Not the instruction of AVX512-BF16, which takes subnormal
+    /// numbers for zero.
+    #[inline(always)]
+    fn to_half(self) -> __m256i {
+        // SAFETY: a vector exists only after a detection of AVX-512.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let upper = _mm512_srli_epi32::<16>(bits);
+            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+            let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, _mm512_srli_epi32::<16>(rounded), quiet))
+        }
+    }
+}
+
+impl Half for F32x16 {
+    #[inline(always)]
+    unsafe fn load_half(_: Avx512, from: *const bf16) -> Self {
+        // SAFETY: token; the pointer is the caller's promise.
+        F32x16::from_half(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn load_half_head(_: Avx512, from: *const bf16, n: usize) -> Self {
+        // SAFETY: token; lanes at or past n are not accessed.
+        F32x16::from_half(unsafe { _mm256_maskz_loadu_epi16(head!(__mmask16, n), from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut bf16) {
+        // SAFETY: token; the pointer is the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), self.to_half()) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_head(self, to: *mut bf16, n: usize) {
+        // SAFETY: token; lanes at or past n are not accessed.
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), head!(__mmask16, n), self.to_half()) }
+    }
+    #[inline(always)]
+    fn concat(self, next: Self) -> Self {
+        // SAFETY: token.
+        F32x16(unsafe {
+            _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(self.to_half()), next.to_half()))
+        })
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> Self {
+        // SAFETY: token.
+        F32x16(unsafe {
+            let upper = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(other.to_half()));
+            _mm512_castsi512_ps(_mm512_or_si512(upper, _mm512_cvtepu16_epi32(self.to_half())))
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self {
+        // SAFETY: only `outline_dots` of a token that was detected to have AVX512-BF16 leads here, the caller promises;
+        // both types are 64 bytes of which all bits count.
+        unsafe {
+            let [a, b] = [self, factor].map(|words| transmute::<__m512, __m512bh>(words.0));
+            F32x16(_mm512_dpbf16_ps(sum.0, a, b))
+        }
+    }
+}

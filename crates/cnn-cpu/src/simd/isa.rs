@@ -28,17 +28,17 @@ enum Set {
 }
 
 /// The names that cap the choice, narrowest first.
-const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
+const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 
 impl Isa {
     /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`.
     ///
     /// # Errors
-    /// The variable is none of `portable`, `avx2`, `avx512`.
+    /// The variable is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
     pub fn detect() -> Result<Isa> {
         match var("CNN_ISA") {
             Ok(name) => Isa::capped(&name),
-            Err(VarError::NotPresent) => Isa::capped(NAMES[2]),
+            Err(VarError::NotPresent) => Isa::capped(NAMES[NAMES.len() - 1]),
             Err(VarError::NotUnicode(name)) => Isa::capped(&name.to_string_lossy()),
         }
     }
@@ -46,7 +46,7 @@ impl Isa {
     /// The best instruction set of this CPU that is not above `cap`.
     ///
     /// # Errors
-    /// `cap` is none of `portable`, `avx2`, `avx512`.
+    /// `cap` is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
     pub fn capped(cap: &str) -> Result<Isa> {
         let Some(level) = NAMES.iter().position(|name| *name == cap) else {
             return Err(Error::invalid("CNN_ISA", format!("{cap:?}"), format!("must be one of {}", NAMES.join(", "))));
@@ -54,7 +54,7 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             if let (2.., Some(avx512)) = (level, Avx512::detect()) {
-                return Ok(Isa(Set::Avx512(avx512)));
+                return Ok(Isa(Set::Avx512(if level > 2 { avx512 } else { avx512.without_dots() })));
             }
             if let (1.., Some(avx2)) = (level, Avx2::detect()) {
                 return Ok(Isa(Set::Avx2(avx2)));
@@ -62,6 +62,24 @@ impl Isa {
         }
         let _ = level; // where there is nothing to choose
         Ok(Isa(Set::Portable(Portable::new())))
+    }
+
+    /// What of it serves elements of `T`: the instruction for pairs of bf16 is of no use to others.
+    pub(crate) fn serving<T: CpuElement>(self) -> Isa {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) if !T::PAIRS => Isa(Set::Avx512(avx512.without_dots())),
+            _ => self,
+        }
+    }
+
+    /// Whether there is an instruction for [`Half::dot`](super::Half::dot).
+    pub(crate) fn dots(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) => avx512.dots(),
+            _ => false,
+        }
     }
 
     /// Runs a kernel with this instruction set.
@@ -97,7 +115,7 @@ impl Display for Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => NAMES[1],
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) => NAMES[2],
+            Set::Avx512(avx512) => NAMES[2 + usize::from(avx512.dots())],
         })
     }
 }

@@ -20,22 +20,25 @@ mod tests;
 mod vector;
 
 pub use isa::Isa;
-pub(crate) use vector::Vector;
+pub(crate) use vector::{Half, Vector};
 
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 
-/// The vector of `T` in the instruction set `S`.
-pub(crate) type V<T, S> = <T as CpuElement>::V<S>;
+/// The vector of the numbers that `T` is computed with, in the instruction set `S`.
+pub(crate) type V<T, S> = <<T as CpuElement>::Number as CpuReal>::V<S>;
 
 /// An instruction set that this CPU has.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of f32.
-    type F32: Vector<f32, Simd = Self>;
+    type F32: Half<Simd = Self>;
     /// A vector of f64.
     type F64: Vector<f64, Simd = Self>;
     /// The most rows of a register block of two vectors a row (pixels of a convolution, channels of a weight gradient):
     /// what the registers hold beside two vectors of weights and one broadcast.
     const PIXELS: usize;
+
+    /// Whether there may be an instruction for [`Half::dot`]. Without it pairs of bf16 are not worth their packing.
+    const DOTS: bool = false;
 
     /// Runs a kernel as a function of its own, compiled for this instruction set.
     fn outline<K: Kernel>(self, kernel: K) -> K::Output;
@@ -62,6 +65,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = at;
+    }
+
+    /// The same with the instruction for [`Half::dot`].
+    ///
+    /// # Panics
+    /// This CPU does not have it.
+    fn outline_dots<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(!Self::DOTS, "an instruction set that has the instruction brings it in");
+        self.outline(kernel)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::array::from_fn;
 
-use super::{Kernel, Simd, Vector};
+use half::bf16;
+
+use super::{Half, Kernel, Simd, Vector};
 
 /// The token of the portable path, which every CPU has.
 #[derive(Clone, Copy, Debug)]
@@ -133,3 +135,45 @@ macro_rules! array {
 
 array!(f32, 4);
 array!(f64, 2);
+
+impl Half for Array<f32, 4> {
+    #[inline(always)]
+    unsafe fn load_half(_: Portable, from: *const bf16) -> Self {
+        // SAFETY: the caller's promise; an array has the alignment of its elements.
+        let halves = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
+        Array(halves.map(|half| f32::from_bits(u32::from(half) << 16)))
+    }
+    #[inline(always)]
+    unsafe fn load_half_head(_: Portable, from: *const bf16, n: usize) -> Self {
+        // SAFETY: only lanes below n are read, which the caller promises.
+        Array(from_fn(|i| if i < n { f32::from_bits(u32::from(unsafe { *from.add(i) }.to_bits()) << 16) } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut bf16) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[bf16; 4]>().write_unaligned(self.0.map(bf16::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_head(self, to: *mut bf16, n: usize) {
+        for i in 0..n.min(4) {
+            // SAFETY: i is below n, which the caller promises.
+            unsafe { *to.add(i) = bf16::from_f32(self.0[i]) }
+        }
+    }
+    #[inline(always)]
+    fn concat(self, next: Self) -> Self {
+        let half = |i: usize| u32::from(bf16::from_f32(if i < 4 { self.0[i] } else { next.0[i - 4] }).to_bits());
+        Array(from_fn(|i| f32::from_bits(half(2 * i + 1) << 16 | half(2 * i))))
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> Self {
+        let half = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+        Array(from_fn(|i| f32::from_bits(half(other.0[i]) << 16 | half(self.0[i]))))
+    }
+    #[inline(always)]
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self {
+        let lower = |words: Self| Array(words.0.map(|word| f32::from_bits(word.to_bits() << 16)));
+        let upper = |words: Self| Array(words.0.map(|word| f32::from_bits(word.to_bits() & 0xFFFF_0000)));
+        upper(self).mul_add(upper(factor), lower(self).mul_add(lower(factor), sum))
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! They are methods that return values, so that a kernel reads as arithmetic; all are `#[inline(always)]`.
 
+use half::bf16;
+
 use super::Simd;
 
 /// A register of `LANES` numbers. Making one takes the token of its instruction set.
@@ -92,6 +94,43 @@ pub trait Vector<E: Copy + Default>: Copy {
             unsafe { self.store_head(to.as_mut_ptr(), to.len()) }
         }
     }
+}
+
+/// A vector of f32 that is kept in memory as bf16: read exactly, written rounded to nearest, ties to even. Every
+/// instruction set rounds alike, subnormal numbers too, and a NaN stays one (as a quiet one).
+pub trait Half: Vector<f32> {
+    /// The numbers at `from`, which need not be aligned.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `LANES` numbers.
+    unsafe fn load_half(simd: Self::Simd, from: *const bf16) -> Self;
+    /// The first `n <= LANES` numbers at `from`, zeros after them. Memory past them is not touched.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `n` numbers, and `n <= LANES`.
+    unsafe fn load_half_head(simd: Self::Simd, from: *const bf16, n: usize) -> Self;
+    /// Writes all lanes to `to`, which need not be aligned.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `LANES` numbers.
+    unsafe fn store_half(self, to: *mut bf16);
+    /// Writes the first `n <= LANES` lanes. Memory past them is not touched.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `n` numbers, and `n <= LANES`.
+    unsafe fn store_half_head(self, to: *mut bf16, n: usize);
+
+    /// Words of two bf16 that are neighbours: the lanes of `self` and then those of `next`, rounded, two in a word. A
+    /// word is kept as the f32 of the same bits.
+    fn concat(self, next: Self) -> Self;
+    /// Words of a lane of `self`, rounded, in the lower half and of `other` in the upper.
+    fn zip(self, other: Self) -> Self;
+    /// The products of lower halves and of upper halves of words of two bf16, added to `sum`. Subnormal numbers may count
+    /// as zero.
+    ///
+    /// # Safety
+    /// The kernel runs in [`Simd::outline_dots`], where the instruction set has [`Simd::DOTS`].
+    unsafe fn dot(self, factor: Self, sum: Self) -> Self;
 }
 
 /// Combines the lanes of a vector: the second half with the first, until one is left.

@@ -1,9 +1,12 @@
 //! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use cnn::core::state_dict::Naming;
+use cnn::train::{EVALUATION_BATCH, Precision};
+use cnn_measure::Area;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Write trained weights under the names that another program expects
     Export(ExportArgs),
+    /// Measure this machine: its limits, every layer, training steps, inference
+    Bench(BenchArgs),
     /// Print a shell's completion script
     #[command(after_help = "Example:\n  cnn completions bash > ~/.local/share/bash-completion/completions/cnn")]
     Completions {
@@ -79,6 +84,7 @@ Examples:
   cnn train --model resnet18 --data cifar10 --epochs 20 --lr 0.1
   cnn train --data photos --size 64x64           photos/CLASS/*.jpg, or photos/train/CLASS/* and photos/test/CLASS/*
   cnn train --data cifar10 --classes cat,dog
+  cnn train --model resnet18 --data cifar10 --precision bf16
   cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits";
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +114,9 @@ pub(crate) struct TrainArgs {
     /// sgd, adam or adamw
     #[arg(long, value_name = "NAME")]
     pub(crate) optimizer: Option<String>,
+    /// How activations are stored: f32, or bf16 for half the memory [default: f32]
+    #[arg(long, value_name = "TYPE", value_parser = precision)]
+    pub(crate) precision: Option<Precision>,
     /// Read everything from a recipe, such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
@@ -122,7 +131,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
-        "optimizer", "recipe", "seed", "validation", "out"])]
+        "optimizer", "precision", "recipe", "seed", "validation", "out"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -142,8 +151,11 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Images that are classified at a time
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]
     pub(crate) batch: usize,
+    /// How activations are stored: f32 or bf16 [default: as in training]
+    #[arg(long, value_name = "TYPE", value_parser = precision)]
+    pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -164,6 +176,9 @@ pub(crate) struct PredictArgs {
     /// Most classes that are shown for an image
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) top: usize,
+    /// How activations are stored: f32 or bf16 [default: as in training]
+    #[arg(long, value_name = "TYPE", value_parser = precision)]
+    pub(crate) precision: Option<Precision>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// One JSON object a line on stdout, for each image, with every class
@@ -220,6 +235,41 @@ pub(crate) struct ExportArgs {
     pub(crate) force: bool,
 }
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  cnn bench                                      about a minute
+  cnn bench --only infer --model resnet18 --batch 1";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// One area: layers, train or infer [default: all]
+    #[arg(long, value_name = "AREA")]
+    pub(crate) only: Option<Area>,
+    /// The network that trains and answers
+    #[arg(long, value_name = "NAME", default_value = "resnet18")]
+    pub(crate) model: String,
+    /// Images at a time [default: 128, and for inference 1 and 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// The least time that each measurement is repeated for; the median counts
+    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// How activations are stored: f32 or bf16
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = precision)]
+    pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// One JSON object a line on stdout: the limits first, then every measurement
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "must be a number of at least 0".to_owned())
+}
+
 fn sizes<const N: usize>(text: &str, form: &str) -> Result<[usize; N], String> {
     let sides: Option<Vec<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
     sides.and_then(|sides| sides.try_into().ok()).ok_or_else(|| format!("must have the form {form}"))
@@ -235,6 +285,10 @@ fn image_size(text: &str) -> Result<[usize; 3], String> {
 
 fn naming(text: &str) -> Result<Naming, String> {
     text.parse().map_err(|_| "must be torchvision or pytorch-cifar".to_owned())
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    text.parse().map_err(|_| "must be f32 or bf16".to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use cnn::core::Backend;
 use cnn::data::Dataset;
-use cnn::train::{Classifier, Evaluation, Recipe};
+use cnn::train::{Classifier, Evaluation, Recipe, Weights};
 use serde_json::json;
 
 use super::args::EvalArgs;
@@ -18,13 +18,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.batch == 0 {
         return Err(Failure::usage("batch 0: must be at least 1"));
     }
-    match Device::open(args.device)? {
-        Device::Cpu(cpu) => eval(&cpu, args),
+    let weights = Weights::read(super::data::weights(&args.weights)?)?;
+    match Device::open(args.device, args.precision.unwrap_or(weights.info().precision))? {
+        Device::Cpu(cpu) => eval(&cpu, weights, args),
+        Device::CpuBf16(cpu) => eval(&cpu, weights, args),
     }
 }
 
-fn eval<B: Backend>(backend: &B, args: &EvalArgs) -> Result<(), Failure> {
-    let mut classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+fn eval<B: Backend>(backend: &B, weights: Weights, args: &EvalArgs) -> Result<(), Failure> {
+    let mut classifier = Classifier::from_weights(backend, weights)?;
     let info = classifier.info();
     let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
     let [height, width, _] = info.image;

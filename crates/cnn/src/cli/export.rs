@@ -13,9 +13,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     if args.out.exists() && !args.force {
         return Err(Failure::usage(format!("{}: exists: give --force to replace it", args.out.display())));
     }
-    match Device::for_little()? {
-        Device::Cpu(cpu) => export(&cpu, args),
-    }
+    export(&Device::for_little()?, args)
 }
 
 fn export<B: Backend>(backend: &B, args: &ExportArgs) -> Result<(), Failure> {

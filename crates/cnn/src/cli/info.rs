@@ -24,9 +24,7 @@ const MOST_CLASSES: usize = 100_000;
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
-    match Device::for_little()? {
-        Device::Cpu(cpu) => info(&cpu, args),
-    }
+    info(&Device::for_little()?, args)
 }
 
 fn info<B: Backend>(backend: &B, args: &InfoArgs) -> Result<(), Failure> {

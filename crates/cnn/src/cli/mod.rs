@@ -1,6 +1,7 @@
 //! The commands. Results go to stdout, progress to stderr; a command returns and never exits the process itself.
 
 pub(crate) mod args;
+mod bench;
 mod data;
 mod device;
 mod eval;
@@ -25,6 +26,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Predict(args) => predict::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "cnn", &mut script);

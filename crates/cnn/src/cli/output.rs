@@ -82,13 +82,6 @@ pub(crate) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
     out
 }
 
-/// The most memory that this process has had at a time; None where the system does not say.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cnn::core::Backend;
 use cnn::data::decode_image;
-use cnn::train::Classifier;
+use cnn::train::{Classifier, Weights};
 use serde_json::json;
 
 use super::args::PredictArgs;
@@ -20,14 +20,16 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
     if args.top == 0 {
         return Err(Failure::usage("top 0: must be at least 1"));
     }
-    match Device::open(args.device)? {
-        Device::Cpu(cpu) => predict(&cpu, args),
+    let weights = Weights::read(super::data::weights(&args.weights)?)?;
+    match Device::open(args.device, args.precision.unwrap_or(weights.info().precision))? {
+        Device::Cpu(cpu) => predict(&cpu, weights, args),
+        Device::CpuBf16(cpu) => predict(&cpu, weights, args),
     }
 }
 
 /// A file that is no image does not keep the others from being classified.
-fn predict<B: Backend>(backend: &B, args: &PredictArgs) -> Result<(), Failure> {
-    let mut classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+fn predict<B: Backend>(backend: &B, weights: Weights, args: &PredictArgs) -> Result<(), Failure> {
+    let mut classifier = Classifier::from_weights(backend, weights)?;
     let [height, width, channels] = classifier.info().image;
     let mut failed = false;
     for paths in args.images.chunks(BATCH) {

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::Resumed(folder) => read_recipe(&folder.recipe())?,
         Start::New(_) => recipe(args)?,
     };
-    let device = Device::open(args.device)?;
+    let device = Device::open(args.device, recipe.precision)?;
     let data = args.data.as_deref().unwrap_or(&recipe.data);
     let mut dataset = super::data::find(data, recipe.size, &args.source, args.device)?;
     let found = [dataset.train.height, dataset.train.width];
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     output::note(&device.describe());
     match device {
         Device::Cpu(cpu) => train(&cpu, recipe, dataset, start, args.json),
+        Device::CpuBf16(cpu) => train(&cpu, recipe, dataset, start, args.json),
     }
 }
 
@@ -87,12 +88,13 @@ fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
     if let Some(name) = &args.optimizer {
         choose_optimizer(&mut recipe, name)?;
     }
-    let Recipe { model, data, epochs, batch, seed, validation, optimizer, .. } = &mut recipe;
+    let Recipe { model, data, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
     set(model, args.model.as_ref());
     set(data, args.data.as_ref());
     set(epochs, args.epochs.as_ref());
     set(batch, args.batch.as_ref());
     set(seed, args.seed.as_ref());
+    set(precision, args.precision.as_ref());
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     recipe.classes = args.classes.clone().or(recipe.classes);
@@ -209,7 +211,7 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 /// The results line.
 fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted } = summary;
-    let (weights, peak) = (folder.weights(), output::peak_rss_bytes());
+    let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     if json {
         return output::print_json(&json!({
             "event": if *interrupted { "interrupted" } else { "result" },

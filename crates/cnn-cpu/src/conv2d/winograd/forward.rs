@@ -34,7 +34,7 @@ use super::weights::Weights;
 use super::{PLANES, Planes, Tiling, pieces};
 use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
-use crate::element::CpuElement;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::Shared;
 
@@ -50,13 +50,13 @@ pub(in super::super) enum Kernel3x3<'a, T> {
 }
 
 /// A convolution by Winograd's algorithm, in either direction.
-pub(in super::super) struct Convolution<'a, T> {
+pub(in super::super) struct Convolution<'a, T: CpuElement> {
     pub(in super::super) reader: Reader<'a, T>,
     pub(in super::super) tiling: Tiling,
     /// Channels that are read and written.
     pub(in super::super) read: usize,
     pub(in super::super) write: usize,
-    pub(in super::super) weights: Kernel3x3<'a, T>,
+    pub(in super::super) weights: Kernel3x3<'a, T::Accum>,
     pub(in super::super) epilogue: Epilogue<'a, T>,
     pub(in super::super) accumulate: bool,
 }
@@ -106,11 +106,11 @@ pub(in super::super) fn ready_len(read: usize, write: usize, lanes: usize) -> Op
 /// Transforms a whole weight, as [`Kernel3x3::Ready`] holds it.
 pub(in super::super) fn transform_ready<T: CpuElement>(
     cpu: &Cpu<T>,
-    weights: &[T],
+    weights: &[T::Accum],
     turned: bool,
     read: usize,
     write: usize,
-    u: &mut [T],
+    u: &mut [T::Accum],
 ) {
     const CHANNELS: usize = 16; // of a task
     let lanes = cpu.isa().lanes::<T>();
@@ -119,7 +119,7 @@ pub(in super::super) fn transform_ready<T: CpuElement>(
     let (parts, u) = (read.div_ceil(CHANNELS), Shared::new(u));
     cpu.for_each(panels(write, lanes) * parts, |task| {
         let (panel, part) = (task / parts, task % parts);
-        cpu.run(Ready {
+        cpu.run(Ready::<T::Accum> {
             weights,
             read,
             write,
@@ -142,7 +142,7 @@ struct Ready<'a, T> {
     u: Shared<T>,
 }
 
-impl<T: CpuElement> Kernel for Ready<'_, T> {
+impl<T: CpuReal> Kernel for Ready<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -160,7 +160,7 @@ impl<T: CpuElement> Kernel for Ready<'_, T> {
 }
 
 /// \[9\]\[rows\]\[columns\] to \[9\]\[columns\]\[rows\].
-fn exchange<T: CpuElement>(cpu: &Cpu<T>, weights: &[T], rows: usize, columns: usize, to: &mut [T]) {
+fn exchange<T: CpuElement>(cpu: &Cpu<T>, weights: &[T::Accum], rows: usize, columns: usize, to: &mut [T::Accum]) {
     const SIDE: usize = 32; // of a square that stays in the cache
     assert!(weights.len() == TAPS * TAPS * rows * columns && to.len() == weights.len());
     let strips = columns.div_ceil(SIDE);
@@ -200,7 +200,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let Schedule { tiles, staged } = self.schedule();
         let all = self.tiling.count();
         let blocks = all.div_ceil(tiles);
-        let mut taken: Buffer<T> = cpu.alloc(if moments { blocks * 2 * self.write } else { 0 });
+        let mut taken: Buffer<T::Accum> = cpu.alloc(if moments { blocks * 2 * self.write } else { 0 });
         let out = Out { y: Shared::new(y), moments: moments.then(|| Shared::new(taken.make_mut())) };
         let block = |i: usize| i * tiles..all.min((i + 1) * tiles);
         match staged {
@@ -221,7 +221,7 @@ impl<T: CpuElement> Convolution<'_, T> {
     }
 
     /// The weight \[9\]\[read\]\[write\], and whether it is to be turned. `room` holds one that has to be exchanged.
-    fn plain<'a>(&'a self, cpu: &Cpu<T>, room: &'a mut Scratch<T>) -> (&'a [T], bool) {
+    fn plain<'a>(&'a self, cpu: &Cpu<T>, room: &'a mut Scratch<T::Accum>) -> (&'a [T::Accum], bool) {
         match self.weights {
             Kernel3x3::Plain(weights) => (weights, false),
             Kernel3x3::Exchanged(weights) => {
@@ -247,8 +247,8 @@ impl<T: CpuElement> Convolution<'_, T> {
     ) {
         let lanes = cpu.isa().lanes::<T>();
         let len = panels(self.write, lanes) * PLANES * panel_point(self.read, lanes);
-        let made: Scratch<T>;
-        let u: &[T] = match self.weights {
+        let made: Scratch<T::Accum>;
+        let u: &[T::Accum] = match self.weights {
             Kernel3x3::Ready(u) => u,
             _ => {
                 let mut room = cpu.scratch(self.exchanged_len());
@@ -262,7 +262,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         assert_eq!(u.len(), len);
         let planes = Planes::new(tiles, self.read, lanes);
         let room = [planes.len(), PLANES * panel_point(tiles, lanes)];
-        cpu.reserve::<T>(blocks, &room);
+        cpu.reserve::<T::Accum>(blocks, &room);
         // Some blocks one after the other, so that the next one's input is asked for while this one computes.
         let run = (blocks / RUNS).clamp(1, RUN);
         cpu.for_each(blocks.div_ceil(run), |task| {
@@ -283,7 +283,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let panels = panels(self.write, lanes);
         let mut v = cpu.scratch(planes.len());
         let room = [LINES * POINTS * panel_point(self.read, lanes), PLANES * panel_point(tiles, lanes)];
-        cpu.reserve::<T>(panels, &room);
+        cpu.reserve::<T::Accum>(panels, &room);
         for i in 0..blocks {
             let tiles = block(i);
             let v_out = Shared::new(&mut v);
@@ -312,7 +312,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         index: usize,
         tiles: Range<usize>,
         panel: usize,
-        m: &[T],
+        m: &[T::Accum],
         m_point: usize,
         out: Out<T>,
     ) {
@@ -343,30 +343,30 @@ impl<T: CpuElement> Convolution<'_, T> {
 }
 
 /// Where results go: the output, and the moments `[blocks][2][write]`.
-struct Out<T> {
+struct Out<T: CpuElement> {
     y: Shared<T>,
-    moments: Option<Shared<T>>,
+    moments: Option<Shared<T::Accum>>,
 }
 
-impl<T> Clone for Out<T> {
+impl<T: CpuElement> Clone for Out<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Out<T> {}
+impl<T: CpuElement> Copy for Out<T> {}
 
 /// Some tiles, through the whole weight.
-struct AtOnce<'a, T> {
+struct AtOnce<'a, T: CpuElement> {
     of: &'a Convolution<'a, T>,
     index: usize,
     tiles: Range<usize>,
     /// The tiles that come next.
     next: Range<usize>,
     planes: Planes,
-    v: &'a mut [T],
-    m: &'a mut [T],
-    u: &'a [T],
+    v: &'a mut [T::Accum],
+    m: &'a mut [T::Accum],
+    u: &'a [T::Accum],
     out: Out<T>,
 }
 
@@ -409,13 +409,13 @@ impl<T: CpuElement> Kernel for AtOnce<'_, T> {
 }
 
 /// Some tiles of a stage, transformed.
-struct Stage<'a, T> {
+struct Stage<'a, T: CpuElement> {
     of: &'a Convolution<'a, T>,
     patch: Patch,
     tiles: Range<usize>,
     row: usize,
     planes: Planes,
-    to: Shared<T>,
+    to: Shared<T::Accum>,
 }
 
 impl<T: CpuElement> Kernel for Stage<'_, T> {
@@ -431,17 +431,17 @@ impl<T: CpuElement> Kernel for Stage<'_, T> {
 }
 
 /// One panel of the weight, for the tiles of a stage.
-struct Panel<'a, T> {
+struct Panel<'a, T: CpuElement> {
     of: &'a Convolution<'a, T>,
     index: usize,
     tiles: Range<usize>,
     planes: Planes,
-    v: &'a [T],
+    v: &'a [T::Accum],
     panel: usize,
-    weights: &'a [T],
+    weights: &'a [T::Accum],
     turned: bool,
-    u: &'a mut [T],
-    m: &'a mut [T],
+    u: &'a mut [T::Accum],
+    m: &'a mut [T::Accum],
     out: Out<T>,
 }
 
@@ -473,7 +473,7 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
                     u_point,
                     m: m.as_mut_ptr().add(start * m_point),
                     m_point,
-                    ahead: Ahead::NONE,
+                    ahead: Ahead::<T>::NONE,
                 };
                 product.run(simd, vectors);
             }

@@ -19,6 +19,8 @@
 //! The usual points +-1, +-2 need fewer multiplications and lose two to three times more digits; these are dyadic, so
 //! that `A` and `B` are exact in f32.
 
+use cnn_core::Real;
+
 use crate::element::CpuElement;
 use crate::simd::{Simd, V, Vector};
 
@@ -43,7 +45,7 @@ const NB: f64 = 1.0 / (2.0 * B2 * (B2 - A2));
 /// A constant in all lanes.
 #[inline(always)]
 fn k<T: CpuElement, I: Simd>(simd: I, value: f64) -> V<T, I> {
-    V::<T, I>::splat(simd, T::from_f64(value))
+    V::<T, I>::splat(simd, T::Accum::from_f64(value))
 }
 
 /// Bt d: six inputs to six points.

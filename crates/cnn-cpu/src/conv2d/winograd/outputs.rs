@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use cnn_core::Real;
+use num_traits::One;
+
 use super::super::epilogue::Finish;
 use super::matrices::{self, POINTS, SIDE};
 use super::{Place, Tiling};
@@ -9,11 +12,11 @@ use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
 /// Writes the outputs of `tiles` from one panel of products `m`, `[36][tiles][vectors]`.
-pub(super) struct Outputs<T> {
+pub(super) struct Outputs<T: CpuElement> {
     pub(super) tiling: Tiling,
     pub(super) tiles: Range<usize>,
     pub(super) vectors: usize,
-    pub(super) m: *const T,
+    pub(super) m: *const T::Accum,
     pub(super) m_point: usize,
     /// The output from the panel's first channel on, its channels, and how many of them are written.
     pub(super) y: *mut T,
@@ -22,7 +25,7 @@ pub(super) struct Outputs<T> {
     /// What follows, from `y` on.
     pub(super) finish: Finish<T>,
     /// Where the means of what was written go, and the sums of squared deviations from them.
-    pub(super) moments: Option<[*mut T; 2]>,
+    pub(super) moments: Option<[*mut T::Accum; 2]>,
 }
 
 impl<T: CpuElement> Outputs<T> {
@@ -83,7 +86,7 @@ impl<T: CpuElement> Kernel for Outputs<T> {
                         for i in 0..rows {
                             for j in 0..columns {
                                 let residual = residual.add(at + (i * width + j) * self.channels);
-                                tile[i][j] = V::<T, S>::load_head(simd, residual, n).add(tile[i][j]);
+                                tile[i][j] = T::load_head(simd, residual, n).add(tile[i][j]);
                             }
                         }
                     }
@@ -98,7 +101,7 @@ impl<T: CpuElement> Kernel for Outputs<T> {
                     if full {
                         for i in 0..SIDE {
                             for j in 0..SIDE {
-                                tile[i][j].store(y.add((i * width + j) * self.channels));
+                                T::store::<S>(tile[i][j], y.add((i * width + j) * self.channels));
                             }
                         }
                         if self.moments.is_some() {
@@ -107,7 +110,7 @@ impl<T: CpuElement> Kernel for Outputs<T> {
                     } else {
                         for i in 0..rows {
                             for j in 0..columns {
-                                tile[i][j].store_head(y.add((i * width + j) * self.channels), n);
+                                T::store_head::<S>(tile[i][j], y.add((i * width + j) * self.channels), n);
                                 moments.add_one(tile[i][j]);
                             }
                         }
@@ -167,7 +170,8 @@ impl<T: CpuElement, S: Simd> Sums<T, S> {
     /// The mean, and the sum of squared deviations from it.
     #[inline(always)]
     fn finish(self, simd: S) -> [V<T, S>; 2] {
-        let mean = self.sum.mul(V::<T, S>::splat(simd, T::one() / T::from_f64(self.pixels.max(1) as f64)));
+        let mean =
+            self.sum.mul(V::<T, S>::splat(simd, T::Accum::one() / T::Accum::from_f64(self.pixels.max(1) as f64)));
         // Not below 0 by rounding.
         let squares = mean.neg_mul_add(self.sum, self.squares).max(V::<T, S>::zero(simd));
         [self.origin.add(mean), squares]

@@ -18,7 +18,7 @@ pub(super) enum Patch {
 }
 
 /// Transforms the patches of `tiles` into the tiles from `row` on of planes at `to`.
-pub(super) struct Transform<'a, T> {
+pub(super) struct Transform<'a, T: CpuElement> {
     pub(super) reader: Reader<'a, T>,
     pub(super) patch: Patch,
     pub(super) tiling: Tiling,
@@ -26,7 +26,7 @@ pub(super) struct Transform<'a, T> {
     pub(super) tiles: Range<usize>,
     pub(super) row: usize,
     pub(super) planes: Planes,
-    pub(super) to: *mut T,
+    pub(super) to: *mut T::Accum,
 }
 
 impl<T: CpuElement> Transform<'_, T> {
@@ -54,7 +54,7 @@ impl<T: CpuElement> Transform<'_, T> {
 }
 
 /// A transform of patches of N x N.
-struct Sized<'a, T, R, const N: usize> {
+struct Sized<'a, T: CpuElement, R, const N: usize> {
     source: R,
     transform: Transform<'a, T>,
 }
@@ -162,7 +162,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
     patch: &Where,
     c: usize,
     n: usize,
-    to: *mut T,
+    to: *mut T::Accum,
     point: usize,
 ) {
     let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
@@ -177,12 +177,10 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
                     match (patch.rows.start, patch.rows.end) {
                         $(
                             (start, end) if start == $start && end == $end => {
-                                for i in 0..N {
-                                    if i >= $start && i < $end {
-                                        let at = (at + (i * patch.row) as isize) as usize;
-                                        // SAFETY: this row and column are inside of the image.
-                                        d[i] = unsafe { source.read(simd, with, at, n) };
-                                    }
+                                for i in $start..$end {
+                                    let at = (at + (i * patch.row) as isize) as usize;
+                                    // SAFETY: this row and column are inside of the image.
+                                    d[i] = unsafe { source.read(simd, with, at, n) };
                                 }
                             }
                         )*
@@ -217,7 +215,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
 unsafe fn store<T: CpuElement, S: Simd, const N: usize>(
     simd: S,
     half: &[[V<T, S>; N]; POINTS],
-    to: *mut T,
+    to: *mut T::Accum,
     point: usize,
 ) {
     for i in 0..POINTS {

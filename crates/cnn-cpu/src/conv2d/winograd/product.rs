@@ -15,19 +15,19 @@ use crate::simd::{Kernel, Simd, V, Vector};
 
 /// The operands for `points` points.
 #[derive(Clone, Copy)]
-pub(super) struct Product<T> {
+pub(super) struct Product<T: CpuElement> {
     pub(super) points: usize,
     pub(super) tiles: usize,
     pub(super) channels: usize,
     /// Transformed inputs: elements from one point to the next and from one block of channels to the next.
-    pub(super) v: *const T,
+    pub(super) v: *const T::Accum,
     pub(super) v_point: usize,
     pub(super) v_block: usize,
     /// The panel of the transformed weight.
-    pub(super) u: *const T,
+    pub(super) u: *const T::Accum,
     pub(super) u_point: usize,
     /// The result.
-    pub(super) m: *mut T,
+    pub(super) m: *mut T::Accum,
     pub(super) m_point: usize,
     /// Asked for in `points` pieces.
     pub(super) ahead: Ahead<T>,
@@ -70,7 +70,7 @@ impl<T: CpuElement> Product<T> {
 }
 
 /// `count` register blocks of R tiles.
-struct Sized<T, const NV: usize, const R: usize>(Product<T>, usize);
+struct Sized<T: CpuElement, const NV: usize, const R: usize>(Product<T>, usize);
 
 impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
     type Output = ();
@@ -126,18 +126,18 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
 ///
 /// A register block is some channels of v by two vectors of d; a last block of channels is computed whole, v being 0 there.
 #[derive(Clone, Copy)]
-pub(super) struct Outer<T> {
+pub(super) struct Outer<T: CpuElement> {
     pub(super) tiles: usize,
     /// Blocks of channels of v.
     pub(super) blocks: usize,
-    pub(super) v: *const T,
+    pub(super) v: *const T::Accum,
     pub(super) v_point: usize,
     pub(super) v_block: usize,
-    pub(super) d: *const T,
+    pub(super) d: *const T::Accum,
     pub(super) d_point: usize,
     pub(super) d_block: usize,
     /// `[36][blocks][L][vectors]`.
-    pub(super) du: *mut T,
+    pub(super) du: *mut T::Accum,
     pub(super) du_point: usize,
     /// Asked for in 36 pieces.
     pub(super) ahead: [Ahead<T>; 2],
@@ -168,7 +168,7 @@ impl<T: CpuElement> Outer<T> {
 }
 
 /// In register blocks of R channels, of which a block of channels has a whole number.
-struct SizedOuter<T, const NV: usize, const R: usize>(Outer<T>);
+struct SizedOuter<T: CpuElement, const NV: usize, const R: usize>(Outer<T>);
 
 impl<T: CpuElement, const NV: usize, const R: usize> Kernel for SizedOuter<T, NV, R> {
     type Output = ();

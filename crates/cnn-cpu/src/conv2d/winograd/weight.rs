@@ -13,6 +13,8 @@
 
 use std::ops::Range;
 
+use num_traits::Zero;
+
 use super::super::pack::Reader;
 use super::ahead::Ahead;
 use super::patches::{Patch, Transform};
@@ -26,7 +28,7 @@ use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{Shared, chunks};
 
 /// The gradient of a weight by Winograd's algorithm.
-pub(in super::super) struct WeightGradient<'a, T> {
+pub(in super::super) struct WeightGradient<'a, T: CpuElement> {
     pub(in super::super) x: Reader<'a, T>,
     pub(in super::super) dy: Reader<'a, T>,
     /// Of the forward pass.
@@ -56,10 +58,10 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// Writes `dw` \[3\]\[3\]\[read\]\[write\].
-    pub(in super::super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T]) {
+    pub(in super::super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
         assert_eq!(dw.len(), TAPS * TAPS * self.read * self.write);
         if self.tiling.count() == 0 {
-            dw.fill(T::zero());
+            dw.fill(T::Accum::zero());
             return;
         }
         let sums = if self.read * self.write <= OWN { self.chunks(cpu) } else { self.shared(cpu) };
@@ -86,16 +88,16 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// A sum for each chunk of tiles.
-    fn chunks(&self, cpu: &Cpu<T>) -> Scratch<T> {
+    fn chunks(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
         let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
         let tiles = self.tiles(NEAR, 16).min(all);
         let chunk = all.div_ceil(CHUNKS);
         let (count, len) = (all.div_ceil(chunk), self.sum_len(lanes));
-        let mut sums = cpu.scratch::<T>(count * len);
+        let mut sums = cpu.scratch::<T::Accum>(count * len);
         let planes = self.planes(tiles, lanes);
         let room = [planes[0].len(), planes[1].len(), piece_len(lanes)];
-        cpu.reserve::<T>(count, &room);
-        cpu.for_each_part(chunks(&mut sums, len), |i, sum: &mut [T]| {
+        cpu.reserve::<T::Accum>(count, &room);
+        cpu.for_each_part(chunks(&mut sums, len), |i, sum: &mut [T::Accum]| {
             let [mut v, mut d, mut du] = room.map(|len| cpu.scratch(len));
             let tiles = i * chunk..all.min((i + 1) * chunk);
             cpu.run(Chunk { of: self, tiles, planes, v: &mut v, d: &mut d, du: &mut du, sum });
@@ -104,15 +106,15 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// One sum, of transforms that all tasks share.
-    fn shared(&self, cpu: &Cpu<T>) -> Scratch<T> {
+    fn shared(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
         let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
         let stages = all.div_ceil(self.tiles(FAR, 16));
         let stage = all.div_ceil(stages).next_multiple_of(PIECE);
         let planes = self.planes(stage.min(all), lanes);
-        let [mut v, mut d] = planes.map(|planes| cpu.scratch::<T>(planes.len()));
-        let mut sum = cpu.scratch::<T>(self.sum_len(lanes));
+        let [mut v, mut d] = planes.map(|planes| cpu.scratch::<T::Accum>(planes.len()));
+        let mut sum = cpu.scratch::<T::Accum>(self.sum_len(lanes));
         let (panels, parts) = (self.write.div_ceil(2 * lanes), self.read.div_ceil(CHANNELS));
-        cpu.reserve::<T>(panels * parts, &[piece_len(lanes)]);
+        cpu.reserve::<T::Accum>(panels * parts, &[piece_len(lanes)]);
         for tiles in (0..all).step_by(stage).map(|start| start..all.min(start + stage)) {
             let to = [Shared::new(&mut v), Shared::new(&mut d)];
             cpu.for_each(2 * tiles.len().div_ceil(PIECE), |task| {
@@ -120,7 +122,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
                 let tiles = tiles.start + row..tiles.end.min(tiles.start + row + PIECE);
                 cpu.run(Stage { of: self, patch: PATCHES[which], tiles, row, planes: planes[which], to: to[which] });
             });
-            let (v, d, sums): (&[T], &[T], _) = (&v, &d, Shared::new(&mut sum));
+            let (v, d, sums): (&[T::Accum], &[T::Accum], _) = (&v, &d, Shared::new(&mut sum));
             cpu.for_each(panels * parts, |task| {
                 let mut du = cpu.scratch(piece_len(lanes));
                 let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
@@ -144,7 +146,14 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         sum
     }
 
-    fn transform(&self, patch: Patch, tiles: Range<usize>, row: usize, planes: Planes, to: *mut T) -> Transform<'_, T> {
+    fn transform(
+        &self,
+        patch: Patch,
+        tiles: Range<usize>,
+        row: usize,
+        planes: Planes,
+        to: *mut T::Accum,
+    ) -> Transform<'_, T> {
         let (reader, channels) = match patch {
             Patch::Input => (self.x, self.read),
             Patch::Gradient => (self.dy, self.write),
@@ -166,13 +175,13 @@ fn piece_len(lanes: usize) -> usize {
 }
 
 /// Some tiles of a stage, transformed.
-struct Stage<'a, T> {
+struct Stage<'a, T: CpuElement> {
     of: &'a WeightGradient<'a, T>,
     patch: Patch,
     tiles: Range<usize>,
     row: usize,
     planes: Planes,
-    to: Shared<T>,
+    to: Shared<T::Accum>,
 }
 
 impl<T: CpuElement> Kernel for Stage<'_, T> {
@@ -187,14 +196,14 @@ impl<T: CpuElement> Kernel for Stage<'_, T> {
 }
 
 /// The sum over a chunk of tiles.
-struct Chunk<'a, T> {
+struct Chunk<'a, T: CpuElement> {
     of: &'a WeightGradient<'a, T>,
     tiles: Range<usize>,
     planes: [Planes; 2],
-    v: &'a mut [T],
-    d: &'a mut [T],
-    du: &'a mut [T],
-    sum: &'a mut [T],
+    v: &'a mut [T::Accum],
+    d: &'a mut [T::Accum],
+    du: &'a mut [T::Accum],
+    sum: &'a mut [T::Accum],
 }
 
 impl<T: CpuElement> Kernel for Chunk<'_, T> {
@@ -231,17 +240,17 @@ impl<T: CpuElement> Kernel for Chunk<'_, T> {
 }
 
 /// One panel of K and some channels of C, summed over some tiles.
-struct Part<'a, T> {
+struct Part<'a, T: CpuElement> {
     of: &'a WeightGradient<'a, T>,
     tiles: usize,
     planes: [Planes; 2],
-    v: &'a [T],
-    d: &'a [T],
+    v: &'a [T::Accum],
+    d: &'a [T::Accum],
     panel: usize,
     channels: Range<usize>,
-    du: &'a mut [T],
+    du: &'a mut [T::Accum],
     /// The sum, in panels.
-    sums: Shared<T>,
+    sums: Shared<T::Accum>,
     accumulate: bool,
     ahead: [Ahead<T>; 2],
 }
@@ -288,12 +297,12 @@ impl<T: CpuElement> Part<'_, T> {
 }
 
 /// Adds up the sums of all chunks, of one panel and some channels, into the gradient.
-struct AddUp<'a, T> {
+struct AddUp<'a, T: CpuElement> {
     of: &'a WeightGradient<'a, T>,
-    sums: &'a [T],
+    sums: &'a [T::Accum],
     panel: usize,
     channels: Range<usize>,
-    dw: Shared<T>,
+    dw: Shared<T::Accum>,
 }
 
 impl<T: CpuElement> Kernel for AddUp<'_, T> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::matrices::{self, POINTS, TAPS};
-use crate::element::CpuElement;
+use crate::element::CpuReal;
 use crate::simd::{Kernel, Simd, V, Vector};
 
 /// Transforms the weights \[9\]\[read\]\[write\] of some channels that are read, for a panel of channels that are written:
@@ -23,7 +23,7 @@ pub(super) struct Weights<'a, T> {
     pub(super) u_point: usize,
 }
 
-impl<T: CpuElement> Weights<'_, T> {
+impl<T: CpuReal> Weights<'_, T> {
     /// # Safety
     /// Nobody else uses these channels of `u`, which has room for `6 * lines` points of all channels.
     #[inline(always)]
@@ -34,7 +34,7 @@ impl<T: CpuElement> Weights<'_, T> {
     }
 }
 
-impl<T: CpuElement> Kernel for Weights<'_, T> {
+impl<T: CpuReal> Kernel for Weights<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -88,7 +88,7 @@ pub(super) struct WeightsBack<T> {
     pub(super) accumulate: bool,
 }
 
-impl<T: CpuElement> WeightsBack<T> {
+impl<T: CpuReal> WeightsBack<T> {
     /// # Safety
     /// `du` holds the transform, and nobody else uses these channels of `dw`.
     #[inline(always)]
@@ -97,7 +97,7 @@ impl<T: CpuElement> WeightsBack<T> {
     }
 }
 
-impl<T: CpuElement> Kernel for WeightsBack<T> {
+impl<T: CpuReal> Kernel for WeightsBack<T> {
     type Output = ();
 
     #[inline(always)]

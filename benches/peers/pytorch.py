@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""PyTorch on this machine's CPU: one JSON line a result. `cargo xtask bench --peers` runs it.
+
+    python3 pytorch.py train --model resnet18 --batch 128 --threads 2 --layout nhwc --mode eager
+    python3 pytorch.py infer --model resnet18 --batch 1 --threads 2 --layout nhwc --mode freeze
+    python3 pytorch.py layers --batch 128 --threads 2 --convolution NAME CHANNELS SIDE FILTERS KERNEL STRIDE ...
+"""
+
+import argparse
+from contextlib import nullcontext
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from networks import NETWORKS
+from timing import median_ms, report
+
+FORMATS = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("area", choices=["train", "infer", "layers"])
+    parser.add_argument("--model", choices=NETWORKS, default="resnet18")
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--layout", choices=FORMATS, default="nhwc")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--mode", choices=["eager", "compile", "freeze"], default="eager")
+    parser.add_argument("--convolution", nargs=6, action="append", default=[])
+    args = parser.parse_args()
+    if args.area == "train" and args.mode == "freeze":
+        parser.error("--mode freeze: is for infer")
+    return args
+
+
+def autocast(args):
+    return torch.autocast("cpu", torch.bfloat16) if args.precision == "bf16" else nullcontext()
+
+
+def train(args, network, images):
+    labels = torch.arange(args.batch) % 10
+    # `fused`: one pass over the parameters, PyTorch's fastest on a CPU.
+    sgd = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True)
+    run = torch.compile(network) if args.mode == "compile" else network
+
+    def step():
+        sgd.zero_grad(set_to_none=True)
+        with autocast(args):
+            loss = cross_entropy(run(images), labels)
+        loss.backward()
+        sgd.step()
+
+    return median_ms(step)
+
+
+def infer(args, network, images):
+    network.eval()
+    # A compiled network may not be called in inference mode.
+    with torch.no_grad() if args.mode == "compile" else torch.inference_mode(), autocast(args):
+        if args.mode == "compile":
+            network = torch.compile(network)
+        elif args.mode == "freeze":
+            network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, images)))
+        return median_ms(lambda: network(images))
+
+
+def layers(args, layout):
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    for name, *numbers in args.convolution:
+        channels, side, filters, kernel, stride = map(int, numbers)
+        padding = kernel // 2
+        out = (side + 2 * padding - kernel) // stride + 1
+        shapes = (args.batch, channels, side, side), (filters, channels, kernel, kernel), (args.batch, filters, out, out)
+        x, w, dy = (torch.randn(shape).to(dtype, memory_format=layout) for shape in shapes)
+        geometry = [stride, stride], [padding, padding], [1, 1], False, [0, 0], 1
+
+        def backward(data, weight):
+            return torch.ops.aten.convolution_backward(dy, x, w, None, *geometry, [data, weight, False])
+
+        passes = {
+            "forward": lambda: torch.ops.aten.convolution(x, w, None, *geometry),
+            "backward data": lambda: backward(True, False),
+            "backward weight": lambda: backward(False, True),
+        }
+        with torch.inference_mode():
+            for each, run in passes.items():
+                report(median_ms(run), args.batch, torch.__version__, config=f"{name} {each}")
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    layout = FORMATS[args.layout]
+    if args.area == "layers":
+        return layers(args, layout)
+    network = NETWORKS[args.model]().to(memory_format=layout)
+    images = torch.randn(args.batch, 3, 32, 32).to(memory_format=layout)
+    measure = train if args.area == "train" else infer
+    report(measure(args, network, images), args.batch, torch.__version__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+//! The program behind `cargo xtask bench`: this machine measured, and on request the peers beside it.
+//!
+//! Whole networks are measured in rounds, every engine in turn and each in a process of its own: so its peak memory is
+//! its own, and what else the machine does meets them all alike.
+
+mod contender;
+mod layers;
+mod peers;
+mod race;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cnn_core::{Error, Result, bf16};
+use cnn_cpu::{Cpu, CpuElement};
+use cnn_measure::timing::peak_memory;
+use cnn_measure::{Area, Repeat, Row, networks};
+use serde_json::{Value, json};
+
+use contender::Setup;
+use race::Race;
+
+/// Models with the batch sizes at which they are measured; another model has those of the first.
+const TRAINING: [(&str, &[usize]); 2] = [("resnet18", &[128]), ("stepwise", &[64])];
+const INFERENCE: [(&str, &[usize]); 2] = [("resnet18", &[1, 16, 128]), ("stepwise", &[1, 64])];
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench                                                  this machine
+  cargo xtask bench --only layers --batch 32
+  cargo xtask bench --peers python3 --only train --model resnet18    beside PyTorch
+  CNN_ISA=avx2 cargo xtask bench --peers python3 --only train        the peers limited likewise";
+
+/// Measure this machine: every layer, training steps, inference; and other engines beside it
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", after_help = EXAMPLES)]
+struct Args {
+    /// One area: layers, train or infer [default: all]
+    #[arg(long, value_name = "AREA")]
+    only: Option<Area>,
+    /// One network [default: resnet18 and stepwise]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    batch: Option<usize>,
+    /// CPU threads [default: as many as this process may use]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+    /// How activations are stored: f32 or bf16
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = ["f32", "bf16"])]
+    precision: String,
+    /// A Python that has benches/peers/requirements.txt: measure PyTorch, onnxruntime and OpenVINO beside
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
+    /// How often every engine has its turn; what counts is the median
+    #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
+    rounds: usize,
+    /// Also write the results here, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure one training or inference in this process and print one line of JSON: what each round starts
+    #[arg(long, hide = true, requires_all = ["only", "model", "batch", "threads"])]
+    here: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
+}
+
+impl Args {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// The networks of an area, each with one batch size.
+    fn networks(&self, area: Area) -> Vec<Setup> {
+        let known = if area == Area::Train { &TRAINING[..] } else { &INFERENCE[..] };
+        let mut setups = Vec::new();
+        for &(model, batches) in known {
+            let model = match self.model.as_deref() {
+                Some(only) if only == model => model,
+                Some(only) if known.iter().all(|(name, _)| *name != only) && model == known[0].0 => only,
+                Some(_) => continue,
+                None => model,
+            };
+            for batch in self.batch.map_or(batches.to_vec(), |batch| vec![batch]) {
+                let (model, threads, precision) = (model.to_owned(), self.threads(), self.precision.clone());
+                setups.push(Setup { area, model, batch, threads, precision });
+            }
+        }
+        setups
+    }
+}
+
+/// One row, measured in this process, which does nothing else.
+fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
+    let (cpu, Setup { model, batch, .. }) = (Cpu::<T>::with_threads(setup.threads)?, setup);
+    let row = match setup.area {
+        Area::Train => networks::train(&cpu, model, *batch, Repeat::default()),
+        Area::Infer => networks::infer(&cpu, model, *batch, Repeat::default()),
+        Area::Layers => Err(Error::invalid("area", "layers", "must be train or infer")),
+    }?;
+    Ok(Row { peak_rss_bytes: peak_memory(), ..row })
+}
+
+/// A precision that the CPU backend does not have.
+fn unknown(precision: &str) -> Error {
+    Error::invalid("precision", precision, "must be f32 or bf16")
+}
+
+/// Measures what was asked for; whether all of ours ran.
+fn run(args: &Args) -> Result<bool, String> {
+    let (threads, python) = (args.threads(), args.peers.as_deref());
+    if args.here {
+        for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
+            let row = match setup.precision.as_str() {
+                "f32" => here::<f32>(&setup),
+                "bf16" => here::<bf16>(&setup),
+                other => Err(unknown(other)),
+            };
+            println!("{}", json!(row.map_err(|error| error.to_string())?));
+        }
+        return Ok(true);
+    }
+    let areas = Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area));
+    let (mut lines, mut complete): (Vec<Value>, bool) = (Vec::new(), true);
+    let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
+    for area in areas {
+        if area == Area::Layers {
+            lines.extend(layers::run(python, args.batch.unwrap_or(128), threads, &args.precision)?);
+            continue;
+        }
+        for setup in args.networks(area) {
+            let mut contenders = contender::own(&setup)?;
+            contenders.extend(python.into_iter().flat_map(|python| peers::networks(python, &setup, folder.path())));
+            let race = Race::run(&setup, contenders, args.rounds);
+            print!("{race}");
+            complete &= race.own().is_some();
+            lines.extend(race.entries().iter().map(|entry| json!(entry)));
+        }
+    }
+    if let Some(path) = &args.json {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(complete)
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn setups(arguments: &[&str], area: Area) -> Vec<(String, usize)> {
+        let args = Args::parse_from([&["bench"], arguments].concat());
+        args.networks(area).into_iter().map(|setup| (setup.model, setup.batch)).collect()
+    }
+
+    #[test]
+    fn the_arguments_choose_networks_and_batches() {
+        Args::command().debug_assert();
+        let of = |model: &str, batches: &[usize]| batches.iter().map(|&b| (model.to_owned(), b)).collect::<Vec<_>>();
+        assert_eq!(setups(&[], Area::Train), [of("resnet18", &[128]), of("stepwise", &[64])].concat());
+        assert_eq!(setups(&["--model", "stepwise"], Area::Infer), of("stepwise", &[1, 64]));
+        assert_eq!(setups(&["--model", "resnet34"], Area::Infer), of("resnet34", &[1, 16, 128]));
+        assert_eq!(setups(&["--model", "resnet18", "--batch", "3"], Area::Infer), of("resnet18", &[3]));
+        assert!(Args::try_parse_from(["bench", "--batch", "0"]).is_err());
+        assert!(Args::try_parse_from(["bench", "--only", "wings"]).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The peers in their best configurations; what measures them is `benches/peers`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use cnn_measure::kernels::{CONVOLUTIONS, convolution_name};
+use cnn_measure::{Area, Row, Setting};
+
+use crate::contender::{Contender, Measured, Role, Setup, measure};
+
+/// An allocator of glibc that keeps its memory, on huge pages: PyTorch's best case.
+const TUNED: [(&str, &str); 4] = [
+    ("MALLOC_MMAP_MAX_", "0"),
+    ("MALLOC_TRIM_THRESHOLD_", "100000000000"),
+    ("MALLOC_TOP_PAD_", "268435456"),
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+];
+
+/// The instruction sets that `CNN_ISA` can cap this workspace at, and what says the same to oneDNN (which OpenVINO has
+/// too), to PyTorch's own kernels, compiled ones among them, and to MKL.
+const CAPS: [(&str, [(&str, &str); 3]); 2] = [
+    ("avx2", [("ONEDNN_MAX_CPU_ISA", "AVX2"), ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2")]),
+    (
+        "portable",
+        [("ONEDNN_MAX_CPU_ISA", "SSE41"), ("ATEN_CPU_CAPABILITY", "default"), ("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")],
+    ),
+];
+
+fn cap() -> Option<(&'static str, [(&'static str, &'static str); 3])> {
+    let asked = std::env::var("CNN_ISA").ok()?;
+    CAPS.into_iter().find(|(name, _)| *name == asked)
+}
+
+/// The name of the cap for tables, `best` without one.
+fn isa() -> &'static str {
+    cap().map_or("best", |(name, _)| name)
+}
+
+/// A script of `benches/peers`, its instruction set capped as ours is.
+fn script(python: &Path, name: &str) -> Command {
+    let mut command = Command::new(python);
+    command.arg("-B").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
+    command.envs(cap().into_iter().flat_map(|(_, limits)| limits));
+    command
+}
+
+/// Everyone whom a network of ours is held against.
+pub(crate) fn networks(python: &Path, setup: &Setup, folder: &Path) -> Vec<Contender> {
+    let mut contenders = Vec::new();
+    let mut pytorch = |mode: &str, layout: &str, tuned: bool| {
+        let mut command = script(python, "pytorch.py");
+        command.arg(setup.area.to_string()).args(arguments(setup)).args(["--precision", &setup.precision]);
+        command.args(["--layout", layout, "--mode", mode]);
+        if tuned {
+            command.envs(TUNED);
+        }
+        let config = format!("{mode} {layout}{}", if tuned { ", tuned allocator" } else { "" });
+        let role = if setup.area == Area::Train && !tuned { Role::MemoryPeer } else { Role::Peer };
+        contenders.push(Contender { setting: setup.setting("pytorch", &config, isa()), role, command });
+    };
+    let layouts = if setup.precision == "bf16" { &["nhwc"][..] } else { &["nhwc", "nchw"] };
+    let modes = if setup.area == Area::Train { ["eager", "compile"] } else { ["compile", "freeze"] };
+    for layout in layouts {
+        modes.iter().for_each(|mode| pytorch(mode, layout, true));
+    }
+    if setup.area == Area::Train {
+        pytorch("eager", "nhwc", false);
+        return contenders;
+    }
+    let mut runtime = |engine: &str, config: &str, isa: &str, role: Role| {
+        let mut command = script(python, "runtimes.py");
+        command.arg(engine).args(arguments(setup)).args(["--precision", &setup.precision]);
+        command.arg("--onnx").arg(folder.join(format!("{}.onnx", setup.model)));
+        contenders.push(Contender { setting: setup.setting(engine, config, isa), role, command });
+    };
+    // It has no convolution in bf16 for a CPU.
+    if setup.precision == "f32" {
+        match cap() {
+            Some((cap, _)) => {
+                runtime("onnxruntime", &format!("no option to limit it to {cap}"), "best", Role::Unlimited);
+            }
+            None => runtime("onnxruntime", "defaults", isa(), Role::Peer),
+        }
+    }
+    runtime("openvino", "latency", isa(), Role::Peer);
+    contenders
+}
+
+fn arguments(setup: &Setup) -> [String; 6] {
+    let Setup { model, batch, threads, .. } = setup;
+    ["--model", model, "--batch", &batch.to_string(), "--threads", &threads.to_string()].map(str::to_owned)
+}
+
+/// PyTorch's convolutions, one by one.
+pub(crate) fn layers(python: &Path, batch: usize, threads: usize, precision: &str) -> Result<Vec<Row>, String> {
+    let mut command = script(python, "pytorch.py");
+    command.args(["layers", "--batch", &batch.to_string(), "--threads", &threads.to_string()]);
+    command.args(["--precision", precision]).envs(TUNED);
+    for shape in CONVOLUTIONS {
+        command.arg("--convolution").arg(convolution_name(shape)).args(shape.map(|number| number.to_string()));
+    }
+    let row = |measured: Measured| {
+        let setting = Setting {
+            area: Area::Layers,
+            model: "resnet18".to_owned(),
+            engine: "pytorch".to_owned(),
+            config: measured.config.ok_or("a result without its layer")?,
+            isa: isa().to_owned(),
+            threads,
+            batch,
+            dtype: precision.to_owned(),
+        };
+        Ok(Row::new(setting, Duration::from_secs_f64(1e-3 * measured.median_ms)))
+    };
+    measure(&mut command)?.into_iter().map(row).collect()
+}

@@ -1,0 +1,82 @@
+//! The convolutions of ResNet-18 for CIFAR.
+
+use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Result};
+
+use super::{Kernel, Visit, Work, noise, wide_noise};
+
+/// Input channels, image side, output channels, kernel, stride of every different convolution.
+pub const SHAPES: [[usize; 5]; 11] = [
+    [3, 32, 64, 3, 1],
+    [64, 32, 64, 3, 1],
+    [64, 32, 128, 3, 2],
+    [64, 32, 128, 1, 2],
+    [128, 16, 128, 3, 1],
+    [128, 16, 256, 3, 2],
+    [128, 16, 256, 1, 2],
+    [256, 8, 256, 3, 1],
+    [256, 8, 512, 3, 2],
+    [256, 8, 512, 1, 2],
+    [512, 4, 512, 3, 1],
+];
+
+/// How a convolution finds its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operands {
+    /// Activations and gradients are in memory, and the output's moments are not wanted.
+    Written,
+    /// Both are normalised while they are read, and the output's moments are wanted: as inside a block that trains.
+    Normalised,
+}
+
+/// The name of one of [`SHAPES`] in tables.
+pub fn name([c, side, k, kernel, stride]: [usize; 5]) -> String {
+    format!("{c}x{side}x{side} -> {k} k{kernel} s{stride}")
+}
+
+/// The three passes of every convolution.
+///
+/// # Errors
+/// The device's, and those of `visit`.
+pub fn conv2d<B: Backend>(backend: &B, batch: usize, operands: Operands, visit: Visit<'_>) -> Result<()> {
+    for shape in SHAPES {
+        let [c, side, k, kernel, stride] = shape;
+        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+        let spec = Conv2dSpec::new([batch, side, side, c], k, &options)?;
+        let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
+        let filter = backend.prepare_filter(&spec, &weight, Uses::Training)?;
+        let (x, dy) = self::operands(backend, &spec, operands)?;
+        let moments = operands == Operands::Normalised;
+
+        let work = Work::Flops(2 * spec.macs());
+        let name = |pass: &str| format!("{} {pass}", name(shape));
+        let mut forward = || backend.conv2d(&spec, &x, &filter, Epilogue::bias(None), moments).map(drop);
+        visit(Kernel { name: name("forward"), work, run: &mut forward })?;
+        let mut data = || backend.conv2d_backward_data(&spec, &dy, &filter, None).map(drop);
+        visit(Kernel { name: name("backward data"), work, run: &mut data })?;
+        let mut weight = || backend.conv2d_backward_weight(&spec, &dy, &x).map(drop);
+        visit(Kernel { name: name("backward weight"), work, run: &mut weight })?;
+    }
+    Ok(())
+}
+
+fn operands<B: Backend>(backend: &B, spec: &Conv2dSpec, operands: Operands) -> Result<(Input<B>, Gradient<B>)> {
+    let [inputs, outputs]: [usize; 2] = [spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product());
+    let (x, dy) = (noise(backend, inputs)?, noise(backend, outputs)?);
+    if operands == Operands::Written {
+        return Ok((Input::Plain(x), Gradient::Plain(dy)));
+    }
+    let [channels, k] = [spec.in_channels, spec.out_channels];
+    let norm =
+        Norm { x, scale: wide_noise(backend, channels)?, shift: wide_noise(backend, channels)?, channels, relu: true };
+    let gradient = NormGradient {
+        dy,
+        x: noise(backend, outputs)?,
+        dy_scale: wide_noise(backend, k)?,
+        x_scale: wide_noise(backend, k)?,
+        shift: wide_noise(backend, k)?,
+        mask: Some((wide_noise(backend, k)?, wide_noise(backend, k)?)),
+        channels: k,
+    };
+    Ok((Input::Norm(norm), Gradient::Norm(gradient)))
+}

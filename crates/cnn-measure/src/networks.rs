@@ -1,0 +1,109 @@
+//! Whole networks: a training step, and inference, on 32x32x3 images of noise in ten classes.
+
+use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
+use cnn_core::{Backend, Frozen, Pass, Result, Shape, Tensor};
+use cnn_cpu::{Cpu, CpuElement};
+use cnn_models::{Arch, Model};
+
+use crate::kernels::noise;
+use crate::report::{Area, Row, Setting};
+use crate::timing::{Repeat, median};
+
+/// How a network trains, for [`Setting::config`].
+pub const TRAINS: &str = "nesterov";
+/// How a network answers, likewise.
+pub const ANSWERS: &str = "frozen";
+
+/// A network that trains.
+pub struct Training<B: Backend> {
+    backend: B,
+    model: Model<B>,
+    optimizer: Optimizer<B>,
+    images: Tensor<B>,
+    labels: Vec<u32>,
+    steps: u32,
+}
+
+impl<B: Backend> Training<B> {
+    /// The network of this name and a batch.
+    ///
+    /// # Errors
+    /// A name that is not known, and the device's.
+    pub fn new(backend: &B, name: &str, batch: usize) -> Result<Self> {
+        let (model, images) = network(backend, name, batch)?;
+        let options =
+            OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
+        Ok(Training {
+            optimizer: Optimizer::new(backend, &model, options)?,
+            model,
+            images,
+            labels: (0..batch as u32).map(|i| i % 10).collect(),
+            backend: backend.clone(),
+            steps: 0,
+        })
+    }
+
+    /// Forward, backward, optimiser.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn step(&mut self) -> Result<()> {
+        let Training { backend, model, optimizer, images, labels, steps } = self;
+        let pass = Pass::train(backend, 0).at_step(*steps);
+        *steps += 1;
+        let loss = model.call(&pass.input(images.clone())?)?.cross_entropy(labels, 0.0)?;
+        let gradients = loss.backward()?;
+        optimizer.step(0.01, model, &gradients, &loss).map(drop)
+    }
+}
+
+/// A network that answers.
+pub struct Inference<B: Backend> {
+    frozen: Frozen<B>,
+    images: Tensor<B>,
+}
+
+impl<B: Backend> Inference<B> {
+    /// The network of this name and a batch.
+    ///
+    /// # Errors
+    /// A name that is not known, and the device's.
+    pub fn new(backend: &B, name: &str, batch: usize) -> Result<Self> {
+        let (mut model, images) = network(backend, name, batch)?;
+        Ok(Inference { frozen: Frozen::new(backend, &mut *model, &[32, 32, 3])?, images })
+    }
+
+    /// Forward, frozen.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn run(&mut self) -> Result<()> {
+        self.frozen.run(self.images.clone()).map(drop)
+    }
+}
+
+fn network<B: Backend>(backend: &B, name: &str, batch: usize) -> Result<(Model<B>, Tensor<B>)> {
+    let model = name.parse::<Arch>()?.build(backend, 0, [32, 32, 3], 10)?;
+    let shape = Shape::new(&[batch, 32, 32, 3])?;
+    Ok((model, Tensor::from_data(backend, shape, noise(backend, shape.numel())?)?))
+}
+
+/// Measures the training step of the network of this name.
+///
+/// # Errors
+/// As [`Training::new`].
+pub fn train<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
+    let mut training = Training::new(cpu, name, batch)?;
+    let time = median(repeat, || training.step())?;
+    Ok(Row::new(Setting::new(cpu, Area::Train, name, TRAINS, batch), time))
+}
+
+/// Measures the inference of the network of this name.
+///
+/// # Errors
+/// As [`Inference::new`].
+pub fn infer<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
+    let mut inference = Inference::new(cpu, name, batch)?;
+    let time = median(repeat, || inference.run())?;
+    Ok(Row::new(Setting::new(cpu, Area::Infer, name, ANSWERS, batch), time))
+}

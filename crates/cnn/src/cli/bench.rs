@@ -1,0 +1,70 @@
+//! `cnn bench`: what this machine can do at most, and how near to it every layer, a training step and inference come.
+
+use cnn::core::Backend;
+use cnn::cpu::{Cpu, CpuElement, fma_peak, memory_bandwidth};
+use cnn::models::Arch;
+use cnn_measure::report::layer_table;
+use cnn_measure::{Area, Repeat, Row, layers, networks};
+use serde_json::json;
+
+use super::args::BenchArgs;
+use super::device::Device;
+use super::failure::Failure;
+use super::output;
+
+/// How long each limit of the machine is measured.
+const SECONDS: f64 = 0.3;
+/// The most images at a time: training ResNet-18 takes some 5 MB for each.
+const MOST_IMAGES: usize = 4096;
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    if let Some(batch) = args.batch.filter(|batch| !(1..=MOST_IMAGES).contains(batch)) {
+        return Err(Failure::usage(format!(
+            "batch {batch}: must be from 1 to {}",
+            output::grouped(MOST_IMAGES as u64)
+        )));
+    }
+    args.model.parse::<Arch>().map_err(Failure::usage)?;
+    match Device::open(args.device, args.precision)? {
+        Device::Cpu(cpu) => bench(&cpu, args),
+        Device::CpuBf16(cpu) => bench(&cpu, args),
+    }
+}
+
+fn bench<T: CpuElement>(cpu: &Cpu<T>, args: &BenchArgs) -> Result<(), Failure> {
+    output::note(&cpu.describe());
+    let (peak, triad) = (fma_peak(cpu, SECONDS), memory_bandwidth(cpu, SECONDS));
+    if args.json {
+        let (isa, threads) = (cpu.isa().to_string(), cpu.threads());
+        let line =
+            json!({"area": "roofline", "isa": isa, "threads": threads, "peak_gflop_s": peak, "triad_gb_s": triad});
+        output::print_json(&line)?;
+    } else {
+        output::print(&format!("multiply-add peak {peak:.0} GFLOP/s\nmemory triad      {triad:.1} GB/s\n\n"))?;
+    }
+    let repeat = Repeat { budget: args.seconds, ..Repeat::default() };
+    for area in Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area)) {
+        let batches = match (args.batch, area) {
+            (Some(batch), _) => vec![batch],
+            (None, Area::Infer) => vec![1, 128],
+            (None, _) => vec![128],
+        };
+        for batch in batches {
+            match area {
+                Area::Layers => show(args, &layers::measure(cpu, batch, repeat)?, |rows| layer_table(rows) + "\n")?,
+                Area::Train => show(args, &[networks::train(cpu, &args.model, batch, repeat)?], lines)?,
+                Area::Infer => show(args, &[networks::infer(cpu, &args.model, batch, repeat)?], lines)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lines(rows: &[Row]) -> String {
+    rows.iter().map(Row::line).collect()
+}
+
+fn show(args: &BenchArgs, rows: &[Row], text: impl Fn(&[Row]) -> String) -> Result<(), Failure> {
+    if args.json { rows.iter().try_for_each(|row| output::print_json(&json!(row))) } else { output::print(&text(rows)) }
+}
