@@ -60,7 +60,7 @@ fn as_near_as_bf16_allows(arch: &str, batch: usize, most: f64) {
 
 #[test]
 fn gradients_of_a_small_network() {
-    as_near_as_bf16_allows("small", 16, 0.2);
+    as_near_as_bf16_allows("small", 16, 0.25); // of plain loops up to 0.20
 }
 
 #[test]
