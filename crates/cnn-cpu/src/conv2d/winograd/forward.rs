@@ -14,7 +14,7 @@
 //! ```text
 //! for some tiles:
 //!     V = Bt x B, by all tasks
-//!     for each task (a panel of K):  for two of six lines of points:  U = G w Gt;  M = V * U
+//!     for each task (a panel of K):  for each of six lines of points:  U = G w Gt;  M = V * U
 //!                                    y = At M A
 //! ```
 
@@ -77,10 +77,13 @@ const TILES: usize = 24;
 /// Tasks that there are at least, if there are so many blocks, and the most blocks of a task.
 const RUNS: usize = 20;
 const RUN: usize = 8;
+/// Fewer blocks than this are made a multiple of four, as long as each has this many tiles.
+const FEW: usize = 32;
+const LEAST: usize = 8;
 /// Tiles of a stage.
-const STAGE: usize = 64;
+const STAGE: usize = 128;
 /// Lines of points whose weights a staged task transforms at a time.
-const LINES: usize = 2;
+const LINES: usize = 1;
 /// Tiles that a task of a stage transforms.
 const PIECE: usize = 8;
 
@@ -189,7 +192,12 @@ impl<T: CpuElement> Convolution<'_, T> {
         if PLANES * self.read * self.write > AT_ONCE {
             return Schedule { tiles: all.div_ceil(all.div_ceil(STAGE)), staged: true };
         }
-        Schedule { tiles: TILES.min(all), staged: false }
+        let mut blocks = all.div_ceil(TILES);
+        if blocks < FEW {
+            // So few that threads would wait for the last one: even, and not too small.
+            blocks = blocks.next_multiple_of(4).min(all.div_ceil(LEAST));
+        }
+        Schedule { tiles: all.div_ceil(blocks), staged: false }
     }
 
     /// Writes `y` \[N, H, W, write\], and on request takes its moments.
