@@ -111,8 +111,9 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
                     }
                 }
             }
-            if b.write < NV * lanes {
-                Self::store_part(simd, &b, acc);
+            // Rounding to a narrower element makes these loops too long to be unrolled.
+            if b.write < NV * lanes || const { size_of::<T>() < size_of::<T::Accum>() } {
+                Self::store_from_memory(simd, &b, acc);
                 return;
             }
             let floor = b.finish.floor(simd);
@@ -141,12 +142,12 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
 impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>
     Sized<'_, T, PAIRS, NV, RY, RX>
 {
-    /// Stores a block whose last vector is not full.
+    /// Stores a block by way of memory: one whose last vector is not full, or whose elements have to be rounded.
     ///
     /// # Safety
     /// As `Block::run`.
     #[inline(always)]
-    unsafe fn store_part<S: Simd>(simd: S, b: &Block<'_, T>, acc: [[[V<T, S>; NV]; RX]; RY]) {
+    unsafe fn store_from_memory<S: Simd>(simd: S, b: &Block<'_, T>, acc: [[[V<T, S>; NV]; RX]; RY]) {
         let lanes = V::<T, S>::LANES;
         let mut copy = acc;
         let copy: &mut [[[V<T, S>; NV]; RX]; RY] = std::hint::black_box(&mut copy); // see the comment above

@@ -253,6 +253,10 @@ impl Half for F32x8 {
     }
     #[inline(always)]
     unsafe fn load_half_head(simd: Avx2, from: *const bf16, n: usize) -> Self {
+        if n == 8 {
+            // SAFETY: the caller's promise.
+            return unsafe { Self::load_half(simd, from) };
+        }
         let mut lanes = [bf16::ZERO; 8];
         for (i, lane) in lanes.iter_mut().enumerate().take(n) {
             // SAFETY: i is below n, which the caller promises.
@@ -268,6 +272,10 @@ impl Half for F32x8 {
     }
     #[inline(always)]
     unsafe fn store_half_head(self, to: *mut bf16, n: usize) {
+        if n == 8 {
+            // SAFETY: the caller's promise.
+            return unsafe { self.store_half(to) };
+        }
         let mut lanes = [bf16::ZERO; 8];
         // SAFETY: the array has room for eight numbers.
         unsafe { self.store_half(lanes.as_mut_ptr()) };
