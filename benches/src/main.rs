@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cnn_core::{Error, Result, bf16};
-use cnn_cpu::{Cpu, CpuElement};
+use cnn_cpu::{Cpu, CpuElement, available_threads};
 use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Repeat, Row, networks};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn positive(text: &str) -> Result<usize, String> {
 
 impl Args {
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        self.threads.unwrap_or_else(available_threads)
     }
 
     /// The networks of an area, each with one batch size.

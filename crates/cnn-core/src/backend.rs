@@ -11,6 +11,7 @@
 
 use std::fmt::Debug;
 
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::element::{Element, Plain};
 use crate::image::{ImageSpec, SampleView};
 use crate::rng::Philox;
@@ -38,6 +39,10 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 
     /// One line about the device: instruction set, threads, memory.
     fn describe(&self) -> String;
+    /// Which algorithm convolutions were asked to run by; [`ConvAlgorithm::Auto`] from a backend that has only one.
+    fn conv_algorithm(&self) -> ConvAlgorithm {
+        ConvAlgorithm::Auto
+    }
 
     // Memory.
 

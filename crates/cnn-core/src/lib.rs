@@ -41,6 +41,7 @@
 
 pub mod archive;
 pub mod backend;
+pub mod conv_algorithm;
 pub mod element;
 pub mod error;
 pub mod frozen;
@@ -60,6 +61,7 @@ pub mod tensor;
 pub mod var;
 
 pub use backend::Backend;
+pub use conv_algorithm::ConvAlgorithm;
 pub use element::{DType, Element, Plain, Real};
 pub use error::{Error, Result};
 pub use frozen::Frozen;

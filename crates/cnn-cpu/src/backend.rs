@@ -6,7 +6,7 @@
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, ConvAlgorithm, Plain, Pool2dSpec, Result};
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
@@ -48,7 +48,15 @@ delegate! {
 
         fn describe(&self) -> String {
             let threads = self.threads();
-            format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" })
+            let line = format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" });
+            match self.conv_algorithm() {
+                ConvAlgorithm::Auto => line,
+                asked => format!("{line}, {asked} convolutions"),
+            }
+        }
+
+        fn conv_algorithm(&self) -> ConvAlgorithm {
+            self.0.conv
         }
 
         // Memory.

@@ -30,7 +30,8 @@ use std::sync::Arc;
 use cnn_core::{Error, Plain, Result};
 
 pub use buffer::Buffer;
-pub use conv2d::{ConvAlgorithm, Filter};
+pub use cnn_core::ConvAlgorithm;
+pub use conv2d::Filter;
 pub use element::{CpuElement, CpuReal};
 pub use roofline::{fma_peak, memory_bandwidth};
 pub use simd::Isa;
@@ -60,7 +61,7 @@ impl<T: CpuElement> Cpu<T> {
     /// # Errors
     /// As [`with_threads`](Self::with_threads).
     pub fn new() -> Result<Self> {
-        Self::with_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        Self::with_threads(available_threads())
     }
 
     /// This many threads, and the best instruction set that the environment variable `CNN_ISA` allows.
@@ -105,11 +106,6 @@ impl<T: CpuElement> Cpu<T> {
         self.0.isa
     }
 
-    /// Which algorithm convolutions run by.
-    pub fn conv_algorithm(&self) -> ConvAlgorithm {
-        self.0.conv
-    }
-
     /// How many threads work on an operation.
     pub fn threads(&self) -> usize {
         self.0.threads
@@ -149,6 +145,11 @@ impl<T: CpuElement> Cpu<T> {
     pub(crate) fn run<K: Kernel>(&self, kernel: K) -> K::Output {
         self.0.isa.run(kernel)
     }
+}
+
+/// The cores that this process may use, the cgroup's quota included.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl<T: CpuElement> Clone for Cpu<T> {

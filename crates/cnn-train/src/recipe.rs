@@ -3,9 +3,9 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-use cnn_core::DType;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
+use cnn_core::{Backend, ConvAlgorithm, DType, Element};
 use cnn_data::Augment;
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Recipe {
     /// How activations are stored; f32 where a recipe does not say.
     #[serde(default)]
     pub precision: Precision,
+    /// Which algorithm convolutions run by; auto where a recipe does not say.
+    #[serde(default)]
+    pub conv_algo: ConvAlgorithm,
     /// Part of the training images that is held out and measured after every epoch.
     pub validation: f64,
     /// Part of each label that is spread over all classes.
@@ -57,17 +60,6 @@ pub enum Precision {
     F32,
     /// In the upper 16 bits of an f32: half the memory, 8 bits of precision.
     Bf16,
-}
-
-impl Precision {
-    /// Refuses a backend whose elements are not of this precision. f64, which no recipe asks for, passes as an f32 that
-    /// rounds less.
-    pub(crate) fn check(self, dtype: DType) -> Result<()> {
-        if (self == Precision::Bf16) == (dtype == DType::BF16) {
-            return Ok(());
-        }
-        Err(Error::recipe("precision", self, format!("must be {dtype}, that of the backend")))
-    }
 }
 
 impl Display for Precision {
@@ -212,6 +204,7 @@ impl Recipe {
             batch,
             seed: 0,
             precision: Precision::F32,
+            conv_algo: ConvAlgorithm::Auto,
             validation: 0.0,
             label_smoothing: 0.0,
             optimizer: OptimizerRecipe {
@@ -283,6 +276,19 @@ impl Recipe {
         }
     }
 
+    /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
+    /// less.
+    pub(crate) fn check_backend<B: Backend>(&self, backend: &B) -> Result<()> {
+        let (dtype, asked) = (B::Elem::DTYPE, backend.conv_algorithm());
+        if (self.precision == Precision::Bf16) != (dtype == DType::BF16) {
+            return Err(Error::recipe("precision", self.precision, format!("must be {dtype}, that of the backend")));
+        }
+        if self.conv_algo != asked {
+            return Err(Error::recipe("conv_algo", self.conv_algo, format!("must be {asked}, that of the backend")));
+        }
+        Ok(())
+    }
+
     /// The optimiser's options.
     pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
         let OptimizerRecipe { kind, momentum, nesterov, weight_decay, decay_all, max_norm, .. } = self.optimizer;
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_from_before_there_was_a_choice_is_of_f32() {
+    fn a_recipe_from_before_there_was_a_choice_of_precision_is_of_f32() {
         let mut recipe = Recipe::default_for("small", "shapes").unwrap();
         let text = recipe.to_toml().unwrap();
         assert!(text.contains("\nprecision = \"f32\"\n"), "{text}");
@@ -340,6 +346,22 @@ mod tests {
         recipe.precision = "bf16".parse().unwrap();
         assert_eq!(Recipe::from_toml(&text.replace("\"f32\"", "\"bf16\"")).unwrap(), recipe);
         assert_eq!("f16".parse::<Precision>().unwrap_err().to_string(), "precision f16: must be f32 or bf16");
+    }
+
+    #[test]
+    fn a_recipe_names_its_algorithm_or_leaves_it_to_the_backend() {
+        let mut recipe = Recipe::default_for("small", "shapes").unwrap();
+        let text = recipe.to_toml().unwrap();
+        assert!(text.contains("\nconv_algo = \"auto\"\n"), "{text}");
+        assert_eq!(Recipe::from_toml(&text.replace("conv_algo = \"auto\"\n", "")).unwrap(), recipe);
+        for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd] {
+            recipe.conv_algo = algorithm;
+            let text = recipe.to_toml().unwrap();
+            assert!(text.contains(&format!("\nconv_algo = \"{algorithm}\"\n")), "{text}");
+            assert_eq!(Recipe::from_toml(&text).unwrap(), recipe);
+        }
+        let error = Recipe::from_toml(&text.replace("\"auto\"", "\"fft\"")).unwrap_err().to_string();
+        assert!(error.ends_with("conv_algo fft: must be one of auto, direct, winograd"), "{error}");
     }
 
     #[test]

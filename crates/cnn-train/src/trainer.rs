@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cnn_core::image::Border;
 use cnn_core::optim::{Optimizer, Schedule};
-use cnn_core::{Backend, Element, Frozen, Pass};
+use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::{Batch, Dataset, ImageSet, Loader};
 use cnn_models::{Arch, Model};
 
@@ -143,7 +143,7 @@ impl<B: Backend> Trainer<B> {
     /// A recipe that breaks a rule, or does not fit the images or the backend.
     pub fn new(backend: &B, recipe: Recipe, dataset: Dataset) -> Result<Self> {
         recipe.check()?;
-        recipe.precision.check(B::Elem::DTYPE)?;
+        recipe.check_backend(backend)?;
         let dataset = match &recipe.classes {
             Some(names) => dataset.keep_classes(names)?,
             None => dataset,
@@ -187,6 +187,7 @@ impl<B: Backend> Trainer<B> {
             layout: LAYOUT.to_owned(),
             step: 0,
             precision: recipe.precision,
+            conv_algo: recipe.conv_algo,
         };
         Ok(Trainer {
             backend: backend.clone(),

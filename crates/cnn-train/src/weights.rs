@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cnn_core::ConvAlgorithm;
 use cnn_core::archive::Archive;
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct WeightsInfo {
     /// How activations were stored in training; f32 where a file does not say. The weights themselves are f32.
     #[serde(default)]
     pub precision: Precision,
+    /// Which algorithm convolutions ran by in training; auto where a file does not say.
+    #[serde(default)]
+    pub conv_algo: ConvAlgorithm,
 }
 
 /// The value of [`WeightsInfo::layout`].

@@ -191,6 +191,11 @@ fn bench_measures_what_was_asked_for() {
     }
     assert_eq!((&train[0]["model"], &infer[0]["model"]), (&"stepwise".into(), &"stepwise".into()));
 
+    let direct = ["--only", "infer", "--conv-algo", "direct", "--json"];
+    let (stdout, stderr) = place.succeeds(&[&quick[..], &direct].concat());
+    assert_eq!((&lines[0]["conv_algo"], &json_lines(&stdout)[0]["conv_algo"]), (&"auto".into(), &"direct".into()));
+    assert!(stderr.contains("2 threads, direct convolutions\n"), "{stderr}");
+
     let (text, _) = place.succeeds(&[&quick[..], &["--only", "infer"]].concat());
     assert!(text.contains("multiply-add peak") && text.contains("memory triad"), "{text}");
     assert!(text.contains("infer  resnet18") && !text.contains("train "), "{text}");
@@ -364,4 +369,62 @@ fn half_precision_from_training_to_prediction() {
     };
     refused(&["train", "--resume", "run", "--precision", "f32"], &["--resume", "cannot be used with '--precision"]);
     refused(&["train", "--precision", "f16"], &["'f16' for '--precision", "must be f32 or bf16"]);
+}
+
+#[test]
+fn the_algorithm_of_convolutions_from_training_to_prediction() {
+    let place = Place::new();
+    place.pictures("photos", 32);
+    for algorithm in ["direct", "winograd"] {
+        let run = algorithm;
+        let train = ["train", "--data", "photos", "--epochs", "1", "--batch", "16", "--model", "small", "--out", run];
+        let (stdout, stderr) = place.succeeds(&[&train[..], &["--conv-algo", algorithm, "--json"]].concat());
+        assert!(stderr.contains(&format!(", {algorithm} convolutions, f32\n")), "{stderr}");
+        let result = json_lines(&stdout).pop().unwrap();
+        let recipe = String::from_utf8(place.read(&format!("{run}/recipe.toml"))).unwrap();
+        assert!(recipe.contains(&format!("\nconv_algo = \"{algorithm}\"\n")), "{recipe}");
+        let weights =
+            cnn::core::archive::Archive::from_bytes(&place.read(&format!("{run}/model.safetensors"))).unwrap();
+        assert_eq!(weights.metadata["conv_algo"], algorithm);
+
+        // As it was trained, to the last digit, unless another is asked for, whose digits differ.
+        let loss = |more: &[&str]| {
+            let (stdout, _) = place.succeeds(&[&["eval", run, "--json"], more].concat());
+            json_lines(&stdout).remove(0)["test_loss"].as_f64().unwrap()
+        };
+        let other = if algorithm == "direct" { "winograd" } else { "direct" };
+        let (as_trained, otherwise) = (loss(&[]), loss(&["--conv-algo", other]));
+        assert_eq!(Some(as_trained), result["test_loss"].as_f64());
+        assert!(
+            otherwise != as_trained && (otherwise - as_trained).abs() < 1e-3 * as_trained,
+            "{otherwise} and {as_trained}"
+        );
+        let (text, _) = place.succeeds(&["predict", run, "photos/blue/3.png", "--conv-algo", "auto"]);
+        assert!(text.starts_with("photos/blue/3.png\n"), "{text}");
+    }
+    assert!(place.read("direct/model.safetensors") != place.read("winograd/model.safetensors"));
+    // The recipe of a run is all that the same run needs.
+    place.succeeds(&["train", "--recipe", "winograd/recipe.toml", "--out", "again"]);
+    assert!(place.read("again/model.safetensors") == place.read("winograd/model.safetensors"));
+
+    // Weights from before there was a choice.
+    let mut old = cnn::core::archive::Archive::from_bytes(&place.read("direct/model.safetensors")).unwrap();
+    old.metadata.remove("conv_algo").unwrap();
+    fs::write(place.path().join("old.safetensors"), old.to_bytes().unwrap()).unwrap();
+    for command in [&["eval", "old.safetensors", "--data", "photos"][..], &["info", "old.safetensors"]] {
+        place.succeeds(command);
+    }
+    place.succeeds(&["export", "old.safetensors", "-o", "exported.safetensors"]);
+    let exported = cnn::core::archive::Archive::from_bytes(&place.read("exported.safetensors")).unwrap();
+    assert_eq!((&exported.metadata["conv_algo"], exported.arrays == old.arrays), (&"auto".into(), true));
+
+    let rule = "error: conv_algo fft: must be one of auto, direct, winograd\n";
+    let commands: [&[&str]; 4] =
+        [&["train", "--data", "photos"], &["eval", "direct"], &["predict", "direct", "photos/red/3.png"], &["bench"]];
+    for command in commands {
+        let stderr = place.refuses(&[command, &["--conv-algo", "fft"]].concat(), 2, &[]);
+        assert_eq!(stderr, rule, "{command:?}");
+    }
+    cnn(place.path()).args(["train", "--resume", "direct", "--conv-algo", "winograd"]).assert().code(2);
+    assert!(!place.path().join("runs").exists(), "nothing that was refused has left a folder");
 }

@@ -20,7 +20,7 @@ mod winograd;
 use std::sync::Arc;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
-use cnn_core::{Conv2dSpec, Error, Result};
+use cnn_core::{Backend, Conv2dSpec, ConvAlgorithm, Error, Result};
 
 use crate::element::CpuElement;
 use crate::{Buffer, Cpu};
@@ -45,18 +45,6 @@ enum Form<T: CpuElement> {
     Winograd { weight: Buffer<T::Accum>, ready: Option<Buffer<T::Accum>> },
     /// As it is.
     Depthwise(Buffer<T::Accum>),
-}
-
-/// Which algorithm 3x3 convolutions of stride 1 run by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ConvAlgorithm {
-    /// The faster one for the shape, by a table that was measured once: the same on every run.
-    #[default]
-    Auto,
-    /// Direct convolution.
-    Direct,
-    /// Winograd's F(4x4, 3x3) wherever it can compute the convolution.
-    Winograd,
 }
 
 /// How a convolution is computed.

@@ -53,8 +53,8 @@ pub(crate) enum BackendChoice {
     Cuda,
 }
 
-/// What computes, and with how much of it.
-#[derive(Clone, Copy, Debug, clap::Args)]
+/// What computes, with how much of it, and how.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DeviceArgs {
     /// What computes
     #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
@@ -62,6 +62,9 @@ pub(crate) struct DeviceArgs {
     /// CPU threads; by default as many as this process may use. The result does not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// How 3x3 convolutions are computed: auto, direct or winograd [default: as in training, or auto]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) conv_algo: Option<String>,
 }
 
 /// Where data sets are found.
@@ -131,7 +134,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
-        "optimizer", "precision", "recipe", "seed", "validation", "out"])]
+        "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "out"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,

@@ -1,6 +1,6 @@
 //! `cnn bench`: what this machine can do at most, and how near to it every layer, a training step and inference come.
 
-use cnn::core::Backend;
+use cnn::core::{Backend, ConvAlgorithm};
 use cnn::cpu::{Cpu, CpuElement, fma_peak, memory_bandwidth};
 use cnn::models::Arch;
 use cnn_measure::report::layer_table;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         )));
     }
     args.model.parse::<Arch>().map_err(Failure::usage)?;
-    match Device::open(args.device, args.precision)? {
+    match Device::open(&args.device, args.precision, ConvAlgorithm::Auto)? {
         Device::Cpu(cpu) => bench(&cpu, args),
         Device::CpuBf16(cpu) => bench(&cpu, args),
     }
@@ -36,10 +36,14 @@ fn bench<T: CpuElement>(cpu: &Cpu<T>, args: &BenchArgs) -> Result<(), Failure> {
     output::note(&cpu.describe());
     let (peak, triad) = (fma_peak(cpu, SECONDS), memory_bandwidth(cpu, SECONDS));
     if args.json {
-        let (isa, threads) = (cpu.isa().to_string(), cpu.threads());
-        let line =
-            json!({"area": "roofline", "isa": isa, "threads": threads, "peak_gflop_s": peak, "triad_gb_s": triad});
-        output::print_json(&line)?;
+        output::print_json(&json!({
+            "area": "roofline",
+            "isa": cpu.isa().to_string(),
+            "threads": cpu.threads(),
+            "conv_algo": cpu.conv_algorithm(),
+            "peak_gflop_s": peak,
+            "triad_gb_s": triad,
+        }))?;
     } else {
         output::print(&format!("multiply-add peak {peak:.0} GFLOP/s\nmemory triad      {triad:.1} GB/s\n\n"))?;
     }

@@ -12,7 +12,7 @@ pub(crate) fn find(
     spec: &str,
     size: Option<[usize; 2]>,
     source: &DataArgs,
-    device: DeviceArgs,
+    device: &DeviceArgs,
 ) -> Result<Dataset, Failure> {
     if let Some(set) = Known::parse(spec) {
         fetch(set, source)?;

@@ -1,7 +1,7 @@
 //! What computes: the backend that was asked for, or the best that is there.
 
-use cnn::core::{Backend, bf16};
-use cnn::cpu::{Cpu, CpuElement};
+use cnn::core::{Backend, ConvAlgorithm, bf16};
+use cnn::cpu::{Cpu, CpuElement, Isa, available_threads};
 use cnn::train::Precision;
 
 use super::args::{BackendChoice, DeviceArgs};
@@ -17,11 +17,13 @@ pub(crate) enum Device {
 }
 
 impl Device {
-    /// The device that `args` asks for, with activations of this precision.
-    pub(crate) fn open(args: DeviceArgs, precision: Precision) -> Result<Device, Failure> {
+    /// The device that `args` ask for, with activations of this precision, and with this algorithm for convolutions
+    /// unless they ask for another.
+    pub(crate) fn open(args: &DeviceArgs, precision: Precision, conv_algo: ConvAlgorithm) -> Result<Device, Failure> {
+        let conv_algo = self::conv_algo(args)?.unwrap_or(conv_algo);
         match (args.backend, precision) {
-            (BackendChoice::Auto | BackendChoice::Cpu, Precision::F32) => Ok(Device::Cpu(cpu(args)?)),
-            (BackendChoice::Auto | BackendChoice::Cpu, Precision::Bf16) => Ok(Device::CpuBf16(cpu(args)?)),
+            (BackendChoice::Auto | BackendChoice::Cpu, Precision::F32) => Ok(Device::Cpu(cpu(args, conv_algo)?)),
+            (BackendChoice::Auto | BackendChoice::Cpu, Precision::Bf16) => Ok(Device::CpuBf16(cpu(args, conv_algo)?)),
             (BackendChoice::Cuda, _) => {
                 Err(Failure::usage("backend cuda: this version has no CUDA backend yet; use --backend cpu"))
             }
@@ -42,11 +44,12 @@ impl Device {
     }
 }
 
-fn cpu<T: CpuElement>(args: DeviceArgs) -> Result<Cpu<T>, Failure> {
-    let cpu = match args.threads {
-        Some(0) => return Err(Failure::usage("threads 0: must be at least 1")),
-        Some(threads) => Cpu::with_threads(threads),
-        None => Cpu::new(),
-    };
-    cpu.map_err(Failure::usage)
+/// The algorithm for convolutions that `args` ask for.
+pub(crate) fn conv_algo(args: &DeviceArgs) -> Result<Option<ConvAlgorithm>, Failure> {
+    args.conv_algo.as_deref().map(str::parse).transpose().map_err(Failure::usage)
+}
+
+fn cpu<T: CpuElement>(args: &DeviceArgs, conv_algo: ConvAlgorithm) -> Result<Cpu<T>, Failure> {
+    let threads = args.threads.unwrap_or_else(available_threads);
+    Isa::detect().and_then(|isa| Cpu::with_algorithm(threads, isa, conv_algo)).map_err(Failure::usage)
 }

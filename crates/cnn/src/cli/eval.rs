@@ -19,7 +19,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
         return Err(Failure::usage("batch 0: must be at least 1"));
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
-    match Device::open(args.device, args.precision.unwrap_or(weights.info().precision))? {
+    let trained = weights.info();
+    match Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)? {
         Device::Cpu(cpu) => eval(&cpu, weights, args),
         Device::CpuBf16(cpu) => eval(&cpu, weights, args),
     }
@@ -30,7 +31,7 @@ fn eval<B: Backend>(backend: &B, weights: Weights, args: &EvalArgs) -> Result<()
     let info = classifier.info();
     let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
     let [height, width, _] = info.image;
-    let dataset = super::data::find(&data, Some([height, width]), &args.source, args.device)?;
+    let dataset = super::data::find(&data, Some([height, width]), &args.source, &args.device)?;
     let images = same_classes(dataset, &info.classes)?.test;
     let mut progress = Progress::new();
     let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));

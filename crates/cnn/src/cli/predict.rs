@@ -21,7 +21,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
         return Err(Failure::usage("top 0: must be at least 1"));
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
-    match Device::open(args.device, args.precision.unwrap_or(weights.info().precision))? {
+    let trained = weights.info();
+    match Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)? {
         Device::Cpu(cpu) => predict(&cpu, weights, args),
         Device::CpuBf16(cpu) => predict(&cpu, weights, args),
     }

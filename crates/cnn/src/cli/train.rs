@@ -14,7 +14,7 @@ use cnn::train::{Control, Event, OptimizerKind, Recipe, RunFolder, Summary, Trai
 use serde_json::json;
 
 use super::args::TrainArgs;
-use super::device::Device;
+use super::device::{self, Device};
 use super::failure::Failure;
 use super::output::{self, grouped};
 use super::progress::Progress;
@@ -30,9 +30,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::Resumed(folder) => read_recipe(&folder.recipe())?,
         Start::New(_) => recipe(args)?,
     };
-    let device = Device::open(args.device, recipe.precision)?;
+    let device = Device::open(&args.device, recipe.precision, recipe.conv_algo)?;
     let data = args.data.as_deref().unwrap_or(&recipe.data);
-    let mut dataset = super::data::find(data, recipe.size, &args.source, args.device)?;
+    let mut dataset = super::data::find(data, recipe.size, &args.source, &args.device)?;
     let found = [dataset.train.height, dataset.train.width];
     if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
         let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
@@ -88,13 +88,14 @@ fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
     if let Some(name) = &args.optimizer {
         choose_optimizer(&mut recipe, name)?;
     }
-    let Recipe { model, data, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
+    let Recipe { model, data, epochs, batch, seed, precision, conv_algo, validation, optimizer, .. } = &mut recipe;
     set(model, args.model.as_ref());
     set(data, args.data.as_ref());
     set(epochs, args.epochs.as_ref());
     set(batch, args.batch.as_ref());
     set(seed, args.seed.as_ref());
     set(precision, args.precision.as_ref());
+    set(conv_algo, device::conv_algo(&args.device)?.as_ref());
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     recipe.classes = args.classes.clone().or(recipe.classes);
