@@ -60,7 +60,7 @@ fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
         return Algorithm::Depthwise;
     }
     let winograd = match cpu.conv_algorithm() {
-        ConvAlgorithm::Auto => winograd::pays(spec, cpu.isa().dots()),
+        ConvAlgorithm::Auto => winograd::pays(spec),
         ConvAlgorithm::Direct => false,
         ConvAlgorithm::Winograd => Tiling::fits(spec),
     };

@@ -37,11 +37,9 @@ pub(super) use forward::{Convolution, Kernel3x3, ready_len, transform_ready};
 pub(super) use weight::WeightGradient;
 
 /// Whether the algorithm is the faster one: it has enough channels for its products and loses little of its tiles to the
-/// edges of the image. Measured, see README. Direct convolution is twice as fast where it has `pairs`; then there must also
-/// be enough work to make up for the transforms, which have none.
-pub(super) fn pays(spec: &Conv2dSpec, pairs: bool) -> bool {
+/// edges of the image. Measured, see README. Also beside a direct convolution in bf16 that multiplies pairs.
+pub(super) fn pays(spec: &Conv2dSpec) -> bool {
     const CHANNELS: usize = 32;
-    const WORTH: usize = 48 << 10;
     let tiling = Tiling::forward(spec);
     let outputs = spec.batch * spec.output[0] * spec.output[1];
     // Direct convolution multiplies 9 times for each output, this one 36 times for each tile.
@@ -49,7 +47,6 @@ pub(super) fn pays(spec: &Conv2dSpec, pairs: bool) -> bool {
         && spec.in_channels.min(spec.out_channels) >= CHANNELS
         && 9 * outputs >= 2 * PLANES * tiling.count()
         && tiling.count() >= 16
-        && (!pairs || tiling.count() * spec.in_channels.min(spec.out_channels) >= WORTH)
 }
 
 /// Points of a transformed tile.
