@@ -12,7 +12,7 @@ use num_traits::Zero;
 
 use crate::Cpu;
 use crate::conv2d::block::{Block, Tap, split};
-use crate::conv2d::epilogue::{Epilogue, Finish};
+use crate::conv2d::epilogue::{Epilogue, Finish, Total};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::{CHUNK, Shared, chunks};
@@ -80,37 +80,11 @@ pub(crate) fn gemm<T, A, B, C>(
         return;
     }
     let mut sums = cpu.scratch::<T::Accum>(c.len());
-    let (bias, rest) = epilogue.split();
-    product(cpu, [m, k, n], a, b, bias, &mut sums);
-    cpu.for_each_part(chunks(c, CHUNK), |i, c: &mut [C]| {
-        let start = i * CHUNK;
-        cpu.run(Narrow { sums: &sums[start..][..c.len()], rest, start, c });
+    product(cpu, [m, k, n], a, b, Epilogue::none(), &mut sums);
+    let (sums, part) = (&*sums, (CHUNK / n.max(1)).max(1) * n.max(1)); // whole rows
+    cpu.for_each_part(chunks(c, part), |i, y: &mut [C]| {
+        cpu.run(Total { sums, epilogue, start: i * part, of: m * n, channels: n, y });
     });
-}
-
-/// Finishes some sums of a product that is stored narrower than it is summed.
-struct Narrow<'a, C: CpuElement> {
-    sums: &'a [C::Accum],
-    /// What follows the bias.
-    rest: Epilogue<'a, C>,
-    /// The first of them in the product.
-    start: usize,
-    c: &'a mut [C],
-}
-
-impl<C: CpuElement> Kernel for Narrow<'_, C> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Narrow { sums, rest, start, c } = self;
-        let lanes = V::<C, S>::LANES;
-        for i in (0..c.len()).step_by(lanes) {
-            let (sum, n) = (V::<C, S>::read(simd, &sums[i..]), lanes.min(c.len() - i));
-            // SAFETY: the epilogue fits the product, which has these n elements.
-            C::write::<S>(unsafe { rest.at(start + i, 0).of(simd, sum, 0, n) }, &mut c[i..]);
-        }
-    }
 }
 
 fn product<T, A, B>(

@@ -9,7 +9,7 @@ use cnn_core::backend::{self, Data, LinearSpec, Wide};
 pub(crate) use crate::norm::sum_rows;
 
 use crate::Cpu;
-use crate::conv2d::epilogue::Epilogue;
+use crate::conv2d::epilogue::{Epilogue, Total};
 use crate::element::CpuElement;
 use crate::gemm::{Matrix, gemm};
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -89,37 +89,7 @@ fn few_rows<T: CpuElement>(
             _ => cpu.run(FewRows { x: [0, 1, 2, 3].map(|row| &x[row * inputs..][range.clone()]), weight, y }),
         }
     });
-    cpu.run(Total { products: &products, epilogue, outputs, y });
-}
-
-/// The sum of the products of all parts, finished.
-struct Total<'a, T: CpuElement> {
-    products: &'a [T::Accum],
-    epilogue: Epilogue<'a, T>,
-    outputs: usize,
-    y: &'a mut [T],
-}
-
-impl<T: CpuElement> Kernel for Total<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Total { products, epilogue, outputs, y } = self;
-        let len = y.len();
-        for row in (0..len).step_by(outputs) {
-            for o in (0..outputs).step_by(V::<T, S>::LANES) {
-                let n = V::<T, S>::LANES.min(outputs - o);
-                let mut sum = V::<T, S>::zero(simd);
-                for part in (row + o..products.len()).step_by(len) {
-                    sum = sum.add(V::<T, S>::read(simd, &products[part..][..n]));
-                }
-                // SAFETY: the epilogue was made for `len` elements, of which n from here on are in this row.
-                let sum = unsafe { epilogue.at(row + o, o).of(simd, sum, 0, n) };
-                T::write::<S>(sum, &mut y[row + o..][..n]);
-            }
-        }
-    }
+    cpu.run(Total { sums: &products, epilogue, start: 0, of: y.len(), channels: outputs, y });
 }
 
 /// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].

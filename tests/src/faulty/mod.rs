@@ -3,6 +3,7 @@
 //! [`Faulty`] is [`Naive<f64>`] behind a newtype; each method breaks what its [`Fault`]s say and delegates the rest.
 
 mod convert;
+mod fault;
 
 use std::sync::Arc;
 
@@ -16,76 +17,13 @@ use convert::{
     stats,
 };
 
+pub use fault::Fault;
+
 /// `Naive<f64>` with a fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Faulty {
     naive: Naive<f64>,
     fault: Fault,
-}
-
-/// What is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the faults, and there is nothing to add")]
-pub enum Fault {
-    None,
-    Conv2dDropsTheLastTap,
-    Conv2dSwapsPadding,
-    Conv2dForgetsBias,
-    Conv2dForgetsReluOfInput,
-    Conv2dForgetsResidual,
-    Conv2dAddsResidualAfterRelu,
-    Conv2dMomentsWithoutBias,
-    Conv2dForwardFilterIsStale,
-    DataGradientSwapsStrides,
-    DataGradientForgetsAccumulate,
-    DataGradientForgetsMask,
-    WeightGradientMissesLastImage,
-    WeightGradientShiftsDilation,
-    MomentsUnbiased,
-    MomentsCancel,
-    RunningVarianceBiased,
-    RunningTakesNan,
-    EvalForgetsEps,
-    NormaliseForgetsResidual,
-    NormaliseAddsResidualAfterRelu,
-    NormBackwardForgetsMean,
-    NormBackwardForgetsRowsInEval,
-    NormBackwardMaskIsShifted,
-    NormBackwardLeavesDyUnmasked,
-    ReluLosesNan,
-    ReluGradientAtZero,
-    GeluByTanh,
-    MaxPoolTakesLastOfEqual,
-    MaxPoolIgnoresNan,
-    MaxPoolGradientOverwrites,
-    AvgPoolCountsPadding,
-    AvgPoolGradientUncounted,
-    LinearForgetsBias,
-    LinearForgetsRelu,
-    LinearGradientMissesLastRow,
-    SumMissesLastRow,
-    DropoutUnscaled,
-    DropoutMaskOffByOne,
-    AddIgnoresLast,
-    ScaleSquares,
-    SoftmaxOverflows,
-    SoftmaxGradientForgetsSum,
-    CrossEntropyForgetsSmoothing,
-    CrossEntropySums,
-    CrossEntropyTakesLastOfEqual,
-    HealthIgnoresLoss,
-    SgdForgetsNesterov,
-    SgdForgetsClipping,
-    SgdForgetsLrScale,
-    SgdIgnoresHealth,
-    AdamForgetsBiasCorrection,
-    AdamCouplesDecay,
-    AdamForgetsEps,
-    ImagesFlipTheOffset,
-    ImagesForgetReflection,
-    ImagesForgetCutout,
-    ImagesTakeAnyIndex,
-    FillForgetsLast,
 }
 
 impl Faulty {

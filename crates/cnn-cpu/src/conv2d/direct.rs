@@ -21,8 +21,10 @@ use cnn_core::backend::Moments;
 use super::block::{Block, shape, split};
 use super::epilogue::{Epilogue, Finish};
 use super::moments::{Piece, combine};
-use super::pack::{Panels, Reader, Strip, pack};
+use super::pack::{Strip, pack};
+use super::panels::Panels;
 use super::plans::Plan;
+use super::reader::Reader;
 use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
 use crate::element::CpuElement;
@@ -276,10 +278,10 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                             for (p, nx) in split(column_class.count, most_columns) {
                                 let oy = row_class.first + (here.start + r) * row_class.stride;
                                 let ox = column_class.first + p * column_class.stride;
-                                // SAFETY: the plan's taps of outputs `here` lie within `positions`, so x stays in the
-                                // packed image; the panel is one of the packed weight's, whose length was checked; the
-                                // classes of the plan cover each output pixel once, and no other task has these images,
-                                // rows and panels.
+                                // The plan's taps of outputs `here` lie within `positions`, so x stays in the packed
+                                // image; the panel is one of the packed weight's, whose length was checked; the classes
+                                // of the plan cover each output pixel once.
+                                // SAFETY: by this; and no other task has these images, rows and panels.
                                 unsafe {
                                     let at = ((image * to[0] + oy) * to[1] + ox) * channels + first;
                                     let y = y.get().add(at);

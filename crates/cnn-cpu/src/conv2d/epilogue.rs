@@ -7,7 +7,7 @@ use cnn_core::backend;
 use num_traits::{Float, Zero};
 
 use crate::element::CpuElement;
-use crate::simd::{Simd, V, Vector};
+use crate::simd::{Kernel, Simd, V, Vector};
 use crate::{Buffer, Cpu};
 
 /// The operands of a whole output \[pixels, channels\].
@@ -52,11 +52,6 @@ impl<'a, T: CpuElement> Epilogue<'a, T> {
             None => None,
         };
         Some(Epilogue { bias: self.bias, residual, relu: self.relu })
-    }
-
-    /// Its bias alone, in front of a rest that follows elsewhere.
-    pub(crate) fn split(self) -> (Epilogue<'a, T::Accum>, Self) {
-        (Epilogue { bias: self.bias, residual: None, relu: false }, Epilogue { bias: None, ..self })
     }
 
     /// Whether the operands are those of an output of `len` elements.
@@ -113,5 +108,42 @@ impl<T: CpuElement> Finish<T> {
             }
         }
         sum.max(self.floor(simd))
+    }
+}
+
+/// Adds up the parts of some rows of an output, and finishes and stores them: where the sums are not in registers, or
+/// wider than what is stored.
+pub(crate) struct Total<'a, T: CpuElement> {
+    /// `[parts][rows][channels]`.
+    pub(crate) sums: &'a [T::Accum],
+    pub(crate) epilogue: Epilogue<'a, T>,
+    /// The first element of `y` in the output, and how many elements that has.
+    pub(crate) start: usize,
+    pub(crate) of: usize,
+    pub(crate) channels: usize,
+    /// Whole rows.
+    pub(crate) y: &'a mut [T],
+}
+
+impl<T: CpuElement> Kernel for Total<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Total { sums, epilogue, start, of, channels, y } = self;
+        assert!(start.is_multiple_of(channels.max(1)) && start + y.len() <= of && epilogue.fits(of, channels));
+        for (row, y) in y.chunks_exact_mut(channels.max(1)).enumerate() {
+            let row = start + row * channels;
+            for c in (0..channels).step_by(V::<T, S>::LANES) {
+                let n = V::<T, S>::LANES.min(channels - c);
+                let mut sum = V::<T, S>::zero(simd);
+                for part in (row + c..sums.len()).step_by(of) {
+                    sum = sum.add(V::<T, S>::read(simd, &sums[part..][..n]));
+                }
+                // SAFETY: the epilogue fits the output, of which n elements from here on are in this row.
+                let sum = unsafe { epilogue.at(row + c, c).of(simd, sum, 0, n) };
+                T::write::<S>(sum, &mut y[c..][..n]);
+            }
+        }
     }
 }

@@ -10,8 +10,10 @@ mod direct;
 pub(crate) mod epilogue;
 pub(crate) mod moments;
 mod pack;
+mod panels;
 mod plan;
 mod plans;
+mod reader;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -26,8 +28,10 @@ use crate::element::CpuElement;
 use crate::{Buffer, Cpu};
 use direct::Direct;
 use epilogue::Epilogue;
-use pack::{Fold, Panels, Reader};
+use pack::Fold;
+use panels::Panels;
 use plans::{Pass, Plan, fold};
+use reader::Reader;
 use weight::WeightGradient;
 use winograd::{Convolution, Kernel3x3, Tiling};
 

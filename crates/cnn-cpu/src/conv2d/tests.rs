@@ -219,17 +219,23 @@ fn compare(spec: &Conv2dSpec, got: &Results, expected: &Results, who: &str) {
             assert!(got == expected, "{who}: {what}[{at}] is {got}, expected {expected}, of {spec:?}");
         }
     }
-    let channels = spec.out_channels;
-    for c in 0..channels {
-        let y = || expected[0].iter().skip(c).step_by(channels).copied();
-        let n = y().count() as f64;
-        let mean = y().sum::<f64>() / n;
-        let variance = y().map(|y| (y - mean) * (y - mean)).sum::<f64>() / n;
-        for (what, got, expected) in [("mean", got[1][c], mean), ("variance", got[2][c], variance)] {
-            let close = (got - expected).abs() <= 1e-6 * (1.0 + variance);
-            assert!(close, "{who}: {what}[{c}] is {got}, expected {expected}, of {spec:?}");
+    let [means, variances] = moments_of(&expected[0], spec.out_channels);
+    for (what, got, expected) in [("mean", &got[1], &means), ("variance", &got[2], &variances)] {
+        for c in 0..spec.out_channels {
+            let close = (got[c] - expected[c]).abs() <= 1e-6 * (1.0 + variances[c]);
+            assert!(close, "{who}: {what}[{c}] is {}, expected {}, of {spec:?}", got[c], expected[c]);
         }
     }
+}
+
+/// Mean and biased variance of each channel.
+pub(super) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
+    let of = |c: usize| y.iter().skip(c).step_by(channels).copied();
+    let n = (y.len() / channels) as f64;
+    let means: Vec<f64> = (0..channels).map(|c| of(c).sum::<f64>() / n).collect();
+    let variance = |c: usize| of(c).map(|y| (y - means[c]).powi(2)).sum::<f64>() / n;
+    let variances = (0..channels).map(variance).collect();
+    [means, variances]
 }
 
 fn agrees<T: CpuElement>(seed: u64, cases: usize) {

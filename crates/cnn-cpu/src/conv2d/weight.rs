@@ -18,8 +18,10 @@
 use std::ops::Range;
 
 use super::block::{Tap, split};
-use super::pack::{Panels, Reader, Strip, Word, pack};
+use super::pack::{Strip, Word, pack};
+use super::panels::Panels;
 use super::plans::Plan;
+use super::reader::Reader;
 use crate::Cpu;
 use crate::buffer::Buffer;
 use crate::element::{CpuElement, CpuReal};

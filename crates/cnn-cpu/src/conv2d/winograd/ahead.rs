@@ -5,15 +5,15 @@
 
 use std::ops::Range;
 
-use super::super::pack::Reader;
-use super::{POINTS, Tiling};
+use super::POINTS;
+use super::patches::{Operand, Patch};
 use crate::element::CpuElement;
 use crate::simd::Simd;
 
 /// What is asked for in each of `pieces` pieces: a stretch of one or two arrays.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead<T> {
-    starts: [*const T; 2],
+    starts: [Option<*const T>; 2],
     len: usize,
     pieces: usize,
 }
@@ -23,36 +23,33 @@ const LINE: usize = 64;
 
 impl<T: CpuElement> Ahead<T> {
     /// Nothing.
-    pub(super) const NONE: Self = Ahead { starts: [std::ptr::null(); 2], len: 0, pieces: 1 };
+    pub(super) const NONE: Self = Ahead { starts: [None; 2], len: 0, pieces: 1 };
 
-    /// What the transform of `tiles` will read of an operand with this many rows and columns that start `before` the
-    /// first output, and `channels` channels.
-    pub(super) fn tiles(
-        reader: &Reader<'_, T>,
-        tiling: &Tiling,
-        gradient: bool,
-        channels: usize,
-        tiles: Range<usize>,
-    ) -> Self {
+    /// What the transform of `tiles` will read of an operand.
+    pub(super) fn tiles(operand: &Operand<'_, T>, tiles: Range<usize>) -> Self {
         if tiles.is_empty() {
             return Ahead::NONE;
         }
-        let ([height, width], before) = if gradient { (tiling.to, 0) } else { (tiling.from, tiling.before[0]) };
+        let Operand { reader, patch, tiling, channels } = operand;
+        let ([height, width], before) = match patch {
+            Patch::Input => (tiling.from, tiling.before[0]),
+            Patch::Gradient => (tiling.to, 0),
+        };
         let row = |tile: usize, more: usize| {
             let place = tiling.place(tile);
             let row = (place.at[0] + more).saturating_add_signed(-before).min(height);
             (place.image * height + row) * width * channels
         };
         let (start, end) = (row(tiles.start, 0), row(tiles.end - 1, POINTS));
-        let starts =
-            reader.sources().map(|source| source.map_or(std::ptr::null(), |s| s[start.min(s.len())..].as_ptr()));
+        let starts = reader.sources().map(|source| Some(source?[start..].as_ptr()));
         Ahead { starts, len: end.saturating_sub(start), pieces: 1 }
     }
 
     /// Part `i` of `n`, to be asked for in `pieces` pieces.
     pub(super) fn part(self, i: usize, n: usize, pieces: usize) -> Self {
         let (from, to) = (self.len * i / n, self.len * (i + 1) / n);
-        Ahead { starts: self.starts.map(|at| at.wrapping_add(from)), len: to - from, pieces: pieces.max(1) }
+        let starts = self.starts.map(|start| Some(start?.wrapping_add(from)));
+        Ahead { starts, len: to - from, pieces }
     }
 
     /// Asks for one piece.
@@ -60,11 +57,9 @@ impl<T: CpuElement> Ahead<T> {
     pub(super) fn piece<S: Simd>(&self, simd: S, piece: usize) {
         let step = LINE / size_of::<T>();
         let (from, to) = (self.len * piece / self.pieces, self.len * (piece + 1) / self.pieces);
-        for start in self.starts {
-            if !start.is_null() {
-                for at in (from / step * step..to).step_by(step) {
-                    simd.prefetch_far(start.wrapping_add(at));
-                }
+        for start in self.starts.into_iter().flatten() {
+            for at in (from / step * step..to).step_by(step) {
+                simd.prefetch_far(start.wrapping_add(at));
             }
         }
     }

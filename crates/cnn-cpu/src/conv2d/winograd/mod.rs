@@ -31,10 +31,12 @@ use std::ops::Range;
 
 use cnn_core::Conv2dSpec;
 
+use super::panels::Panels;
 use matrices::{POINTS, SIDE, TAPS};
 
-pub(super) use forward::{Convolution, Kernel3x3, ready_len, transform_ready};
+pub(super) use forward::Convolution;
 pub(super) use weight::WeightGradient;
+pub(super) use weights::{Kernel3x3, ready_len, transform_ready};
 
 /// Whether the algorithm is the faster one: it has enough channels for its products and loses little of its tiles to the
 /// edges of the image. Measured, see README. Also beside a direct convolution in bf16 that multiplies pairs.
@@ -146,6 +148,11 @@ impl Planes {
     fn len(&self) -> usize {
         PLANES * self.point()
     }
+}
+
+/// How a weight's channels that are written are cut into panels of two vectors.
+fn panels(read: usize, write: usize, lanes: usize) -> Panels {
+    Panels { groups: 1, taps: TAPS * TAPS, read, write, lanes, pairs: false }
 }
 
 /// `range` in pieces of at most `most`, as even as can be.

@@ -81,37 +81,48 @@ impl<T: CpuElement> Kernel for Outputs<T> {
                     let pixel = (image * height + top) * width + left;
                     let at = pixel * self.channels + v * lanes;
                     let (rows, columns) = (SIDE.min(height - top), SIDE.min(width - left));
-                    let full = rows == SIDE && columns == SIDE && n == lanes;
-                    if let Some(residual) = self.finish.residual {
-                        for i in 0..rows {
-                            for j in 0..columns {
-                                let residual = residual.add(at + (i * width + j) * self.channels);
-                                tile[i][j] = T::load_head(simd, residual, n).add(tile[i][j]);
-                            }
-                        }
+                    // The element of y, and of the residual, in row i and column j.
+                    macro_rules! at {
+                        ($i:expr, $j:expr) => {
+                            at + ($i * width + $j) * self.channels
+                        };
                     }
-                    if self.finish.relu {
+                    // Loops over constant ranges for a whole tile, which then stays in registers.
+                    if rows == SIDE && columns == SIDE && n == lanes {
                         for i in 0..SIDE {
                             for j in 0..SIDE {
-                                tile[i][j] = tile[i][j].max(zero);
-                            }
-                        }
-                    }
-                    let y = self.y.add(at);
-                    if full {
-                        for i in 0..SIDE {
-                            for j in 0..SIDE {
-                                T::store::<S>(tile[i][j], y.add((i * width + j) * self.channels));
+                                if let Some(residual) = self.finish.residual {
+                                    tile[i][j] = T::load(simd, residual.add(at!(i, j))).add(tile[i][j]);
+                                }
+                                if self.finish.relu {
+                                    tile[i][j] = tile[i][j].max(zero);
+                                }
+                                T::store::<S>(tile[i][j], self.y.add(at!(i, j)));
                             }
                         }
                         if self.moments.is_some() {
+                            for i in 0..SIDE {
+                                for j in 0..SIDE {
+                                    if const { size_of::<T>() < size_of::<T::Accum>() } {
+                                        tile[i][j] = T::load(simd, self.y.add(at!(i, j))); // as it was rounded
+                                    }
+                                }
+                            }
                             moments.add(tile);
                         }
                     } else {
+                        let copy = tile;
                         for i in 0..rows {
                             for j in 0..columns {
-                                T::store_head::<S>(tile[i][j], y.add((i * width + j) * self.channels), n);
-                                moments.add_one(tile[i][j]);
+                                let mut value = copy[i][j];
+                                if let Some(residual) = self.finish.residual {
+                                    value = T::load_head(simd, residual.add(at!(i, j)), n).add(value);
+                                }
+                                if self.finish.relu {
+                                    value = value.max(zero);
+                                }
+                                T::store_head::<S>(value, self.y.add(at!(i, j)), n);
+                                moments.add_one(T::load_head(simd, self.y.add(at!(i, j)), n));
                             }
                         }
                     }

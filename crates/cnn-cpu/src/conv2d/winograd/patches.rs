@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use super::super::pack::{Read, Reader};
+use super::super::reader::{Read, Reader};
 use super::matrices::{self, POINTS, SIDE};
 use super::{Place, Planes, Tiling};
+use crate::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::Shared;
 
 /// What a tile of an operand becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,33 +19,39 @@ pub(super) enum Patch {
     Gradient,
 }
 
-/// Transforms the patches of `tiles` into the tiles from `row` on of planes at `to`.
-pub(super) struct Transform<'a, T: CpuElement> {
+/// An operand of a convolution, \[N, H, W, channels\], to be read by tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a, T: CpuElement> {
     pub(super) reader: Reader<'a, T>,
     pub(super) patch: Patch,
     pub(super) tiling: Tiling,
     pub(super) channels: usize,
-    pub(super) tiles: Range<usize>,
-    pub(super) row: usize,
-    pub(super) planes: Planes,
-    pub(super) to: *mut T::Accum,
 }
 
-impl<T: CpuElement> Transform<'_, T> {
+impl<T: CpuElement> Operand<'_, T> {
+    /// Transforms the patches of `tiles` into the tiles from `row` on of planes at `to`.
+    ///
     /// # Safety
     /// `to` holds the planes, and nobody else uses these tiles of them.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(self, simd: S) {
-        debug_assert!(self.row + self.tiles.len() <= self.planes.tiles && self.tiles.end <= self.tiling.count());
+    pub(super) unsafe fn transform<S: Simd>(
+        self,
+        simd: S,
+        tiles: Range<usize>,
+        row: usize,
+        planes: Planes,
+        to: *mut T::Accum,
+    ) {
+        debug_assert!(row + tiles.len() <= planes.tiles && tiles.end <= self.tiling.count());
         macro_rules! go {
             ($($variant:ident)*) => {
                 match (self.reader, self.patch) {
                     $(
                         (Reader::$variant(source), Patch::Input) => {
-                            simd.outline(Sized::<T, _, POINTS> { source, transform: self });
+                            simd.outline(Transform::<T, _, POINTS> { source, of: self, tiles, row, planes, to });
                         }
                         (Reader::$variant(source), Patch::Gradient) => {
-                            simd.outline(Sized::<T, _, SIDE> { source, transform: self });
+                            simd.outline(Transform::<T, _, SIDE> { source, of: self, tiles, row, planes, to });
                         }
                     )*
                 }
@@ -53,19 +61,62 @@ impl<T: CpuElement> Transform<'_, T> {
     }
 }
 
-/// A transform of patches of N x N.
-struct Sized<'a, T: CpuElement, R, const N: usize> {
-    source: R,
-    transform: Transform<'a, T>,
+/// Transforms `tiles` of each operand into the tiles from 0 on of its planes, on all threads.
+pub(super) fn stage<T: CpuElement, const N: usize>(
+    cpu: &Cpu<T>,
+    tiles: &Range<usize>,
+    operands: [Operand<'_, T>; N],
+    planes: [Planes; N],
+    to: [&mut [T::Accum]; N],
+) {
+    const PIECE: usize = 8; // tiles of a task
+    for (planes, to) in planes.iter().zip(&to) {
+        assert!(to.len() == planes.len() && tiles.len() <= planes.tiles);
+    }
+    let to = to.map(Shared::new);
+    cpu.for_each(N * tiles.len().div_ceil(PIECE), |task| {
+        let (which, row) = (task % N, task / N * PIECE);
+        let tiles = tiles.start + row..tiles.end.min(tiles.start + row + PIECE);
+        cpu.run(Stage { operand: operands[which], tiles, row, planes: planes[which], to: to[which] });
+    });
 }
 
-impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Sized<'_, T, R, N> {
+/// Some tiles of a stage.
+struct Stage<'a, T: CpuElement> {
+    operand: Operand<'a, T>,
+    tiles: Range<usize>,
+    row: usize,
+    planes: Planes,
+    to: Shared<T::Accum>,
+}
+
+impl<T: CpuElement> Kernel for Stage<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sized { source, transform } = self;
-        let Transform { tiling, channels, tiles, row, planes, to, .. } = transform;
+        let Stage { operand, tiles, row, planes, to } = self;
+        // SAFETY: `stage` has checked that `to` holds the planes; no other task has these tiles of them.
+        unsafe { operand.transform(simd, tiles, row, planes, to.get()) }
+    }
+}
+
+/// A transform of patches of N x N.
+struct Transform<'a, T: CpuElement, R, const N: usize> {
+    source: R,
+    of: Operand<'a, T>,
+    tiles: Range<usize>,
+    row: usize,
+    planes: Planes,
+    to: *mut T::Accum,
+}
+
+impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Transform<'_, T, R, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Transform { source, of: Operand { tiling, channels, .. }, tiles, row, planes, to } = self;
         let lanes = V::<T, S>::LANES;
         let mut place = tiling.place(tiles.start);
         // All channels of a tile, so that what is read lies together.
@@ -81,7 +132,7 @@ impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Sized<'_, T, R, N> {
                     }
                 }
                 let n = lanes.min(channels - c);
-                // SAFETY: the channels exist; the caller of Transform::run promises these tiles of the planes; the
+                // SAFETY: the channels exist; the caller of `transform` promises these tiles of the planes; the
                 // pixels that are read are inside the image, of which the reader has all elements.
                 unsafe {
                     let with = source.coefficients(simd, c, n);

@@ -15,12 +15,13 @@ use std::ops::Range;
 
 use num_traits::Zero;
 
-use super::super::pack::Reader;
+use super::super::panels::Panels;
+use super::super::reader::Reader;
 use super::ahead::Ahead;
-use super::patches::{Patch, Transform};
+use super::patches::{Operand, Patch, stage};
 use super::product::Outer;
 use super::weights::WeightsBack;
-use super::{PLANES, Planes, TAPS, Tiling, pieces};
+use super::{PLANES, Planes, TAPS, Tiling, panels, pieces};
 use crate::Cpu;
 use crate::buffer::Scratch;
 use crate::element::CpuElement;
@@ -48,8 +49,6 @@ const NEAR: usize = 148 << 10;
 const FAR: usize = 5 << 19;
 /// Channels of x in a piece of dU.
 const CHANNELS: usize = 32;
-/// Tiles that a task of a stage transforms.
-const PIECE: usize = 8;
 
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Tiles whose V and D have at most this many elements, a multiple of four.
@@ -66,21 +65,25 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         }
         let sums = if self.read * self.write <= OWN { self.chunks(cpu) } else { self.shared(cpu) };
         let parts = self.read.div_ceil(CHANNELS);
-        let (panels, dw) = (self.write.div_ceil(2 * cpu.isa().lanes::<T>()), Shared::new(dw));
+        let (panels, dw) = (self.panels(cpu.isa().lanes::<T>()).count(), Shared::new(dw));
         cpu.for_each(panels * parts, |task| {
             let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
             cpu.run(AddUp { of: self, sums: &sums, panel: task / parts, channels, dw });
         });
     }
 
-    /// Where a panel starts in a sum, `[panels][read][9][vectors]`.
-    fn panel_start(&self, panel: usize, lanes: usize) -> usize {
-        panel * 2 * lanes * TAPS * TAPS * self.read
+    /// The layout of a sum, `[panels][read][9][vectors]`.
+    fn panels(&self, lanes: usize) -> Panels {
+        panels(self.read, self.write, lanes)
     }
 
-    /// Elements of a sum.
-    fn sum_len(&self, lanes: usize) -> usize {
-        self.write.div_ceil(lanes) * lanes * TAPS * TAPS * self.read
+    /// V and D.
+    fn operands(&self) -> [Operand<'_, T>; 2] {
+        let WeightGradient { x, dy, tiling, read, write } = *self;
+        [
+            Operand { reader: x, patch: Patch::Input, tiling, channels: read },
+            Operand { reader: dy, patch: Patch::Gradient, tiling, channels: write },
+        ]
     }
 
     fn planes(&self, tiles: usize, lanes: usize) -> [Planes; 2] {
@@ -92,7 +95,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
         let tiles = self.tiles(NEAR, 16).min(all);
         let chunk = all.div_ceil(CHUNKS);
-        let (count, len) = (all.div_ceil(chunk), self.sum_len(lanes));
+        let (count, len) = (all.div_ceil(chunk), self.panels(lanes).len());
         let mut sums = cpu.scratch::<T::Accum>(count * len);
         let planes = self.planes(tiles, lanes);
         let room = [planes[0].len(), planes[1].len(), piece_len(lanes)];
@@ -109,19 +112,14 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     fn shared(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
         let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
         let stages = all.div_ceil(self.tiles(FAR, 16));
-        let stage = all.div_ceil(stages).next_multiple_of(PIECE);
-        let planes = self.planes(stage.min(all), lanes);
+        let most = all.div_ceil(stages);
+        let planes = self.planes(most, lanes);
         let [mut v, mut d] = planes.map(|planes| cpu.scratch::<T::Accum>(planes.len()));
-        let mut sum = cpu.scratch::<T::Accum>(self.sum_len(lanes));
-        let (panels, parts) = (self.write.div_ceil(2 * lanes), self.read.div_ceil(CHANNELS));
+        let mut sum = cpu.scratch::<T::Accum>(self.panels(lanes).len());
+        let (panels, parts) = (self.panels(lanes).count(), self.read.div_ceil(CHANNELS));
         cpu.reserve::<T::Accum>(panels * parts, &[piece_len(lanes)]);
-        for tiles in (0..all).step_by(stage).map(|start| start..all.min(start + stage)) {
-            let to = [Shared::new(&mut v), Shared::new(&mut d)];
-            cpu.for_each(2 * tiles.len().div_ceil(PIECE), |task| {
-                let (which, row) = (task % 2, task / 2 * PIECE);
-                let tiles = tiles.start + row..tiles.end.min(tiles.start + row + PIECE);
-                cpu.run(Stage { of: self, patch: PATCHES[which], tiles, row, planes: planes[which], to: to[which] });
-            });
+        for tiles in (0..all).step_by(most).map(|start| start..all.min(start + most)) {
+            stage(cpu, &tiles, self.operands(), planes, [&mut *v, &mut *d]);
             let (v, d, sums): (&[T::Accum], &[T::Accum], _) = (&v, &d, Shared::new(&mut sum));
             cpu.for_each(panels * parts, |task| {
                 let mut du = cpu.scratch(piece_len(lanes));
@@ -145,25 +143,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         }
         sum
     }
-
-    fn transform(
-        &self,
-        patch: Patch,
-        tiles: Range<usize>,
-        row: usize,
-        planes: Planes,
-        to: *mut T::Accum,
-    ) -> Transform<'_, T> {
-        let (reader, channels) = match patch {
-            Patch::Input => (self.x, self.read),
-            Patch::Gradient => (self.dy, self.write),
-        };
-        Transform { reader, patch, tiling: self.tiling, channels, tiles, row, planes, to }
-    }
 }
-
-/// V and D.
-const PATCHES: [Patch; 2] = [Patch::Input, Patch::Gradient];
 
 /// Elements between two points of a piece of dU.
 fn piece_point(lanes: usize) -> usize {
@@ -172,27 +152,6 @@ fn piece_point(lanes: usize) -> usize {
 
 fn piece_len(lanes: usize) -> usize {
     PLANES * piece_point(lanes)
-}
-
-/// Some tiles of a stage, transformed.
-struct Stage<'a, T: CpuElement> {
-    of: &'a WeightGradient<'a, T>,
-    patch: Patch,
-    tiles: Range<usize>,
-    row: usize,
-    planes: Planes,
-    to: Shared<T::Accum>,
-}
-
-impl<T: CpuElement> Kernel for Stage<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Stage { of, patch, tiles, row, planes, to } = self;
-        // SAFETY: `shared` made `to` for these planes, and no other task has these tiles of it.
-        unsafe { of.transform(patch, tiles, row, planes, to.get()).run(simd) }
-    }
 }
 
 /// The sum over a chunk of tiles.
@@ -214,18 +173,16 @@ impl<T: CpuElement> Kernel for Chunk<'_, T> {
         let Chunk { of, tiles, planes, v, d, du, sum } = self;
         assert!(v.len() == planes[0].len() && d.len() == planes[1].len());
         let sums = Shared::new(sum);
-        let panels = of.write.div_ceil(2 * V::<T, S>::LANES);
+        let panels = of.panels(V::<T, S>::LANES).count();
         let (parts, mut pieces) = (of.read.div_ceil(CHANNELS), pieces(tiles.clone(), planes[0].tiles).peekable());
         while let Some(near) = pieces.next() {
-            for (patch, planes, to) in [(PATCHES[0], planes[0], &mut *v), (PATCHES[1], planes[1], &mut *d)] {
+            let operands = of.operands();
+            for (operand, planes, to) in [(operands[0], planes[0], &mut *v), (operands[1], planes[1], &mut *d)] {
                 // SAFETY: v and d are this task's own, of the lengths just checked.
-                unsafe { of.transform(patch, near.clone(), 0, planes, to.as_mut_ptr()).run(simd) }
+                unsafe { operand.transform(simd, near.clone(), 0, planes, to.as_mut_ptr()) }
             }
             let next = pieces.peek().cloned().unwrap_or(0..0);
-            let ahead = [
-                Ahead::tiles(&of.x, &of.tiling, false, of.read, next.clone()),
-                Ahead::tiles(&of.dy, &of.tiling, true, of.write, next),
-            ];
+            let ahead = operands.map(|operand| Ahead::tiles(&operand, next.clone()));
             for panel in 0..panels {
                 for part in 0..parts {
                     let ahead = ahead.map(|ahead| ahead.part(panel * parts + part, panels * parts, PLANES));
@@ -270,12 +227,13 @@ impl<T: CpuElement> Part<'_, T> {
         let Part { of, tiles, planes, v, d, panel, channels, du, sums, accumulate, ahead } = self;
         let lanes = V::<T, S>::LANES;
         let first = panel * 2 * lanes;
-        let (vectors, du_point) = ((of.write - first).div_ceil(lanes).min(2), piece_point(lanes));
+        let (panels, du_point) = (of.panels(lanes), piece_point(lanes));
+        let vectors = panels.vectors(panel);
         assert!(v.len() == planes[0].len() && d.len() == planes[1].len());
         assert!(du.len() == piece_len(lanes) && channels.len() <= CHANNELS);
         // SAFETY: the lengths were just checked; dU is this task's own, and so are these channels of the panel.
         unsafe {
-            let dw = sums.get().add(of.panel_start(panel, lanes) + channels.start * TAPS * TAPS * vectors * lanes);
+            let dw = sums.get().add(panels.start(0, panel) + channels.start * TAPS * TAPS * vectors * lanes);
             let outer = Outer {
                 tiles,
                 blocks: channels.len().div_ceil(lanes),
@@ -312,14 +270,14 @@ impl<T: CpuElement> Kernel for AddUp<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let AddUp { of, sums, panel, channels, dw } = self;
         let lanes = V::<T, S>::LANES;
-        let (first, len) = (panel * 2 * lanes, of.sum_len(lanes));
-        let vectors = (of.write - first).div_ceil(lanes).min(2);
+        let (first, panels) = (panel * 2 * lanes, of.panels(lanes));
+        let vectors = panels.vectors(panel);
         for c in channels {
             for tap in 0..TAPS * TAPS {
                 for v in 0..vectors {
-                    let at = of.panel_start(panel, lanes) + ((c * TAPS * TAPS + tap) * vectors + v) * lanes;
+                    let at = panels.start(0, panel) + ((c * TAPS * TAPS + tap) * vectors + v) * lanes;
                     let mut total = V::<T, S>::zero(simd);
-                    for sum in sums.chunks_exact(len) {
+                    for sum in sums.chunks_exact(panels.len()) {
                         total = total.add(V::<T, S>::read(simd, &sum[at..]));
                     }
                     let to = (tap * of.read + c) * of.write + first + v * lanes;

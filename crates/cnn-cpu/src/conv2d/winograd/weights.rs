@@ -3,8 +3,141 @@
 use std::ops::Range;
 
 use super::matrices::{self, POINTS, TAPS};
-use crate::element::CpuReal;
+use super::{PLANES, panels};
+use crate::Cpu;
+use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
+use crate::threads::Shared;
+
+/// A 3x3 weight.
+#[derive(Clone, Copy)]
+pub(in super::super) enum Kernel3x3<'a, T> {
+    /// \[3\]\[3\]\[read\]\[write\], as the master weight is stored.
+    Plain(&'a [T]),
+    /// \[3\]\[3\]\[write\]\[read\]: turned, and the roles of the channels exchanged.
+    Exchanged(&'a [T]),
+    /// Transformed ahead by [`transform_ready`].
+    Ready(&'a [T]),
+}
+
+impl<'a, T: CpuReal> Kernel3x3<'a, T> {
+    /// Elements of the room that [`plain`](Self::plain) needs.
+    pub(super) fn room(&self) -> usize {
+        if let Kernel3x3::Exchanged(weights) = self { weights.len() } else { 0 }
+    }
+
+    /// The weight \[9\]\[read\]\[write\], and whether it is to be turned. `room` holds one that has to be exchanged.
+    pub(super) fn plain<E: CpuElement<Number = T>>(
+        self,
+        cpu: &Cpu<E>,
+        [read, write]: [usize; 2],
+        room: &'a mut [T],
+    ) -> (&'a [T], bool) {
+        match self {
+            Kernel3x3::Plain(weights) => (weights, false),
+            Kernel3x3::Exchanged(weights) => {
+                exchange(cpu, weights, write, read, room);
+                (room, true)
+            }
+            Kernel3x3::Ready(_) => unreachable!("a transformed weight is used as it is"),
+        }
+    }
+}
+
+/// Elements of a transformed weight that is made at once.
+const AT_ONCE: usize = 3 << 20;
+
+/// Elements between two points of a panel of transformed weights.
+pub(super) fn panel_point(read: usize, lanes: usize) -> usize {
+    (read * 2 + 1) * lanes
+}
+
+/// Elements of a whole transformed weight, `[panels][36][read][vectors]`; none for a shape of which each panel is
+/// transformed when it is needed.
+pub(in super::super) fn ready_len(read: usize, write: usize, lanes: usize) -> Option<usize> {
+    let panels = panels(read, write, lanes).count();
+    (PLANES * read * write <= AT_ONCE).then_some(panels * PLANES * panel_point(read, lanes))
+}
+
+/// Transforms a whole weight, as [`Kernel3x3::Ready`] holds it.
+pub(in super::super) fn transform_ready<T: CpuElement>(
+    cpu: &Cpu<T>,
+    weights: &[T::Accum],
+    turned: bool,
+    read: usize,
+    write: usize,
+    u: &mut [T::Accum],
+) {
+    const CHANNELS: usize = 16; // of a task
+    let lanes = cpu.isa().lanes::<T>();
+    let panels = panels(read, write, lanes).count();
+    assert_eq!(u.len(), panels * PLANES * panel_point(read, lanes));
+    let (parts, u) = (read.div_ceil(CHANNELS), Shared::new(u));
+    cpu.for_each(panels * parts, |task| {
+        let (panel, part) = (task / parts, task % parts);
+        cpu.run(Ready::<T::Accum> {
+            weights,
+            read,
+            write,
+            turned,
+            panel,
+            channels: part * CHANNELS..read.min((part + 1) * CHANNELS),
+            u,
+        });
+    });
+}
+
+/// Some channels of a panel of a weight that is transformed ahead.
+struct Ready<'a, T> {
+    weights: &'a [T],
+    read: usize,
+    write: usize,
+    turned: bool,
+    panel: usize,
+    channels: Range<usize>,
+    u: Shared<T>,
+}
+
+impl<T: CpuReal> Kernel for Ready<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Ready { weights, read, write, turned, panel, channels, u } = self;
+        let lanes = V::<T, S>::LANES;
+        let u_point = panel_point(read, lanes);
+        // SAFETY: `transform_ready` has checked that u holds all panels; no other task has these channels of this one.
+        unsafe {
+            let u = u.get().add(panel * PLANES * u_point);
+            let (first, vectors, lines) = (panel * 2 * lanes, panels(read, write, lanes).vectors(panel), 0..POINTS);
+            Weights { weights, read, write, turned, first, vectors, channels, lines, u, u_point }.run(simd);
+        }
+    }
+}
+
+/// \[9\]\[rows\]\[columns\] to \[9\]\[columns\]\[rows\].
+fn exchange<T: CpuElement>(cpu: &Cpu<T>, weights: &[T::Accum], rows: usize, columns: usize, to: &mut [T::Accum]) {
+    const SIDE: usize = 32; // of a square that stays in the cache
+    assert!(weights.len() == TAPS * TAPS * rows * columns && to.len() == weights.len());
+    let strips = columns.div_ceil(SIDE);
+    let to = Shared::new(to);
+    cpu.for_each(TAPS * TAPS * strips, |task| {
+        let (tap, first) = (task / strips, task % strips * SIDE);
+        let from = &weights[tap * rows * columns..][..rows * columns];
+        for row in (0..rows).step_by(SIDE) {
+            for column in first..columns.min(first + SIDE) {
+                // SAFETY: this task alone writes these columns of this tap, which are rows of the result.
+                let line = unsafe {
+                    let at = (tap * columns + column) * rows + row;
+                    std::slice::from_raw_parts_mut(to.get().add(at), SIDE.min(rows - row))
+                };
+                for (i, value) in line.iter_mut().enumerate() {
+                    *value = from[(row + i) * columns + column];
+                }
+            }
+        }
+    });
+}
 
 /// Transforms the weights \[9\]\[read\]\[write\] of some channels that are read, for a panel of channels that are written:
 /// lines `lines` of the six of each transformed kernel, `[6 * lines][read][vectors]`.

@@ -1,0 +1,185 @@
+//! Activations and gradients as convolutions read them.
+//!
+//! A normalisation that was never written, or the gradient through one, is computed here, a vector of channels at a time.
+
+use cnn_core::backend::{Gradient, Input};
+use num_traits::{Float, One, Zero};
+
+use crate::Cpu;
+use crate::element::CpuElement;
+use crate::simd::{Simd, V, Vector};
+
+/// An activation or a gradient as a convolution reads it, \[pixels, channels\].
+#[derive(Clone, Copy)]
+pub(super) enum Reader<'a, T: CpuElement> {
+    Plain(Plain<'a, T>),
+    Norm(Norm<'a, T>),
+    Gradient(NormGradient<'a, T>),
+}
+
+/// Written to memory.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'a, T>(&'a [T]);
+
+/// `max(x * scale + shift, floor)`.
+#[derive(Clone, Copy)]
+pub(super) struct Norm<'a, T: CpuElement> {
+    x: &'a [T],
+    scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    floor: T::Accum,
+}
+
+/// `dy_scale * dy * mask + x_scale * x + shift`.
+#[derive(Clone, Copy)]
+pub(super) struct NormGradient<'a, T: CpuElement> {
+    dy: &'a [T],
+    x: &'a [T],
+    dy_scale: &'a [T::Accum],
+    x_scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    mask: Option<[&'a [T::Accum]; 2]>,
+}
+
+impl<'a, T: CpuElement> Reader<'a, T> {
+    /// An input of `pixels` pixels of `channels` channels.
+    pub(super) fn input(input: &'a Input<Cpu<T>>, pixels: usize, channels: usize) -> Self {
+        match input {
+            Input::Plain(x) => Reader::Plain(Plain(checked(x.as_slice(), pixels * channels))),
+            Input::Norm(norm) => Reader::Norm(Norm {
+                x: checked(norm.x.as_slice(), pixels * channels),
+                scale: checked(norm.scale.as_slice(), channels),
+                shift: checked(norm.shift.as_slice(), channels),
+                floor: if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() },
+            }),
+        }
+    }
+
+    /// The arrays that are read.
+    pub(super) fn sources(&self) -> [Option<&'a [T]>; 2] {
+        match *self {
+            Reader::Plain(source) => [Some(source.0), None],
+            Reader::Norm(source) => [Some(source.x), None],
+            Reader::Gradient(source) => [Some(source.dy), Some(source.x)],
+        }
+    }
+
+    /// A gradient of `pixels` pixels of `channels` channels.
+    pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Self {
+        match gradient {
+            Gradient::Plain(dy) => Reader::Plain(Plain(checked(dy.as_slice(), pixels * channels))),
+            Gradient::Norm(norm) => Reader::Gradient(NormGradient {
+                dy: checked(norm.dy.as_slice(), pixels * channels),
+                x: checked(norm.x.as_slice(), pixels * channels),
+                dy_scale: checked(norm.dy_scale.as_slice(), channels),
+                x_scale: checked(norm.x_scale.as_slice(), channels),
+                shift: checked(norm.shift.as_slice(), channels),
+                mask: norm
+                    .mask
+                    .as_ref()
+                    .map(|(scale, shift)| [scale, shift].map(|list| checked(list.as_slice(), channels))),
+            }),
+        }
+    }
+}
+
+/// The kernels read by pointer: here is where a buffer that does not fit its spec would be noticed.
+fn checked<T>(slice: &[T], len: usize) -> &[T] {
+    assert_eq!(slice.len(), len, "a buffer does not fit its spec");
+    slice
+}
+
+/// How pixels are read, a vector of channels at a time.
+pub(super) trait Read<T: CpuElement>: Copy {
+    /// The coefficients of some channels.
+    type Coefficients<S: Simd>: Copy;
+    /// Coefficients of channels `c..c + n`.
+    ///
+    /// # Safety
+    /// The channels exist, and `n` is at most the lanes.
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> Self::Coefficients<S>;
+    /// Elements `at..at + n`, the first of them in the first channel of the coefficients.
+    ///
+    /// # Safety
+    /// The elements exist, and `n` is at most the lanes.
+    unsafe fn read<S: Simd>(&self, simd: S, with: &Self::Coefficients<S>, at: usize, n: usize) -> V<T, S>;
+    /// Asks for the elements around `at`, which need not exist, to be brought near.
+    fn prefetch<S: Simd>(&self, simd: S, at: usize);
+}
+
+/// `n` numbers from `at` on.
+///
+/// # Safety
+/// They exist, and `n` is at most the lanes.
+#[inline(always)]
+unsafe fn load<T: CpuElement, S: Simd>(simd: S, from: &[T], at: usize, n: usize) -> V<T, S> {
+    debug_assert!(at + n <= from.len());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let from = from.as_ptr().add(at);
+        if n == V::<T, S>::LANES { T::load(simd, from) } else { T::load_head(simd, from, n) }
+    }
+}
+
+impl<T: CpuElement> Read<T> for Plain<'_, T> {
+    type Coefficients<S: Simd> = ();
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, _: S, _: usize, _: usize) {}
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, (): &(), at: usize, n: usize) -> V<T, S> {
+        // SAFETY: the caller's promise.
+        unsafe { load(simd, self.0, at, n) }
+    }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.0.as_ptr().wrapping_add(at));
+    }
+}
+
+impl<T: CpuElement> Read<T> for Norm<'_, T> {
+    type Coefficients<S: Simd> = [V<T, S>; 3];
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 3] {
+        // SAFETY: the caller's promise.
+        unsafe { [load(simd, self.scale, c, n), load(simd, self.shift, c, n), V::<T, S>::splat(simd, self.floor)] }
+    }
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, &[scale, shift, floor]: &[V<T, S>; 3], at: usize, n: usize) -> V<T, S> {
+        // SAFETY: the caller's promise.
+        unsafe { load(simd, self.x, at, n) }.mul_add(scale, shift).max(floor)
+    }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.x.as_ptr().wrapping_add(at));
+    }
+}
+
+impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
+    type Coefficients<S: Simd> = [V<T, S>; 5];
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 5] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [scale, shift] = match self.mask {
+                Some([scale, shift]) => [load(simd, scale, c, n), load(simd, shift, c, n)],
+                None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one())],
+            };
+            let of = |slice| load(simd, slice, c, n);
+            [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift]
+        }
+    }
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, simd: S, with: &[V<T, S>; 5], at: usize, n: usize) -> V<T, S> {
+        let [dy_scale, x_scale, shift, mask_scale, mask_shift] = *with;
+        // SAFETY: the caller's promise.
+        let (dy, x) = unsafe { (load(simd, self.dy, at, n), load(simd, self.x, at, n)) };
+        let zero = V::<T, S>::zero(simd);
+        let dy = x.mul_add(mask_scale, mask_shift).select_greater(zero, dy, zero);
+        dy.mul_add(dy_scale, x.mul_add(x_scale, shift))
+    }
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, at: usize) {
+        simd.prefetch(self.dy.as_ptr().wrapping_add(at));
+        simd.prefetch(self.x.as_ptr().wrapping_add(at));
+    }
+}
