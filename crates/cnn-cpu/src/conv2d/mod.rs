@@ -33,7 +33,7 @@ use panels::Panels;
 use plans::{Pass, Plan, fold};
 use reader::Reader;
 use weight::WeightGradient;
-use winograd::{Convolution, Kernel3x3, Tiling};
+use winograd::{Convolution, Kernel3x3, Kernels, Tiling};
 
 pub(crate) use plans::Plans;
 
@@ -64,7 +64,7 @@ fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
         return Algorithm::Depthwise;
     }
     let winograd = match cpu.conv_algorithm() {
-        ConvAlgorithm::Auto => winograd::pays(spec),
+        ConvAlgorithm::Auto => winograd::pays(spec, cpu.isa().dots()),
         ConvAlgorithm::Direct => false,
         ConvAlgorithm::Winograd => Tiling::fits(spec),
     };
@@ -107,7 +107,9 @@ pub(crate) fn prepare_filter<T: CpuElement>(
             let len = winograd::ready_len(read, write, cpu.isa().lanes::<T>()).filter(|_| uses == Uses::Forward);
             let ready = len.map(|len| {
                 let mut to = cpu.alloc(len);
-                winograd::transform_ready(cpu, weight.as_slice(), false, read, write, to.make_mut());
+                let (weights, strided) = (weight.as_slice(), spec.stride != [1; 2]);
+                let kernels = Kernels { weights, read, write, turned: false, strided };
+                winograd::transform_ready(cpu, kernels, to.make_mut());
                 to
             });
             return Ok(Filter(Form::Winograd { weight: weight.clone(), ready }));
@@ -146,7 +148,7 @@ pub(crate) fn conv2d<T: CpuElement>(
                 tiling: Tiling::forward(spec),
                 read: spec.in_channels,
                 write: spec.out_channels,
-                weights: match ready {
+                weight: match ready {
                     Some(ready) => Kernel3x3::Ready(ready.as_slice()),
                     None => Kernel3x3::Plain(weight.as_slice()),
                 },
@@ -195,7 +197,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 tiling: Tiling::data(spec),
                 read: spec.out_channels,
                 write: spec.in_channels,
-                weights: Kernel3x3::Exchanged(weight.as_slice()),
+                weight: Kernel3x3::Exchanged(weight.as_slice()),
                 epilogue: Epilogue::none(),
                 accumulate: add,
             };

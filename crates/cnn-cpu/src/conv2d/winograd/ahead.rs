@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use super::POINTS;
-use super::patches::{Operand, Patch};
+use super::patches::Operand;
 use crate::element::CpuElement;
 use crate::simd::Simd;
 
@@ -30,19 +29,9 @@ impl<T: CpuElement> Ahead<T> {
         if tiles.is_empty() {
             return Ahead::NONE;
         }
-        let Operand { reader, patch, tiling, channels } = operand;
-        let ([height, width], before) = match patch {
-            Patch::Input => (tiling.from, tiling.before[0]),
-            Patch::Gradient => (tiling.to, 0),
-        };
-        let row = |tile: usize, more: usize| {
-            let place = tiling.place(tile);
-            let row = (place.at[0] + more).saturating_add_signed(-before).min(height);
-            (place.image * height + row) * width * channels
-        };
-        let (start, end) = (row(tiles.start, 0), row(tiles.end - 1, POINTS));
-        let starts = reader.sources().map(|source| Some(source?[start..].as_ptr()));
-        Ahead { starts, len: end.saturating_sub(start), pieces: 1 }
+        let elements = operand.elements(tiles);
+        let starts = operand.reader.sources().map(|source| Some(source?[elements.start..].as_ptr()));
+        Ahead { starts, len: elements.len(), pieces: 1 }
     }
 
     /// Part `i` of `n`, to be asked for in `pieces` pieces.

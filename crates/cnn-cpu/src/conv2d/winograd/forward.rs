@@ -30,8 +30,9 @@ use super::matrices::POINTS;
 use super::outputs::Outputs;
 use super::patches::{Operand, Patch, stage};
 use super::product::Product;
-use super::weights::{Kernel3x3, Weights, panel_point, ready_len, transform_ready};
-use super::{PLANES, Planes, Tiling, panels};
+use super::tiling::{Planes, Stride, Tiling};
+use super::weights::{Kernel3x3, Kernels, Weights, panel_point, ready_len, transform_ready};
+use super::{PLANES, panels};
 use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
 use crate::element::CpuElement;
@@ -45,7 +46,7 @@ pub(in super::super) struct Convolution<'a, T: CpuElement> {
     /// Channels that are read and written.
     pub(in super::super) read: usize,
     pub(in super::super) write: usize,
-    pub(in super::super) weights: Kernel3x3<'a, T::Accum>,
+    pub(in super::super) weight: Kernel3x3<'a, T::Accum>,
     pub(in super::super) epilogue: Epilogue<'a, T>,
     pub(in super::super) accumulate: bool,
 }
@@ -58,9 +59,10 @@ struct Schedule {
     staged: bool,
 }
 
-/// Tiles of a task: V, M and a panel of U stay in the second-level cache up to 256 channels, and the number is a whole
-/// number of register blocks for every instruction set.
+/// Tiles of a task, where the stride is one and where it is not: V, M and a panel of U stay in the second-level cache up
+/// to 256 channels, and the number is a whole number of register blocks for every instruction set.
 const TILES: usize = 24;
+const STRIDED: usize = 12;
 /// Tasks that there are at least, if there are so many blocks, and the most blocks of a task.
 const RUNS: usize = 20;
 const RUN: usize = 8;
@@ -80,7 +82,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         if ready_len(self.read, self.write, lanes).is_none() {
             return Schedule { tiles: all.div_ceil(all.div_ceil(STAGE)), staged: true };
         }
-        let mut blocks = all.div_ceil(TILES);
+        let mut blocks = all.div_ceil(if self.tiling.stride == Stride::One { TILES } else { STRIDED });
         if blocks < FEW {
             // So few that threads would wait for the last one: even, and not too small.
             blocks = blocks.next_multiple_of(4).min(all.div_ceil(LEAST));
@@ -108,10 +110,10 @@ impl<T: CpuElement> Convolution<'_, T> {
 
     /// Output pixels of some tiles.
     fn pixels(&self, tiles: Range<usize>) -> usize {
-        let [height, width] = self.tiling.to;
+        let ([height, width], side) = (self.tiling.to, self.tiling.stride.outputs());
         let size = |tile: usize| {
             let [top, left] = self.tiling.place(tile).at;
-            (height - top).min(super::SIDE) * (width - left).min(super::SIDE)
+            (height - top).min(side) * (width - left).min(side)
         };
         tiles.map(size).sum()
     }
@@ -128,20 +130,20 @@ impl<T: CpuElement> Convolution<'_, T> {
         let (read, write) = (self.read, self.write);
         let len = panels(read, write, lanes).count() * PLANES * panel_point(read, lanes);
         let made: Scratch<T::Accum>;
-        let u: &[T::Accum] = match self.weights {
+        let u: &[T::Accum] = match self.weight {
             Kernel3x3::Ready(u) => u,
             _ => {
-                let mut room = cpu.scratch(self.weights.room());
-                let (weights, turned) = self.weights.plain(cpu, [read, write], &mut room);
+                let mut room = cpu.scratch(self.weight.room());
+                let kernels = self.weight.plain(cpu, [read, write], self.tiling.stride, &mut room);
                 let mut u = cpu.scratch(len);
-                transform_ready(cpu, weights, turned, read, write, &mut u);
+                transform_ready(cpu, kernels, &mut u);
                 made = u;
                 &made
             }
         };
         assert_eq!(u.len(), len);
-        let planes = Planes::new(tiles, read, lanes);
-        let room = [planes.len(), PLANES * panel_point(tiles, lanes)];
+        let planes = self.planes(tiles, lanes);
+        let room = planes.map(|planes| planes.len());
         cpu.reserve::<T::Accum>(blocks, &room);
         // Some blocks one after the other, so that the next one's input is asked for while this one computes.
         let run = (blocks / RUNS).clamp(1, RUN);
@@ -155,23 +157,29 @@ impl<T: CpuElement> Convolution<'_, T> {
         });
     }
 
+    /// The layouts of V and of M.
+    fn planes(&self, tiles: usize, lanes: usize) -> [Planes; 2] {
+        let stride = self.tiling.stride;
+        [Planes::operand(stride, tiles, self.read, lanes), Planes::products(stride, tiles, lanes)]
+    }
+
     fn staged(&self, cpu: &Cpu<T>, tiles: usize, blocks: usize, block: impl Fn(usize) -> Range<usize>, out: Out<T>) {
         let lanes = cpu.isa().lanes::<T>();
-        let mut exchanged = cpu.scratch(self.weights.room());
-        let (weights, turned) = self.weights.plain(cpu, [self.read, self.write], &mut exchanged);
-        let planes = Planes::new(tiles, self.read, lanes);
+        let mut exchanged = cpu.scratch(self.weight.room());
+        let kernels = self.weight.plain(cpu, [self.read, self.write], self.tiling.stride, &mut exchanged);
+        let planes = self.planes(tiles, lanes);
         let panels = panels(self.read, self.write, lanes).count();
-        let mut v = cpu.scratch(planes.len());
-        let room = [POINTS * panel_point(self.read, lanes), PLANES * panel_point(tiles, lanes)];
+        let mut v = cpu.scratch(planes[0].len());
+        let room = [POINTS * panel_point(self.read, lanes), planes[1].len()];
         cpu.reserve::<T::Accum>(panels, &room);
         for i in 0..blocks {
             let tiles = block(i);
-            stage(cpu, &tiles, [self.operand()], [planes], [&mut *v]);
+            stage(cpu, &tiles, [self.operand()], [planes[0]], [&mut *v]);
             cpu.for_each(panels, |panel| {
                 let (mut u, mut m) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
                 let (index, tiles) = (i, tiles.clone());
                 let (u, m) = (&mut *u, &mut *m);
-                cpu.run(Panel { of: self, index, tiles, planes, v: &v, panel, weights, turned, u, m, out });
+                cpu.run(Panel { of: self, index, tiles, planes, v: &v, panel, kernels, u, m, out });
             });
         }
     }
@@ -188,7 +196,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         tiles: Range<usize>,
         panel: usize,
         m: &[T::Accum],
-        m_point: usize,
+        products: Planes,
         out: Out<T>,
     ) {
         let first = panel * 2 * V::<T, S>::LANES;
@@ -199,7 +207,7 @@ impl<T: CpuElement> Convolution<'_, T> {
                 tiles,
                 vectors: panels(self.read, self.write, V::<T, S>::LANES).vectors(panel),
                 m: m.as_ptr(),
-                m_point,
+                products,
                 y: out.y.get().add(first),
                 channels: self.write,
                 write: self.write - first,
@@ -238,7 +246,8 @@ struct AtOnce<'a, T: CpuElement> {
     tiles: Range<usize>,
     /// The tiles that come next.
     next: Range<usize>,
-    planes: Planes,
+    /// Of V and of M.
+    planes: [Planes; 2],
     v: &'a mut [T::Accum],
     m: &'a mut [T::Accum],
     u: &'a [T::Accum],
@@ -252,30 +261,28 @@ impl<T: CpuElement> Kernel for AtOnce<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let AtOnce { of, index, tiles, next, planes, v, m, u, out } = self;
         let lanes = V::<T, S>::LANES;
-        let (u_point, m_point) = (panel_point(of.read, lanes), panel_point(planes.tiles, lanes));
-        assert!(v.len() == planes.len() && m.len() == PLANES * m_point);
+        let u_point = panel_point(of.read, lanes);
+        assert!(v.len() == planes[0].len() && m.len() == planes[1].len());
         // SAFETY: v and m are this task's own, of the lengths just checked; `at_once` has checked that of u.
         unsafe {
-            of.operand().transform(simd, tiles.clone(), 0, planes, v.as_mut_ptr());
+            of.operand().transform(simd, tiles.clone(), 0, planes[0], v.as_mut_ptr());
             let ahead = Ahead::tiles(&of.operand(), next);
             let panels = panels(of.read, of.write, lanes);
             let count = panels.count();
             for panel in 0..count {
                 let product = Product {
-                    points: PLANES,
                     tiles: tiles.len(),
                     channels: of.read,
                     v: v.as_ptr(),
-                    v_point: planes.point(),
-                    v_block: planes.block(),
+                    planes: planes[0],
                     u: u.as_ptr().add(panel * PLANES * u_point),
                     u_point,
                     m: m.as_mut_ptr(),
-                    m_point,
+                    products: planes[1],
                     ahead: ahead.part(panel, count, PLANES),
                 };
-                product.run(simd, panels.vectors(panel));
-                of.emit(simd, index, tiles.clone(), panel, m, m_point, out);
+                product.run(simd, 0..PLANES, panels.vectors(panel));
+                of.emit(simd, index, tiles.clone(), panel, m, planes[1], out);
             }
         }
     }
@@ -286,11 +293,11 @@ struct Panel<'a, T: CpuElement> {
     of: &'a Convolution<'a, T>,
     index: usize,
     tiles: Range<usize>,
-    planes: Planes,
+    /// Of V and of M.
+    planes: [Planes; 2],
     v: &'a [T::Accum],
     panel: usize,
-    weights: &'a [T::Accum],
-    turned: bool,
+    kernels: Kernels<'a, T::Accum>,
     u: &'a mut [T::Accum],
     m: &'a mut [T::Accum],
     out: Out<T>,
@@ -301,34 +308,30 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Panel { of, index, tiles, planes, v, panel, weights, turned, u, m, out } = self;
+        let Panel { of, index, tiles, planes, v, panel, kernels, u, m, out } = self;
         let lanes = V::<T, S>::LANES;
-        let (u_point, m_point) = (panel_point(of.read, lanes), panel_point(planes.tiles, lanes));
-        let (first, vectors) = (panel * 2 * lanes, panels(of.read, of.write, lanes).vectors(panel));
-        assert!(v.len() == planes.len() && u.len() == POINTS * u_point && m.len() == PLANES * m_point);
+        let (u_point, vectors) = (panel_point(of.read, lanes), panels(of.read, of.write, lanes).vectors(panel));
+        assert!(v.len() == planes[0].len() && u.len() == POINTS * u_point && m.len() == planes[1].len());
         for line in 0..POINTS {
             // SAFETY: u and m are this task's own; their lengths and that of v were just checked.
             unsafe {
-                let (read, write, channels, lines) = (of.read, of.write, 0..of.read, line..line + 1);
-                let to = u.as_mut_ptr();
-                Weights { weights, read, write, turned, first, vectors, channels, lines, u: to, u_point }.run(simd);
-                let product = Product {
-                    points: POINTS,
+                let (channels, u) = (0..of.read, u.as_mut_ptr());
+                Weights { kernels, panel, channels, lines: line..line + 1, u, u_point }.run(simd);
+                let product = Product::<T> {
                     tiles: tiles.len(),
-                    channels: read,
-                    v: v.as_ptr().add(line * POINTS * planes.point()),
-                    v_point: planes.point(),
-                    v_block: planes.block(),
-                    u: u.as_ptr(),
+                    channels: of.read,
+                    v: v.as_ptr(),
+                    planes: planes[0],
+                    u,
                     u_point,
-                    m: m.as_mut_ptr().add(line * POINTS * m_point),
-                    m_point,
-                    ahead: Ahead::<T>::NONE,
+                    m: m.as_mut_ptr(),
+                    products: planes[1],
+                    ahead: Ahead::NONE,
                 };
-                product.run(simd, vectors);
+                product.run(simd, line * POINTS..(line + 1) * POINTS, vectors);
             }
         }
         // SAFETY: all 36 points of m were just computed, and no other task has this panel.
-        unsafe { of.emit(simd, index, tiles, panel, m, m_point, out) }
+        unsafe { of.emit(simd, index, tiles, panel, m, planes[1], out) }
     }
 }

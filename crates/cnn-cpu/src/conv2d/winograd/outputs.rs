@@ -6,18 +6,18 @@ use cnn_core::Real;
 use num_traits::One;
 
 use super::super::epilogue::Finish;
-use super::matrices::{self, POINTS, SIDE};
-use super::{Place, Tiling};
+use super::matrices;
+use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
-/// Writes the outputs of `tiles` from one panel of products `m`, `[36][tiles][vectors]`.
+/// Writes the outputs of `tiles` from one panel of products.
 pub(super) struct Outputs<T: CpuElement> {
     pub(super) tiling: Tiling,
     pub(super) tiles: Range<usize>,
     pub(super) vectors: usize,
     pub(super) m: *const T::Accum,
-    pub(super) m_point: usize,
+    pub(super) products: Planes,
     /// The output from the panel's first channel on, its channels, and how many of them are written.
     pub(super) y: *mut T,
     pub(super) channels: usize,
@@ -33,103 +33,109 @@ impl<T: CpuElement> Outputs<T> {
     /// `m` holds the products; nobody else uses these tiles and channels of the output or the moments.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
-        simd.outline(self);
+        match self.tiling.stride {
+            Stride::One => simd.outline(Tiles::<T, 6, 4>(self)),
+            Stride::Two => simd.outline(Tiles::<T, 9, 4>(self)),
+            Stride::Half => simd.outline(Tiles::<T, 9, 8>(self)),
+        }
     }
 }
 
-impl<T: CpuElement> Kernel for Outputs<T> {
+/// Tiles of O x O outputs, of P x P values.
+struct Tiles<T: CpuElement, const P: usize, const O: usize>(Outputs<T>);
+
+impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let Tiles(of) = self;
         let lanes = V::<T, S>::LANES;
-        let [height, width] = self.tiling.to;
+        let [height, width] = of.tiling.to;
         let zero = V::<T, S>::zero(simd);
-        for v in 0..self.vectors {
-            let n = lanes.min(self.write - v * lanes);
+        for v in 0..of.vectors {
+            let n = lanes.min(of.write - v * lanes);
             // SAFETY: the caller of Outputs::run promises products, outputs and moments; what lies outside of the image
             // or past the last channel is not touched.
             unsafe {
-                let bias = match self.finish.bias {
+                let bias = match of.finish.bias {
                     Some(bias) => V::<T, S>::load_head(simd, bias.add(v * lanes), n),
                     None => zero,
                 };
-                let mut m = self.m.add(v * lanes);
-                let mut place = self.tiling.place(self.tiles.start);
+                let mut place = of.tiling.place(of.tiles.start);
                 // Sums of deviations from the first pixel: near enough to the mean for one pass to be exact enough.
                 let mut moments = Sums::<T, S> { origin: zero, sum: zero, squares: zero, pixels: 0 };
-                for _ in self.tiles.clone() {
-                    let mut half = [[zero; POINTS]; SIDE];
-                    for j in 0..POINTS {
-                        let mut d = [zero; POINTS];
-                        for i in 0..POINTS {
-                            d[i] = V::<T, S>::load(simd, m.add((i * POINTS + j) * self.m_point));
+                for tile in 0..of.tiles.len() {
+                    let mut half = [[zero; P]; O];
+                    for j in 0..P {
+                        let mut d = [zero; P];
+                        for i in 0..P {
+                            let at = of.products.at(P, i, j, tile) + v * lanes;
+                            d[i] = V::<T, S>::load(simd, of.m.add(at));
                         }
-                        let line = matrices::output::<T, S>(simd, d);
-                        for i in 0..SIDE {
+                        let line = matrices::outputs::<T, S, P, O>(simd, d);
+                        for i in 0..O {
                             half[i][j] = line[i];
                         }
                     }
-                    let mut tile = [[zero; SIDE]; SIDE];
-                    for i in 0..SIDE {
-                        let line = matrices::output::<T, S>(simd, half[i]);
-                        for j in 0..SIDE {
+                    let Place { image, at: [top, left] } = place;
+                    let at = ((image * height + top) * width + left) * of.channels + v * lanes;
+                    let (rows, columns) = (O.min(height - top), O.min(width - left));
+                    let mut tile = [[zero; O]; O];
+                    for i in 0..O {
+                        let line = matrices::outputs::<T, S, P, O>(simd, half[i]);
+                        for j in 0..O {
                             tile[i][j] = line[j].add(bias);
                         }
                     }
-                    let Place { image, at: [top, left] } = place;
-                    let pixel = (image * height + top) * width + left;
-                    let at = pixel * self.channels + v * lanes;
-                    let (rows, columns) = (SIDE.min(height - top), SIDE.min(width - left));
                     // The element of y, and of the residual, in row i and column j.
                     macro_rules! at {
                         ($i:expr, $j:expr) => {
-                            at + ($i * width + $j) * self.channels
+                            at + ($i * width + $j) * of.channels
                         };
                     }
                     // Loops over constant ranges for a whole tile, which then stays in registers.
-                    if rows == SIDE && columns == SIDE && n == lanes {
-                        for i in 0..SIDE {
-                            for j in 0..SIDE {
-                                if let Some(residual) = self.finish.residual {
+                    if rows == O && columns == O && n == lanes {
+                        for i in 0..O {
+                            for j in 0..O {
+                                if let Some(residual) = of.finish.residual {
                                     tile[i][j] = T::load(simd, residual.add(at!(i, j))).add(tile[i][j]);
                                 }
-                                if self.finish.relu {
+                                if of.finish.relu {
                                     tile[i][j] = tile[i][j].max(zero);
                                 }
-                                T::store::<S>(tile[i][j], self.y.add(at!(i, j)));
+                                T::store::<S>(tile[i][j], of.y.add(at!(i, j)));
                             }
                         }
-                        if self.moments.is_some() {
-                            for i in 0..SIDE {
-                                for j in 0..SIDE {
+                        if of.moments.is_some() {
+                            for i in 0..O {
+                                for j in 0..O {
                                     if const { size_of::<T>() < size_of::<T::Accum>() } {
-                                        tile[i][j] = T::load(simd, self.y.add(at!(i, j))); // as it was rounded
+                                        tile[i][j] = T::load(simd, of.y.add(at!(i, j))); // as it was rounded
                                     }
                                 }
+                                moments.add(tile[i]);
                             }
-                            moments.add(tile);
                         }
                     } else {
                         let copy = tile;
                         for i in 0..rows {
                             for j in 0..columns {
                                 let mut value = copy[i][j];
-                                if let Some(residual) = self.finish.residual {
+                                if let Some(residual) = of.finish.residual {
                                     value = T::load_head(simd, residual.add(at!(i, j)), n).add(value);
                                 }
-                                if self.finish.relu {
+                                if of.finish.relu {
                                     value = value.max(zero);
                                 }
-                                T::store_head::<S>(value, self.y.add(at!(i, j)), n);
-                                moments.add_one(T::load_head(simd, self.y.add(at!(i, j)), n));
+                                T::store_head::<S>(value, of.y.add(at!(i, j)), n);
+                                moments.add_one(T::load_head(simd, of.y.add(at!(i, j)), n));
                             }
                         }
                     }
-                    m = m.add(self.vectors * lanes);
-                    place = self.tiling.next(place);
+                    place = of.tiling.next(place);
                 }
-                if let Some([mean, squares]) = self.moments {
+                if let Some([mean, squares]) = of.moments {
                     let [m, s] = moments.finish(simd);
                     m.store_head(mean.add(v * lanes), n);
                     s.store_head(squares.add(v * lanes), n);
@@ -148,22 +154,18 @@ struct Sums<T: CpuElement, S: Simd> {
 }
 
 impl<T: CpuElement, S: Simd> Sums<T, S> {
-    /// Adds the pixels of a whole tile.
+    /// Adds a line of pixels, of which there is an even number.
     #[inline(always)]
-    fn add(&mut self, tile: [[V<T, S>; SIDE]; SIDE]) {
+    fn add<const O: usize>(&mut self, line: [V<T, S>; O]) {
         if self.pixels == 0 {
-            self.origin = tile[0][0];
+            self.origin = line[0];
         }
-        for line in tile {
-            let mut d = line;
-            for j in 0..SIDE {
-                d[j] = line[j].sub(self.origin);
-            }
-            self.sum = self.sum.add(d[0].add(d[1]).add(d[2].add(d[3])));
-            let squares = d[0].mul_add(d[0], d[1].mul(d[1])).add(d[2].mul_add(d[2], d[3].mul(d[3])));
-            self.squares = self.squares.add(squares);
+        for j in (0..O).step_by(2) {
+            let [d, e] = [line[j].sub(self.origin), line[j + 1].sub(self.origin)];
+            self.sum = self.sum.add(d.add(e));
+            self.squares = self.squares.add(d.mul_add(d, e.mul(e)));
         }
-        self.pixels += SIDE * SIDE;
+        self.pixels += O;
     }
 
     /// Adds one pixel.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::super::reader::{Read, Reader};
-use super::matrices::{self, POINTS, SIDE};
-use super::{Place, Planes, Tiling};
+use super::matrices::{self, SIDE};
+use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -13,7 +13,7 @@ use crate::threads::Shared;
 /// What a tile of an operand becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patch {
-    /// Bt x B of the 6x6 inputs under a tile.
+    /// Bt x B of the inputs under a tile.
     Input,
     /// A dy At of the 4x4 gradients of a tile.
     Gradient,
@@ -44,20 +44,63 @@ impl<T: CpuElement> Operand<'_, T> {
     ) {
         debug_assert!(row + tiles.len() <= planes.tiles && tiles.end <= self.tiling.count());
         macro_rules! go {
-            ($($variant:ident)*) => {
-                match (self.reader, self.patch) {
+            ($($variant:ident, $patch:ident, $stride:ident: $n:literal -> $p:literal;)*) => {
+                match (self.reader, self.patch, self.tiling.stride) {
                     $(
-                        (Reader::$variant(source), Patch::Input) => {
-                            simd.outline(Transform::<T, _, POINTS> { source, of: self, tiles, row, planes, to });
-                        }
-                        (Reader::$variant(source), Patch::Gradient) => {
-                            simd.outline(Transform::<T, _, SIDE> { source, of: self, tiles, row, planes, to });
+                        (Reader::$variant(source), Patch::$patch, Stride::$stride) => {
+                            simd.outline(Transform::<T, _, $n, $p> { source, of: self, tiles, row, planes, to });
                         }
                     )*
+                    (_, patch, stride) => unreachable!("{patch:?} of a convolution of stride {stride:?}"),
                 }
             };
         }
-        go!(Plain Norm Gradient);
+        go! {
+            Plain, Input, One: 6 -> 6;
+            Norm, Input, One: 6 -> 6;
+            Gradient, Input, One: 6 -> 6;
+            Plain, Input, Two: 9 -> 9;
+            Norm, Input, Two: 9 -> 9;
+            Plain, Input, Half: 5 -> 9;
+            Gradient, Input, Half: 5 -> 9;
+            Plain, Gradient, One: 4 -> 6;
+            Gradient, Gradient, One: 4 -> 6;
+            Plain, Gradient, Two: 4 -> 9;
+            Gradient, Gradient, Two: 4 -> 9;
+        }
+    }
+
+    /// Height and width of the images.
+    #[inline(always)]
+    fn size(&self) -> [usize; 2] {
+        match self.patch {
+            Patch::Input => self.tiling.from,
+            Patch::Gradient => self.tiling.to,
+        }
+    }
+
+    /// The first pixel of those that the tile at `place` has for itself.
+    #[inline(always)]
+    fn own(&self, place: Place) -> [usize; 2] {
+        match self.patch {
+            Patch::Input => place.at.map(|output| self.tiling.stride.input(output)),
+            Patch::Gradient => place.at,
+        }
+    }
+
+    /// The elements of whole rows, from the first that the transform of `tiles` reads to the last.
+    pub(super) fn elements(&self, tiles: Range<usize>) -> Range<usize> {
+        let ([height, width], Tiling { stride, before, .. }) = (self.size(), self.tiling);
+        let (side, before) = match self.patch {
+            Patch::Input => (stride.inputs(), before[0]),
+            Patch::Gradient => (stride.outputs(), 0),
+        };
+        let element = |tile: usize, more: usize| {
+            let place = self.tiling.place(tile);
+            let row = (self.own(place)[0] + more).saturating_add_signed(-before).min(height);
+            (place.image * height + row) * width * self.channels
+        };
+        element(tiles.start, 0)..element(tiles.end - 1, side)
     }
 }
 
@@ -101,8 +144,8 @@ impl<T: CpuElement> Kernel for Stage<'_, T> {
     }
 }
 
-/// A transform of patches of N x N.
-struct Transform<'a, T: CpuElement, R, const N: usize> {
+/// A transform of patches of N x N to P x P values.
+struct Transform<'a, T: CpuElement, R, const N: usize, const P: usize> {
     source: R,
     of: Operand<'a, T>,
     tiles: Range<usize>,
@@ -111,50 +154,52 @@ struct Transform<'a, T: CpuElement, R, const N: usize> {
     to: *mut T::Accum,
 }
 
-impl<T: CpuElement, R: Read<T>, const N: usize> Kernel for Transform<'_, T, R, N> {
+impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> Kernel for Transform<'_, T, R, N, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Transform { source, of: Operand { tiling, channels, .. }, tiles, row, planes, to } = self;
+        let Transform { source, of, tiles, row, planes, to } = self;
         let lanes = V::<T, S>::LANES;
-        let mut place = tiling.place(tiles.start);
+        // Pixels that a tile has for itself, on an axis.
+        let own = const { if N == 9 { 2 * SIDE } else { SIDE } };
+        let mut place = of.tiling.place(tiles.start);
         // All channels of a tile, so that what is read lies together.
         for tile in 0..tiles.len() {
-            let patch = Where::new::<N>(&tiling, place, channels);
+            let patch = Where::new::<T, N>(&of, place);
             let inside = patch.rows.len() == N && patch.columns.len() == N;
-            let following = tiling.next(place);
-            let soon = Where::core::<N>(&tiling, following, channels);
-            for c in (0..channels).step_by(lanes) {
-                for i in 0..SIDE {
-                    for j in 0..SIDE {
+            let following = of.tiling.next(place);
+            let soon = Where::own(&of, following);
+            for c in (0..of.channels).step_by(lanes) {
+                for i in 0..own {
+                    for j in 0..own {
                         source.prefetch(simd, soon + i * patch.row + j * patch.column + c);
                     }
                 }
-                let n = lanes.min(channels - c);
+                let n = lanes.min(of.channels - c);
+                let row = c / lanes * planes.tiles + row + tile;
                 // SAFETY: the channels exist; the caller of `transform` promises these tiles of the planes; the
                 // pixels that are read are inside the image, of which the reader has all elements.
                 unsafe {
                     let with = source.coefficients(simd, c, n);
-                    let to = to.add(c / lanes * planes.block() + (row + tile) * lanes);
                     if inside && n == lanes {
-                        let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
+                        let mut half = [[V::<T, S>::zero(simd); N]; P];
                         for j in 0..N {
                             let mut d = [V::<T, S>::zero(simd); N];
                             for i in 0..N {
                                 let at = patch.corner + (i * patch.row + j * patch.column + c) as isize;
                                 d[i] = source.read(simd, &with, at as usize, lanes);
                             }
-                            let points = line::<T, S, N>(simd, d);
-                            for i in 0..POINTS {
+                            let points = matrices::points::<T, S, N, P>(simd, d);
+                            for i in 0..P {
                                 half[i][j] = points[i];
                             }
                         }
-                        store::<T, S, N>(simd, &half, to, planes.point());
+                        store::<T, S, N, P>(simd, &half, to, &planes, row);
                     } else if n == lanes {
-                        edge::<T, S, R, N>(simd, &source, &with, &patch, c, lanes, to, planes.point());
+                        edge::<T, S, R, N, P>(simd, &source, &with, &patch, c, lanes, to, &planes, row);
                     } else {
-                        edge::<T, S, R, N>(simd, &source, &with, &patch, c, n, to, planes.point());
+                        edge::<T, S, R, N, P>(simd, &source, &with, &patch, c, n, to, &planes, row);
                     }
                 }
             }
@@ -173,18 +218,18 @@ struct Where {
 }
 
 impl Where {
-    /// The first of the 4x4 pixels that the tile at `place` has for itself.
+    /// The first element of the pixels that the tile at `place` has for itself.
     #[inline(always)]
-    fn core<const N: usize>(tiling: &Tiling, place: Place, channels: usize) -> usize {
-        let [height, width] = if N == POINTS { tiling.from } else { tiling.to };
-        ((place.image * height + place.at[0]) * width + place.at[1]) * channels
+    fn own<T: CpuElement>(of: &Operand<'_, T>, place: Place) -> usize {
+        let ([height, width], [y, x]) = (of.size(), of.own(place));
+        ((place.image * height + y) * width + x) * of.channels
     }
 
-    /// The inputs (N = 6) or the outputs (N = 4) of the tile at `place`.
     #[inline(always)]
-    fn new<const N: usize>(tiling: &Tiling, place: Place, channels: usize) -> Self {
-        let (size, before) = if N == POINTS { (tiling.from, tiling.before) } else { (tiling.to, [0; 2]) };
-        let start = [0, 1].map(|axis| place.at[axis] as isize - before[axis]);
+    fn new<T: CpuElement, const N: usize>(of: &Operand<'_, T>, place: Place) -> Self {
+        let (size, own) = (of.size(), of.own(place));
+        let before = if of.patch == Patch::Input { of.tiling.before } else { [0; 2] };
+        let start = [0, 1].map(|axis| own[axis] as isize - before[axis]);
         let inside = |axis: usize| {
             let first = (-start[axis]).clamp(0, N as isize) as usize;
             let end = (size[axis] as isize - start[axis]).clamp(first as isize, N as isize) as usize;
@@ -192,9 +237,9 @@ impl Where {
         };
         let pixel = ((place.image * size[0]) as isize + start[0]) * size[1] as isize + start[1];
         Where {
-            corner: pixel * channels as isize,
-            row: size[1] * channels,
-            column: channels,
+            corner: pixel * of.channels as isize,
+            row: size[1] * of.channels,
+            column: of.channels,
             rows: inside(0),
             columns: inside(1),
         }
@@ -204,9 +249,10 @@ impl Where {
 /// Transforms a patch that reaches over an edge of the image, or the last channels.
 ///
 /// # Safety
-/// The pixels of the patch that are inside exist for `n` channels from `c` on; `to` has room for 36 vectors, `point` apart.
+/// The pixels of the patch that are inside exist for `n` channels from `c` on; `to` holds the planes, of which nobody else
+/// uses this row.
 #[inline(always)]
-unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
+unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize, const P: usize>(
     simd: S,
     source: &R,
     with: &R::Coefficients<S>,
@@ -214,9 +260,10 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
     c: usize,
     n: usize,
     to: *mut T::Accum,
-    point: usize,
+    planes: &Planes,
+    row: usize,
 ) {
-    let mut half = [[V::<T, S>::zero(simd); N]; POINTS];
+    let mut half = [[V::<T, S>::zero(simd); N]; P];
     for j in 0..N {
         let mut d = [V::<T, S>::zero(simd); N];
         if patch.columns.contains(&j) {
@@ -249,41 +296,32 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize>(
             }
             read!(0, N; 1, N; 0, N - 1; 1, N - 1;);
         }
-        let points = line::<T, S, N>(simd, d);
-        for i in 0..POINTS {
+        let points = matrices::points::<T, S, N, P>(simd, d);
+        for i in 0..P {
             half[i][j] = points[i];
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { store::<T, S, N>(simd, &half, to, point) }
+    unsafe { store::<T, S, N, P>(simd, &half, to, planes, row) }
 }
 
-/// Transforms the rows of a patch whose columns are transformed, and stores its 36 points.
+/// Transforms the rows of a patch whose columns are transformed, and stores its values.
 ///
 /// # Safety
-/// `to` has room for 36 vectors, `point` apart.
+/// `to` holds the planes, of which nobody else uses this row.
 #[inline(always)]
-unsafe fn store<T: CpuElement, S: Simd, const N: usize>(
+unsafe fn store<T: CpuElement, S: Simd, const N: usize, const P: usize>(
     simd: S,
-    half: &[[V<T, S>; N]; POINTS],
+    half: &[[V<T, S>; N]; P],
     to: *mut T::Accum,
-    point: usize,
+    planes: &Planes,
+    row: usize,
 ) {
-    for i in 0..POINTS {
-        let points = line::<T, S, N>(simd, half[i]);
-        for j in 0..POINTS {
+    for i in 0..P {
+        let points = matrices::points::<T, S, N, P>(simd, half[i]);
+        for j in 0..P {
             // SAFETY: the caller's promise.
-            unsafe { points[j].store(to.add((i * POINTS + j) * point)) };
+            unsafe { points[j].store(to.add(planes.at(P, i, j, row))) };
         }
-    }
-}
-
-/// Six points of a line of six inputs or of four gradients.
-#[inline(always)]
-fn line<T: CpuElement, S: Simd, const N: usize>(simd: S, d: [V<T, S>; N]) -> [V<T, S>; POINTS] {
-    if N == POINTS {
-        matrices::input::<T, S>(simd, [d[0], d[1], d[2], d[3], d[N - 2], d[N - 1]])
-    } else {
-        matrices::gradient::<T, S>(simd, [d[0], d[1], d[2], d[3]])
     }
 }

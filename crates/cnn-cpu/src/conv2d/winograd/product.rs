@@ -4,95 +4,118 @@
 //! m[e][tile][0..2L] = sum over channels c of v[e][c / L][tile][c % L] * u[e][c][0..2L]
 //! ```
 //!
-//! A register block is some tiles by two vectors; every operand that is broadcast lies at a constant offset from the one
-//! before it. All points run in one call, so that a call costs nothing.
+//! Where a point has several values of a tile, these are as many rows of its product. A register block is some rows by two
+//! vectors; every operand that is broadcast lies at a constant offset from the one before it. All points run in one call,
+//! so that a call costs nothing.
+
+use std::ops::Range;
 
 use super::super::block::split;
 use super::PLANES;
 use super::ahead::Ahead;
+use super::tiling::Planes;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
-/// The operands for `points` points.
+/// The operands.
 #[derive(Clone, Copy)]
 pub(super) struct Product<T: CpuElement> {
-    pub(super) points: usize,
     pub(super) tiles: usize,
     pub(super) channels: usize,
-    /// Transformed inputs: elements from one point to the next and from one block of channels to the next.
+    /// Transformed inputs, all of their points.
     pub(super) v: *const T::Accum,
-    pub(super) v_point: usize,
-    pub(super) v_block: usize,
-    /// The panel of the transformed weight.
+    pub(super) planes: Planes,
+    /// The panel of the transformed weight, from the first of the points that are computed on.
     pub(super) u: *const T::Accum,
     pub(super) u_point: usize,
-    /// The result.
+    /// The results, all of their points.
     pub(super) m: *mut T::Accum,
-    pub(super) m_point: usize,
-    /// Asked for in `points` pieces.
+    pub(super) products: Planes,
+    /// Asked for in 36 pieces.
     pub(super) ahead: Ahead<T>,
 }
 
 impl<T: CpuElement> Product<T> {
-    /// Computes `vectors` (1 or 2) vectors of output channels.
+    /// Computes some points of `vectors` (1 or 2) vectors of output channels.
     ///
     /// # Safety
     /// `v` holds `tiles` tiles of all channels for each point, `u` a panel of `vectors` vectors, and nobody else uses
-    /// the `tiles` rows of `vectors` vectors of `m`.
+    /// the `tiles` tiles of `m`.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(self, simd: S, vectors: usize) {
-        let lanes = V::<T, S>::LANES;
-        // Register blocks of one size run together; a schedule whose tiles divide evenly has but one size.
-        let mut blocks = split(self.tiles, S::PIXELS).peekable();
-        while let Some((first, size)) = blocks.next() {
-            let mut count = 1;
-            while blocks.next_if(|&(_, next)| next == size).is_some() {
-                count += 1;
+    pub(super) unsafe fn run<S: Simd>(self, simd: S, mut points: Range<usize>, vectors: usize) {
+        let from = points.start;
+        while !points.is_empty() {
+            // Points with as many values run together, and so do register blocks of one size.
+            let values = self.planes.values(points.start);
+            let end = points.clone().find(|&point| self.planes.values(point) != values).unwrap_or(points.end);
+            let mut blocks = split(self.tiles * values, S::PIXELS).peekable();
+            while let Some((first, size)) = blocks.next() {
+                let mut count = 1;
+                while blocks.next_if(|&(_, next)| next == size).is_some() {
+                    count += 1;
+                }
+                let (points, u_first) = (points.start..end, points.start - from);
+                macro_rules! go {
+                    ($($r:literal)*) => {
+                        match (vectors, size) {
+                            $(
+                                (2, $r) if const { $r <= S::PIXELS } => {
+                                    simd.outline(Sized::<T, 2, $r> { of: self, points, u_first, first, count });
+                                }
+                                (1, $r) if const { $r <= S::PIXELS } => {
+                                    simd.outline(Sized::<T, 1, $r> { of: self, points, u_first, first, count });
+                                }
+                            )*
+                            _ => unreachable!("a register block of {size} tiles"),
+                        }
+                    };
+                }
+                go!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
             }
-            // SAFETY: the blocks are tiles of the operands.
-            let (v, m) = unsafe { (self.v.add(first * lanes), self.m.add(first * vectors * lanes)) };
-            let ahead = if first == 0 { self.ahead } else { Ahead::NONE };
-            let product = Product { v, m, ahead, ..self };
-            macro_rules! go {
-                ($($r:literal)*) => {
-                    match (vectors, size) {
-                        $(
-                            (2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 2, $r>(product, count)),
-                            (1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<T, 1, $r>(product, count)),
-                        )*
-                        _ => unreachable!("a register block of {size} tiles"),
-                    }
-                };
-            }
-            go!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            points.start = end;
         }
     }
 }
 
-/// `count` register blocks of R tiles.
-struct Sized<T: CpuElement, const NV: usize, const R: usize>(Product<T>, usize);
+/// `count` register blocks of R values of tiles, from value `first` on.
+struct Sized<T: CpuElement, const NV: usize, const R: usize> {
+    of: Product<T>,
+    points: Range<usize>,
+    /// Where the first of the points is in the transformed weight.
+    u_first: usize,
+    first: usize,
+    count: usize,
+}
 
 impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sized(p, count) = self;
+        let Sized { of: p, points, u_first, first, count } = self;
         let lanes = V::<T, S>::LANES;
-        for point in 0..p.points {
-            p.ahead.piece(simd, point);
+        for (i, point) in points.enumerate() {
+            if first == 0 {
+                p.ahead.piece(simd, point);
+            }
+            let v_block = p.planes.block(point);
+            // SAFETY: the caller of Product::run promises these operands.
+            let (v_point, u_point, m_point) = unsafe {
+                let (v, m) = (p.v.add(p.planes.start(point)), p.m.add(p.products.start(point)));
+                (v.add(first * lanes), p.u.add((u_first + i) * p.u_point), m.add(first * 2 * lanes))
+            };
             for block in 0..count {
                 let mut acc = [[V::<T, S>::zero(simd); NV]; R];
                 // SAFETY: the caller of Product::run promises these operands; blocks of channels are whole in v.
                 unsafe {
-                    let mut v = p.v.add(point * p.v_point + block * R * lanes);
-                    let mut u = p.u.add(point * p.u_point);
+                    let mut v = v_point.add(block * R * lanes);
+                    let mut u = u_point;
                     let mut left = p.channels;
                     while left > 0 {
                         let n = left.min(lanes);
                         // The next channels' tiles: lines too short and too far apart for the hardware to foresee.
                         for r in 0..R {
-                            simd.prefetch(v.wrapping_add(p.v_block + r * lanes));
+                            simd.prefetch(v.wrapping_add(v_block + r * lanes));
                         }
                         for c in 0..n {
                             let mut w = [V::<T, S>::zero(simd); NV];
@@ -106,14 +129,14 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
                                 }
                             }
                         }
-                        v = v.add(p.v_block);
+                        v = v.add(v_block);
                         u = u.add(n * NV * lanes);
                         left -= n;
                     }
-                    let m = p.m.add(point * p.m_point + block * R * NV * lanes);
+                    let m = m_point.add(block * R * 2 * lanes);
                     for r in 0..R {
                         for i in 0..NV {
-                            acc[r][i].store(m.add((r * NV + i) * lanes));
+                            acc[r][i].store(m.add((r * 2 + i) * lanes));
                         }
                     }
                 }
@@ -130,12 +153,12 @@ pub(super) struct Outer<T: CpuElement> {
     pub(super) tiles: usize,
     /// Blocks of channels of v.
     pub(super) blocks: usize,
+    /// V and D from their first channel on, all of their points.
     pub(super) v: *const T::Accum,
-    pub(super) v_point: usize,
-    pub(super) v_block: usize,
     pub(super) d: *const T::Accum,
-    pub(super) d_point: usize,
-    pub(super) d_block: usize,
+    pub(super) planes: [Planes; 2],
+    /// Blocks of channels before the first, of V and of D.
+    pub(super) first: [usize; 2],
     /// `[36][blocks][L][vectors]`.
     pub(super) du: *mut T::Accum,
     pub(super) du_point: usize,
@@ -165,6 +188,13 @@ impl<T: CpuElement> Outer<T> {
         }
         go!(2 4 8);
     }
+
+    /// The first elements of V and of D that are read at a point.
+    #[inline(always)]
+    fn first(&self, point: usize) -> [usize; 2] {
+        let first = |i: usize| self.planes[i].start(point) + self.first[i] * self.planes[i].block(point);
+        [first(0), first(1)]
+    }
 }
 
 /// In register blocks of R channels, of which a block of channels has a whole number.
@@ -181,23 +211,28 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for SizedOuter<T, NV
             for ahead in &o.ahead {
                 ahead.piece(simd, point);
             }
+            let values = o.planes[0].values(point);
+            let [v_block, d_block] = [0, 1].map(|i| o.planes[i].block(point));
+            // The first elements of V and of D, at this point and at the next.
+            let [v_first, d_first] = o.first(point);
+            let [v_next, d_next] = o.first(point + 1);
             for unit in 0..o.blocks * (lanes / R) {
                 let (block, row) = (unit * R / lanes, unit * R % lanes);
                 let mut acc = [[V::<T, S>::zero(simd); NV]; R];
                 // SAFETY: the caller of Outer::run promises these operands; a prefetch may go anywhere.
                 unsafe {
-                    let mut v = o.v.add(point * o.v_point + block * o.v_block + row);
-                    let mut d = o.d.add(point * o.d_point);
+                    let mut v = o.v.add(v_first + block * v_block + row);
+                    let mut d = o.d.add(d_first);
                     // Each register block brings near one line of tiles of the next point.
                     let mut next = if unit < NV {
-                        d.wrapping_add(o.d_point + unit * o.d_block)
+                        o.d.wrapping_add(d_next + unit * d_block)
                     } else {
-                        o.v.wrapping_add((point + 1) * o.v_point + (unit - NV) * o.v_block)
+                        o.v.wrapping_add(v_next + (unit - NV) * v_block)
                     };
-                    for _ in 0..o.tiles {
+                    for _ in 0..o.tiles * values {
                         let mut w = [V::<T, S>::zero(simd); NV];
                         for i in 0..NV {
-                            w[i] = V::<T, S>::load(simd, d.add(i * o.d_block));
+                            w[i] = V::<T, S>::load(simd, d.add(i * d_block));
                         }
                         simd.prefetch(next);
                         for r in 0..R {

@@ -14,9 +14,13 @@ fn spec(random: &mut Random) -> Conv2dSpec {
     loop {
         let (c, k) = (random.of(&sizes), random.of(&sizes));
         let mut side = || random.of(&[0, 1, 1, 1, 2, 3]);
-        let padding = Padding { top: side(), left: side(), bottom: side(), right: side() };
+        let mut padding = Padding { top: side(), left: side(), bottom: side(), right: side() };
+        let stride = random.of(&[1, 1, 2]);
+        if stride == 2 {
+            (padding.top, padding.left) = (padding.top | 1, padding.left | 1);
+        }
         let input = [1 + random.below(6), 1 + random.below(19), 1 + random.below(19), c];
-        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(padding));
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).stride(stride).padding(padding));
         if let Some(spec) = spec.ok().filter(|spec| spec.macs() < 3_000_000) {
             return spec;
         }
@@ -48,15 +52,21 @@ fn random_convolutions_in_f64() {
 
 fn both_schedules<T: CpuElement>(bounds: [f64; 5]) {
     let mut random = Random(12);
-    for (input, k) in [
-        ([2, 16, 16, 64], 64),
-        ([3, 9, 7, 33], 65),
-        ([1, 6, 5, 320], 352), // too large to transform its weight at once
-        ([70, 4, 4, 32], 48),
-        ([33, 2, 3, 320], 330), // several stages
-        ([2, 12, 12, 3], 5),
+    for (input, k, stride) in [
+        ([2, 16, 16, 64], 64, 1),
+        ([3, 9, 7, 33], 65, 1),
+        ([1, 6, 5, 320], 352, 1), // too large to transform its weight at once
+        ([70, 4, 4, 32], 48, 1),
+        ([33, 2, 3, 320], 330, 1), // several stages
+        ([2, 12, 12, 3], 5, 1),
+        ([2, 32, 32, 32], 48, 2),
+        ([3, 15, 18, 33], 65, 2),
+        ([1, 11, 6, 320], 352, 2),
+        ([70, 8, 8, 32], 48, 2),
+        ([33, 2, 3, 320], 330, 2),
+        ([2, 12, 12, 3], 5, 2),
     ] {
-        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(1)).unwrap();
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).stride(stride).padding(1)).unwrap();
         let mut case = Case::<T>::new(&mut random, spec);
         case.make_real(&mut random);
         let mut expected = widened(&case).run(&Naive::<f64>::default());
@@ -85,17 +95,20 @@ fn both_schedules_in_bf16() {
 #[test]
 fn a_small_fault_is_out_of_bounds() {
     let mut random = Random(15);
-    let spec = Conv2dSpec::new([3, 9, 7, 20], 12, &Conv2dOptions::square(3).padding(1)).unwrap();
-    let mut case = Case::<f64>::new(&mut random, spec);
-    case.make_real(&mut random);
-    let got: Vec<_> = backends::<f64>(2, ConvAlgorithm::Winograd).iter().map(|cpu| case.run(cpu)).collect();
-    let tap = 20 * 12;
-    case.weight[4 * tap..5 * tap].iter_mut().for_each(|w| *w *= 1.001);
-    case.dy[0] += 1e-3;
-    let expected = case.run(&Naive::<f64>::default());
-    for got in got {
-        for (i, error) in errors(&got, &expected).into_iter().enumerate() {
-            assert!(error > DOUBLE[i], "{} is off by only {error:.2e}", OUTPUTS[i]);
+    for stride in [1, 2] {
+        let options = Conv2dOptions::square(3).stride(stride).padding(1);
+        let spec = Conv2dSpec::new([3, 9, 7, 20], 12, &options).unwrap();
+        let mut case = Case::<f64>::new(&mut random, spec);
+        case.make_real(&mut random);
+        let got: Vec<_> = backends::<f64>(2, ConvAlgorithm::Winograd).iter().map(|cpu| case.run(cpu)).collect();
+        let tap = 20 * 12;
+        case.weight[4 * tap..5 * tap].iter_mut().for_each(|w| *w *= 1.001);
+        case.dy[..12].iter_mut().for_each(|dy| *dy += 1e-3);
+        let expected = case.run(&Naive::<f64>::default());
+        for got in got {
+            for (i, error) in errors(&got, &expected).into_iter().enumerate() {
+                assert!(error > DOUBLE[i], "{} is off by only {error:.2e}", OUTPUTS[i]);
+            }
         }
     }
 }
@@ -104,25 +117,34 @@ fn a_small_fault_is_out_of_bounds() {
 fn a_filter_that_is_ready_gives_the_same_bits() {
     use cnn_core::backend::{Epilogue, Input, Uses};
     let mut random = Random(13);
-    let spec = Conv2dSpec::new([2, 8, 8, 33], 40, &Conv2dOptions::square(3).padding(1)).unwrap();
-    let mut case = Case::<f32>::new(&mut random, spec);
-    case.make_real(&mut random);
-    for cpu in backends::<f32>(2, ConvAlgorithm::Winograd) {
-        let (x, weight) = (cpu.upload(&case.x).unwrap(), cpu.upload(&case.weight).unwrap());
-        let [ready, not] = [Uses::Forward, Uses::Training].map(|uses| {
-            let filter = cpu.prepare_filter(&spec, &weight, uses).unwrap();
-            let (y, _) = cpu.conv2d(&spec, &Input::Plain(x.clone()), &filter, Epilogue::bias(None), false).unwrap();
-            cpu.download(&y).unwrap()
-        });
-        assert!(ready == not, "{}", cpu.describe());
+    for stride in [1, 2] {
+        let options = Conv2dOptions::square(3).stride(stride).padding(1);
+        let spec = Conv2dSpec::new([2, 8, 8, 33], 40, &options).unwrap();
+        let mut case = Case::<f32>::new(&mut random, spec);
+        case.make_real(&mut random);
+        for cpu in backends::<f32>(2, ConvAlgorithm::Winograd) {
+            let (x, weight) = (cpu.upload(&case.x).unwrap(), cpu.upload(&case.weight).unwrap());
+            let [ready, not] = [Uses::Forward, Uses::Training].map(|uses| {
+                let filter = cpu.prepare_filter(&spec, &weight, uses).unwrap();
+                let (y, _) = cpu.conv2d(&spec, &Input::Plain(x.clone()), &filter, Epilogue::bias(None), false).unwrap();
+                cpu.download(&y).unwrap()
+            });
+            assert!(ready == not, "{}", cpu.describe());
+        }
     }
 }
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let mut random = Random(14);
-    for (input, k) in [([5, 13, 11, 17], 33), ([40, 4, 4, 64], 64), ([3, 8, 8, 320], 330)] {
-        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).padding(1)).unwrap();
+    for (input, k, stride) in [
+        ([5, 13, 11, 17], 33, 1),
+        ([40, 4, 4, 64], 64, 1),
+        ([3, 8, 8, 320], 330, 1),
+        ([5, 27, 19, 17], 33, 2),
+        ([3, 16, 16, 320], 330, 2),
+    ] {
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).stride(stride).padding(1)).unwrap();
         let mut case = Case::<f32>::new(&mut random, spec);
         case.make_real(&mut random);
         for i in 0..backends::<f32>(1, ConvAlgorithm::Winograd).len() {

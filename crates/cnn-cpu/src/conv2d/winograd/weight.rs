@@ -20,8 +20,9 @@ use super::super::reader::Reader;
 use super::ahead::Ahead;
 use super::patches::{Operand, Patch, stage};
 use super::product::Outer;
+use super::tiling::{Planes, Stride, Tiling};
 use super::weights::WeightsBack;
-use super::{PLANES, Planes, TAPS, Tiling, panels, pieces};
+use super::{PLANES, TAPS, panels, pieces};
 use crate::Cpu;
 use crate::buffer::Scratch;
 use crate::element::CpuElement;
@@ -53,7 +54,7 @@ const CHANNELS: usize = 32;
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Tiles whose V and D have at most this many elements, a multiple of four.
     fn tiles(&self, elements: usize, least: usize) -> usize {
-        (elements / (PLANES * (self.read + self.write)) / 4 * 4).max(least)
+        (elements / (self.tiling.stride.values() * (self.read + self.write)) / 4 * 4).max(least)
     }
 
     /// Writes `dw` \[3\]\[3\]\[read\]\[write\].
@@ -87,7 +88,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     fn planes(&self, tiles: usize, lanes: usize) -> [Planes; 2] {
-        [Planes::new(tiles, self.read, lanes), Planes::new(tiles, self.write, lanes)]
+        [self.read, self.write].map(|channels| Planes::operand(self.tiling.stride, tiles, channels, lanes))
     }
 
     /// A sum for each chunk of tiles.
@@ -237,19 +238,17 @@ impl<T: CpuElement> Part<'_, T> {
             let outer = Outer {
                 tiles,
                 blocks: channels.len().div_ceil(lanes),
-                v: v.as_ptr().add(channels.start / lanes * planes[0].block()),
-                v_point: planes[0].point(),
-                v_block: planes[0].block(),
-                d: d.as_ptr().add(first / lanes * planes[1].block()),
-                d_point: planes[1].point(),
-                d_block: planes[1].block(),
+                v: v.as_ptr(),
+                d: d.as_ptr(),
+                planes,
+                first: [channels.start / lanes, first / lanes],
                 du: du.as_mut_ptr(),
                 du_point,
                 ahead,
             };
             outer.run(simd, vectors);
-            let (du, channels) = (du.as_ptr(), channels.len());
-            WeightsBack { du, du_point, dw, channels, vectors, accumulate }.run(simd);
+            let (du, channels, strided) = (du.as_ptr(), channels.len(), of.tiling.stride != Stride::One);
+            WeightsBack { du, du_point, dw, channels, vectors, strided, accumulate }.run(simd);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::matrices::{self, POINTS, TAPS};
+use super::tiling::Stride;
 use super::{PLANES, panels};
 use crate::Cpu;
 use crate::element::{CpuElement, CpuReal};
@@ -26,22 +27,36 @@ impl<'a, T: CpuReal> Kernel3x3<'a, T> {
         if let Kernel3x3::Exchanged(weights) = self { weights.len() } else { 0 }
     }
 
-    /// The weight \[9\]\[read\]\[write\], and whether it is to be turned. `room` holds one that has to be exchanged.
+    /// The weight as its kernels are read, for a convolution of this stride. `room` holds one that has to be exchanged.
     pub(super) fn plain<E: CpuElement<Number = T>>(
         self,
         cpu: &Cpu<E>,
         [read, write]: [usize; 2],
+        stride: Stride,
         room: &'a mut [T],
-    ) -> (&'a [T], bool) {
+    ) -> Kernels<'a, T> {
+        let strided = stride != Stride::One;
         match self {
-            Kernel3x3::Plain(weights) => (weights, false),
+            Kernel3x3::Plain(weights) => Kernels { weights, read, write, turned: false, strided },
             Kernel3x3::Exchanged(weights) => {
                 exchange(cpu, weights, write, read, room);
-                (room, true)
+                Kernels { weights: room, read, write, turned: true, strided }
             }
             Kernel3x3::Ready(_) => unreachable!("a transformed weight is used as it is"),
         }
     }
+}
+
+/// Kernels \[9\]\[read\]\[write\] to be transformed.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Kernels<'a, T> {
+    pub(in super::super) weights: &'a [T],
+    pub(in super::super) read: usize,
+    pub(in super::super) write: usize,
+    /// Turned by half a circle.
+    pub(in super::super) turned: bool,
+    /// For a stride that is not one.
+    pub(in super::super) strided: bool,
 }
 
 /// Elements of a transformed weight that is made at once.
@@ -62,37 +77,25 @@ pub(in super::super) fn ready_len(read: usize, write: usize, lanes: usize) -> Op
 /// Transforms a whole weight, as [`Kernel3x3::Ready`] holds it.
 pub(in super::super) fn transform_ready<T: CpuElement>(
     cpu: &Cpu<T>,
-    weights: &[T::Accum],
-    turned: bool,
-    read: usize,
-    write: usize,
+    kernels: Kernels<'_, T::Accum>,
     u: &mut [T::Accum],
 ) {
     const CHANNELS: usize = 16; // of a task
+    let Kernels { read, write, .. } = kernels;
     let lanes = cpu.isa().lanes::<T>();
     let panels = panels(read, write, lanes).count();
     assert_eq!(u.len(), panels * PLANES * panel_point(read, lanes));
     let (parts, u) = (read.div_ceil(CHANNELS), Shared::new(u));
     cpu.for_each(panels * parts, |task| {
         let (panel, part) = (task / parts, task % parts);
-        cpu.run(Ready::<T::Accum> {
-            weights,
-            read,
-            write,
-            turned,
-            panel,
-            channels: part * CHANNELS..read.min((part + 1) * CHANNELS),
-            u,
-        });
+        let channels = part * CHANNELS..read.min((part + 1) * CHANNELS);
+        cpu.run(Ready::<T::Accum> { kernels, panel, channels, u });
     });
 }
 
 /// Some channels of a panel of a weight that is transformed ahead.
 struct Ready<'a, T> {
-    weights: &'a [T],
-    read: usize,
-    write: usize,
-    turned: bool,
+    kernels: Kernels<'a, T>,
     panel: usize,
     channels: Range<usize>,
     u: Shared<T>,
@@ -103,14 +106,12 @@ impl<T: CpuReal> Kernel for Ready<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Ready { weights, read, write, turned, panel, channels, u } = self;
-        let lanes = V::<T, S>::LANES;
-        let u_point = panel_point(read, lanes);
+        let Ready { kernels, panel, channels, u } = self;
+        let u_point = panel_point(kernels.read, V::<T, S>::LANES);
         // SAFETY: `transform_ready` has checked that u holds all panels; no other task has these channels of this one.
         unsafe {
             let u = u.get().add(panel * PLANES * u_point);
-            let (first, vectors, lines) = (panel * 2 * lanes, panels(read, write, lanes).vectors(panel), 0..POINTS);
-            Weights { weights, read, write, turned, first, vectors, channels, lines, u, u_point }.run(simd);
+            Weights { kernels, panel, channels, lines: 0..POINTS, u, u_point }.run(simd);
         }
     }
 }
@@ -139,17 +140,11 @@ fn exchange<T: CpuElement>(cpu: &Cpu<T>, weights: &[T::Accum], rows: usize, colu
     });
 }
 
-/// Transforms the weights \[9\]\[read\]\[write\] of some channels that are read, for a panel of channels that are written:
-/// lines `lines` of the six of each transformed kernel, `[6 * lines][read][vectors]`.
+/// Transforms the kernels of some channels that are read, for a panel of channels that are written: lines `lines` of the
+/// six of each transformed kernel, `[6 * lines][read][vectors]`.
 pub(super) struct Weights<'a, T> {
-    pub(super) weights: &'a [T],
-    pub(super) read: usize,
-    pub(super) write: usize,
-    /// Turns the kernel by half a circle.
-    pub(super) turned: bool,
-    /// The first channel that is written, and how many vectors.
-    pub(super) first: usize,
-    pub(super) vectors: usize,
+    pub(super) kernels: Kernels<'a, T>,
+    pub(super) panel: usize,
     pub(super) channels: Range<usize>,
     pub(super) lines: Range<usize>,
     pub(super) u: *mut T,
@@ -161,19 +156,26 @@ impl<T: CpuReal> Weights<'_, T> {
     /// Nobody else uses these channels of `u`, which has room for `6 * lines` points of all channels.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
-        assert_eq!(self.weights.len(), TAPS * TAPS * self.read * self.write);
-        assert!(self.channels.end <= self.read && self.first < self.write && self.lines.end <= POINTS);
-        simd.outline(self);
+        let Kernels { weights, read, write, strided, .. } = self.kernels;
+        assert_eq!(weights.len(), TAPS * TAPS * read * write);
+        assert!(self.channels.end <= read && self.lines.end <= POINTS);
+        assert!(self.panel < panels(read, write, V::<T, S>::LANES).count());
+        if strided { simd.outline(Forth::<T, true>(self)) } else { simd.outline(Forth::<T, false>(self)) }
     }
 }
 
-impl<T: CpuReal> Kernel for Weights<'_, T> {
+/// For a stride that is one, or not.
+struct Forth<'a, T, const STRIDED: bool>(Weights<'a, T>);
+
+impl<T: CpuReal, const STRIDED: bool> Kernel for Forth<'_, T, STRIDED> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Weights { weights, read, write, turned, first, vectors, channels, lines, u, u_point } = self;
+        let Weights { kernels: Kernels { weights, read, write, turned, .. }, panel, channels, lines, u, u_point } =
+            self.0;
         let lanes = V::<T, S>::LANES;
+        let (first, vectors) = (panel * 2 * lanes, panels(read, write, lanes).vectors(panel));
         for c in channels {
             for v in 0..vectors {
                 let n = lanes.min(write - first - v * lanes);
@@ -192,13 +194,13 @@ impl<T: CpuReal> Kernel for Weights<'_, T> {
                             d[i] =
                                 if n == lanes { V::<T, S>::load(simd, at) } else { V::<T, S>::load_head(simd, at, n) };
                         }
-                        let points = matrices::weight::<T, S>(simd, d);
+                        let points = matrices::weight::<T, S, STRIDED>(simd, d);
                         for i in 0..POINTS {
                             half[i][j] = points[i];
                         }
                     }
                     for i in lines.clone() {
-                        let points = matrices::weight::<T, S>(simd, half[i]);
+                        let points = matrices::weight::<T, S, STRIDED>(simd, half[i]);
                         for j in 0..POINTS {
                             let point = (i - lines.start) * POINTS + j;
                             points[j].store(u.add(point * u_point + (c * vectors + v) * lanes));
@@ -218,6 +220,8 @@ pub(super) struct WeightsBack<T> {
     pub(super) dw: *mut T,
     pub(super) channels: usize,
     pub(super) vectors: usize,
+    /// For a stride that is not one.
+    pub(super) strided: bool,
     pub(super) accumulate: bool,
 }
 
@@ -226,16 +230,19 @@ impl<T: CpuReal> WeightsBack<T> {
     /// `du` holds the transform, and nobody else uses these channels of `dw`.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
-        simd.outline(self);
+        if self.strided { simd.outline(Back::<T, true>(self)) } else { simd.outline(Back::<T, false>(self)) }
     }
 }
 
-impl<T: CpuReal> Kernel for WeightsBack<T> {
+/// For a stride that is one, or not.
+struct Back<T, const STRIDED: bool>(WeightsBack<T>);
+
+impl<T: CpuReal, const STRIDED: bool> Kernel for Back<T, STRIDED> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let WeightsBack { du, du_point, dw, channels, vectors, accumulate } = self;
+        let WeightsBack { du, du_point, dw, channels, vectors, accumulate, .. } = self.0;
         let lanes = V::<T, S>::LANES;
         for c in 0..channels {
             for v in 0..vectors {
@@ -250,13 +257,13 @@ impl<T: CpuReal> Kernel for WeightsBack<T> {
                             let at = du.add((i * POINTS + j) * du_point);
                             d[i] = V::<T, S>::load(simd, at);
                         }
-                        let taps = matrices::weight_gradient::<T, S>(simd, d);
+                        let taps = matrices::weight_gradient::<T, S, STRIDED>(simd, d);
                         for i in 0..TAPS {
                             half[i][j] = taps[i];
                         }
                     }
                     for i in 0..TAPS {
-                        let taps = matrices::weight_gradient::<T, S>(simd, half[i]);
+                        let taps = matrices::weight_gradient::<T, S, STRIDED>(simd, half[i]);
                         for j in 0..TAPS {
                             let to = dw.add((i * TAPS + j) * vectors * lanes);
                             let value = if accumulate { V::<T, S>::load(simd, to).add(taps[j]) } else { taps[j] };
