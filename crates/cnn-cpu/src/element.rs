@@ -38,6 +38,12 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     /// `to` is valid for writes of a vector's lanes.
     #[doc(hidden)]
     unsafe fn store<S: Simd>(value: V<Self, S>, to: *mut Self);
+    /// The same past the caches, as [`Vector::stream`], where elements are numbers.
+    ///
+    /// # Safety
+    /// As [`store`](Self::store), and `to` is aligned to the size of that many elements.
+    #[doc(hidden)]
+    unsafe fn stream<S: Simd>(value: V<Self, S>, to: *mut Self);
     /// Writes the elements nearest to the first `n` lanes. Memory past them is not touched.
     ///
     /// # Safety
@@ -121,7 +127,7 @@ mod sealed {
 
 /// An element: how a vector of its numbers is loaded and stored, and which slices are its numbers already.
 macro_rules! element {
-    ($t:ty, $number:ty, $load:ident, $load_head:ident, $store:ident, $store_head:ident, $as_wide:expr, { $($more:item)* }) => {
+    ($t:ty, $number:ty, $load:ident, $load_head:ident, $store:ident, $stream:ident, $store_head:ident, $as_wide:expr, { $($more:item)* }) => {
         impl CpuElement for $t {
             type Number = $number;
 
@@ -146,6 +152,11 @@ macro_rules! element {
                 unsafe { value.$store(to) }
             }
             #[inline(always)]
+            unsafe fn stream<S: Simd>(value: V<Self, S>, to: *mut Self) {
+                // SAFETY: the caller's promise.
+                unsafe { value.$stream(to) }
+            }
+            #[inline(always)]
             unsafe fn store_head<S: Simd>(value: V<Self, S>, to: *mut Self, n: usize) {
                 // SAFETY: the caller's promise.
                 unsafe { value.$store_head(to, n) }
@@ -164,10 +175,10 @@ macro_rules! element {
     };
 }
 
-element!(f32, f32, load, load_head, store, store_head, Some, {});
+element!(f32, f32, load, load_head, store, stream, store_head, Some, {});
 #[cfg(feature = "f64")]
-element!(f64, f64, load, load_head, store, store_head, Some, {});
-element!(bf16, f32, load_half, load_half_head, store_half, store_half_head, |_| None, {
+element!(f64, f64, load, load_head, store, stream, store_head, Some, {});
+element!(bf16, f32, load_half, load_half_head, store_half, store_half, store_half_head, |_| None, {
     const PAIRS: bool = true;
 
     #[inline(always)]

@@ -50,7 +50,7 @@ static HEAD32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0,
 static HEAD64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
 macro_rules! vector {
-    ($v:ident, $e:ty, $n:literal, $head:ident, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
+    ($v:ident, $e:ty, $n:literal, $head:ident, $load:ident, $store:ident, $stream:ident, $maskload:ident, $maskstore:ident, $splat:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
      $andnot:ident, $cmp:ident, $blendv:ident, $bits:ident, $shift:ident, $number:ident) => {
         // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX2 and
@@ -78,6 +78,11 @@ macro_rules! vector {
             unsafe fn store(self, to: *mut $e) {
                 // SAFETY: token; the pointer is the caller's promise.
                 unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut $e) {
+                // SAFETY: token; the pointer and its alignment are the caller's promise.
+                unsafe { $stream(to, self.0) }
             }
             #[inline(always)]
             unsafe fn store_head(self, to: *mut $e, n: usize) {
@@ -173,6 +178,7 @@ vector!(
     HEAD32,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
+    _mm256_stream_ps,
     _mm256_maskload_ps,
     _mm256_maskstore_ps,
     _mm256_set1_ps,
@@ -199,6 +205,7 @@ vector!(
     HEAD64,
     _mm256_loadu_pd,
     _mm256_storeu_pd,
+    _mm256_stream_pd,
     _mm256_maskload_pd,
     _mm256_maskstore_pd,
     _mm256_set1_pd,

@@ -86,7 +86,7 @@ macro_rules! head {
 }
 
 macro_rules! vector {
-    ($v:ident, $e:ty, $n:literal, $mask:ty, $load:ident, $store:ident, $maskload:ident, $maskstore:ident, $splat:ident,
+    ($v:ident, $e:ty, $n:literal, $mask:ty, $load:ident, $store:ident, $stream:ident, $maskload:ident, $maskstore:ident, $splat:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
      $abs:ident, $cmp:ident, $blend:ident, $bits:ident, $shift:ident, $number:ident) => {
         // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX-512, so the instructions exist.
@@ -113,6 +113,11 @@ macro_rules! vector {
             unsafe fn store(self, to: *mut $e) {
                 // SAFETY: token; the pointer is the caller's promise.
                 unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut $e) {
+                // SAFETY: token; the pointer and its alignment are the caller's promise.
+                unsafe { $stream(to, self.0) }
             }
             #[inline(always)]
             unsafe fn store_head(self, to: *mut $e, n: usize) {
@@ -208,6 +213,7 @@ vector!(
     __mmask16,
     _mm512_loadu_ps,
     _mm512_storeu_ps,
+    _mm512_stream_ps,
     _mm512_maskz_loadu_ps,
     _mm512_mask_storeu_ps,
     _mm512_set1_ps,
@@ -234,6 +240,7 @@ vector!(
     __mmask8,
     _mm512_loadu_pd,
     _mm512_storeu_pd,
+    _mm512_stream_pd,
     _mm512_maskz_loadu_pd,
     _mm512_mask_storeu_pd,
     _mm512_set1_pd,

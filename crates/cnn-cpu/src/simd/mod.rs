@@ -67,7 +67,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let _ = at;
     }
 
-    /// The same with the instruction for [`Half::dot`].
+    /// Orders what was written by [`Vector::stream`] before all that this thread writes after.
+    #[inline(always)]
+    fn fence(self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 CPU has the instruction.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        }
+    }
+
+    /// The same as [`outline`](Self::outline), with the instruction for [`Half::dot`].
     ///
     /// # Panics
     /// This CPU does not have it.

@@ -30,6 +30,16 @@ pub trait Vector<E: Copy + Default>: Copy {
     /// # Safety
     /// `to` is valid for writes of `LANES` numbers.
     unsafe fn store(self, to: *mut E);
+    /// Writes all lanes to `to` without first bringing its line into a cache, where the instruction set can: for what is
+    /// too large to be still in a cache when it is read. Other threads see it after a [`Simd::fence`].
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `LANES` numbers, and aligned to their size.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut E) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
     /// Writes the first `n <= LANES` lanes. Memory past them is not touched.
     ///
     /// # Safety

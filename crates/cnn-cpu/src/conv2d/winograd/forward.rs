@@ -69,6 +69,8 @@ const RUN: usize = 8;
 /// Fewer blocks than this are made a multiple of four, as long as each has this many tiles.
 const FEW: usize = 32;
 const LEAST: usize = 8;
+/// Bytes of an output that will not be in a cache when it is read.
+const LARGE: usize = 24 << 20;
 /// Tiles of a stage.
 const STAGE: usize = 128;
 
@@ -99,7 +101,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let all = self.tiling.count();
         let blocks = all.div_ceil(tiles);
         let mut taken: Buffer<T::Accum> = cpu.alloc(if moments { blocks * 2 * self.write } else { 0 });
-        let out = Out { y: Shared::new(y), moments: moments.then(|| Shared::new(taken.make_mut())) };
+        let out = Out { len: y.len(), y: Shared::new(y), moments: moments.then(|| Shared::new(taken.make_mut())) };
         let block = |i: usize| i * tiles..all.min((i + 1) * tiles);
         match staged {
             false => self.at_once(cpu, tiles, blocks, block, out),
@@ -211,6 +213,7 @@ impl<T: CpuElement> Convolution<'_, T> {
                 y: out.y.get().add(first),
                 channels: self.write,
                 write: self.write - first,
+                large: !self.accumulate && out.len * size_of::<T>() >= LARGE,
                 finish: match self.accumulate {
                     true => Finish::accumulate(out.y.get().add(first)),
                     false => self.epilogue.at(first, first),
@@ -228,6 +231,7 @@ impl<T: CpuElement> Convolution<'_, T> {
 /// Where results go: the output, and the moments `[blocks][2][write]`.
 struct Out<T: CpuElement> {
     y: Shared<T>,
+    len: usize,
     moments: Option<Shared<T::Accum>>,
 }
 

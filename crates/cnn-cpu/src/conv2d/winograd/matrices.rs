@@ -28,6 +28,8 @@
 //!
 //! The gradient of its input interleaves two such convolutions (a stride of half): `w_1 d_i` and `w_2 d_i + w_0 d_i+1`.
 
+use std::mem::MaybeUninit;
+
 use cnn_core::Real;
 
 use crate::element::CpuElement;
@@ -159,9 +161,7 @@ pub(super) fn points<T: CpuElement, I: Simd, const N: usize, const P: usize>(sim
         }
         _ => unreachable!("a line of {N} to {P} values"),
     };
-    for i in 0..5 {
-        to[first + i] = finite[i];
-    }
+    to[first..first + 5].copy_from_slice(&finite);
     to
 }
 
@@ -192,6 +192,35 @@ pub(super) fn outputs<T: CpuElement, I: Simd, const P: usize, const O: usize>(
         _ => unreachable!("{P} values to a line of {O} outputs"),
     }
     to
+}
+
+/// A square of which the columns are transformed, and then each row of the results: `N` columns of `P` values each.
+pub(super) struct Half<Reg, const N: usize, const P: usize>([[MaybeUninit<Reg>; N]; P]);
+
+impl<Reg: Copy, const N: usize, const P: usize> Half<Reg, N, P> {
+    /// Nothing yet: filling so many registers' worth with zeros would take as long as a transform.
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Half([[MaybeUninit::uninit(); N]; P])
+    }
+
+    /// Sets column `j`.
+    #[inline(always)]
+    pub(super) fn set(&mut self, j: usize, column: [Reg; P]) {
+        for i in 0..P {
+            self.0[i][j] = MaybeUninit::new(column[i]);
+        }
+    }
+
+    /// Row `i`.
+    ///
+    /// # Safety
+    /// All columns are set.
+    #[inline(always)]
+    pub(super) unsafe fn row(&self, i: usize) -> [Reg; N] {
+        // SAFETY: every element is in a column, and the caller promises all of these.
+        unsafe { *self.0[i].as_ptr().cast::<[Reg; N]>() }
+    }
 }
 
 /// G w: three taps to six points.

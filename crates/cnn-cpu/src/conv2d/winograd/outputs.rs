@@ -6,7 +6,7 @@ use cnn_core::Real;
 use num_traits::One;
 
 use super::super::epilogue::Finish;
-use super::matrices;
+use super::matrices::{self, Half, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -22,6 +22,8 @@ pub(super) struct Outputs<T: CpuElement> {
     pub(super) y: *mut T,
     pub(super) channels: usize,
     pub(super) write: usize,
+    /// Whether the output is too large to stay in a cache.
+    pub(super) large: bool,
     /// What follows, from `y` on.
     pub(super) finish: Finish<T>,
     /// Where the means of what was written go, and the sums of squared deviations from them.
@@ -41,8 +43,22 @@ impl<T: CpuElement> Outputs<T> {
     }
 }
 
+impl<T: CpuElement> Outputs<T> {
+    /// The first element of a tile in the first of the channels.
+    #[inline(always)]
+    fn first(&self, Place { image, at: [top, left] }: Place) -> usize {
+        let [height, width] = self.tiling.to;
+        ((image * height + top) * width + left) * self.channels
+    }
+}
+
 /// Tiles of O x O outputs, of P x P values.
 struct Tiles<T: CpuElement, const P: usize, const O: usize>(Outputs<T>);
+
+impl<T: CpuElement, const P: usize, const O: usize> Tiles<T, P, O> {
+    /// Lines of 16 outputs.
+    const LINES: usize = 16 / O;
+}
 
 impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
     type Output = ();
@@ -53,6 +69,8 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
         let lanes = V::<T, S>::LANES;
         let [height, width] = of.tiling.to;
         let zero = V::<T, S>::zero(simd);
+        let bytes = lanes * size_of::<T>();
+        let stream = of.large && of.y.addr() % bytes == 0 && of.channels % lanes == 0;
         for v in 0..of.vectors {
             let n = lanes.min(of.write - v * lanes);
             // SAFETY: the caller of Outputs::run promises products, outputs and moments; what lies outside of the image
@@ -66,60 +84,73 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
                 // Sums of deviations from the first pixel: near enough to the mean for one pass to be exact enough.
                 let mut moments = Sums::<T, S> { origin: zero, sum: zero, squares: zero, pixels: 0 };
                 for tile in 0..of.tiles.len() {
-                    let mut half = [[zero; P]; O];
+                    // The lines that the next tile writes; what is near is stored without waiting.
+                    let following = of.tiling.next(place);
+                    let soon = of.first(following) + v * lanes;
+                    for i in 0..if stream { 0 } else { O } {
+                        for j in 0..O {
+                            simd.prefetch(of.y.wrapping_add(soon + (i * width + j) * of.channels));
+                        }
+                    }
+                    let mut half = Half::new();
                     for j in 0..P {
                         let mut d = [zero; P];
                         for i in 0..P {
                             let at = of.products.at(P, i, j, tile) + v * lanes;
                             d[i] = V::<T, S>::load(simd, of.m.add(at));
                         }
-                        let line = matrices::outputs::<T, S, P, O>(simd, d);
-                        for i in 0..O {
-                            half[i][j] = line[i];
-                        }
+                        half.set(j, matrices::outputs::<T, S, P, O>(simd, d));
                     }
-                    let Place { image, at: [top, left] } = place;
-                    let at = ((image * height + top) * width + left) * of.channels + v * lanes;
+                    let [top, left] = place.at;
+                    let at = of.first(place) + v * lanes;
                     let (rows, columns) = (O.min(height - top), O.min(width - left));
-                    let mut tile = [[zero; O]; O];
-                    for i in 0..O {
-                        let line = matrices::outputs::<T, S, P, O>(simd, half[i]);
-                        for j in 0..O {
-                            tile[i][j] = line[j].add(bias);
-                        }
-                    }
-                    // The element of y, and of the residual, in row i and column j.
-                    macro_rules! at {
-                        ($i:expr, $j:expr) => {
-                            at + ($i * width + $j) * of.channels
-                        };
-                    }
-                    // Loops over constant ranges for a whole tile, which then stays in registers.
-                    if rows == O && columns == O && n == lanes {
-                        for i in 0..O {
+                    let whole = rows == O && columns == O && n == lanes;
+                    // Some lines at a time, which stay in registers.
+                    for first in (0..O).step_by(Self::LINES) {
+                        let mut tile = [[zero; O]; SIDE];
+                        for i in 0..Self::LINES {
+                            let line = matrices::outputs::<T, S, P, O>(simd, half.row(first + i));
                             for j in 0..O {
-                                if let Some(residual) = of.finish.residual {
-                                    tile[i][j] = T::load(simd, residual.add(at!(i, j))).add(tile[i][j]);
-                                }
-                                if of.finish.relu {
-                                    tile[i][j] = tile[i][j].max(zero);
-                                }
-                                T::store::<S>(tile[i][j], of.y.add(at!(i, j)));
+                                tile[i][j] = line[j].add(bias);
                             }
                         }
-                        if of.moments.is_some() {
-                            for i in 0..O {
+                        // The element of y, and of the residual, in line i and column j.
+                        macro_rules! at {
+                            ($i:expr, $j:expr) => {
+                                at + ((first + $i) * width + $j) * of.channels
+                            };
+                        }
+                        // A whole tile is stored by loops over constants, and all at once.
+                        if whole {
+                            for i in 0..Self::LINES {
                                 for j in 0..O {
-                                    if const { size_of::<T>() < size_of::<T::Accum>() } {
-                                        tile[i][j] = T::load(simd, of.y.add(at!(i, j))); // as it was rounded
+                                    if let Some(residual) = of.finish.residual {
+                                        tile[i][j] = T::load(simd, residual.add(at!(i, j))).add(tile[i][j]);
+                                    }
+                                    if of.finish.relu {
+                                        tile[i][j] = tile[i][j].max(zero);
+                                    }
+                                    if stream {
+                                        T::stream::<S>(tile[i][j], of.y.add(at!(i, j)));
+                                    } else {
+                                        T::store::<S>(tile[i][j], of.y.add(at!(i, j)));
                                     }
                                 }
-                                moments.add(tile[i]);
                             }
+                            if of.moments.is_some() {
+                                for i in 0..Self::LINES {
+                                    for j in 0..O {
+                                        if const { size_of::<T>() < size_of::<T::Accum>() } {
+                                            tile[i][j] = T::load(simd, of.y.add(at!(i, j))); // as it was rounded
+                                        }
+                                    }
+                                    moments.add(tile[i]);
+                                }
+                            }
+                            continue;
                         }
-                    } else {
                         let copy = tile;
-                        for i in 0..rows {
+                        for i in 0..Self::LINES.min(rows.saturating_sub(first)) {
                             for j in 0..columns {
                                 let mut value = copy[i][j];
                                 if let Some(residual) = of.finish.residual {
@@ -133,7 +164,7 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
                             }
                         }
                     }
-                    place = of.tiling.next(place);
+                    place = following;
                 }
                 if let Some([mean, squares]) = of.moments {
                     let [m, s] = moments.finish(simd);
@@ -141,6 +172,9 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
                     s.store_head(squares.add(v * lanes), n);
                 }
             }
+        }
+        if stream {
+            simd.fence();
         }
     }
 }

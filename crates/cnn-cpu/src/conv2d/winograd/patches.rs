@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::reader::{Read, Reader};
-use super::matrices::{self, SIDE};
+use super::matrices::{self, Half, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::Cpu;
 use crate::element::CpuElement;
@@ -183,17 +183,14 @@ impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> Kernel for Trans
                 unsafe {
                     let with = source.coefficients(simd, c, n);
                     if inside && n == lanes {
-                        let mut half = [[V::<T, S>::zero(simd); N]; P];
+                        let mut half = Half::new();
                         for j in 0..N {
                             let mut d = [V::<T, S>::zero(simd); N];
                             for i in 0..N {
                                 let at = patch.corner + (i * patch.row + j * patch.column + c) as isize;
                                 d[i] = source.read(simd, &with, at as usize, lanes);
                             }
-                            let points = matrices::points::<T, S, N, P>(simd, d);
-                            for i in 0..P {
-                                half[i][j] = points[i];
-                            }
+                            half.set(j, matrices::points::<T, S, N, P>(simd, d));
                         }
                         store::<T, S, N, P>(simd, &half, to, &planes, row);
                     } else if n == lanes {
@@ -263,7 +260,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize, const P: usiz
     planes: &Planes,
     row: usize,
 ) {
-    let mut half = [[V::<T, S>::zero(simd); N]; P];
+    let mut half = Half::new();
     for j in 0..N {
         let mut d = [V::<T, S>::zero(simd); N];
         if patch.columns.contains(&j) {
@@ -296,29 +293,27 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize, const P: usiz
             }
             read!(0, N; 1, N; 0, N - 1; 1, N - 1;);
         }
-        let points = matrices::points::<T, S, N, P>(simd, d);
-        for i in 0..P {
-            half[i][j] = points[i];
-        }
+        half.set(j, matrices::points::<T, S, N, P>(simd, d));
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; all columns were set.
     unsafe { store::<T, S, N, P>(simd, &half, to, planes, row) }
 }
 
 /// Transforms the rows of a patch whose columns are transformed, and stores its values.
 ///
 /// # Safety
-/// `to` holds the planes, of which nobody else uses this row.
+/// All columns of `half` are set; `to` holds the planes, of which nobody else uses this row.
 #[inline(always)]
 unsafe fn store<T: CpuElement, S: Simd, const N: usize, const P: usize>(
     simd: S,
-    half: &[[V<T, S>; N]; P],
+    half: &Half<V<T, S>, N, P>,
     to: *mut T::Accum,
     planes: &Planes,
     row: usize,
 ) {
     for i in 0..P {
-        let points = matrices::points::<T, S, N, P>(simd, half[i]);
+        // SAFETY: the caller's promise.
+        let points = matrices::points::<T, S, N, P>(simd, unsafe { half.row(i) });
         for j in 0..P {
             // SAFETY: the caller's promise.
             unsafe { points[j].store(to.add(planes.at(P, i, j, row))) };

@@ -40,8 +40,8 @@ pub(in super::super) struct WeightGradient<'a, T: CpuElement> {
     pub(in super::super) write: usize,
 }
 
-/// Elements of the weight up to which every chunk has its own sum.
-const OWN: usize = 8 << 10;
+/// Elements of the transformed weight, counted as often as they multiply, up to which every chunk has its own sum.
+const OWN: usize = PLANES * (8 << 10);
 /// Chunks of their own.
 const CHUNKS: usize = 16;
 /// Elements of V and D of a task's own: half of a second-level cache.
@@ -64,7 +64,11 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             dw.fill(T::Accum::zero());
             return;
         }
-        let sums = if self.read * self.write <= OWN { self.chunks(cpu) } else { self.shared(cpu) };
+        let sums = if self.tiling.stride.values() * self.read * self.write <= OWN {
+            self.chunks(cpu)
+        } else {
+            self.shared(cpu)
+        };
         let parts = self.read.div_ceil(CHANNELS);
         let (panels, dw) = (self.panels(cpu.isa().lanes::<T>()).count(), Shared::new(dw));
         cpu.for_each(panels * parts, |task| {
