@@ -135,7 +135,10 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         batch: bool,
     ) -> Result<NormBackward<Self>>;
     /// Writes the gradient of a normalisation's input.
-    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Data<Self>>;
+    fn normalise_backward(&self, gradient: NormGradient<Self>) -> Result<Data<Self>>;
+    /// The gradient of a normalisation's input for two who read it, a convolution's gradients of its input and of its
+    /// weight: as it is, or written where that is faster.
+    fn shared_gradient(&self, gradient: NormGradient<Self>) -> Result<Gradient<Self>>;
 
     // Activations, pooling, dense layers.
 
@@ -269,7 +272,7 @@ pub enum Gradient<B: Backend> {
 
 /// The gradient of a normalisation's input: `dy_scale * dy + x_scale * x + shift` per channel, `dy` counting as 0 where
 /// `mask` is given and `x * mask.scale + mask.shift <= 0`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NormGradient<B: Backend> {
     /// The gradient of the normalised activation.
     pub dy: Data<B>,

@@ -128,7 +128,8 @@ delegate! {
         output: Option<&Data<Cpu<T>>>,
         batch: bool
     ) -> Result<NormBackward<Cpu<T>>>;
-    norm::normalise_backward(gradient: &NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    norm::normalise_backward(gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+    norm::shared_gradient(gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>>;
 
     // Activations, pooling, dense layers.
     activation::relu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;

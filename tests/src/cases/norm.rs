@@ -3,7 +3,7 @@
 //! The backward pass is a case of its own, with statistics that are given: computed ones would differ in their last
 //! bits between backends, and a sign near the ReLU's kink with them.
 
-use cnn_core::backend::{Affine, Input, Norm, NormStats, Running};
+use cnn_core::backend::{Affine, Gradient, Input, Norm, NormStats, Running};
 use cnn_core::{Backend, BatchNormSpec, Result};
 use proptest::prelude::*;
 
@@ -157,7 +157,12 @@ impl Case for Normalise {
         lab.report_wide("dbeta", &back.dbeta)?.relative_to(size);
         lab.report("dy, masked where a residual was added", &back.dx.dy)?.exact();
         lab.report("dy as it was", &kept)?.exact();
-        let dx = backend.normalise_backward(&back.dx)?;
+        let for_two = match backend.shared_gradient(back.dx.clone())? {
+            Gradient::Plain(dx) => dx,
+            Gradient::Norm(gradient) => backend.normalise_backward(gradient)?,
+        };
+        lab.report("dx for two readers", &for_two)?.close().relative_to(1.0);
+        let dx = backend.normalise_backward(back.dx)?;
         lab.report("dx", &dx)?.close().relative_to(1.0);
         Ok(())
     }

@@ -29,6 +29,7 @@ pub enum Fault {
     NormBackwardForgetsRowsInEval,
     NormBackwardMaskIsShifted,
     NormBackwardLeavesDyUnmasked,
+    SharedGradientIsUnmasked,
     ReluLosesNan,
     ReluGradientAtZero,
     GeluByTanh,

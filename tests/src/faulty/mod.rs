@@ -269,8 +269,15 @@ impl Backend for Faulty {
         Ok(faulty_back(result))
     }
 
-    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Buffer> {
-        self.naive.normalise_backward(&norm_gradient(gradient))
+    fn normalise_backward(&self, gradient: NormGradient<Self>) -> Result<Buffer> {
+        self.naive.normalise_backward(norm_gradient(&gradient))
+    }
+
+    fn shared_gradient(&self, mut gradient: NormGradient<Self>) -> Result<Gradient<Self>> {
+        if self.fault == Fault::SharedGradientIsUnmasked {
+            gradient.mask = None;
+        }
+        Ok(Gradient::Norm(gradient))
     }
 
     fn relu(&self, x: &Buffer) -> Result<Buffer> {

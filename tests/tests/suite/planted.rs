@@ -26,7 +26,7 @@ planted! {
         WeightGradientMissesLastImage WeightGradientShiftsDilation;
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
-        NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked;
+        NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
     elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast ScaleSquares;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;

@@ -209,8 +209,12 @@ impl<E: Element> Backend for Naive<E> {
         }
     }
 
-    fn normalise_backward(&self, gradient: &NormGradient<Self>) -> Result<Data<Self>> {
-        Ok(rounded(norm::normalise_backward::<E>(gradient)))
+    fn normalise_backward(&self, gradient: NormGradient<Self>) -> Result<Data<Self>> {
+        Ok(rounded(norm::normalise_backward::<E>(&gradient)))
+    }
+
+    fn shared_gradient(&self, gradient: NormGradient<Self>) -> Result<Gradient<Self>> {
+        Ok(Gradient::Norm(gradient))
     }
 
     fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {

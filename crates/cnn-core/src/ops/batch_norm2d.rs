@@ -30,7 +30,7 @@ pub(crate) fn batch_norm2d<B: Backend>(
     pass.record(&out, &keys, move |backend, dy, flow| {
         let gradient = normalised.backward(backend, dy, flow)?;
         match target {
-            Some(_) => flow.add(backend, target, backend.normalise_backward(&gradient)?),
+            Some(_) => flow.add(backend, target, backend.normalise_backward(gradient)?),
             None => Ok(()),
         }
     });

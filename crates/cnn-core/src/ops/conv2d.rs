@@ -30,7 +30,7 @@ pub(crate) fn conv2d<B: Backend>(
         if let Some(key) = bias_key {
             flow.add_parameter(backend, key, backend.sum_rows(&dy, spec.out_channels)?)?;
         }
-        convolution.backward(backend, &Gradient::Plain(dy), flow)
+        convolution.backward(backend, Gradient::Plain(dy), flow)
     });
     Ok(out)
 }
@@ -70,15 +70,21 @@ impl<B: Backend> Convolution<B> {
     }
 
     /// Gradients of weight and input; what was saved is freed as soon as it was read.
-    pub(crate) fn backward(self, backend: &B, dy: &Gradient<B>, flow: &mut Flow<B>) -> Result<()> {
+    pub(crate) fn backward(self, backend: &B, dy: Gradient<B>, flow: &mut Flow<B>) -> Result<()> {
         let Convolution { spec, x, filter, weight_key, target } = self;
+        let dy = match dy {
+            Gradient::Norm(gradient) if weight_key.is_some() && target.is_some() => {
+                backend.shared_gradient(gradient)?
+            }
+            dy => dy,
+        };
         if let Some(key) = weight_key {
-            flow.add_parameter(backend, key, backend.conv2d_backward_weight(&spec, dy, &x)?)?;
+            flow.add_parameter(backend, key, backend.conv2d_backward_weight(&spec, &dy, &x)?)?;
         }
         drop(x);
         if let Some(target) = target {
             let accumulate = flow.take(target);
-            let dx = backend.conv2d_backward_data(&spec, dy, &filter, accumulate)?;
+            let dx = backend.conv2d_backward_data(&spec, &dy, &filter, accumulate)?;
             flow.put(target, dx);
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Convolution and batch normalisation (and addition, and ReLU) as one op.
 //!
 //! The convolution returns the moments that the normalisation needs, the normalised activation is applied by whoever
-//! reads it, and on the way back the convolution reads the normalisation's gradient: neither is ever written.
+//! reads it, and on the way back the convolution reads the normalisation's gradient: the one is never written, the other
+//! only for two readers, by backends for which that is faster.
 
 use crate::backend::{Backend, Epilogue, Gradient, Input};
 use crate::graph::{After, Bias, Op};
@@ -46,13 +47,14 @@ pub(crate) fn conv2d_norm<B: Backend>(
             let gradient = match bias_key {
                 // Rare: a bias before a normalisation that subtracts the mean has no effect. Its gradient is rounding.
                 Some(key) => {
-                    let written = backend.normalise_backward(&gradient)?;
-                    flow.add_parameter(backend, key, backend.sum_rows(&written, gradient.channels)?)?;
+                    let channels = gradient.channels;
+                    let written = backend.normalise_backward(gradient)?;
+                    flow.add_parameter(backend, key, backend.sum_rows(&written, channels)?)?;
                     Gradient::Plain(written)
                 }
                 None => Gradient::Norm(gradient),
             };
-            convolution.backward(backend, &gradient, flow)
+            convolution.backward(backend, gradient, flow)
         });
         Ok(out)
     })

@@ -274,6 +274,9 @@ impl<T: CpuElement> Kernel for Task<'_, T> {
                 for (row_class, lists) in plan.rows.classes.iter().zip(plan.taps.chunks(plan.columns.classes.len())) {
                     let here = rows.start.min(row_class.count)..rows.end.min(row_class.count);
                     for (column_class, taps) in plan.columns.classes.iter().zip(lists) {
+                        if taps.is_empty() && direct.accumulate {
+                            continue; // nothing to add
+                        }
                         for (r, ny) in split(here.len(), most_rows).filter(|piece| piece.1 > 0) {
                             for (p, nx) in split(column_class.count, most_columns) {
                                 let oy = row_class.first + (here.start + r) * row_class.stride;

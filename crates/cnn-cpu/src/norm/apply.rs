@@ -1,7 +1,7 @@
 //! Normalised activations and their gradients written out, for those who do not compute them while they read.
 
 use cnn_core::Result;
-use cnn_core::backend::{Data, Input, Norm, NormGradient};
+use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
 use num_traits::{Float, Zero};
 
 use super::rows_of_part;
@@ -136,28 +136,47 @@ impl<T: CpuElement, R: Residual<T>> Kernel for Normalise<'_, T, R> {
     }
 }
 
-pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: &NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    let mut dx = cpu.alloc(gradient.dy.len());
-    let channels = gradient.channels.max(1);
+/// In place, where the gradient is not also somebody else's.
+pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let NormGradient { dy: mut dx, x, dy_scale, x_scale, shift, mask, channels } = gradient;
+    let dy = (!dx.is_unique()).then(|| dx.clone());
+    if dy.is_some() {
+        dx = cpu.alloc(dx.len());
+    }
+    let channels = channels.max(1);
     let part = rows_of_part(channels) * channels;
+    let coefficients = [&dy_scale, &x_scale, &shift].map(|c| c.as_slice());
     cpu.for_each_part(chunks(dx.make_mut(), part), |i, dx: &mut [T]| {
-        let (dy, x) = (&gradient.dy.as_slice()[i * part..], &gradient.x.as_slice()[i * part..]);
-        let coefficients = [&gradient.dy_scale, &gradient.x_scale, &gradient.shift].map(|c| c.as_slice());
-        match &gradient.mask {
-            None => cpu.run(NormaliseBackward { dx, dy, x, coefficients, mask: Open }),
+        if let Some(dy) = &dy {
+            dx.copy_from_slice(&dy.as_slice()[i * part..][..dx.len()]);
+        }
+        let x = &x.as_slice()[i * part..][..dx.len()];
+        match &mask {
+            None => cpu.run(NormaliseBackward { dx, x, coefficients, mask: Open }),
             Some((scale, shift)) => {
                 let mask = Positive { scale: scale.as_slice(), shift: shift.as_slice() };
-                cpu.run(NormaliseBackward { dx, dy, x, coefficients, mask });
+                cpu.run(NormaliseBackward { dx, x, coefficients, mask });
             }
         }
     });
     Ok(dx)
 }
 
+/// Written, if nothing is lost by that: Winograd's patches overlap, so both readers would compute most of it twice.
+/// Measured at batch 128: 2.8 against 1.9 ms at 64 channels, 1.9 against 0.7 at 128, 0.9 against 0.2 at 256.
+pub(crate) fn shared_gradient<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>> {
+    let exact = T::as_wide(&[]).is_some();
+    Ok(if exact { Gradient::Plain(normalise_backward(cpu, gradient)?) } else { Gradient::Norm(gradient) })
+}
+
 /// Where a gradient counts.
 pub(super) trait Mask<T: CpuElement>: Copy {
-    /// `dy`, or 0 where it does not count; `x` is the activation in the channels from `c` on.
-    fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S>;
+    /// What is known of some channels.
+    type Common<S: Simd>: Copy;
+    /// The same, for the `n` channels from `c` on.
+    fn common<S: Simd>(self, simd: S, c: usize, n: usize) -> Self::Common<S>;
+    /// `dy`, or 0 where it does not count; `x` is the activation.
+    fn apply<S: Simd>(simd: S, common: &Self::Common<S>, dy: V<T, S>, x: V<T, S>) -> V<T, S>;
 }
 
 /// Everywhere.
@@ -165,8 +184,11 @@ pub(super) trait Mask<T: CpuElement>: Copy {
 pub(super) struct Open;
 
 impl<T: CpuElement> Mask<T> for Open {
+    type Common<S: Simd> = ();
     #[inline(always)]
-    fn apply<S: Simd>(self, _: S, dy: V<T, S>, _: V<T, S>, _: usize, _: usize) -> V<T, S> {
+    fn common<S: Simd>(self, _: S, _: usize, _: usize) {}
+    #[inline(always)]
+    fn apply<S: Simd>(_: S, (): &(), dy: V<T, S>, _: V<T, S>) -> V<T, S> {
         dy
     }
 }
@@ -179,10 +201,13 @@ pub(super) struct Positive<'a, R> {
 }
 
 impl<T: CpuElement> Mask<T> for Positive<'_, T::Accum> {
+    type Common<S: Simd> = [V<T, S>; 2];
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>, c: usize, n: usize) -> V<T, S> {
-        let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
-        let shift = V::<T, S>::read(simd, &self.shift[c..][..n]);
+    fn common<S: Simd>(self, simd: S, c: usize, n: usize) -> [V<T, S>; 2] {
+        [V::<T, S>::read(simd, &self.scale[c..][..n]), V::<T, S>::read(simd, &self.shift[c..][..n])]
+    }
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, &[scale, shift]: &[V<T, S>; 2], dy: V<T, S>, x: V<T, S>) -> V<T, S> {
         // The least number above 0: to be below it is to be at most 0.
         let least = V::<T, S>::splat(simd, T::Accum::min_positive_value() * T::Accum::epsilon());
         least.select_greater(x.mul_add(scale, shift), V::<T, S>::zero(simd), dy)
@@ -190,8 +215,8 @@ impl<T: CpuElement> Mask<T> for Positive<'_, T::Accum> {
 }
 
 struct NormaliseBackward<'a, T: CpuElement, M> {
+    /// The gradient of the output before, of the input after.
     dx: &'a mut [T],
-    dy: &'a [T],
     x: &'a [T],
     /// Of dy, of x, and added; a slice of channels each.
     coefficients: [&'a [T::Accum]; 3],
@@ -203,15 +228,16 @@ impl<T: CpuElement, M: Mask<T>> Kernel for NormaliseBackward<'_, T, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let NormaliseBackward { dx, dy, x, coefficients: [dy_scales, x_scales, shifts], mask } = self;
+        let NormaliseBackward { dx, x, coefficients: [dy_scales, x_scales, shifts], mask } = self;
         let channels = dy_scales.len();
         for_each_vector!(V::<T, S>::LANES, dx.len(), channels, |at, c, n| {
             let dy_scale = V::<T, S>::read(simd, &dy_scales[c..][..n]);
             let x_scale = V::<T, S>::read(simd, &x_scales[c..][..n]);
             let shift = V::<T, S>::read(simd, &shifts[c..][..n]);
-            let x = T::read(simd, &x[at..][..n]);
-            let dy = mask.apply::<S>(simd, T::read(simd, &dy[at..][..n]), x, c, n);
-            T::write::<S>(dy.mul_add(dy_scale, x.mul_add(x_scale, shift)), &mut dx[at..][..n]);
+            let (x, place) = (T::read(simd, &x[at..][..n]), &mut dx[at..][..n]);
+            let mask = mask.common::<S>(simd, c, n);
+            let dy = M::apply::<S>(simd, &mask, T::read(simd, place), x);
+            T::write::<S>(dy.mul_add(dy_scale, x.mul_add(x_scale, shift)), place);
         });
     }
 }

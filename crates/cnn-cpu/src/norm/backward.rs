@@ -131,11 +131,16 @@ impl<T: CpuElement, M> Len for Gradients<'_, T, M> {
 }
 
 impl<T: CpuElement, M: Mask<T>> Terms<T, 2> for Gradients<'_, T, M> {
+    type Common<S: Simd> = (V<T, S>, M::Common<S>);
     #[inline(always)]
-    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
+    fn common<S: Simd>(&self, simd: S, c: usize, n: usize) -> Self::Common<S> {
+        (V::<T, S>::read(simd, &self.mean[c..][..n]), self.mask.common(simd, c, n))
+    }
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, (mean, mask): &Self::Common<S>, at: usize, n: usize) -> [V<T, S>; 2] {
         let x = T::read(simd, &self.x[at..][..n]);
-        let dy = self.mask.apply::<S>(simd, T::read(simd, &self.dy[at..][..n]), x, c, n);
-        [dy, dy.mul(x.sub(V::<T, S>::read(simd, &self.mean[c..][..n])))]
+        let dy = M::apply::<S>(simd, mask, T::read(simd, &self.dy[at..][..n]), x);
+        [dy, dy.mul(x.sub(*mean))]
     }
 }
 
@@ -154,13 +159,17 @@ impl<T: CpuElement> Len for Masked<'_, T> {
 }
 
 impl<T: CpuElement> Terms<T, 2> for Masked<'_, T> {
+    type Common<S: Simd> = V<T, S>;
     #[inline(always)]
-    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 2] {
+    fn common<S: Simd>(&self, simd: S, c: usize, n: usize) -> V<T, S> {
+        V::<T, S>::read(simd, &self.mean[c..][..n])
+    }
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, mean: &V<T, S>, at: usize, n: usize) -> [V<T, S>; 2] {
         let (zero, place) = (V::<T, S>::zero(simd), &mut self.dy[at..][..n]);
         let dy = T::read(simd, place);
         let dy = T::read(simd, &self.y[at..][..n]).select_greater(zero, dy, zero);
         T::write::<S>(dy, place);
-        let deviation = T::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
-        [dy, dy.mul(deviation)]
+        [dy, dy.mul(T::read(simd, &self.x[at..][..n]).sub(*mean))]
     }
 }

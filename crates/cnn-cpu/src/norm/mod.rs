@@ -8,7 +8,7 @@ mod backward;
 mod moments;
 mod sums;
 
-pub(crate) use apply::{normalise, normalise_backward};
+pub(crate) use apply::{normalise, normalise_backward, shared_gradient};
 pub(crate) use backward::batch_norm_backward;
 pub(crate) use moments::channel_moments;
 pub(crate) use sums::sum_rows;

@@ -44,8 +44,11 @@ struct Part<'a, T: CpuElement> {
 struct Itself<'a, T>(&'a [T]);
 
 impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
+    type Common<S: Simd> = ();
     #[inline(always)]
-    fn of<S: Simd>(&mut self, simd: S, at: usize, _: usize, n: usize) -> [V<T, S>; 1] {
+    fn common<S: Simd>(&self, _: S, _: usize, _: usize) {}
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, (): &(), at: usize, n: usize) -> [V<T, S>; 1] {
         [T::read(simd, &self.0[at..][..n])]
     }
 }
@@ -56,9 +59,14 @@ struct Deviations<'a, T: CpuElement> {
 }
 
 impl<T: CpuElement> Terms<T, 1> for Deviations<'_, T> {
+    type Common<S: Simd> = V<T, S>;
     #[inline(always)]
-    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; 1] {
-        let d = T::read(simd, &self.x[at..][..n]).sub(V::<T, S>::read(simd, &self.mean[c..][..n]));
+    fn common<S: Simd>(&self, simd: S, c: usize, n: usize) -> V<T, S> {
+        V::<T, S>::read(simd, &self.mean[c..][..n])
+    }
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, mean: &V<T, S>, at: usize, n: usize) -> [V<T, S>; 1] {
+        let d = T::read(simd, &self.x[at..][..n]).sub(*mean);
         [d.mul(d)]
     }
 }

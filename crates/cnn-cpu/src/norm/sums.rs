@@ -1,10 +1,10 @@
 //! Sums over the rows of a \[rows, channels\] matrix.
 //!
-//! Four rows are added in registers before the running sums are touched: a quarter of the traffic, and shorter sums.
+//! Some vectors of channels at a time, so that memory is read in stretches and the sums stay in registers; a few rows are
+//! added before they join the running sums, which are shorter and rounded less for it.
 
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
-use num_traits::Zero;
 
 use super::rows_of_part;
 use crate::Cpu;
@@ -13,11 +13,14 @@ use crate::element::{CpuElement, CpuReal};
 use crate::simd::{Kernel, Simd, V, Vector};
 use crate::threads::chunks;
 
-/// What is summed, `N` numbers for each element of the matrix.
+/// What is summed, `N` numbers for each element of the matrix. All is `#[inline(always)]`, like everything a kernel calls.
 pub(super) trait Terms<T: CpuElement, const N: usize> {
-    /// The terms of the `n` elements from `at` on, which are in the channels from `c` on. `#[inline(always)]`, like
-    /// everything a kernel calls.
-    fn of<S: Simd>(&mut self, simd: S, at: usize, c: usize, n: usize) -> [V<T, S>; N];
+    /// What the terms of some channels have in common.
+    type Common<S: Simd>: Copy;
+    /// The same, for the `n` channels from `c` on.
+    fn common<S: Simd>(&self, simd: S, c: usize, n: usize) -> Self::Common<S>;
+    /// The terms of the `n` elements from `at` on.
+    fn of<S: Simd>(&mut self, simd: S, common: &Self::Common<S>, at: usize, n: usize) -> [V<T, S>; N];
 }
 
 /// Sums terms over `rows` rows into `sums` \[N, channels\].
@@ -29,51 +32,57 @@ pub(super) fn add_rows<T: CpuElement, S: Simd, const N: usize>(
     mut terms: impl Terms<T, N>,
     sums: &mut [T::Accum],
 ) {
-    sums.fill(T::Accum::zero());
+    const WIDE: usize = 4; // vectors
     let lanes = V::<T, S>::LANES;
-    let full = channels / lanes * lanes;
-    for first in (0..rows).step_by(4) {
-        let group = (rows - first).min(4);
-        for c in (0..full).step_by(lanes) {
-            add_group::<T, S, N>(simd, [first, group], channels, [c, lanes], &mut terms, sums);
-        }
-        if full < channels {
-            add_group::<T, S, N>(simd, [first, group], channels, [full, channels - full], &mut terms, sums);
-        }
+    let mut c = 0;
+    while c + WIDE * lanes <= channels {
+        add_columns::<T, S, N, WIDE>(simd, rows, channels, [c, lanes], &mut terms, sums);
+        c += WIDE * lanes;
+    }
+    while c < channels {
+        let n = lanes.min(channels - c);
+        add_columns::<T, S, N, 1>(simd, rows, channels, [c, n], &mut terms, sums);
+        c += n;
     }
 }
 
-/// Sums terms over up to four rows and one vector of channels.
+/// Sums terms over all rows of `W` vectors of `n` channels, the first of them `c`.
 #[inline(always)]
-fn add_group<T: CpuElement, S: Simd, const N: usize>(
+fn add_columns<T: CpuElement, S: Simd, const N: usize, const W: usize>(
     simd: S,
-    [first, group]: [usize; 2],
+    rows: usize,
     channels: usize,
     [c, n]: [usize; 2],
     terms: &mut impl Terms<T, N>,
     sums: &mut [T::Accum],
 ) {
-    let at = first * channels + c;
-    // No closures here: the compiler may leave one out of line, and then without the instruction set.
-    let mut total = terms.of::<S>(simd, at, c, n);
-    if group == 4 {
-        let second = terms.of::<S>(simd, at + channels, c, n);
-        let third = terms.of::<S>(simd, at + 2 * channels, c, n);
-        let fourth = terms.of::<S>(simd, at + 3 * channels, c, n);
-        for i in 0..N {
-            total[i] = total[i].add(second[i]).add(third[i].add(fourth[i]));
+    const FEW: usize = 16; // rows
+    let zero = V::<T, S>::zero(simd);
+    let mut common = [terms.common::<S>(simd, c, n); W];
+    for w in 1..W {
+        common[w] = terms.common::<S>(simd, c + w * n, n);
+    }
+    let mut totals = [[zero; N]; W];
+    for first in (0..rows).step_by(FEW) {
+        let mut few = [[zero; N]; W];
+        for row in first..rows.min(first + FEW) {
+            for w in 0..W {
+                let of = terms.of::<S>(simd, &common[w], row * channels + c + w * n, n);
+                for i in 0..N {
+                    few[w][i] = few[w][i].add(of[i]);
+                }
+            }
         }
-    } else {
-        for row in 1..group {
-            let other = terms.of::<S>(simd, at + row * channels, c, n);
+        for w in 0..W {
             for i in 0..N {
-                total[i] = total[i].add(other[i]);
+                totals[w][i] = totals[w][i].add(few[w][i]);
             }
         }
     }
-    for i in 0..N {
-        let sum = &mut sums[i * channels + c..][..n];
-        V::<T, S>::read(simd, sum).add(total[i]).write(sum);
+    for w in 0..W {
+        for i in 0..N {
+            totals[w][i].write(&mut sums[i * channels + c + w * n..][..n]);
+        }
     }
 }
 
@@ -103,8 +112,11 @@ pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: 
     }
     struct Itself<'a, T>(&'a [T]);
     impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
+        type Common<S: Simd> = ();
         #[inline(always)]
-        fn of<S: Simd>(&mut self, simd: S, at: usize, _: usize, n: usize) -> [V<T, S>; 1] {
+        fn common<S: Simd>(&self, _: S, _: usize, _: usize) {}
+        #[inline(always)]
+        fn of<S: Simd>(&mut self, simd: S, (): &(), at: usize, n: usize) -> [V<T, S>; 1] {
             [T::read(simd, &self.0[at..][..n])]
         }
     }

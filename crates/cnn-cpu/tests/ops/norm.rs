@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use cnn_core::backend::{Affine, Backend, Input, Norm, NormStats, Running};
+use cnn_core::backend::{Affine, Backend, Gradient, Input, Norm, NormStats, Running};
 use cnn_core::{BatchNormSpec, Naive};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};
@@ -113,8 +113,15 @@ fn gradients_with_every_mask() {
                 drop(back);
                 // Now in place.
                 let back = b.batch_norm_backward(&spec, shared, &norm, &stats, y.as_ref(), batch).unwrap();
-                let dx = b.normalise_backward(&back.dx).unwrap();
-                let mut all = vec![kept, read(b, &back.dx.dy), read(b, &dx)];
+                let mut all = vec![kept, read(b, &back.dx.dy)];
+                // Where the gradient is also somebody else's, where it is not, and for two readers.
+                all.push(read(b, &b.normalise_backward(back.dx.clone()).unwrap()));
+                all.push(read(b, &back.dx.dy));
+                all.push(match b.shared_gradient(back.dx.clone()).unwrap() {
+                    Gradient::Plain(dx) => read(b, &dx),
+                    Gradient::Norm(dx) => read(b, &b.normalise_backward(dx).unwrap()),
+                });
+                all.push(read(b, &b.normalise_backward(back.dx).unwrap()));
                 if spec.rows > 2 {
                     all.extend([read(b, &back.dgamma), read(b, &back.dbeta)]);
                 }

@@ -37,7 +37,7 @@ pub fn norm<B: Backend>(backend: &B, batch: usize, visit: Visit<'_>) -> Result<(
         let sums = |output| backend.batch_norm_backward(&spec, dy.clone(), &norm, &stats, output, true).map(drop);
         pass("sums", 2, &mut || sums(None))?;
         pass("sums + shortcut", 4, &mut || sums(Some(&output)))?;
-        pass("gradient", 3, &mut || backend.normalise_backward(&back).map(drop))?;
+        pass("gradient", 3, &mut || backend.normalise_backward(back.clone()).map(drop))?;
     }
     Ok(())
 }

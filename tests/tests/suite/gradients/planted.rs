@@ -22,7 +22,7 @@ planted! {
     layers batch_norm2d_in_training: MomentsUnbiased NormBackwardForgetsMean NormBackwardMaskIsShifted
         NormBackwardLeavesDyUnmasked;
     layers batch_norm2d_in_evaluation: NormBackwardForgetsRowsInEval;
-    blocks conv_norm_in_training: DataGradientForgetsMask NormBackwardForgetsMean;
+    blocks conv_norm_in_training: DataGradientForgetsMask NormBackwardForgetsMean SharedGradientIsUnmasked;
     blocks unwritten_value_read_by_many: DataGradientForgetsAccumulate;
     ops max_pool2d: MaxPoolGradientOverwrites;
     ops avg_pool2d: AvgPoolGradientUncounted AvgPoolCountsPadding;

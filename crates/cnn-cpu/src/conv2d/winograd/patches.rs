@@ -169,7 +169,8 @@ impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> Kernel for Trans
             let patch = Where::new::<T, N>(&of, place);
             let inside = patch.rows.len() == N && patch.columns.len() == N;
             let following = of.tiling.next(place);
-            let soon = Where::own(&of, following);
+            // Two tiles ahead: memory is farther than the work of one.
+            let soon = Where::own(&of, of.tiling.next(following));
             for c in (0..of.channels).step_by(lanes) {
                 for i in 0..own {
                     for j in 0..own {
