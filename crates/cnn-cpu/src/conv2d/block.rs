@@ -55,6 +55,9 @@ pub(crate) struct Block<'a, T: CpuElement> {
     pub(crate) pairs: bool,
 }
 
+/// Rows of a panel that are asked for ahead.
+const AHEAD: usize = 48;
+
 struct Sized<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
 
 impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> Kernel
@@ -80,6 +83,10 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
                     for c in 0..n {
                         let weights: [V<T, S>; NV] =
                             std::array::from_fn(|v| V::<T, S>::load(simd, w.add((c * NV + v) * lanes)));
+                        // With few pixels a panel is used once and comes from memory, which sees no farther than a page.
+                        for v in 0..NV {
+                            simd.prefetch(w.wrapping_add(((c + AHEAD) * NV + v) * lanes));
+                        }
                         for r in 0..RY {
                             for p in 0..RX {
                                 let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));

@@ -45,8 +45,10 @@ pub struct Filter<T: CpuElement>(Form<T>);
 enum Form<T: CpuElement> {
     /// Panels for the forward pass, and with the roles of the channels exchanged for the gradient of the input.
     Direct { forward: Buffer<T::Accum>, transposed: Option<Buffer<T::Accum>> },
-    /// As it is, and transformed ahead where that saves work.
-    Winograd { weight: Buffer<T::Accum>, ready: Option<Buffer<T::Accum>> },
+    /// As it is, for training.
+    Winograd(Buffer<T::Accum>),
+    /// Transformed ahead, or where that would be too large in panels that are transformed when they are needed.
+    WinogradForward { weight: Buffer<T::Accum>, ready: bool },
     /// As it is.
     Depthwise(Buffer<T::Accum>),
 }
@@ -102,17 +104,21 @@ pub(crate) fn prepare_filter<T: CpuElement>(
         Algorithm::Direct => {}
         Algorithm::Depthwise => return Ok(Filter(Form::Depthwise(weight.clone()))),
         Algorithm::Winograd => {
-            let (read, write) = (spec.in_channels, spec.out_channels);
             // A training step transforms each weight when it runs, which is once: kept, it would be memory.
-            let len = winograd::ready_len(read, write, cpu.isa().lanes::<T>()).filter(|_| uses == Uses::Forward);
-            let ready = len.map(|len| {
-                let mut to = cpu.alloc(len);
+            if uses == Uses::Training {
+                return Ok(Filter(Form::Winograd(weight.clone())));
+            }
+            let (read, write, lanes) = (spec.in_channels, spec.out_channels, cpu.isa().lanes::<T>());
+            let (ready, panels) = (winograd::ready_len(read, write, lanes), winograd::panels(read, write, lanes));
+            let mut to = cpu.alloc(ready.unwrap_or(panels.len()));
+            if ready.is_some() {
                 let (weights, strided) = (weight.as_slice(), spec.stride != [1; 2]);
-                let kernels = Kernels { weights, read, write, turned: false, strided };
+                let kernels = Kernels { weights, read, write, packed: false, turned: false, strided };
                 winograd::transform_ready(cpu, kernels, to.make_mut());
-                to
-            });
-            return Ok(Filter(Form::Winograd { weight: weight.clone(), ready }));
+            } else {
+                panels.pack(cpu, weight.as_slice(), false, to.make_mut());
+            }
+            return Ok(Filter(Form::WinogradForward { weight: to, ready: ready.is_some() }));
         }
     }
     let packed = |panels: Panels, exchanged: bool| {
@@ -142,15 +148,16 @@ pub(crate) fn conv2d<T: CpuElement>(
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
     let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels);
     let moments = match &filter.0 {
-        Form::Winograd { weight, ready } => {
+        Form::Winograd(weight) | Form::WinogradForward { weight, .. } => {
             let convolution = Convolution {
                 reader,
                 tiling: Tiling::forward(spec),
                 read: spec.in_channels,
                 write: spec.out_channels,
-                weight: match ready {
-                    Some(ready) => Kernel3x3::Ready(ready.as_slice()),
-                    None => Kernel3x3::Plain(weight.as_slice()),
+                weight: match filter.0 {
+                    Form::WinogradForward { ready: true, .. } => Kernel3x3::Ready(weight.as_slice()),
+                    Form::WinogradForward { .. } => Kernel3x3::Packed(weight.as_slice()),
+                    _ => Kernel3x3::Plain(weight.as_slice()),
                 },
                 epilogue,
                 accumulate: false,
@@ -191,7 +198,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
     let add = accumulate.is_some();
     let mut dx = accumulate.unwrap_or_else(|| cpu.alloc(spec.input_shape().iter().product()));
     match &filter.0 {
-        Form::Winograd { weight, .. } => {
+        Form::Winograd(weight) => {
             let convolution = Convolution {
                 reader,
                 tiling: Tiling::data(spec),
@@ -218,7 +225,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             };
             direct.run(cpu, dx.make_mut(), false);
         }
-        Form::Direct { transposed: None, .. } => {
+        Form::Direct { transposed: None, .. } | Form::WinogradForward { .. } => {
             let message = "the filter was prepared for the forward pass only".into();
             return Err(Error::Device { backend: "cpu", message });
         }

@@ -64,7 +64,7 @@ pub(super) fn pays(spec: &Conv2dSpec, pairs: bool) -> bool {
 const PLANES: usize = POINTS * POINTS;
 
 /// How a weight's channels that are written are cut into panels of two vectors.
-fn panels(read: usize, write: usize, lanes: usize) -> Panels {
+pub(super) fn panels(read: usize, write: usize, lanes: usize) -> Panels {
     Panels { groups: 1, taps: TAPS * TAPS, read, write, lanes, pairs: false }
 }
 

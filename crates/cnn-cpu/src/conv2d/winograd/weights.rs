@@ -17,6 +17,8 @@ pub(in super::super) enum Kernel3x3<'a, T> {
     Plain(&'a [T]),
     /// \[3\]\[3\]\[write\]\[read\]: turned, and the roles of the channels exchanged.
     Exchanged(&'a [T]),
+    /// In the order of [`panels`](super::panels): each panel in one piece, where a plain weight has 9 rows for each channel.
+    Packed(&'a [T]),
     /// Transformed ahead by [`transform_ready`].
     Ready(&'a [T]),
 }
@@ -37,22 +39,25 @@ impl<'a, T: CpuReal> Kernel3x3<'a, T> {
     ) -> Kernels<'a, T> {
         let strided = stride != Stride::One;
         match self {
-            Kernel3x3::Plain(weights) => Kernels { weights, read, write, turned: false, strided },
+            Kernel3x3::Plain(weights) => Kernels { weights, read, write, packed: false, turned: false, strided },
+            Kernel3x3::Packed(weights) => Kernels { weights, read, write, packed: true, turned: false, strided },
             Kernel3x3::Exchanged(weights) => {
                 exchange(cpu, weights, write, read, room);
-                Kernels { weights: room, read, write, turned: true, strided }
+                Kernels { weights: room, read, write, packed: false, turned: true, strided }
             }
             Kernel3x3::Ready(_) => unreachable!("a transformed weight is used as it is"),
         }
     }
 }
 
-/// Kernels \[9\]\[read\]\[write\] to be transformed.
+/// Kernels \[9\]\[read\]\[write\] (or in panels) to be transformed.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Kernels<'a, T> {
     pub(in super::super) weights: &'a [T],
     pub(in super::super) read: usize,
     pub(in super::super) write: usize,
+    /// In panels.
+    pub(in super::super) packed: bool,
     /// Turned by half a circle.
     pub(in super::super) turned: bool,
     /// For a stride that is not one.
@@ -156,10 +161,10 @@ impl<T: CpuReal> Weights<'_, T> {
     /// Nobody else uses these channels of `u`, which has room for `6 * lines` points of all channels.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
-        let Kernels { weights, read, write, strided, .. } = self.kernels;
-        assert_eq!(weights.len(), TAPS * TAPS * read * write);
-        assert!(self.channels.end <= read && self.lines.end <= POINTS);
-        assert!(self.panel < panels(read, write, V::<T, S>::LANES).count());
+        let Kernels { weights, read, write, packed, strided, .. } = self.kernels;
+        let panels = panels(read, write, V::<T, S>::LANES);
+        assert_eq!(weights.len(), if packed { panels.len() } else { TAPS * TAPS * read * write });
+        assert!(self.channels.end <= read && self.lines.end <= POINTS && self.panel < panels.count());
         if strided { simd.outline(Forth::<T, true>(self)) } else { simd.outline(Forth::<T, false>(self)) }
     }
 }
@@ -172,25 +177,34 @@ impl<T: CpuReal, const STRIDED: bool> Kernel for Forth<'_, T, STRIDED> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Weights { kernels: Kernels { weights, read, write, turned, .. }, panel, channels, lines, u, u_point } =
-            self.0;
-        let lanes = V::<T, S>::LANES;
-        let (first, vectors) = (panel * 2 * lanes, panels(read, write, lanes).vectors(panel));
+        let Weights { kernels, panel, channels, lines, u, u_point } = self.0;
+        let Kernels { weights, read, write, packed, turned, .. } = kernels;
+        let (lanes, panels) = (V::<T, S>::LANES, panels(read, write, V::<T, S>::LANES));
+        let (first, vectors) = (panel * 2 * lanes, panels.vectors(panel));
         for c in channels {
+            // The first of this channel's kernels, elements to the next tap, and to one that is transformed soon: rows of a
+            // plain weight are far apart, and the hardware does not foresee them.
+            let (at, tap_step, soon) = if packed {
+                let (block, row) = (c / lanes * lanes, c % lanes);
+                let (width, n) = (vectors * lanes, lanes.min(read - block));
+                let at = panels.start(0, panel) + block * TAPS * TAPS * width + row * width;
+                (at, n * width, lanes * TAPS * TAPS * width)
+            } else {
+                (c * write + first, read * write, 8 * write)
+            };
             for v in 0..vectors {
-                let n = lanes.min(write - first - v * lanes);
+                let n = if packed { lanes } else { lanes.min(write - first - v * lanes) };
                 // SAFETY: the indices are inside of the weights, whose length was checked; the caller of Weights::run
                 // promises u.
                 unsafe {
-                    let from = weights.as_ptr().add(c * write + first + v * lanes);
-                    // Rows of a panel are far apart: the hardware does not foresee them.
+                    let from = weights.as_ptr().add(at + v * lanes);
                     let mut half = [[V::<T, S>::zero(simd); TAPS]; POINTS];
                     for j in 0..TAPS {
                         let mut d = [V::<T, S>::zero(simd); TAPS];
                         for i in 0..TAPS {
                             let tap = if turned { TAPS * TAPS - 1 - (i * TAPS + j) } else { i * TAPS + j };
-                            let at = from.add(tap * read * write);
-                            simd.prefetch(at.wrapping_add(8 * write));
+                            let at = from.add(tap * tap_step);
+                            simd.prefetch(at.wrapping_add(soon));
                             d[i] =
                                 if n == lanes { V::<T, S>::load(simd, at) } else { V::<T, S>::load_head(simd, at, n) };
                         }
