@@ -14,7 +14,7 @@
 //! ```text
 //! for some tiles:
 //!     V = Bt x B, by all tasks
-//!     for each task (a panel of K):  for each of six lines of points:  U = G w Gt;  M = V * U
+//!     for each task (a panel of K):  for some lines of points:  U = G w Gt;  M = V * U
 //!                                    y = At M A
 //! ```
 
@@ -71,6 +71,8 @@ const FEW: usize = 32;
 const LEAST: usize = 8;
 /// Bytes of an output that will not be in a cache when it is read.
 const LARGE: usize = 24 << 20;
+/// Lines of points of a panel of the weight that are transformed at a time.
+const LINES: usize = 3;
 /// Tiles of a stage.
 const STAGE: usize = 128;
 
@@ -172,7 +174,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let planes = self.planes(tiles, lanes);
         let panels = panels(self.read, self.write, lanes).count();
         let mut v = cpu.scratch(planes[0].len());
-        let room = [POINTS * panel_point(self.read, lanes), planes[1].len()];
+        let room = [LINES * POINTS * panel_point(self.read, lanes), planes[1].len()];
         cpu.reserve::<T::Accum>(panels, &room);
         for i in 0..blocks {
             let tiles = block(i);
@@ -315,12 +317,12 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
         let Panel { of, index, tiles, planes, v, panel, kernels, u, m, out } = self;
         let lanes = V::<T, S>::LANES;
         let (u_point, vectors) = (panel_point(of.read, lanes), panels(of.read, of.write, lanes).vectors(panel));
-        assert!(v.len() == planes[0].len() && u.len() == POINTS * u_point && m.len() == planes[1].len());
-        for line in 0..POINTS {
+        assert!(v.len() == planes[0].len() && u.len() == LINES * POINTS * u_point && m.len() == planes[1].len());
+        for line in (0..POINTS).step_by(LINES) {
             // SAFETY: u and m are this task's own; their lengths and that of v were just checked.
             unsafe {
                 let (channels, u) = (0..of.read, u.as_mut_ptr());
-                Weights { kernels, panel, channels, lines: line..line + 1, u, u_point }.run(simd);
+                Weights { kernels, panel, channels, lines: line..line + LINES, u, u_point }.run(simd);
                 let product = Product::<T> {
                     tiles: tiles.len(),
                     channels: of.read,
@@ -332,7 +334,7 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
                     products: planes[1],
                     ahead: Ahead::NONE,
                 };
-                product.run(simd, line * POINTS..(line + 1) * POINTS, vectors);
+                product.run(simd, line * POINTS..(line + LINES) * POINTS, vectors);
             }
         }
         // SAFETY: all 36 points of m were just computed, and no other task has this panel.
