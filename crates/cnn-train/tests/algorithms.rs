@@ -13,8 +13,8 @@ fn cpu(conv_algo: ConvAlgorithm) -> Cpu<f32> {
 }
 
 /// The losses of the first `steps` steps of a run, which is then stopped.
-fn losses(recipe: &Recipe, dataset: &Dataset, folder: &RunFolder, steps: usize) -> Vec<f64> {
-    let mut trainer = Trainer::new(&cpu(recipe.conv_algo), recipe.clone(), dataset.clone()).unwrap();
+fn losses(cpu: &Cpu<f32>, recipe: &Recipe, dataset: &Dataset, folder: &RunFolder, steps: usize) -> Vec<f64> {
+    let mut trainer = Trainer::new(cpu, recipe.clone(), dataset.clone()).unwrap();
     let mut losses = Vec::new();
     let mut observe = |event: &Event| {
         if let Event::Step(report) = event {
@@ -32,13 +32,18 @@ fn deviation(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max)
 }
 
+/// The relative difference of their means.
+fn drift(a: &[f64], b: &[f64]) -> f64 {
+    (b.iter().sum::<f64>() / a.iter().sum::<f64>() - 1.0).abs()
+}
+
 #[test]
 fn a_run_goes_on_by_the_algorithm_that_it_began_with() {
     let place = tempfile::tempdir().unwrap();
     let dataset = open("shapes", "".as_ref(), &OpenOptions::default()).unwrap();
     let recipe = Recipe { batch: 8, conv_algo: Winograd, ..Recipe::default_for("small", "shapes").unwrap() };
     let folder = RunFolder::create(place.path().join("run")).unwrap();
-    assert_eq!(losses(&recipe, &dataset, &folder, 2).len(), 2);
+    assert_eq!(losses(&cpu(Winograd), &recipe, &dataset, &folder, 2).len(), 2);
 
     let weights = Weights::read(folder.weights()).unwrap();
     assert_eq!(weights.info().conv_algo, Winograd);
@@ -51,8 +56,15 @@ fn a_run_goes_on_by_the_algorithm_that_it_began_with() {
     }
 }
 
-/// ResNet-18, 50 steps of 64 images each way, from the same seed over the same batches. Takes minutes: runs where
-/// `CNN_LONG_TESTS=1`, on CIFAR-10 where `CNN_DATA` is a folder that holds it, otherwise on drawn shapes.
+/// ResNet-18, 50 steps of 64 images each way, from the same seed over the same batches.
+///
+/// A training from random weights is chaotic: one step multiplies a difference of rounding by a hundred, and after twenty
+/// the losses of single batches differ by some percent, whatever rounded differently. So what is compared is the first two
+/// steps, before that, and the mean of all; a third run, by direct convolution in another instruction set, says how far
+/// rounding alone carries.
+///
+/// Takes minutes: runs where `CNN_LONG_TESTS=1`, on CIFAR-10 where `CNN_DATA` is a folder that holds it, otherwise on drawn
+/// shapes.
 #[test]
 fn winograd_trains_resnet18_as_direct_convolution_does() {
     // Past the harness, which would keep it to itself.
@@ -67,14 +79,22 @@ fn winograd_trains_resnet18_as_direct_convolution_does() {
     };
     let dataset = open(data, &root, &OpenOptions::default()).unwrap();
     let place = tempfile::tempdir().unwrap();
-    let [direct, winograd] = [Direct, Winograd].map(|conv_algo| {
+    let other = Cpu::with_algorithm(available_threads(), Isa::capped("portable").unwrap(), Direct).unwrap();
+    let runs = [("direct", Direct, cpu(Direct)), ("winograd", Winograd, cpu(Winograd)), ("other", Direct, other)];
+    let [direct, winograd, other] = runs.map(|(name, conv_algo, cpu)| {
         let recipe = Recipe { batch: 64, conv_algo, ..Recipe::default_for("resnet18", data).unwrap() };
-        let folder = RunFolder::create(place.path().join(conv_algo.to_string())).unwrap();
-        losses(&recipe, &dataset, &folder, 50)
+        let folder = RunFolder::create(place.path().join(name)).unwrap();
+        losses(&cpu, &recipe, &dataset, &folder, 50)
     });
     assert_eq!(direct.len(), 50);
-    let (most, last) = (deviation(&direct, &winograd), [direct[49], winograd[49]]);
-    say(&format!("resnet18 on {data}, 50 steps: losses differ by at most {:.4}%, the last {last:?}", 100.0 * most));
-    assert!(most > 0.0, "both runs were by the same algorithm");
-    assert!(most < 0.01, "losses by direct convolution {direct:?}, by Winograd's {winograd:?}");
+    for (name, run) in [("Winograd", &winograd), ("other rounding", &other)] {
+        let [most, mean] = [deviation(&direct, run), drift(&direct, run)].map(|x| 100.0 * x);
+        say(&format!(
+            "resnet18 on {data}, 50 steps, {name}: losses differ by at most {most:.2}%, their means by {mean:.3}%"
+        ));
+    }
+    let message = || format!("losses by direct convolution {direct:?}, by Winograd's {winograd:?}");
+    assert!(deviation(&direct, &winograd) > 0.0, "both runs were by the same algorithm");
+    assert!(deviation(&direct[..2], &winograd[..2]) < 1e-4, "{}", message());
+    assert!(drift(&direct, &winograd) < 0.01, "{}", message());
 }

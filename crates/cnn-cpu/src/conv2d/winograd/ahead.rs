@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::LINE;
 use super::patches::Operand;
 use crate::element::CpuElement;
 use crate::simd::Simd;
@@ -16,9 +17,6 @@ pub(super) struct Ahead<T> {
     len: usize,
     pieces: usize,
 }
-
-/// Bytes of a line of a cache.
-const LINE: usize = 64;
 
 impl<T: CpuElement> Ahead<T> {
     /// Nothing.

@@ -60,6 +60,8 @@ pub(super) fn pays(spec: &Conv2dSpec, pairs: bool) -> bool {
     Tiling::fits(spec) && saves && spec.in_channels.min(spec.out_channels) >= CHANNELS && tiles >= 16
 }
 
+/// Bytes of a line of a cache.
+const LINE: usize = 64;
 /// Points of a transformed tile.
 const PLANES: usize = POINTS * POINTS;
 

@@ -6,6 +6,7 @@ use cnn_core::Real;
 use num_traits::One;
 
 use super::super::epilogue::Finish;
+use super::LINE;
 use super::matrices::{self, Half, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::element::CpuElement;
@@ -69,8 +70,9 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
         let lanes = V::<T, S>::LANES;
         let [height, width] = of.tiling.to;
         let zero = V::<T, S>::zero(simd);
-        let bytes = lanes * size_of::<T>();
-        let stream = of.large && of.y.addr() % bytes == 0 && of.channels % lanes == 0;
+        // Whole lines only: the other half of a line would be written much later.
+        let lines = lanes * size_of::<T>() == LINE && of.y.addr() % LINE == 0 && of.channels % lanes == 0;
+        let stream = of.large && lines;
         for v in 0..of.vectors {
             let n = lanes.min(of.write - v * lanes);
             // SAFETY: the caller of Outputs::run promises products, outputs and moments; what lies outside of the image
