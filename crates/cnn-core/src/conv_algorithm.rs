@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-/// Which algorithm 3x3 convolutions of stride 1 run by. What they compute is the same, how it rounds is not.
+/// Which algorithm 3x3 convolutions run by. What they compute is the same, how it rounds is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConvAlgorithm {
     /// `auto`: the backend's choice for the shape, by a table that was measured once: the same on every run.

@@ -135,10 +135,10 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> Kernel for Pack<'_, T, R, PAI
                 Word::Images { next } => n * usize::from(next),
                 Word::Number => 0,
             };
-            // SAFETY: channels first..first + channels exist. `pack` has checked that every source row and column is
-            // inside the image, the reader that the image has all its elements, and `to` that it has a plane for each
-            // block of channels with room for every scratch pixel; of the second numbers `others` are inside the image,
-            // or the next one.
+            // `pack` has checked that every source row and column is inside the image, and that `to` has a plane for each
+            // block of channels with room for every scratch pixel; the reader has all elements of the image.
+            // SAFETY: by this; channels first..first + channels exist, and of the second numbers `others` are inside the
+            // image, or the next one.
             unsafe {
                 let with = source.coefficients(simd, first + c, n);
                 let with_other = match neighbours && others > 0 {

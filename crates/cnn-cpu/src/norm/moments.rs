@@ -7,7 +7,7 @@ use cnn_core::backend::{Data, Moments};
 use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::rows_of_part;
-use super::sums::{Terms, add_rows};
+use super::sums::{Itself, Terms, add_rows};
 use crate::Cpu;
 use crate::conv2d::moments::combine;
 use crate::element::CpuElement;
@@ -39,18 +39,6 @@ struct Part<'a, T: CpuElement> {
     x: &'a [T],
     mean: &'a mut [T::Accum],
     squares: &'a mut [T::Accum],
-}
-
-struct Itself<'a, T>(&'a [T]);
-
-impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
-    type Common<S: Simd> = ();
-    #[inline(always)]
-    fn common<S: Simd>(&self, _: S, _: usize, _: usize) {}
-    #[inline(always)]
-    fn of<S: Simd>(&mut self, simd: S, (): &(), at: usize, n: usize) -> [V<T, S>; 1] {
-        [T::read(simd, &self.0[at..][..n])]
-    }
 }
 
 struct Deviations<'a, T: CpuElement> {

@@ -23,6 +23,19 @@ pub(super) trait Terms<T: CpuElement, const N: usize> {
     fn of<S: Simd>(&mut self, simd: S, common: &Self::Common<S>, at: usize, n: usize) -> [V<T, S>; N];
 }
 
+/// The elements themselves.
+pub(super) struct Itself<'a, T>(pub(super) &'a [T]);
+
+impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
+    type Common<S: Simd> = ();
+    #[inline(always)]
+    fn common<S: Simd>(&self, _: S, _: usize, _: usize) {}
+    #[inline(always)]
+    fn of<S: Simd>(&mut self, simd: S, (): &(), at: usize, n: usize) -> [V<T, S>; 1] {
+        [T::read(simd, &self.0[at..][..n])]
+    }
+}
+
 /// Sums terms over `rows` rows into `sums` \[N, channels\].
 #[inline(always)]
 pub(super) fn add_rows<T: CpuElement, S: Simd, const N: usize>(
@@ -109,16 +122,6 @@ pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: 
         x: &'a [T],
         channels: usize,
         sums: &'a mut [T::Accum],
-    }
-    struct Itself<'a, T>(&'a [T]);
-    impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
-        type Common<S: Simd> = ();
-        #[inline(always)]
-        fn common<S: Simd>(&self, _: S, _: usize, _: usize) {}
-        #[inline(always)]
-        fn of<S: Simd>(&mut self, simd: S, (): &(), at: usize, n: usize) -> [V<T, S>; 1] {
-            [T::read(simd, &self.0[at..][..n])]
-        }
     }
     impl<T: CpuElement> Kernel for Sum<'_, T> {
         type Output = ();

@@ -42,9 +42,7 @@ impl<T: CpuElement> Outputs<T> {
             Stride::Half => simd.outline(Tiles::<T, 9, 8>(self)),
         }
     }
-}
 
-impl<T: CpuElement> Outputs<T> {
     /// The first element of a tile in the first of the channels.
     #[inline(always)]
     fn first(&self, Place { image, at: [top, left] }: Place) -> usize {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Where a point has several values of a tile, these are as many rows of its product. A register block is some rows by two
-//! vectors; every operand that is broadcast lies at a constant offset from the one before it. All points run in one call,
-//! so that a call costs nothing.
+//! vectors; every operand that is broadcast lies at a constant offset from the one before it. Points with as many values
+//! run in one call, so that a call costs nothing.
 
 use std::ops::Range;
 
