@@ -5,7 +5,7 @@
 //! recycled block keeps what was in it, so that reading is always defined; in builds with debug assertions both are
 //! filled with ones instead (NaN as a float), so that tests notice an element that was not written.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
@@ -108,8 +108,10 @@ fn layout(capacity: usize) -> Layout {
 fn fresh(capacity: usize) -> NonNull<u8> {
     let layout = layout(capacity);
     // SAFETY: the layout's size is not zero.
-    let at = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-    advise_huge_pages(at, capacity);
+    let at = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+    advise_huge_pages(at, capacity); // before the first touch, which is what decides about a page
+    // SAFETY: the block has `capacity` bytes.
+    unsafe { at.write_bytes(0, capacity) };
     at
 }
 
@@ -267,6 +269,32 @@ mod tests {
         assert_eq!((a.as_slice(), b.as_slice()), (&[9, 2, 3][..], &[1, 2, 3][..]));
         let at = a.as_slice().as_ptr();
         assert_eq!(a.make_mut().as_ptr(), at.cast_mut());
+    }
+
+    /// The advice counts only for pages that were not touched before.
+    #[test]
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn large_blocks_lie_on_huge_pages() {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let on = read("/sys/kernel/mm/transparent_hugepage/enabled");
+        if !on.contains("[always]") && !on.contains("[madvise]") {
+            eprintln!("SKIPPED: this system has no transparent huge pages ({on:?})");
+            return;
+        }
+        let block = Buffer::<f32>::new(&Arc::default(), 8 * HUGE);
+        let at = block.as_slice().as_ptr() as usize;
+        let smaps = read("/proc/self/smaps");
+        let (mut inside, mut huge) = (false, 0);
+        for line in smaps.lines() {
+            let field = line.split(' ').next().unwrap_or_default();
+            if let Some((from, to)) = field.split_once('-') {
+                let bound = |text| usize::from_str_radix(text, 16).unwrap();
+                inside = (bound(from)..bound(to)).contains(&at);
+            } else if inside && field == "AnonHugePages:" {
+                huge = line.split_whitespace().nth(1).unwrap().parse().unwrap(); // kB
+            }
+        }
+        assert!(huge > 0, "none of {} bytes is on a huge page", 8 * HUGE * size_of::<f32>());
     }
 
     #[test]
