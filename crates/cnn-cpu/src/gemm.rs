@@ -11,7 +11,7 @@
 use num_traits::Zero;
 
 use crate::Cpu;
-use crate::conv2d::block::{Block, Tap, split};
+use crate::conv2d::block::{AHEAD, Block, Tap, split};
 use crate::conv2d::epilogue::{Epilogue, Finish, Total};
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
@@ -218,9 +218,14 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             x_row: 0,
                             x_plane: count * lanes,
                             channels: terms,
-                            taps: &[Tap { x: 0, w: 0 }],
+                            taps: &[Tap::ONE],
                             w: panels.as_ptr().add((panel * k + k0) * width),
                             w_taps: 1,
+                            first: [0; 2],
+                            ahead: panels.as_ptr().wrapping_add((panel * k + k0 + AHEAD) * width),
+                            ahead_step: width * size_of::<T::Accum>(),
+                            resume: None,
+                            pause: None,
                             y,
                             y_pixel: n,
                             y_row: 0,

@@ -7,26 +7,41 @@
 //!     acc[r][p][v] += broadcast(x[tap + r * row + p][c]) * w[v]
 //! y[r][p] = acc, finished as `epilogue` says
 //! ```
+//!
+//! A tap whose row reads only padding is left out, and so are such rows and columns of a block as wide as a small image:
+//! of 4x4 outputs with a 3x3 kernel, 44 products of 144.
 
 use super::epilogue::Finish;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
-/// Where a tap reads: elements into the scratch, and its index in the packed weights.
+/// What a tap reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tap {
+    /// Elements into the scratch.
     pub(crate) x: usize,
+    /// Its index in the packed weights.
     pub(crate) w: usize,
+    /// The rows and the columns of outputs for which it reads more than padding, from and to.
+    pub(crate) rows: [usize; 2],
+    pub(crate) columns: [usize; 2],
 }
+
+impl Tap {
+    /// The one tap of a matrix product.
+    pub(crate) const ONE: Tap = Tap { x: 0, w: 0, rows: [0, usize::MAX], columns: [0, usize::MAX] };
+}
+
+/// Rows of a panel that are asked for ahead where a block reads it from one end to the other.
+pub(crate) const AHEAD: usize = 48;
 
 /// A piece of `len` things in pieces of at most `most`, as even as can be: (start, length).
 #[inline(always)]
-pub(crate) fn split(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn split(len: usize, most: usize) -> impl ExactSizeIterator<Item = (usize, usize)> + Clone {
     let pieces = len.div_ceil(most.max(1)).max(1);
-    (0..pieces).map(move |i| {
-        let (start, end) = (len * i / pieces, len * (i + 1) / pieces);
-        (start, end - start)
-    })
+    // Clones are made in inner loops, so no piece divides. The last ones are longer by one.
+    let (least, short) = (len / pieces, pieces - len % pieces);
+    (0..pieces).map(move |i| (i * least + i.saturating_sub(short), least + usize::from(i >= short)))
 }
 
 /// The operands of a register block.
@@ -40,9 +55,18 @@ pub(crate) struct Block<'a, T: CpuElement> {
     /// Channels that are read.
     pub(crate) channels: usize,
     pub(crate) taps: &'a [Tap],
+    /// Which row and column of outputs the first pixel is, as the taps count them.
+    pub(crate) first: [usize; 2],
     /// The packed panel, and how many taps it holds.
     pub(crate) w: *const T::Accum,
     pub(crate) w_taps: usize,
+    /// What of the packed weight is asked for meanwhile, and how many bytes further on with each of its rows.
+    pub(crate) ahead: *const T::Accum,
+    pub(crate) ahead_step: usize,
+    /// Sums over channels that were read before, and where they go when more channels follow: `rows * pixels * vectors`
+    /// vectors.
+    pub(crate) resume: Option<*const T::Accum>,
+    pub(crate) pause: Option<*mut T::Accum>,
     /// Where the first pixel goes, and elements to the next pixel and row.
     pub(crate) y: *mut T,
     pub(crate) y_pixel: usize,
@@ -54,9 +78,6 @@ pub(crate) struct Block<'a, T: CpuElement> {
     /// A word of the packed image and of the packed panel is two channels, and `channels` counts words.
     pub(crate) pairs: bool,
 }
-
-/// Rows of a panel that are asked for ahead.
-const AHEAD: usize = 48;
 
 struct Sized<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
 
@@ -70,40 +91,62 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
         let b = self.0;
         let lanes = V::<T, S>::LANES;
         let mut acc = [[[V::<T, S>::zero(simd); NV]; RX]; RY];
-        let (mut x, mut w, mut left) = (b.x, b.w, b.channels);
+        let (mut x, mut w, mut ahead, mut rest) = (b.x, b.w, b.ahead, b.channels);
         // SAFETY: `Block::run`'s caller promises that the taps reach inside the scratch for all channels and pixels of
-        // the block, that the panel has w_taps taps for all channels, and that y and the epilogue have the written
-        // elements.
+        // the block, that the panel has w_taps taps for all channels, that sums kept between portions have a vector for
+        // each of acc, and that y and the epilogue have the written elements.
         unsafe {
-            while left > 0 {
-                let n = left.min(lanes);
-                for tap in b.taps {
-                    let rows: [*const T::Accum; RY] = std::array::from_fn(|r| x.add(tap.x + r * b.x_row));
-                    let w = w.add(tap.w * n * NV * lanes);
-                    for c in 0..n {
-                        let weights: [V<T, S>; NV] =
-                            std::array::from_fn(|v| V::<T, S>::load(simd, w.add((c * NV + v) * lanes)));
-                        // With few pixels a panel is used once and comes from memory, which sees no farther than a page.
+            if let Some(sums) = b.resume {
+                for r in 0..RY {
+                    for p in 0..RX {
                         for v in 0..NV {
-                            simd.prefetch(w.wrapping_add(((c + AHEAD) * NV + v) * lanes));
-                        }
-                        for r in 0..RY {
-                            for p in 0..RX {
-                                let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
-                                for v in 0..NV {
-                                    acc[r][p][v] = if PAIRS {
-                                        T::dot::<S>(value, weights[v], acc[r][p][v])
-                                    } else {
-                                        value.mul_add(weights[v], acc[r][p][v])
-                                    };
-                                }
-                            }
+                            acc[r][p][v] = V::<T, S>::load(simd, sums.add(((r * RX + p) * NV + v) * lanes));
                         }
                     }
                 }
+            }
+            while rest > 0 {
+                let n = rest.min(lanes);
+                for tap in b.taps {
+                    if tap.rows[0] >= b.first[0] + RY || tap.rows[1] <= b.first[0] {
+                        continue; // only padding
+                    }
+                    // Whether the block's first row or column, or its last, reads only padding.
+                    let [top, left] = [tap.rows[0] > b.first[0], tap.columns[0] > b.first[1]];
+                    let [bottom, right] = [tap.rows[1] < b.first[0] + RY, tap.columns[1] < b.first[1] + RX];
+                    let (x, w) = (x.add(tap.x), w.add(tap.w * n * NV * lanes));
+                    macro_rules! sum {
+                        ($top:literal $bottom:literal $left:literal $right:literal) => {
+                            acc = Self::sum::<S, $top, $bottom, $left, $right>(simd, &b, x, w, ahead, n, acc)
+                        };
+                    }
+                    // For the blocks that images of 4 and of 8 columns are cut into.
+                    match (const { RY == 2 && RX == 4 }, const { RX == 4 || RX == 8 }) {
+                        (true, _) if top && left => sum!(1 0 1 0),
+                        (true, _) if top && right => sum!(1 0 0 1),
+                        (true, _) if top => sum!(1 0 0 0),
+                        (true, _) if bottom && left => sum!(0 1 1 0),
+                        (true, _) if bottom && right => sum!(0 1 0 1),
+                        (true, _) if bottom => sum!(0 1 0 0),
+                        (_, true) if left => sum!(0 0 1 0),
+                        (_, true) if right => sum!(0 0 0 1),
+                        _ => sum!(0 0 0 0),
+                    }
+                    ahead = ahead.wrapping_byte_add(n * b.ahead_step);
+                }
                 x = x.add(b.x_plane);
                 w = w.add(b.w_taps * n * NV * lanes);
-                left -= n;
+                rest -= n;
+            }
+            if let Some(sums) = b.pause {
+                for r in 0..RY {
+                    for p in 0..RX {
+                        for v in 0..NV {
+                            acc[r][p][v].store(sums.add(((r * RX + p) * NV + v) * lanes));
+                        }
+                    }
+                }
+                return;
             }
             // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
             if let Some(bias) = b.finish.bias {
@@ -149,6 +192,48 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
 impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>
     Sized<'_, T, PAIRS, NV, RY, RX>
 {
+    /// Adds the products of one tap and `n` channels, without some rows and columns.
+    ///
+    /// # Safety
+    /// As `Block::run`.
+    #[inline(always)]
+    unsafe fn sum<S: Simd, const TOP: usize, const BOTTOM: usize, const LEFT: usize, const RIGHT: usize>(
+        simd: S,
+        b: &Block<'_, T>,
+        x: *const T::Accum,
+        w: *const T::Accum,
+        ahead: *const T::Accum,
+        n: usize,
+        mut acc: [[[V<T, S>; NV]; RX]; RY],
+    ) -> [[[V<T, S>; NV]; RX]; RY] {
+        let lanes = V::<T, S>::LANES;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let rows: [*const T::Accum; RY] = std::array::from_fn(|r| x.add(r * b.x_row));
+            for c in 0..n {
+                let weights: [V<T, S>; NV] =
+                    std::array::from_fn(|v| V::<T, S>::load(simd, w.add((c * NV + v) * lanes)));
+                // What the hardware foresees ends with a page.
+                for v in 0..NV {
+                    simd.prefetch(ahead.wrapping_byte_add(c * b.ahead_step).wrapping_add(v * lanes));
+                }
+                for r in TOP..RY - BOTTOM {
+                    for p in LEFT..RX - RIGHT {
+                        let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
+                        for v in 0..NV {
+                            acc[r][p][v] = if PAIRS {
+                                T::dot::<S>(value, weights[v], acc[r][p][v])
+                            } else {
+                                value.mul_add(weights[v], acc[r][p][v])
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        acc
+    }
+
     /// Stores a block by way of memory: one whose last vector is not full, or whose elements have to be rounded.
     ///
     /// # Safety
@@ -183,7 +268,7 @@ impl<T: CpuElement> Block<'_, T> {
     /// # Safety
     /// With every tap, pixel, row and channel added, `x` stays inside one packed image; `w` is a panel of `vectors`
     /// vectors for all channels; `y` may be written at `write` channels of each pixel, by nobody else; the
-    /// epilogue has those channels and pixels.
+    /// epilogue has those channels and pixels, as have `resume` and `pause`.
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {

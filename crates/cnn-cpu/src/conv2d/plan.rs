@@ -149,6 +149,12 @@ impl Axis {
         self.classes.iter().map(|class| class.count).max().unwrap_or(0)
     }
 
+    /// The first of `count` outputs for which a tap at `at` reads more than padding, and the one after the last.
+    pub(super) fn seen(&self, at: usize, count: usize) -> [usize; 2] {
+        let sees = |t: &usize| self.source[at + t * self.step] != ZERO;
+        [(0..count).find(sees).unwrap_or(count), (0..count).rev().find(sees).map_or(0, |t| t + 1)]
+    }
+
     /// The scratch positions that outputs `t` of all classes read.
     pub(super) fn reach(&self, t: Range<usize>) -> Range<usize> {
         let at = || self.classes.iter().flat_map(|class| class.taps.iter().map(|&(_, at)| at));

@@ -45,9 +45,8 @@ impl Plan {
             columns = Axis::identity(spec.output[1]);
         }
         let kernel = if fold.is_some() { 1 } else { spec.kernel[1] };
-        let pitch = columns.source.len();
         let pairs = rows.classes.iter().flat_map(|r| columns.classes.iter().map(move |c| (r, c)));
-        let taps = pairs.map(|(r, c)| taps(r, c, pitch, kernel, lanes)).collect();
+        let taps = pairs.map(|(r, c)| taps([&rows, &columns], r, c, kernel, lanes)).collect();
         let order = (0..spec.output[0].max(spec.output[1]) as u32).collect();
         Plan { rows, columns, fold, taps, order }
     }
@@ -59,10 +58,15 @@ pub(super) fn fold(spec: &Conv2dSpec) -> Option<Fold> {
     few.then_some(Fold { kernel: spec.kernel[1], stride: spec.stride[1], before: spec.padding.left })
 }
 
-/// The taps of one class of rows and one of columns. `pitch` is the scratch's columns, `kernel` the kernel's.
-fn taps(rows: &Class, columns: &Class, pitch: usize, kernel: usize, lanes: usize) -> Vec<Tap> {
-    let tap =
-        |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap { x: (y * pitch + x) * lanes, w: ky * kernel + kx };
+/// The taps of one class of rows and one of columns. `kernel` is the number of the kernel's columns.
+fn taps(axes: [&Axis; 2], rows: &Class, columns: &Class, kernel: usize, lanes: usize) -> Vec<Tap> {
+    let pitch = axes[1].source.len();
+    let tap = |&(ky, y): &(usize, usize), &(kx, x): &(usize, usize)| Tap {
+        x: (y * pitch + x) * lanes,
+        w: ky * kernel + kx,
+        rows: axes[0].seen(y, rows.count),
+        columns: axes[1].seen(x, columns.count),
+    };
     rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| tap(row, column))).collect()
 }
 

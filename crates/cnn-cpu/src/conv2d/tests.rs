@@ -56,7 +56,9 @@ impl Random {
                 padding,
                 groups,
             };
-            let input = [1 + self.below(5), 1 + self.below(19), 1 + self.below(19), c];
+            // Blocks as wide as the image have edges of their own.
+            let side = |r: &mut Self| if r.below(3) == 0 { r.of(&[4, 8]) } else { 1 + r.below(19) };
+            let input = [1 + self.below(5), side(self), side(self), c];
             if let Some(spec) = Conv2dSpec::new(input, k, &options).ok().filter(|spec| spec.macs() < 4_000_000) {
                 return spec;
             }

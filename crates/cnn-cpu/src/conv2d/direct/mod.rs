@@ -3,7 +3,7 @@
 //! ```text
 //! for each task (some images, or some rows of one image; all panels of channels, or some):
 //!     pack the images
-//!     for each panel, image, class of outputs, register block: the micro-kernel
+//!     for each panel, class of outputs, image, register block: the micro-kernel
 //!     take the moments of what was written
 //! ```
 //!
@@ -14,13 +14,12 @@
 //! packed with the roles of the channels exchanged, and its plan has one class of outputs for each remainder of the
 //! stride.
 
-use std::ops::Range;
+mod task;
 
 use cnn_core::backend::Moments;
 
-use super::block::{Block, shape, split};
-use super::epilogue::{Epilogue, Finish};
-use super::moments::{Piece, combine};
+use super::epilogue::Epilogue;
+use super::moments::combine;
 use super::pack::{Strip, pack};
 use super::panels::Panels;
 use super::plans::Plan;
@@ -28,8 +27,9 @@ use super::reader::Reader;
 use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
 use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::simd::{Kernel, Simd};
 use crate::threads::{Shared, chunks};
+use task::{Packed, SUMS, Task};
 
 /// A direct convolution, in either direction.
 pub(super) struct Direct<'a, T: CpuElement> {
@@ -95,7 +95,11 @@ impl<T: CpuElement> Direct<'_, T> {
         let all = self.batch * self.panels.groups * image;
         if self.batch < wanted && self.plan.fold.is_none() && all <= SHARED {
             // Tasks of the same rows read the same image, tasks of the same panels the same weight: the larger is cut.
-            let (cut, weight) = (wanted.div_ceil(self.batch.max(1)), self.panels.len() * size_of::<T::Accum>());
+            let weight = self.panels.len() * size_of::<T::Accum>();
+            if weight > image {
+                tile.images = (SUMS / pixels.max(1)).clamp(1, self.batch.max(1));
+            }
+            let cut = wanted.div_ceil(self.batch.div_ceil(tile.images).max(1));
             let least_sets = if weight > image { cut.min(panels) } else { 1 };
             tile.rows = rows.div_ceil(cut.div_ceil(least_sets)).max(2).min(rows);
             let sets = cut.div_ceil(rows.div_ceil(tile.rows)).max(least_sets);
@@ -151,10 +155,12 @@ impl<T: CpuElement> Direct<'_, T> {
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
         let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
         let room = if tile.shared { 0 } else { tile.images * self.blocks() * plane + work };
-        let tasks = self.batch.div_ceil(tile.images) * strips * sets;
+        let groups = self.batch.div_ceil(tile.images);
+        let tasks = groups * strips * sets;
         cpu.reserve::<T::Accum>(tasks, &[room]);
         cpu.for_each(tasks, |task| {
-            let (set, strip, group) = (task % sets, task / sets % strips, task / (sets * strips));
+            // Tasks of the same panels follow each other.
+            let (strip, group, set) = (task % strips, task / strips % groups, task / (strips * groups));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
             let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.plan.rows.count());
             let mut scratch = cpu.scratch(room);
@@ -191,148 +197,5 @@ impl<T: CpuElement> Kernel for PackBlock<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         pack(simd, self.reader, self.strip, None, self.to);
-    }
-}
-
-/// Where a task's packed images are.
-enum Packed<'a, R> {
-    /// In its own working memory once it has packed them: its rows, one group at a time.
-    ByTask(&'a mut [R]),
-    /// With all rows and groups of all images.
-    Before(&'a [R]),
-}
-
-struct Task<'a, T: CpuElement> {
-    direct: &'a Direct<'a, T>,
-    images: Range<usize>,
-    rows: Range<usize>,
-    strip: (usize, usize),
-    panels: Range<usize>,
-    packed: Packed<'a, T::Accum>,
-    y: Shared<T>,
-    pieces: Option<Shared<T::Accum>>,
-}
-
-impl<T: CpuElement> Kernel for Task<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Task { direct, images, rows, strip, panels, mut packed, y, pieces } = self;
-        let plan = direct.plan;
-        let (from, to, lanes) = (direct.from, direct.to, V::<T, S>::LANES);
-        let layout = direct.panels;
-        let (pitch, channels) = (layout.groups * layout.read, layout.groups * layout.write);
-        let positions = plan.rows.reach(rows.clone());
-        let width = plan.columns.source.len();
-        // Rows that were packed, and which of them is this task's first.
-        let (packed_rows, skipped) = match &packed {
-            Packed::ByTask(_) => (positions.len(), 0),
-            Packed::Before(_) => {
-                let all = plan.rows.reach(0..plan.rows.count());
-                (all.len(), positions.start.saturating_sub(all.start))
-            }
-        };
-        let plane = direct.plane(packed_rows);
-        let image_size = direct.blocks() * plane;
-        let columns = plan.columns.count();
-        let (most_rows, most_columns) = shape::<S>(columns);
-        let mut current = usize::MAX; // the group whose channels this task has packed
-        for panel in panels.clone() {
-            let (group, panel) = (panel / layout.count(), panel % layout.count());
-            if let (Packed::ByTask(scratch), true) = (&mut packed, group != current) {
-                current = group;
-                for (i, image) in images.clone().enumerate() {
-                    let (pitch, channels) = match plan.fold {
-                        Some(fold) => (pitch / fold.kernel, layout.read / fold.kernel),
-                        None => (pitch, layout.read),
-                    };
-                    let strip = Strip {
-                        rows: &plan.rows.source[positions.clone()],
-                        columns: &plan.columns.source,
-                        image,
-                        size: from,
-                        pitch,
-                        first: group * channels,
-                        channels,
-                        plane,
-                        word: layout.word(),
-                    };
-                    pack(simd, &direct.reader, strip, plan.fold, &mut scratch[i * image_size..]);
-                }
-            }
-            let vectors = layout.vectors(panel);
-            let first = group * layout.write + panel * 2 * lanes; // channel
-            let write = (layout.write - panel * 2 * lanes).min(vectors * lanes);
-            for (i, image) in images.clone().enumerate() {
-                let x = match &packed {
-                    Packed::ByTask(scratch) => scratch[i * image_size..].as_ptr(),
-                    Packed::Before(all) => {
-                        all[(image * layout.groups + group) * image_size + skipped * width * lanes..].as_ptr()
-                    }
-                };
-                for (row_class, lists) in plan.rows.classes.iter().zip(plan.taps.chunks(plan.columns.classes.len())) {
-                    let here = rows.start.min(row_class.count)..rows.end.min(row_class.count);
-                    for (column_class, taps) in plan.columns.classes.iter().zip(lists) {
-                        if taps.is_empty() && direct.accumulate {
-                            continue; // nothing to add
-                        }
-                        for (r, ny) in split(here.len(), most_rows).filter(|piece| piece.1 > 0) {
-                            for (p, nx) in split(column_class.count, most_columns) {
-                                let oy = row_class.first + (here.start + r) * row_class.stride;
-                                let ox = column_class.first + p * column_class.stride;
-                                // The plan's taps of outputs `here` lie within `positions`, so x stays in the packed
-                                // image; the panel is one of the packed weight's, whose length was checked; the classes
-                                // of the plan cover each output pixel once.
-                                // SAFETY: by this; and no other task has these images, rows and panels.
-                                unsafe {
-                                    let at = ((image * to[0] + oy) * to[1] + ox) * channels + first;
-                                    let y = y.get().add(at);
-                                    let block = Block {
-                                        x: x.wrapping_add((r * plan.rows.step * width + p) * lanes),
-                                        x_row: plan.rows.step * width * lanes,
-                                        x_plane: plane,
-                                        channels: if taps.is_empty() { 0 } else { layout.words() },
-                                        taps,
-                                        w: direct.weights.as_ptr().add(layout.start(group, panel)),
-                                        w_taps: layout.taps,
-                                        y,
-                                        y_pixel: column_class.stride * channels,
-                                        y_row: row_class.stride * to[1] * channels,
-                                        write,
-                                        finish: match direct.accumulate {
-                                            true => Finish::accumulate(y),
-                                            false => direct.epilogue.at(at, first),
-                                        },
-                                        pairs: layout.pairs,
-                                    };
-                                    block.run(simd, vectors, ny, nx);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        let Some(pieces) = pieces else { return };
-        let channel = |panel: usize| panel / layout.count() * layout.write + panel % layout.count() * 2 * lanes;
-        let first = channel(panels.start);
-        let end = if panels.end == layout.groups * layout.count() { channels } else { channel(panels.end) };
-        for image in images {
-            // SAFETY: this task has just written these channels of these rows (there is one class of rows, of stride
-            // 1, in a forward pass), and no other task has them.
-            unsafe {
-                let mean = pieces.get().add((image * strip.1 + strip.0) * 2 * channels + first);
-                let piece = Piece {
-                    y: y.get().add((image * to[0] + rows.start) * to[1] * channels + first).cast_const(),
-                    pitch: channels,
-                    pixels: rows.len() * to[1],
-                    channels: end - first,
-                    mean,
-                    squares: mean.add(channels),
-                };
-                piece.run(simd);
-            }
-        }
     }
 }
