@@ -14,7 +14,7 @@
 //! ```text
 //! for some tiles:
 //!     V = Bt x B, by all tasks
-//!     for each task (a panel of K):  for some lines of points:  U = G w Gt;  M = V * U
+//!     for each task (a panel of K):  for some channels of C:  U = G w Gt;  M += V * U
 //!                                    y = At M A
 //! ```
 
@@ -26,7 +26,6 @@ use super::super::epilogue::{Epilogue, Finish};
 use super::super::moments::combine;
 use super::super::reader::Reader;
 use super::ahead::Ahead;
-use super::matrices::POINTS;
 use super::outputs::Outputs;
 use super::patches::{Operand, Patch, stage};
 use super::product::Product;
@@ -71,8 +70,9 @@ const FEW: usize = 32;
 const LEAST: usize = 8;
 /// Bytes of an output that will not be in a cache when it is read.
 const LARGE: usize = 24 << 20;
-/// Lines of points of a panel of the weight that are transformed at a time.
-const LINES: usize = 3;
+/// Channels of a panel of the weight that are transformed at a time: whole blocks, and little enough to be still in the
+/// second-level cache when they are multiplied.
+const CHANNELS: usize = 128;
 /// Tiles of a stage.
 const STAGE: usize = 128;
 
@@ -174,7 +174,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let planes = self.planes(tiles, lanes);
         let panels = panels(self.read, self.write, lanes).count();
         let mut v = cpu.scratch(planes[0].len());
-        let room = [LINES * POINTS * panel_point(self.read, lanes), planes[1].len()];
+        let room = [PLANES * panel_point(CHANNELS, lanes), planes[1].len()];
         cpu.reserve::<T::Accum>(panels, &room);
         for i in 0..blocks {
             let tiles = block(i);
@@ -279,6 +279,7 @@ impl<T: CpuElement> Kernel for AtOnce<'_, T> {
                 let product = Product {
                     tiles: tiles.len(),
                     channels: of.read,
+                    summed: 0,
                     v: v.as_ptr(),
                     planes: planes[0],
                     u: u.as_ptr().add(panel * PLANES * u_point),
@@ -287,7 +288,7 @@ impl<T: CpuElement> Kernel for AtOnce<'_, T> {
                     products: planes[1],
                     ahead: ahead.part(panel, count, PLANES),
                 };
-                product.run(simd, 0..PLANES, panels.vectors(panel));
+                product.run(simd, panels.vectors(panel));
                 of.emit(simd, index, tiles.clone(), panel, m, planes[1], out);
             }
         }
@@ -316,16 +317,18 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Panel { of, index, tiles, planes, v, panel, kernels, u, m, out } = self;
         let lanes = V::<T, S>::LANES;
-        let (u_point, vectors) = (panel_point(of.read, lanes), panels(of.read, of.write, lanes).vectors(panel));
-        assert!(v.len() == planes[0].len() && u.len() == LINES * POINTS * u_point && m.len() == planes[1].len());
-        for line in (0..POINTS).step_by(LINES) {
+        let (u_point, vectors) = (panel_point(CHANNELS, lanes), panels(of.read, of.write, lanes).vectors(panel));
+        assert!(v.len() == planes[0].len() && u.len() == PLANES * u_point && m.len() == planes[1].len());
+        for first in (0..of.read).step_by(CHANNELS) {
+            let channels = first..of.read.min(first + CHANNELS);
             // SAFETY: u and m are this task's own; their lengths and that of v were just checked.
             unsafe {
-                let (channels, u) = (0..of.read, u.as_mut_ptr());
-                Weights { kernels, panel, channels, lines: line..line + LINES, u, u_point }.run(simd);
+                let u = u.as_mut_ptr();
+                Weights { kernels, panel, channels: channels.clone(), u, u_point }.run(simd);
                 let product = Product::<T> {
                     tiles: tiles.len(),
-                    channels: of.read,
+                    channels: channels.len(),
+                    summed: channels.start / lanes,
                     v: v.as_ptr(),
                     planes: planes[0],
                     u,
@@ -334,7 +337,7 @@ impl<T: CpuElement> Kernel for Panel<'_, T> {
                     products: planes[1],
                     ahead: Ahead::NONE,
                 };
-                product.run(simd, line * POINTS..(line + LINES) * POINTS, vectors);
+                product.run(simd, vectors);
             }
         }
         // SAFETY: all 36 points of m were just computed, and no other task has this panel.

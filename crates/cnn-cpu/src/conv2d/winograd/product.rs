@@ -21,11 +21,13 @@ use crate::simd::{Kernel, Simd, V, Vector};
 #[derive(Clone, Copy)]
 pub(super) struct Product<T: CpuElement> {
     pub(super) tiles: usize,
+    /// Channels that are summed over, and whole blocks of those before them, whose sums are in `m`.
     pub(super) channels: usize,
+    pub(super) summed: usize,
     /// Transformed inputs, all of their points.
     pub(super) v: *const T::Accum,
     pub(super) planes: Planes,
-    /// The panel of the transformed weight, from the first of the points that are computed on.
+    /// The panel of the transformed weight, from the first of the channels on.
     pub(super) u: *const T::Accum,
     pub(super) u_point: usize,
     /// The results, all of their points.
@@ -36,14 +38,14 @@ pub(super) struct Product<T: CpuElement> {
 }
 
 impl<T: CpuElement> Product<T> {
-    /// Computes some points of `vectors` (1 or 2) vectors of output channels.
+    /// Computes all points of `vectors` (1 or 2) vectors of output channels.
     ///
     /// # Safety
-    /// `v` holds `tiles` tiles of all channels for each point, `u` a panel of `vectors` vectors, and nobody else uses
-    /// the `tiles` tiles of `m`.
+    /// `v` holds `tiles` tiles of all channels for each point, those before the first too, and `u` a panel of `vectors`
+    /// vectors; nobody else uses the `tiles` tiles of `m`.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(self, simd: S, mut points: Range<usize>, vectors: usize) {
-        let from = points.start;
+    pub(super) unsafe fn run<S: Simd>(self, simd: S, vectors: usize) {
+        let mut points = 0..PLANES;
         while !points.is_empty() {
             // Points with as many values run together, and so do register blocks of one size.
             let values = self.planes.values(points.start);
@@ -54,16 +56,16 @@ impl<T: CpuElement> Product<T> {
                 while blocks.next_if(|&(_, next)| next == size).is_some() {
                     count += 1;
                 }
-                let (points, u_first) = (points.start..end, points.start - from);
+                let points = points.start..end;
                 macro_rules! go {
                     ($($r:literal)*) => {
                         match (vectors, size) {
                             $(
                                 (2, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(Sized::<T, 2, $r> { of: self, points, u_first, first, count });
+                                    simd.outline(Sized::<T, 2, $r> { of: self, points, first, count });
                                 }
                                 (1, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(Sized::<T, 1, $r> { of: self, points, u_first, first, count });
+                                    simd.outline(Sized::<T, 1, $r> { of: self, points, first, count });
                                 }
                             )*
                             _ => unreachable!("a register block of {size} tiles"),
@@ -81,8 +83,6 @@ impl<T: CpuElement> Product<T> {
 struct Sized<T: CpuElement, const NV: usize, const R: usize> {
     of: Product<T>,
     points: Range<usize>,
-    /// Where the first of the points is in the transformed weight.
-    u_first: usize,
     first: usize,
     count: usize,
 }
@@ -92,9 +92,9 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sized { of: p, points, u_first, first, count } = self;
+        let Sized { of: p, points, first, count } = self;
         let lanes = V::<T, S>::LANES;
-        for (i, point) in points.enumerate() {
+        for point in points {
             if first == 0 {
                 p.ahead.piece(simd, point);
             }
@@ -102,7 +102,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
             // SAFETY: the caller of Product::run promises these operands.
             let (v_point, u_point, m_point) = unsafe {
                 let (v, m) = (p.v.add(p.planes.start(point)), p.m.add(p.products.start(point)));
-                (v.add(first * lanes), p.u.add((u_first + i) * p.u_point), m.add(first * 2 * lanes))
+                (v.add(p.summed * v_block + first * lanes), p.u.add(point * p.u_point), m.add(first * 2 * lanes))
             };
             for block in 0..count {
                 let mut acc = [[V::<T, S>::zero(simd); NV]; R];
@@ -111,6 +111,14 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
                     let mut v = v_point.add(block * R * lanes);
                     let mut u = u_point;
                     let mut left = p.channels;
+                    let m = m_point.add(block * R * 2 * lanes);
+                    if p.summed > 0 {
+                        for r in 0..R {
+                            for i in 0..NV {
+                                acc[r][i] = V::<T, S>::load(simd, m.add((r * 2 + i) * lanes));
+                            }
+                        }
+                    }
                     while left > 0 {
                         let n = left.min(lanes);
                         // The next channels' tiles: lines too short and too far apart for the hardware to foresee.
@@ -133,7 +141,6 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
                         u = u.add(n * NV * lanes);
                         left -= n;
                     }
-                    let m = m_point.add(block * R * 2 * lanes);
                     for r in 0..R {
                         for i in 0..NV {
                             acc[r][i].store(m.add((r * 2 + i) * lanes));

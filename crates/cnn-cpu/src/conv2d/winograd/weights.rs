@@ -115,8 +115,9 @@ impl<T: CpuReal> Kernel for Ready<'_, T> {
         let u_point = panel_point(kernels.read, V::<T, S>::LANES);
         // SAFETY: `transform_ready` has checked that u holds all panels; no other task has these channels of this one.
         unsafe {
-            let u = u.get().add(panel * PLANES * u_point);
-            Weights { kernels, panel, channels, lines: 0..POINTS, u, u_point }.run(simd);
+            let vectors = panels(kernels.read, kernels.write, V::<T, S>::LANES).vectors(panel);
+            let u = u.get().add(panel * PLANES * u_point + channels.start * vectors * V::<T, S>::LANES);
+            Weights { kernels, panel, channels, u, u_point }.run(simd);
         }
     }
 }
@@ -145,26 +146,25 @@ fn exchange<T: CpuElement>(cpu: &Cpu<T>, weights: &[T::Accum], rows: usize, colu
     });
 }
 
-/// Transforms the kernels of some channels that are read, for a panel of channels that are written: lines `lines` of the
-/// six of each transformed kernel, `[6 * lines][read][vectors]`.
+/// Transforms the kernels of some channels that are read, for a panel of channels that are written:
+/// `[36][channels][vectors]`.
 pub(super) struct Weights<'a, T> {
     pub(super) kernels: Kernels<'a, T>,
     pub(super) panel: usize,
     pub(super) channels: Range<usize>,
-    pub(super) lines: Range<usize>,
     pub(super) u: *mut T,
     pub(super) u_point: usize,
 }
 
 impl<T: CpuReal> Weights<'_, T> {
     /// # Safety
-    /// Nobody else uses these channels of `u`, which has room for `6 * lines` points of all channels.
+    /// Nobody else uses these channels of `u`, which has room for all of their points.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S) {
         let Kernels { weights, read, write, packed, strided, .. } = self.kernels;
         let panels = panels(read, write, V::<T, S>::LANES);
         assert_eq!(weights.len(), if packed { panels.len() } else { TAPS * TAPS * read * write });
-        assert!(self.channels.end <= read && self.lines.end <= POINTS && self.panel < panels.count());
+        assert!(self.channels.end <= read && self.panel < panels.count());
         if strided { simd.outline(Forth::<T, true>(self)) } else { simd.outline(Forth::<T, false>(self)) }
     }
 }
@@ -177,11 +177,11 @@ impl<T: CpuReal, const STRIDED: bool> Kernel for Forth<'_, T, STRIDED> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Weights { kernels, panel, channels, lines, u, u_point } = self.0;
+        let Weights { kernels, panel, channels, u, u_point } = self.0;
         let Kernels { weights, read, write, packed, turned, .. } = kernels;
         let (lanes, panels) = (V::<T, S>::LANES, panels(read, write, V::<T, S>::LANES));
         let (first, vectors) = (panel * 2 * lanes, panels.vectors(panel));
-        for c in channels {
+        for c in channels.clone() {
             // The first of this channel's kernels, elements to the next tap, and to one that is transformed soon: rows of a
             // plain weight are far apart, and the hardware does not foresee them.
             let (at, tap_step, soon) = if packed {
@@ -213,11 +213,11 @@ impl<T: CpuReal, const STRIDED: bool> Kernel for Forth<'_, T, STRIDED> {
                             half[i][j] = points[i];
                         }
                     }
-                    for i in lines.clone() {
+                    for i in 0..POINTS {
                         let points = matrices::weight::<T, S, STRIDED>(simd, half[i]);
                         for j in 0..POINTS {
-                            let point = (i - lines.start) * POINTS + j;
-                            points[j].store(u.add(point * u_point + (c * vectors + v) * lanes));
+                            let point = i * POINTS + j;
+                            points[j].store(u.add(point * u_point + ((c - channels.start) * vectors + v) * lanes));
                         }
                     }
                 }
