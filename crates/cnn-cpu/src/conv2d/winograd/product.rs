@@ -17,6 +17,10 @@ use super::tiling::Planes;
 use crate::element::CpuElement;
 use crate::simd::{Kernel, Simd, V, Vector};
 
+/// Channels whose transformed weights are asked for ahead: they come from the third-level cache or from memory, and what the
+/// hardware foresees ends with a page.
+const AHEAD: usize = 96;
+
 /// The operands.
 #[derive(Clone, Copy)]
 pub(super) struct Product<T: CpuElement> {
@@ -129,6 +133,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> 
                             let mut w = [V::<T, S>::zero(simd); NV];
                             for i in 0..NV {
                                 w[i] = V::<T, S>::load(simd, u.add((c * NV + i) * lanes));
+                                simd.prefetch(u.wrapping_add(((c + AHEAD) * NV + i) * lanes));
                             }
                             for r in 0..R {
                                 let x = V::<T, S>::splat(simd, *v.add(r * lanes + c));
