@@ -20,6 +20,7 @@ use cnn_measure::{Area, Repeat, Row, networks};
 use serde_json::{Value, json};
 
 use contender::Setup;
+use peers::Peers;
 use race::Race;
 
 /// Models with the batch sizes at which they are measured; another model has those of the first.
@@ -31,6 +32,7 @@ Examples:
   cargo xtask bench                                                  this machine
   cargo xtask bench --only layers --batch 32
   cargo xtask bench --peers python3 --only train --model resnet18    beside PyTorch
+  cargo xtask bench --peers python3 --rust-peers --only infer        beside every engine
   CNN_ISA=avx2 cargo xtask bench --peers python3 --only train        the peers limited likewise";
 
 /// Measure this machine: every layer, training steps, inference; and other engines beside it
@@ -55,6 +57,9 @@ struct Args {
     /// A Python that has benches/peers/requirements.txt: measure PyTorch, onnxruntime and OpenVINO beside
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
+    /// Measure the inference of tract, burn and candle too; building them takes some ten minutes, once
+    #[arg(long, requires = "peers")]
+    rust_peers: bool,
     /// How often every engine has its turn; what counts is the median
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     rounds: usize,
@@ -113,7 +118,7 @@ fn unknown(precision: &str) -> Error {
 
 /// Measures what was asked for; whether all of ours ran.
 fn run(args: &Args) -> Result<bool, String> {
-    let (threads, python) = (args.threads(), args.peers.as_deref());
+    let threads = args.threads();
     if args.here {
         for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
             let row = match setup.precision.as_str() {
@@ -125,17 +130,25 @@ fn run(args: &Args) -> Result<bool, String> {
         }
         return Ok(true);
     }
+    let peers = match &args.peers {
+        Some(python) => {
+            let rust = args.rust_peers.then(peers::build_rust).transpose()?;
+            Some(Peers { python: python.clone(), rust })
+        }
+        None => None,
+    };
     let areas = Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area));
     let (mut lines, mut complete): (Vec<Value>, bool) = (Vec::new(), true);
     let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
     for area in areas {
         if area == Area::Layers {
+            let python = args.peers.as_deref();
             lines.extend(layers::run(python, args.batch.unwrap_or(128), threads, &args.precision)?);
             continue;
         }
         for setup in args.networks(area) {
             let mut contenders = contender::own(&setup)?;
-            contenders.extend(python.into_iter().flat_map(|python| peers::networks(python, &setup, folder.path())));
+            contenders.extend(peers.iter().flat_map(|peers| peers::networks(peers, &setup, folder.path())));
             let race = Race::run(&setup, contenders, args.rounds);
             print!("{race}");
             complete &= race.own().is_some();
@@ -180,5 +193,6 @@ mod tests {
         assert_eq!(setups(&["--model", "resnet18", "--batch", "3"], Area::Infer), of("resnet18", &[3]));
         assert!(Args::try_parse_from(["bench", "--batch", "0"]).is_err());
         assert!(Args::try_parse_from(["bench", "--only", "wings"]).is_err());
+        assert!(Args::try_parse_from(["bench", "--rust-peers"]).is_err());
     }
 }

@@ -45,8 +45,32 @@ fn script(python: &Path, name: &str) -> Command {
     command
 }
 
-/// Everyone whom a network of ours is held against.
-pub(crate) fn networks(python: &Path, setup: &Setup, folder: &Path) -> Vec<Contender> {
+/// Where the other engines are.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// A Python that has `benches/peers/requirements.txt`.
+    pub(crate) python: PathBuf,
+    /// The program of `benches/rust_peers`, if Rust's other frameworks are wanted.
+    pub(crate) rust: Option<PathBuf>,
+}
+
+/// Builds Rust's other frameworks for this very machine, which is more than ours asks of its users.
+pub(crate) fn build_rust() -> Result<PathBuf, String> {
+    let benches = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let (manifest, target) = (benches.join("rust_peers/Cargo.toml"), benches.join("../target/rust_peers"));
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
+    command.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-cpu=native");
+    match command.status() {
+        Ok(status) if status.success() => Ok(target.join("release").join("cnn-rust-peers")),
+        Ok(status) => Err(format!("building benches/rust_peers: {status}")),
+        Err(error) => Err(format!("cargo: {error}")),
+    }
+}
+
+/// Everyone whom a network of ours is held against. An ONNX file goes into `folder`.
+pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Contender> {
+    let python = &peers.python;
     let mut contenders = Vec::new();
     let mut pytorch = |mode: &str, layout: &str, tuned: bool| {
         let mut command = script(python, "pytorch.py");
@@ -68,10 +92,11 @@ pub(crate) fn networks(python: &Path, setup: &Setup, folder: &Path) -> Vec<Conte
         pytorch("eager", "nhwc", false);
         return contenders;
     }
+    let onnx = folder.join(format!("{}.onnx", setup.model));
     let mut runtime = |engine: &str, config: &str, isa: &str, role: Role| {
         let mut command = script(python, "runtimes.py");
         command.arg(engine).args(arguments(setup)).args(["--precision", &setup.precision]);
-        command.arg("--onnx").arg(folder.join(format!("{}.onnx", setup.model)));
+        command.arg("--onnx").arg(&onnx);
         contenders.push(Contender { setting: setup.setting(engine, config, isa), role, command });
     };
     // It has no convolution in bf16 for a CPU.
@@ -84,6 +109,15 @@ pub(crate) fn networks(python: &Path, setup: &Setup, folder: &Path) -> Vec<Conte
         }
     }
     runtime("openvino", "latency", isa(), Role::Peer);
+    if let Some(program) = peers.rust.as_ref().filter(|_| setup.precision == "f32") {
+        // Nothing limits their instruction set. tract reads the file that onnxruntime has exported before it.
+        let role = if cap().is_some() { Role::Unlimited } else { Role::Peer };
+        for engine in ["tract", "burn", "candle"] {
+            let mut command = Command::new(program);
+            command.arg(engine).args(arguments(setup)).arg("--onnx").arg(&onnx);
+            contenders.push(Contender { setting: setup.setting(engine, "frozen", "best"), role, command });
+        }
+    }
     contenders
 }
 

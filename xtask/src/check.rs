@@ -13,6 +13,7 @@ pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
         return Err(format!("{argument}: check takes no arguments"));
     }
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run(&mut cargo(&["fmt", "--check", "--manifest-path", "benches/rust_peers/Cargo.toml"]))?;
     dependencies()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // The library of somebody who wants no program.

@@ -13,8 +13,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check                                   everything that CI runs
-  bench [--peers PYTHON] [--only layers|train|infer] [--model NAME] [--batch N] [--threads N]
-        [--precision f32|bf16] [--rounds N] [--json FILE]
+  bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
+        [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
                                           measure this machine, and other engines beside it
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set
