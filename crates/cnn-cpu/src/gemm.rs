@@ -6,6 +6,8 @@
 //!     pack the rows of A; for each panel and register block: the micro-kernel
 //! ```
 //!
+//! Where no two tasks share a panel of B, a task packs part after part of it itself, and finds them in its cache.
+//!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
 use num_traits::Zero;
@@ -103,30 +105,32 @@ fn product<T, A, B>(
         return;
     }
     let width = 2 * cpu.isa().lanes::<T>();
-    let mut panels = cpu.scratch(n.div_ceil(width) * width * k);
-    cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |i, to| {
-        let columns = i * width..n.min((i + 1) * width);
-        cpu.run(Pack { b, columns, width, to });
-    });
     let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
+    let mut panels = cpu.scratch(if row_sets > 1 { all * width * k } else { 0 });
+    cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |panel, to| {
+        cpu.run(Pack { b, n, panel, terms: 0..k, to });
+    });
     let wanted = (m * n * k / WORTH).clamp(1, TASKS);
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
     let (c, panels) = (Shared::new(c), &*panels);
-    cpu.reserve::<T::Accum>(row_sets * sets, &[ROWS * TERMS]);
+    let room = [ROWS * TERMS, if row_sets > 1 { 0 } else { width * TERMS }];
+    cpu.reserve::<T::Accum>(row_sets * sets, &room);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
-        let mut scratch = cpu.scratch(ROWS * TERMS);
-        cpu.run(Product { k, n, a, rows, panels, set, epilogue, c, scratch: &mut scratch });
+        let (mut scratch, mut part) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
+        let packed = if row_sets > 1 { Packed::All(panels) } else { Packed::Part(b, &mut part) };
+        cpu.run(Product { k, n, a, rows, packed, set, epilogue, c, scratch: &mut scratch });
     });
 }
 
-/// Packs a panel of B as `[k][width]`: the columns become lanes, zeros where there are none.
+/// Packs some terms of a panel of B \[_, n\] as `[terms][width]`: the columns become lanes, zeros where there are none.
 struct Pack<'a, T: CpuElement> {
     b: Matrix<'a, T>,
-    columns: std::ops::Range<usize>,
-    width: usize,
+    n: usize,
+    panel: usize,
+    terms: std::ops::Range<usize>,
     to: &'a mut [T::Accum],
 }
 
@@ -135,10 +139,12 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Pack { b, columns, width, to } = self;
+        let Pack { b, n, panel, terms, to } = self;
         let lanes = V::<T, S>::LANES;
+        let width = 2 * lanes;
+        let (columns, to) = (panel * width..n.min((panel + 1) * width), &mut to[..terms.len() * width]);
         if b.strides[1] == 1 {
-            for (t, to) in to.chunks_exact_mut(width).enumerate() {
+            for (t, to) in terms.zip(to.chunks_exact_mut(width)) {
                 let line = &b.data[t * b.strides[0] + columns.start..][..columns.len()];
                 for v in (0..width).step_by(lanes) {
                     T::read(simd, &line[v.min(line.len())..]).write(&mut to[v..]);
@@ -149,7 +155,7 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
             for (i, to) in to.chunks_mut(width * 64).enumerate() {
                 for lane in 0..width {
                     for (t, to) in to[lane..].iter_mut().step_by(width).enumerate() {
-                        let at = (i * 64 + t) * b.strides[0] + (columns.start + lane) * b.strides[1];
+                        let at = (terms.start + i * 64 + t) * b.strides[0] + (columns.start + lane) * b.strides[1];
                         *to = if lane < columns.len() { b.data[at].to_accum() } else { T::Accum::zero() };
                     }
                 }
@@ -158,26 +164,33 @@ impl<T: CpuElement> Kernel for Pack<'_, T> {
     }
 }
 
+/// B in panels of two vectors.
+enum Packed<'a, T: CpuElement> {
+    /// All of it, `[panels][k][width]`.
+    All(&'a [T::Accum]),
+    /// As it is, and room for `TERMS` terms of a panel.
+    Part(Matrix<'a, T>, &'a mut [T::Accum]),
+}
+
 /// Some rows of the product.
-struct Product<'a, T: CpuElement> {
+struct Product<'a, T: CpuElement, B: CpuElement> {
     k: usize,
     n: usize,
     a: Matrix<'a, T>,
     rows: std::ops::Range<usize>,
-    /// B, `[panels][k][width]`.
-    panels: &'a [T::Accum],
+    packed: Packed<'a, B>,
     set: std::ops::Range<usize>,
     epilogue: Epilogue<'a, T::Accum>,
     c: Shared<T::Accum>,
     scratch: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement> Kernel for Product<'_, T> {
+impl<T: CpuElement, B: CpuElement<Number = T::Number>> Kernel for Product<'_, T, B> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Product { k, n, a, rows, panels, set, epilogue, c, scratch } = self;
+        let Product { k, n, a, rows, mut packed, set, epilogue, c, scratch } = self;
         let (lanes, count) = (V::<T, S>::LANES, rows.len());
         let width = 2 * lanes;
         for k0 in (0..k.max(1)).step_by(TERMS) {
@@ -199,10 +212,17 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                 }
             }
             for panel in set.clone() {
+                let w = match &mut packed {
+                    Packed::All(panels) => panels[(panel * k + k0) * width..][..terms * width].as_ptr(),
+                    Packed::Part(b, room) => {
+                        simd.outline(Pack { b: *b, n, panel, terms: k0..k0 + terms, to: room });
+                        room.as_ptr()
+                    }
+                };
                 let write = (n - panel * width).min(width);
                 for (i, size) in split(count, S::PIXELS) {
-                    // SAFETY: A is packed for `terms` terms of these rows; the panel has k vectors of `width`, of which
-                    // the block reads `terms` from k0 on; no other task has these rows and columns of C.
+                    // SAFETY: A is packed for `terms` terms of these rows; `w` has as many of the panel, two vectors each;
+                    // no other task has these rows and columns of C.
                     unsafe {
                         let at = (rows.start + i) * n + panel * width;
                         let y = c.get().add(at);
@@ -219,10 +239,10 @@ impl<T: CpuElement> Kernel for Product<'_, T> {
                             x_plane: count * lanes,
                             channels: terms,
                             taps: &[Tap::ONE],
-                            w: panels.as_ptr().add((panel * k + k0) * width),
+                            w,
                             w_taps: 1,
                             first: [0; 2],
-                            ahead: panels.as_ptr().wrapping_add((panel * k + k0 + AHEAD) * width),
+                            ahead: w.wrapping_add(AHEAD * width),
                             ahead_step: width * size_of::<T::Accum>(),
                             resume: None,
                             pause: None,
