@@ -3,10 +3,10 @@
 use burn::tensor::activation::relu;
 use burn::tensor::module::{conv2d, linear, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Distribution, Shape, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 
 use crate::Result;
-use crate::networks::Framework;
+use crate::networks::{Framework, Shape, bound};
 
 pub(crate) struct Burn(Device);
 
@@ -17,10 +17,9 @@ pub(crate) struct Convolution {
 }
 
 impl Burn {
-    /// Uniform in (-a, a), where 3 a^2 is one over the number of values that are summed.
     fn weight<const D: usize>(&self, shape: [usize; D], summed: usize) -> Tensor<D> {
-        let a = 1.0 / (summed as f64).sqrt();
-        Tensor::random(Shape::from(shape), Distribution::Uniform(-a, a), &self.0)
+        let a = bound(summed);
+        Tensor::random(shape, Distribution::Uniform(-a, a), &self.0)
     }
 }
 
@@ -38,16 +37,12 @@ impl Framework for Burn {
         Ok(self.weight(shape, 1))
     }
 
-    fn convolution(
-        &self,
-        [read, write]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Convolution> {
-        let summed = read * kernel * kernel;
-        let (weight, bias) = (self.weight([write, read, kernel, kernel], summed), self.weight([write], summed));
-        Ok(Convolution { weight, bias, options: ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1) })
+    fn convolution(&self, shape: &Shape) -> Result<Convolution> {
+        Ok(Convolution {
+            weight: self.weight(shape.weight(), shape.summed()),
+            bias: self.weight([shape.channels[1]], shape.summed()),
+            options: ConvOptions::new([shape.stride; 2], [shape.padding; 2], [1, 1], 1),
+        })
     }
 
     fn dense(&self, [read, write]: [usize; 2]) -> Result<Self::Dense> {

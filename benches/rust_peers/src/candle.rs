@@ -3,7 +3,7 @@
 use candle_core::{D, Device, Tensor};
 
 use crate::Result;
-use crate::networks::Framework;
+use crate::networks::{Framework, Shape, bound};
 
 pub(crate) struct Candle;
 
@@ -15,9 +15,8 @@ pub(crate) struct Convolution {
     padding: usize,
 }
 
-/// Uniform in (-a, a), where 3 a^2 is one over the number of values that are summed.
 fn weight(shape: &[usize], summed: usize) -> Result<Tensor> {
-    let a = 1.0 / (summed as f32).sqrt();
+    let a = bound(summed) as f32;
     Ok(Tensor::rand(-a, a, shape, &Device::Cpu)?)
 }
 
@@ -35,16 +34,10 @@ impl Framework for Candle {
         weight(&shape, 1)
     }
 
-    fn convolution(
-        &self,
-        [read, write]: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Convolution> {
-        let summed = read * kernel * kernel;
-        let bias = weight(&[1, write, 1, 1], summed)?;
-        Ok(Convolution { weight: weight(&[write, read, kernel, kernel], summed)?, bias, stride, padding })
+    fn convolution(&self, shape: &Shape) -> Result<Convolution> {
+        let bias = weight(&[1, shape.channels[1], 1, 1], shape.summed())?;
+        let weight = weight(&shape.weight(), shape.summed())?;
+        Ok(Convolution { weight, bias, stride: shape.stride, padding: shape.padding })
     }
 
     fn dense(&self, [read, write]: [usize; 2]) -> Result<Self::Dense> {

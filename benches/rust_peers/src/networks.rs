@@ -2,6 +2,31 @@
 
 use crate::{Answer, Result};
 
+/// The shape of a convolution: channels that are read and written, and what holds for rows and columns alike.
+pub(crate) struct Shape {
+    pub(crate) channels: [usize; 2],
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+}
+
+impl Shape {
+    /// \[written, read, kernel, kernel\].
+    pub(crate) fn weight(&self) -> [usize; 4] {
+        [self.channels[1], self.channels[0], self.kernel, self.kernel]
+    }
+
+    /// Products in an output.
+    pub(crate) fn summed(&self) -> usize {
+        self.channels[0] * self.kernel * self.kernel
+    }
+}
+
+/// Weights are uniform in (-a, a): a is one over the root of the products that are summed.
+pub(crate) fn bound(summed: usize) -> f64 {
+    1.0 / (summed as f64).sqrt()
+}
+
 /// What a framework must do. Images are \[N, C, H, W\]; every weight has a bias.
 pub(crate) trait Framework: Sized + 'static {
     type Images: Clone;
@@ -11,13 +36,7 @@ pub(crate) trait Framework: Sized + 'static {
 
     fn new() -> Self;
     fn images(&self, shape: [usize; 4]) -> Result<Self::Images>;
-    fn convolution(
-        &self,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Self::Convolution>;
+    fn convolution(&self, shape: &Shape) -> Result<Self::Convolution>;
     fn dense(&self, features: [usize; 2]) -> Result<Self::Dense>;
 
     fn convolve(x: Self::Images, by: &Self::Convolution) -> Result<Self::Images>;
@@ -59,7 +78,7 @@ struct Stepwise<F: Framework> {
 impl<F: Framework> Stepwise<F> {
     fn new(framework: &F) -> Result<Self> {
         Ok(Stepwise {
-            convolution: framework.convolution([3, 32], 3, 1, 0)?,
+            convolution: framework.convolution(&Shape { channels: [3, 32], kernel: 3, stride: 1, padding: 0 })?,
             hidden: framework.dense([7200, 128])?,
             last: framework.dense([128, 10])?,
         })
@@ -98,16 +117,18 @@ struct ResNet18<F: Framework> {
 
 impl<F: Framework> ResNet18<F> {
     fn new(framework: &F) -> Result<Self> {
+        let convolution =
+            |channels, kernel, stride| framework.convolution(&Shape { channels, kernel, stride, padding: kernel / 2 });
         let (mut blocks, mut read) = (Vec::new(), 64);
         for write in [64, 64, 128, 128, 256, 256, 512, 512] {
             let changes = read != write;
             let stride = if changes { 2 } else { 1 };
-            let shortcut = changes.then(|| framework.convolution([read, write], 1, stride, 0)).transpose()?;
-            let first = framework.convolution([read, write], 3, stride, 1)?;
-            blocks.push(Block { first, second: framework.convolution([write, write], 3, 1, 1)?, shortcut });
+            let shortcut = changes.then(|| convolution([read, write], 1, stride)).transpose()?;
+            let first = convolution([read, write], 3, stride)?;
+            blocks.push(Block { first, second: convolution([write, write], 3, 1)?, shortcut });
             read = write;
         }
-        let stem = framework.convolution([3, 64], 3, 1, 1)?;
+        let stem = convolution([3, 64], 3, 1)?;
         Ok(ResNet18 { stem, blocks, last: framework.dense([512, 10])? })
     }
 

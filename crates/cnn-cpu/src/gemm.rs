@@ -106,7 +106,8 @@ fn product<T, A, B>(
     }
     let width = 2 * cpu.isa().lanes::<T>();
     let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
-    let mut panels = cpu.scratch(if row_sets > 1 { all * width * k } else { 0 });
+    let shared = row_sets > 1;
+    let mut panels = cpu.scratch(if shared { all * width * k } else { 0 });
     cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |panel, to| {
         cpu.run(Pack { b, n, panel, terms: 0..k, to });
     });
@@ -114,13 +115,13 @@ fn product<T, A, B>(
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
     let (c, panels) = (Shared::new(c), &*panels);
-    let room = [ROWS * TERMS, if row_sets > 1 { 0 } else { width * TERMS }];
+    let room = [ROWS * TERMS, if shared { 0 } else { width * TERMS }];
     cpu.reserve::<T::Accum>(row_sets * sets, &room);
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
         let (mut scratch, mut part) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
-        let packed = if row_sets > 1 { Packed::All(panels) } else { Packed::Part(b, &mut part) };
+        let packed = if shared { Packed::All(panels) } else { Packed::Part(b, &mut part) };
         cpu.run(Product { k, n, a, rows, packed, set, epilogue, c, scratch: &mut scratch });
     });
 }
