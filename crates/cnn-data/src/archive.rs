@@ -4,8 +4,8 @@
 //! member that was asked for must be a plain file no larger than its cap, and the whole stream has a cap too, so a
 //! small archive cannot expand without end.
 
+use crate::gzip::Gzip;
 use crate::{Error, Result};
-use flate2::bufread::GzDecoder;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -29,7 +29,7 @@ fn members_of(
     wanted: &[(String, u64)],
     stream_cap: u64,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut archive = tar::Archive::new(GzDecoder::new(reader).take(stream_cap));
+    let mut archive = tar::Archive::new(Gzip::new(reader).take(stream_cap));
     let found = collect(path, &mut archive, wanted);
     let mut stream = archive.into_inner();
     // What follows the last member is padding; reading it makes the decoder check its CRC and see a truncation.

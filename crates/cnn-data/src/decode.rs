@@ -3,40 +3,54 @@
 //! A picture of another size is cut to the target's proportions around its centre and then resized (cubic,
 //! antialiased); a picture of the target's size comes through byte for byte.
 
+use crate::exif;
+use crate::guard::guarded;
+use crate::header::{Header, has_end};
 use crate::{Error, Result};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
+use image::{
+    DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
+};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Largest height and width of a picture.
-pub const MAX_SIDE: u32 = 16_384;
-/// Most bytes that a picture may take, as a file and decoded.
-pub const MAX_BYTES: u64 = 256 << 20;
+pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 
 /// The picture at `path` as `height` x `width` x `channels` bytes, 1 channel (grey) or 3 (RGB).
 ///
 /// The format is told by the content, not by the name; the EXIF orientation is applied, transparency is dropped, 16 bits
-/// become 8. Errors name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`] or
-/// [`MAX_BYTES`], or a target that is empty or has other channels.
+/// become 8, and colours become grey by ITU-R BT.601 in Pillow's integers.
+///
+/// # Errors
+/// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
+/// [`MAX_MEMORY`] (told by its header, before anything is decoded), or a target that is empty or has other channels.
 pub fn decode_image(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    let failed = |source| Error::io(path, source);
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    // One byte more than may be there shows that there are too many, without reading them.
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    decode_bytes(path, &bytes, height, width, channels)
+    decode_bytes(path, &read(path)?, height, width, channels)
 }
 
 /// As [`decode_image`], of a file that is in memory; `path` is what messages call it.
 pub fn decode_bytes(path: &Path, bytes: &[u8], height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
     let [height, width] = check_target(height, width)?;
-    match channels {
-        1 => Ok(fit(&upright(path, bytes)?.into_luma8(), height, width)),
-        3 => Ok(fit(&upright(path, bytes)?.into_rgb8(), height, width)),
-        _ => Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)")),
+    if !matches!(channels, 1 | 3) {
+        return Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)"));
     }
+    let decoded = guarded(|| {
+        let picture = upright(bytes, channels)?;
+        Ok(if channels == 1 { fit(grey(picture), height, width) } else { fit(picture.into_rgb8(), height, width) })
+    });
+    let decoded = decoded.unwrap_or_else(|panic| Err(format!("damaged: the decoder stopped: {panic}")));
+    decoded.map_err(|reason| Error::image(path, reason))
+}
+
+/// The bytes of the file at `path`, or one more than it may have.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::io(path, source);
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // One byte more than may be there shows that there are too many, without reading them.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Sides that an image can be resized to.
@@ -48,41 +62,19 @@ pub(crate) fn check_target(height: usize, width: usize) -> Result<[u32; 2]> {
     Ok([height as u32, width as u32])
 }
 
-/// The decoded picture, turned as its EXIF block says.
-fn upright(path: &Path, bytes: &[u8]) -> Result<DynamicImage> {
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::image(path, format!("an image file may have {MAX_BYTES} bytes")));
-    }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut reader = reader.map_err(|source| Error::io(path, source))?;
-    let format = reader.format();
-    if !matches!(format, Some(ImageFormat::Jpeg | ImageFormat::Png)) {
-        let start = &bytes[..bytes.len().min(8)];
-        return Err(Error::image(
-            path,
-            format!("not a JPEG or PNG image (it starts with \"{}\")", start.escape_ascii()),
-        ));
-    }
-    // The decoder fills what is missing with grey and calls it a picture.
-    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
-        return Err(Error::image(path, "truncated: the JPEG has no end marker"));
-    }
+/// The decoded picture, turned as its EXIF block says; or why there is none.
+fn upright(bytes: &[u8], channels: usize) -> Result<DynamicImage, String> {
+    check(bytes)?.memory(channels)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
 
-    let failed = |error: image::ImageError| Error::image(path, error);
+    let failed = |error: image::ImageError| error.to_string();
     let mut decoder = reader.into_decoder().map_err(failed)?;
-    if decoder.total_bytes() > MAX_BYTES {
-        let (width, height) = decoder.dimensions();
-        return Err(Error::image(
-            path,
-            format!("{width}x{height} pixels: decoded, an image may take {MAX_BYTES} bytes"),
-        ));
-    }
     // A damaged EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().ok();
+    let orientation = decoder.exif_metadata().ok().flatten().and_then(|exif| exif::orientation(&exif));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
@@ -90,32 +82,39 @@ fn upright(path: &Path, bytes: &[u8]) -> Result<DynamicImage> {
     Ok(picture)
 }
 
-/// Whether a JPEG has its end marker where its segments lead to it (a thumbnail inside one has an end marker too).
-fn has_end(jpeg: &[u8]) -> bool {
-    let mut rest = jpeg;
-    // Between segments, and in the entropy-coded data after a scan's header, the next marker is the next FF that is
-    // followed by neither 00 (a stuffed FF) nor FF (fill).
-    while let Some(start) = rest.iter().position(|&byte| byte == 0xff) {
-        let Some(&marker) = rest.get(start + 1) else { return false };
-        let skip = match marker {
-            0xd9 => return true,
-            0xff => 1,
-            0x00 | 0x01 | 0xd0..=0xd8 => 2,
-            _ => match rest.get(start + 2..start + 4) {
-                Some(length) => 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
-                None => return false,
-            },
-        };
-        rest = rest.get(start + skip..).unwrap_or_default();
+/// The header of a file that is whole.
+fn check(bytes: &[u8]) -> Result<Header, String> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("an image file may have {MAX_BYTES} bytes"));
     }
-    false
+    let header = Header::read(bytes)?.ok_or("truncated: it ends in its header")?;
+    // The decoder fills what is missing with grey and calls it a picture.
+    if header.format == ImageFormat::Jpeg && !has_end(bytes) {
+        return Err("truncated: the JPEG has no end marker".to_owned());
+    }
+    Ok(header)
+}
+
+/// Grey of 8 bits; of colours, 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601) as Pillow rounds it.
+fn grey(picture: DynamicImage) -> GrayImage {
+    if !picture.color().has_color() {
+        return picture.into_luma8();
+    }
+    let picture: RgbImage = picture.into_rgb8();
+    let luma = |pixel: &[u8]| {
+        let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+        Luma([((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8])
+    };
+    let mut grey = GrayImage::new(picture.width(), picture.height());
+    grey.pixels_mut().zip(picture.as_raw().chunks_exact(3)).for_each(|(to, from)| *to = luma(from));
+    grey
 }
 
 /// The largest centred part of `picture` with the target's proportions, at the target's size.
-fn fit<P: Pixel<Subpixel = u8> + 'static>(picture: &ImageBuffer<P, Vec<u8>>, height: u32, width: u32) -> Vec<u8> {
+fn fit<P: Pixel<Subpixel = u8> + 'static>(picture: ImageBuffer<P, Vec<u8>>, height: u32, width: u32) -> Vec<u8> {
     let (from_width, from_height) = picture.dimensions();
     if (from_width, from_height) == (width, height) {
-        return picture.as_raw().clone();
+        return picture.into_raw();
     }
     let (wide, tall) = (u64::from(from_width) * u64::from(height), u64::from(from_height) * u64::from(width));
     let (crop_width, crop_height) = if wide > tall {
@@ -124,6 +123,6 @@ fn fit<P: Pixel<Subpixel = u8> + 'static>(picture: &ImageBuffer<P, Vec<u8>>, hei
         (from_width, (wide / u64::from(width)).max(1) as u32)
     };
     let (x, y) = ((from_width - crop_width) / 2, (from_height - crop_height) / 2);
-    let part = imageops::crop_imm(picture, x, y, crop_width, crop_height);
+    let part = imageops::crop_imm(&picture, x, y, crop_width, crop_height);
     imageops::resize(&*part, width, height, FilterType::CatmullRom).into_raw()
 }

@@ -5,9 +5,9 @@
 //! A `classes.txt` beside the files, one name a line, names other classes than the ten digits.
 
 use crate::dataset::Dataset;
+use crate::gzip::Gzip;
 use crate::image_set::{ImageSet, Origin, class_names};
 use crate::{Error, Result};
-use flate2::read::GzDecoder;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub(crate) fn read_folder(folder: &Path, name: &str) -> Result<Dataset> {
 fn read<const RANK: usize>(path: &Path, magic: u32) -> Result<([usize; RANK], Vec<u8>)> {
     let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|source| Error::io(path, source))?);
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let mut reader: Box<dyn Read> = if gzipped { Box::new(Gzip::new(file)) } else { Box::new(file) };
     let refuse = |value: String, rule: String| Err(Error::invalid(path.display(), value, rule));
 
     let mut word = || -> Result<u32> {

@@ -30,7 +30,11 @@ pub mod decode;
 #[cfg(feature = "download")]
 pub mod download;
 pub mod error;
+mod exif;
 mod folder;
+mod guard;
+mod gzip;
+mod header;
 mod idx;
 pub mod image_set;
 pub mod known;

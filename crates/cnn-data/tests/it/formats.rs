@@ -165,3 +165,34 @@ fn what_is_not_there_says_how_to_get_it() {
     }
     fails(root.path(), &["no data set: must have CIFAR or MNIST files, or train/CLASS/*.jpg"]);
 }
+
+#[test]
+fn gzip_files_of_several_members_are_read_to_the_end() {
+    let root = tempfile::tempdir().unwrap();
+    let (plain, zipped) = (root.path().join("plain"), root.path().join("zipped"));
+    let halves = |bytes: &[u8]| {
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        [write::gzip(first), write::gzip(second)].concat()
+    };
+    write::mnist(&plain, 12);
+    fs::create_dir(&zipped).unwrap();
+    for entry in fs::read_dir(&plain).unwrap() {
+        let path = entry.unwrap().path();
+        let file = format!("{}.gz", path.file_name().unwrap().to_str().unwrap());
+        fs::write(zipped.join(file), halves(&fs::read(&path).unwrap())).unwrap();
+    }
+    let [plain, zipped] = [plain, zipped].map(|path| open_path(&path).unwrap());
+    assert_eq!((zipped.train.len(), zipped.test.len()), (12, 6));
+    assert_eq!(zipped.train.resident_bytes(), plain.train.resident_bytes());
+    assert_eq!(zipped.test.labels(), plain.test.labels());
+
+    let folder = root.path().join("cifar-10-batches-bin");
+    write::cifar10(&folder, 10);
+    let archive = root.path().join("cifar.tar.gz");
+    write::archive(&folder, &archive);
+    let mut tar = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&fs::read(&archive).unwrap()[..]), &mut tar).unwrap();
+    fs::write(&archive, halves(&tar)).unwrap();
+    let data = open_path(&archive).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (50, 10));
+}

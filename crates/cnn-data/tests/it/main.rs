@@ -9,4 +9,5 @@ mod loader;
 mod mutation;
 mod pictures;
 mod shapes;
+mod values;
 mod write;

@@ -1,7 +1,7 @@
 //! Folders of pictures, and the decoding of one.
 
-use crate::write::picture;
-use cnn_data::{Dataset, OpenOptions, Result, decode_image, open};
+use crate::write::{picture, png};
+use cnn_data::{Dataset, OpenOptions, Result, decode_bytes, decode_image, open};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -147,6 +147,33 @@ fn image_bombs_are_refused_before_they_are_decoded() {
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
         fs::write(&path, bytes).unwrap();
         fails(decode_image(&path, 8, 8, 3), &[part]);
+    }
+}
+
+/// Bytes of little size that ask for much memory are refused by their header, so the test needs none of it.
+#[test]
+fn what_decoding_takes_counts_the_other_channels_and_a_jpeg_s_coefficients() {
+    // 16384 x 16384 of one bit: 256 MiB of grey, which three channels make 1 GiB.
+    let row = png([16_384, 16_384], 1, 0, &[vec![0; 2048]], &[]);
+    fails(
+        decode_bytes(Path::new("grey.png"), &row, 8, 8, 3),
+        &["grey.png: 16384x16384 pixels: decoding takes 1073741824"],
+    );
+    // A progressive JPEG keeps its coefficients, of two bytes, until it has seen all of it.
+    let side = 9_000u16.to_be_bytes();
+    let frame = [0, 17, 8, side[0], side[1], side[0], side[1], 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0];
+    let jpeg = [&[0xff, 0xd8, 0xff, 0xc2][..], &frame, &[0xff, 0xd9]].concat();
+    fails(decode_bytes(Path::new("p.jpg"), &jpeg, 8, 8, 3), &["p.jpg: 9000x9000 pixels: decoding takes 729000000"]);
+}
+
+#[test]
+fn a_palette_of_broken_length_is_an_error_that_names_the_file() {
+    for depth in [1, 2, 4, 8] {
+        for length in [0, 1, 4, 767, 771] {
+            let bytes = png([1, 1], depth, 3, &[vec![0]], &[(b"PLTE", &vec![7; length])]);
+            let rule = format!("p.png: a palette of {length} bytes: must have 3 for each of 1 to 256 colours");
+            fails(decode_bytes(Path::new("p.png"), &bytes, 8, 8, 3), &[&rule]);
+        }
     }
 }
 

@@ -78,3 +78,24 @@ pub(crate) fn picture(path: &Path, width: u32, height: u32, blue: u8) {
     let pixel = |x: u32, y: u32| image::Rgb([(8 * x) as u8, (8 * y) as u8, blue]);
     image::RgbImage::from_fn(width, height, pixel).save(path).unwrap();
 }
+
+/// A PNG of raw `rows` (without their filter bytes), with `extra` chunks before the pixels.
+pub(crate) fn png(side: [u32; 2], depth: u8, colour: u8, rows: &[Vec<u8>], extra: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let [width, height] = side;
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[depth, colour, 0, 0, 0]].concat();
+    let raw: Vec<u8> = rows.iter().flat_map(|row| [&[0], &row[..]].concat()).collect();
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    zlib.write_all(&raw).unwrap();
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut sum = flate2::Crc::new();
+        sum.update(kind);
+        sum.update(data);
+        png.extend([&(data.len() as u32).to_be_bytes()[..], kind, data, &sum.sum().to_be_bytes()].concat());
+    };
+    chunk(b"IHDR", &header);
+    extra.iter().for_each(|(kind, data)| chunk(kind, data));
+    chunk(b"IDAT", &zlib.finish().unwrap());
+    chunk(b"IEND", &[]);
+    png
+}
