@@ -1,9 +1,9 @@
 //! The kernels of ResNet-18 for CIFAR, each by itself, beside what limits it.
 
 use cnn_core::Result;
-use cnn_cpu::{Cpu, CpuElement, fma_peak, memory_bandwidth};
 
 use crate::kernels::{self, Work};
+use crate::machine::Machine;
 use crate::report::{Area, Row, Setting};
 use crate::timing::{Repeat, median};
 
@@ -14,16 +14,16 @@ const SECONDS: f64 = 0.01;
 ///
 /// # Errors
 /// The device's.
-pub fn measure<T: CpuElement>(cpu: &Cpu<T>, batch: usize, repeat: Repeat) -> Result<Vec<Row>> {
+pub fn measure<B: Machine>(backend: &B, batch: usize, repeat: Repeat) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    kernels::resnet18(cpu, batch, &mut |kernel| {
+    kernels::resnet18(backend, batch, &mut |kernel| {
         let limit = || match kernel.work {
-            Work::Flops(_) => fma_peak(cpu, SECONDS),
-            Work::Bytes(_) => memory_bandwidth(cpu, SECONDS),
+            Work::Flops(_) => backend.fma_peak(SECONDS),
+            Work::Bytes(_) => backend.memory_bandwidth(SECONDS),
         };
         let before = limit();
         let time = median(repeat, kernel.run)?;
-        let setting = Setting::new(cpu, Area::Layers, "resnet18", &kernel.name, batch);
+        let setting = Setting::new(backend, Area::Layers, "resnet18", &kernel.name, batch);
         rows.push(Row::new(setting, time).doing(kernel.work, before.max(limit())));
         Ok(())
     })?;

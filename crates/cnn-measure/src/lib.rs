@@ -8,9 +8,11 @@
 
 pub mod kernels;
 pub mod layers;
+pub mod machine;
 pub mod networks;
 pub mod report;
 pub mod timing;
 
+pub use machine::Machine;
 pub use report::{Area, Row, Setting};
 pub use timing::Repeat;

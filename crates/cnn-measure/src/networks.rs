@@ -2,10 +2,10 @@
 
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Backend, Frozen, Pass, Result, Shape, Tensor};
-use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{Arch, Model};
 
 use crate::kernels::noise;
+use crate::machine::Machine;
 use crate::report::{Area, Row, Setting};
 use crate::timing::{Repeat, median};
 
@@ -92,18 +92,18 @@ fn network<B: Backend>(backend: &B, name: &str, batch: usize) -> Result<(Model<B
 ///
 /// # Errors
 /// As [`Training::new`].
-pub fn train<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
-    let mut training = Training::new(cpu, name, batch)?;
+pub fn train<B: Machine>(backend: &B, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
+    let mut training = Training::new(backend, name, batch)?;
     let time = median(repeat, || training.step())?;
-    Ok(Row::new(Setting::new(cpu, Area::Train, name, TRAINS, batch), time))
+    Ok(Row::new(Setting::new(backend, Area::Train, name, TRAINS, batch), time))
 }
 
 /// Measures the inference of the network of this name.
 ///
 /// # Errors
 /// As [`Inference::new`].
-pub fn infer<T: CpuElement>(cpu: &Cpu<T>, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
-    let mut inference = Inference::new(cpu, name, batch)?;
+pub fn infer<B: Machine>(backend: &B, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
+    let mut inference = Inference::new(backend, name, batch)?;
     let time = median(repeat, || inference.run())?;
-    Ok(Row::new(Setting::new(cpu, Area::Infer, name, ANSWERS, batch), time))
+    Ok(Row::new(Setting::new(backend, Area::Infer, name, ANSWERS, batch), time))
 }

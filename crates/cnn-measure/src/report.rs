@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cnn_core::{Element, Error};
-use cnn_cpu::{Cpu, CpuElement};
 use serde::Serialize;
 
 use crate::kernels::Work;
+use crate::machine::Machine;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,16 +68,16 @@ pub struct Setting {
 
 impl Setting {
     /// This device at work.
-    pub fn new<T: CpuElement>(cpu: &Cpu<T>, area: Area, model: &str, config: &str, batch: usize) -> Self {
+    pub fn new<B: Machine>(backend: &B, area: Area, model: &str, config: &str, batch: usize) -> Self {
         Setting {
             area,
             model: model.to_owned(),
             engine: "cnn".to_owned(),
             config: config.to_owned(),
-            isa: cpu.isa().to_string(),
-            threads: cpu.threads(),
+            isa: backend.isa(),
+            threads: backend.threads(),
             batch,
-            dtype: <T as Element>::DTYPE.to_string(),
+            dtype: B::Elem::DTYPE.to_string(),
         }
     }
 }

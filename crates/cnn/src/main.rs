@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     match cli::run(cli::args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report();
+            if let Some(reason) = failure.message() {
+                cli::output::error(reason);
+            }
             ExitCode::from(failure.status())
         }
     }

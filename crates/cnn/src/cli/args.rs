@@ -44,21 +44,12 @@ pub(crate) enum Command {
     },
 }
 
-/// What computes: the best that this machine has, the CPU, or an NVIDIA GPU.
-// The variants have no documentation of their own: clap would spread every option over several lines to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BackendChoice {
-    Auto,
-    Cpu,
-    Cuda,
-}
-
 /// What computes, with how much of it, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DeviceArgs {
-    /// What computes
-    #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
-    pub(crate) backend: BackendChoice,
+    /// What computes: auto or cpu
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) backend: String,
     /// CPU threads; by default as many as this process may use. The result does not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

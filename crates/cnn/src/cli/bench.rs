@@ -1,14 +1,13 @@
 //! `cnn bench`: what this machine can do at most, and how near to it every layer, a training step and inference come.
 
-use cnn::core::{Backend, ConvAlgorithm};
-use cnn::cpu::{Cpu, CpuElement, fma_peak, memory_bandwidth};
+use cnn::core::ConvAlgorithm;
 use cnn::models::Arch;
 use cnn_measure::report::layer_table;
-use cnn_measure::{Area, Repeat, Row, layers, networks};
+use cnn_measure::{Area, Machine, Repeat, Row, layers, networks};
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::device::Device;
+use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output;
 
@@ -26,43 +25,47 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         )));
     }
     args.model.parse::<Arch>().map_err(Failure::usage)?;
-    match Device::open(&args.device, args.precision, ConvAlgorithm::Auto)? {
-        Device::Cpu(cpu) => bench(&cpu, args),
-        Device::CpuBf16(cpu) => bench(&cpu, args),
-    }
+    Device::open(&args.device, args.precision, ConvAlgorithm::Auto)?.run(Bench(args))
 }
 
-fn bench<T: CpuElement>(cpu: &Cpu<T>, args: &BenchArgs) -> Result<(), Failure> {
-    output::note(&cpu.describe());
-    let (peak, triad) = (fma_peak(cpu, SECONDS), memory_bandwidth(cpu, SECONDS));
-    if args.json {
-        output::print_json(&json!({
-            "area": "roofline",
-            "isa": cpu.isa().to_string(),
-            "threads": cpu.threads(),
-            "conv_algo": cpu.conv_algorithm(),
-            "peak_gflop_s": peak,
-            "triad_gb_s": triad,
-        }))?;
-    } else {
-        output::print(&format!("multiply-add peak {peak:.0} GFLOP/s\nmemory triad      {triad:.1} GB/s\n\n"))?;
-    }
-    let repeat = Repeat { budget: args.seconds, ..Repeat::default() };
-    for area in Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area)) {
-        let batches = match (args.batch, area) {
-            (Some(batch), _) => vec![batch],
-            (None, Area::Infer) => vec![1, 128],
-            (None, _) => vec![128],
-        };
-        for batch in batches {
-            match area {
-                Area::Layers => show(args, &layers::measure(cpu, batch, repeat)?, |rows| layer_table(rows) + "\n")?,
-                Area::Train => show(args, &[networks::train(cpu, &args.model, batch, repeat)?], lines)?,
-                Area::Infer => show(args, &[networks::infer(cpu, &args.model, batch, repeat)?], lines)?,
+struct Bench<'a>(&'a BenchArgs);
+
+impl Command for Bench<'_> {
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        let Bench(args) = self;
+        output::note(&backend.describe());
+        let (peak, triad) = (backend.fma_peak(SECONDS), backend.memory_bandwidth(SECONDS));
+        if args.json {
+            output::print_json(&json!({
+                "area": "roofline",
+                "isa": backend.isa(),
+                "threads": backend.threads(),
+                "conv_algo": backend.conv_algorithm(),
+                "peak_gflop_s": peak,
+                "triad_gb_s": triad,
+            }))?;
+        } else {
+            output::print(&format!("multiply-add peak {peak:.0} GFLOP/s\nmemory triad      {triad:.1} GB/s\n\n"))?;
+        }
+        let repeat = Repeat { budget: args.seconds, ..Repeat::default() };
+        for area in Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area)) {
+            let batches = match (args.batch, area) {
+                (Some(batch), _) => vec![batch],
+                (None, Area::Infer) => vec![1, 128],
+                (None, _) => vec![128],
+            };
+            for batch in batches {
+                match area {
+                    Area::Layers => {
+                        show(args, &layers::measure(backend, batch, repeat)?, |rows| layer_table(rows) + "\n")?
+                    }
+                    Area::Train => show(args, &[networks::train(backend, &args.model, batch, repeat)?], lines)?,
+                    Area::Infer => show(args, &[networks::infer(backend, &args.model, batch, repeat)?], lines)?,
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn lines(rows: &[Row]) -> String {

@@ -1,13 +1,20 @@
 //! What computes: the backend that was asked for, or the best that is there.
 
-use cnn::core::{Backend, ConvAlgorithm, bf16};
+use cnn::core::{Backend, ConvAlgorithm, DType, Element, bf16};
 use cnn::cpu::{Cpu, CpuElement, Isa, available_threads};
 use cnn::train::Precision;
+use cnn_measure::Machine;
 
-use super::args::{BackendChoice, DeviceArgs};
+use super::args::DeviceArgs;
 use super::failure::Failure;
 
-/// A backend that was found. A command matches on it once and is generic from there on.
+/// What is done on a device, whichever it is.
+pub(crate) trait Command {
+    /// Does it on this one.
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure>;
+}
+
+/// A backend that was found.
 #[derive(Clone, Debug)]
 pub(crate) enum Device {
     /// The CPU, activations in f32.
@@ -21,27 +28,37 @@ impl Device {
     /// unless they ask for another.
     pub(crate) fn open(args: &DeviceArgs, precision: Precision, conv_algo: ConvAlgorithm) -> Result<Device, Failure> {
         let conv_algo = self::conv_algo(args)?.unwrap_or(conv_algo);
-        match (args.backend, precision) {
-            (BackendChoice::Auto | BackendChoice::Cpu, Precision::F32) => Ok(Device::Cpu(cpu(args, conv_algo)?)),
-            (BackendChoice::Auto | BackendChoice::Cpu, Precision::Bf16) => Ok(Device::CpuBf16(cpu(args, conv_algo)?)),
-            (BackendChoice::Cuda, _) => {
-                Err(Failure::usage("backend cuda: this version has no CUDA backend yet; use --backend cpu"))
+        match args.backend.as_str() {
+            "auto" | "cpu" => {}
+            other => {
+                let rule = "must be auto or cpu; this version computes on no other device: use --backend cpu";
+                return Err(Failure::usage(format!("backend {other}: {rule}")));
             }
+        }
+        match precision {
+            Precision::F32 => Ok(Device::Cpu(cpu(args, conv_algo)?)),
+            Precision::Bf16 => Ok(Device::CpuBf16(cpu(args, conv_algo)?)),
         }
     }
 
     /// What reads a file or runs one image: not worth more than the thread that asks.
-    pub(crate) fn for_little() -> Result<Cpu<f32>, Failure> {
-        Ok(Cpu::with_threads(1)?)
+    pub(crate) fn for_little() -> Result<Device, Failure> {
+        Ok(Device::Cpu(Cpu::with_threads(1)?))
     }
 
-    /// One line that says what it is.
-    pub(crate) fn describe(&self) -> String {
+    /// Does `command` on it. The one place that knows every backend by its type.
+    pub(crate) fn run(&self, command: impl Command) -> Result<(), Failure> {
         match self {
-            Device::Cpu(cpu) => format!("{}, f32", cpu.describe()),
-            Device::CpuBf16(cpu) => format!("{}, bf16 activations", cpu.describe()),
+            Device::Cpu(cpu) => command.run(cpu),
+            Device::CpuBf16(cpu) => command.run(cpu),
         }
     }
+}
+
+/// One line that says what `backend` is.
+pub(crate) fn describe<B: Backend>(backend: &B) -> String {
+    let activations = if B::Elem::DTYPE == DType::F32 { "" } else { " activations" };
+    format!("{}, {}{activations}", backend.describe(), B::Elem::DTYPE)
 }
 
 /// The algorithm for convolutions that `args` ask for.

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use cnn::core::Backend;
 use cnn::data::Dataset;
 use cnn::train::{Classifier, Evaluation, Recipe, Weights};
+use cnn_measure::Machine;
 use serde_json::json;
 
 use super::args::EvalArgs;
-use super::device::Device;
+use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output::{self, grouped, percent, table};
 use super::progress::Progress;
@@ -20,27 +20,33 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
-    match Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)? {
-        Device::Cpu(cpu) => eval(&cpu, weights, args),
-        Device::CpuBf16(cpu) => eval(&cpu, weights, args),
-    }
+    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)?;
+    device.run(Eval { weights, args })
 }
 
-fn eval<B: Backend>(backend: &B, weights: Weights, args: &EvalArgs) -> Result<(), Failure> {
-    let mut classifier = Classifier::from_weights(backend, weights)?;
-    let info = classifier.info();
-    let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
-    let [height, width, _] = info.image;
-    let dataset = super::data::find(&data, Some([height, width]), &args.source, &args.device)?;
-    let images = same_classes(dataset, &info.classes)?.test;
-    let mut progress = Progress::new();
-    let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
-    progress.finish();
-    let (evaluation, classes) = (evaluation?, &classifier.info().classes);
-    if args.json {
-        return output::print_json(&to_json(&evaluation, classes));
+struct Eval<'a> {
+    weights: Weights,
+    args: &'a EvalArgs,
+}
+
+impl Command for Eval<'_> {
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        let Eval { weights, args } = self;
+        let mut classifier = Classifier::from_weights(backend, weights)?;
+        let info = classifier.info();
+        let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
+        let [height, width, _] = info.image;
+        let dataset = super::data::find(&data, Some([height, width]), &args.source, &args.device)?;
+        let images = same_classes(dataset, &info.classes)?.test;
+        let mut progress = Progress::new();
+        let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
+        progress.finish();
+        let (evaluation, classes) = (evaluation?, &classifier.info().classes);
+        if args.json {
+            return output::print_json(&to_json(&evaluation, classes));
+        }
+        output::print(&to_text(&evaluation, classes))
     }
-    output::print(&to_text(&evaluation, classes))
 }
 
 /// What the recipe in the run's folder says, which knows the path of a folder of images.

@@ -1,10 +1,10 @@
 //! `cnn export`: trained weights under another program's names.
 
-use cnn::core::Backend;
 use cnn::train::Classifier;
+use cnn_measure::Machine;
 
 use super::args::{ExportArgs, Format};
-use super::device::Device;
+use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output;
 
@@ -13,13 +13,18 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     if args.out.exists() && !args.force {
         return Err(Failure::usage(format!("{}: exists: give --force to replace it", args.out.display())));
     }
-    export(&Device::for_little()?, args)
+    Device::for_little()?.run(Export(args))
 }
 
-fn export<B: Backend>(backend: &B, args: &ExportArgs) -> Result<(), Failure> {
-    let classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
-    match args.format {
-        Format::Safetensors => classifier.export(args.names, &args.out)?,
+struct Export<'a>(&'a ExportArgs);
+
+impl Command for Export<'_> {
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        let Export(args) = self;
+        let classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+        match args.format {
+            Format::Safetensors => classifier.export(args.names, &args.out)?,
+        }
+        output::print(&format!("saved {}\n", args.out.display()))
     }
-    output::print(&format!("saved {}\n", args.out.display()))
 }

@@ -2,8 +2,6 @@
 
 use cnn::{core, data, train};
 
-use super::output;
-
 /// A command that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -28,13 +26,11 @@ impl Failure {
         Failure::Fault(error.to_string())
     }
 
-    /// Tells the user, in one line, unless that has been done.
-    pub(crate) fn report(&self) {
+    /// What the user is still to be told.
+    pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            Failure::Usage(message) | Failure::Fault(message) => {
-                output::note(&format!("error: {}", message.split_whitespace().collect::<Vec<_>>().join(" ")));
-            }
-            Failure::Reported | Failure::Stopped(_) => {}
+            Failure::Usage(message) | Failure::Fault(message) => Some(message),
+            Failure::Reported | Failure::Stopped(_) => None,
         }
     }
 

@@ -10,10 +10,11 @@ use cnn::core::nn::parameters;
 use cnn::core::{Backend, Shape};
 use cnn::models::{Arch, Model};
 use cnn::train::Classifier;
+use cnn_measure::Machine;
 use serde_json::json;
 
 use super::args::InfoArgs;
-use super::device::Device;
+use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output::{self, grouped, table};
 
@@ -24,31 +25,36 @@ const MOST_CLASSES: usize = 100_000;
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
-    info(&Device::for_little()?, args)
+    Device::for_little()?.run(Info(args))
 }
 
-fn info<B: Backend>(backend: &B, args: &InfoArgs) -> Result<(), Failure> {
-    let summary = if Arch::names().any(|name| name == args.model) {
-        let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
-        check(image, classes)?;
-        let mut model = args.model.parse::<Arch>()?.build(backend, 0, image, classes)?;
-        Summary::of(backend, &args.model, &mut model, image, classes)?
-    } else if !Path::new(&args.model).exists() {
-        let names: Vec<&str> = Arch::names().collect();
-        let rule = format!("must be one of {}, or weights that exist", names.join(", "));
-        return Err(Failure::usage(format!("model {}: {rule}", args.model)));
-    } else {
-        let mut classifier = Classifier::load(backend, super::data::weights(Path::new(&args.model))?)?;
-        let trained = classifier.info().clone();
-        let (image, classes) = (args.input.unwrap_or(trained.image), trained.classes.len());
-        if args.classes.is_some_and(|asked| asked != classes) {
-            let asked = args.classes.unwrap_or_default();
-            return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
-        }
-        check(image, classes)?;
-        Summary::of(backend, &trained.arch, classifier.model(), image, classes)?
-    };
-    if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
+struct Info<'a>(&'a InfoArgs);
+
+impl Command for Info<'_> {
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        let Info(args) = self;
+        let summary = if Arch::names().any(|name| name == args.model) {
+            let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
+            check(image, classes)?;
+            let mut model = args.model.parse::<Arch>()?.build(backend, 0, image, classes)?;
+            Summary::of(backend, &args.model, &mut model, image, classes)?
+        } else if !Path::new(&args.model).exists() {
+            let names: Vec<&str> = Arch::names().collect();
+            let rule = format!("must be one of {}, or weights that exist", names.join(", "));
+            return Err(Failure::usage(format!("model {}: {rule}", args.model)));
+        } else {
+            let mut classifier = Classifier::load(backend, super::data::weights(Path::new(&args.model))?)?;
+            let trained = classifier.info().clone();
+            let (image, classes) = (args.input.unwrap_or(trained.image), trained.classes.len());
+            if args.classes.is_some_and(|asked| asked != classes) {
+                let asked = args.classes.unwrap_or_default();
+                return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
+            }
+            check(image, classes)?;
+            Summary::of(backend, &trained.arch, classifier.model(), image, classes)?
+        };
+        if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
+    }
 }
 
 fn check([height, width, channels]: [usize; 3], classes: usize) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ mod eval;
 mod export;
 mod failure;
 mod info;
-mod output;
+pub(crate) mod output;
 mod predict;
 mod progress;
 mod signals;

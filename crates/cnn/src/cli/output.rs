@@ -1,5 +1,6 @@
 //! Results on stdout, what else there is to say on stderr, and how numbers are written.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use super::failure::Failure;
@@ -18,9 +19,14 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
 }
 
-/// Writes a line to stderr. Nobody can be told that it failed.
+/// Writes a line to stderr. Where stderr cannot be written to there is nowhere left to say so.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes to stderr why something failed, in one line.
+pub(crate) fn error(reason: impl Display) {
+    note(&format!("error: {}", reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
 }
 
 /// `1234567` as `1,234,567`.

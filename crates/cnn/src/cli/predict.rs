@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use cnn::core::Backend;
 use cnn::data::decode_image;
 use cnn::train::{Classifier, Weights};
+use cnn_measure::Machine;
 use serde_json::json;
 
 use super::args::PredictArgs;
-use super::device::Device;
+use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output::{self, table};
 
@@ -22,42 +22,49 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
-    match Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)? {
-        Device::Cpu(cpu) => predict(&cpu, weights, args),
-        Device::CpuBf16(cpu) => predict(&cpu, weights, args),
-    }
+    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), trained.conv_algo)?;
+    device.run(Predict { weights, args })
 }
 
-/// A file that is no image does not keep the others from being classified.
-fn predict<B: Backend>(backend: &B, weights: Weights, args: &PredictArgs) -> Result<(), Failure> {
-    let mut classifier = Classifier::from_weights(backend, weights)?;
-    let [height, width, channels] = classifier.info().image;
-    let mut failed = false;
-    for paths in args.images.chunks(BATCH) {
-        let (mut readable, mut images) = (Vec::new(), Vec::new());
-        for path in paths {
-            match decode_image(path, height, width, channels) {
-                Ok(image) => {
-                    readable.push(path);
-                    images.push(image);
-                }
-                Err(error) => {
-                    failed = true;
-                    Failure::from(error).report();
+struct Predict<'a> {
+    weights: Weights,
+    args: &'a PredictArgs,
+}
+
+impl Command for Predict<'_> {
+    /// A file that is no image does not keep the others from being classified.
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        let Predict { weights, args } = self;
+        let mut classifier = Classifier::from_weights(backend, weights)?;
+        let [height, width, channels] = classifier.info().image;
+        let mut failed = false;
+        for paths in args.images.chunks(BATCH) {
+            let (mut readable, mut images) = (Vec::new(), Vec::new());
+            for path in paths {
+                match decode_image(path, height, width, channels) {
+                    Ok(image) => {
+                        readable.push(path);
+                        images.push(image);
+                    }
+                    Err(error) => {
+                        failed = true;
+                        output::error(error);
+                    }
                 }
             }
+            if images.is_empty() {
+                continue;
+            }
+            let rows = classifier.probabilities(&images)?;
+            for (path, row) in readable.into_iter().zip(rows) {
+                let mut ranked: Vec<(&str, f64)> =
+                    classifier.info().classes.iter().map(String::as_str).zip(row).collect();
+                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+                output::print(&if args.json { to_json(path, &ranked) } else { to_text(path, &ranked, args.top) })?;
+            }
         }
-        if images.is_empty() {
-            continue;
-        }
-        let rows = classifier.probabilities(&images)?;
-        for (path, row) in readable.into_iter().zip(rows) {
-            let mut ranked: Vec<(&str, f64)> = classifier.info().classes.iter().map(String::as_str).zip(row).collect();
-            ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-            output::print(&if args.json { to_json(path, &ranked) } else { to_text(path, &ranked, args.top) })?;
-        }
+        if failed { Err(Failure::Reported) } else { Ok(()) }
     }
-    if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
 fn to_json(path: &Path, ranked: &[(&str, f64)]) -> String {

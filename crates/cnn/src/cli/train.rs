@@ -11,10 +11,11 @@ use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::Dataset;
 use cnn::train::{Control, Event, OptimizerKind, Recipe, RunFolder, Summary, Trainer};
+use cnn_measure::Machine;
 use serde_json::json;
 
 use super::args::TrainArgs;
-use super::device::{self, Device};
+use super::device::{self, Command, Device};
 use super::failure::Failure;
 use super::output::{self, grouped};
 use super::progress::Progress;
@@ -41,10 +42,52 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if let Some(classes) = &recipe.classes {
         dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
     }
-    output::note(&device.describe());
-    match device {
-        Device::Cpu(cpu) => train(&cpu, recipe, dataset, start, args.json),
-        Device::CpuBf16(cpu) => train(&cpu, recipe, dataset, start, args.json),
+    device.run(Train { recipe, dataset, start, json: args.json })
+}
+
+/// Everything that a run needs but for a device.
+struct Train {
+    recipe: Recipe,
+    dataset: Dataset,
+    start: Start,
+    json: bool,
+}
+
+impl Command for Train {
+    fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
+        output::note(&device::describe(backend));
+        let Train { recipe, dataset, start, json } = self;
+        let data = dataset.name.clone();
+        let (mut trainer, folder) = match start {
+            Start::Resumed(folder) => (Trainer::resume(backend, &folder, dataset)?, folder),
+            Start::New(out) => {
+                let trainer = Trainer::new(backend, recipe, dataset)?;
+                let folder = match out {
+                    Some(out) => RunFolder::create(out).map_err(Failure::usage)?,
+                    None => next_run(Path::new("runs"), &format!("{}-{data}", trainer.recipe().model))?,
+                };
+                (trainer, folder)
+            }
+        };
+        announce(&trainer, &folder);
+        let stop = Stop::on_signals()?;
+        let mut progress = Progress::new();
+        let mut written = Ok(());
+        let summary = trainer.run(&folder, &mut |event| {
+            progress.event(event);
+            if let (Event::EpochEnd(report), true, Ok(())) = (event, json, &written) {
+                written = output::print_json(&epoch_json(report));
+            }
+            if stop.signal().is_some() || written.is_err() { Control::Stop } else { Control::Continue }
+        });
+        progress.finish();
+        let summary = summary?;
+        written?;
+        report(&summary, &folder, json)?;
+        match stop.signal() {
+            Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -126,40 +169,6 @@ fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn train<B: Backend>(backend: &B, recipe: Recipe, dataset: Dataset, start: Start, json: bool) -> Result<(), Failure> {
-    let data = dataset.name.clone();
-    let (mut trainer, folder) = match start {
-        Start::Resumed(folder) => (Trainer::resume(backend, &folder, dataset)?, folder),
-        Start::New(out) => {
-            let trainer = Trainer::new(backend, recipe, dataset)?;
-            let folder = match out {
-                Some(out) => RunFolder::create(out).map_err(Failure::usage)?,
-                None => next_run(Path::new("runs"), &format!("{}-{data}", trainer.recipe().model))?,
-            };
-            (trainer, folder)
-        }
-    };
-    announce(&trainer, &folder);
-    let stop = Stop::on_signals()?;
-    let mut progress = Progress::new();
-    let mut written = Ok(());
-    let summary = trainer.run(&folder, &mut |event| {
-        progress.event(event);
-        if let (Event::EpochEnd(report), true, Ok(())) = (event, json, &written) {
-            written = output::print_json(&epoch_json(report));
-        }
-        if stop.signal().is_some() || written.is_err() { Control::Stop } else { Control::Continue }
-    });
-    progress.finish();
-    let summary = summary?;
-    written?;
-    report(&summary, &folder, json)?;
-    match stop.signal() {
-        Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
-        _ => Ok(()),
-    }
-}
-
 /// A fresh folder `NAME-001`, `NAME-002`, ... in `root`.
 fn next_run(root: &Path, name: &str) -> Result<RunFolder, Failure> {
     let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
@@ -168,7 +177,7 @@ fn next_run(root: &Path, name: &str) -> Result<RunFolder, Failure> {
     fs::create_dir_all(root).map_err(|error| failed(root, error))?;
     for number in 1u32.. {
         let path = root.join(format!("{name}-{number:03}"));
-        // Making it is the test: of two programs that want the same name, one goes on to the next.
+        // Making the folder is the atomic test: two processes cannot both take a name.
         match fs::create_dir(&path) {
             Ok(()) => return Ok(RunFolder::create(path)?),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}

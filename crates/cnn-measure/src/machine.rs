@@ -1,0 +1,37 @@
+//! What a measurement is held against: the limits of the machine that a backend runs on.
+
+use cnn_core::backend::Backend;
+use cnn_cpu::{Cpu, CpuElement};
+
+/// A backend that can say what its machine does at most.
+pub trait Machine: Backend {
+    /// The instruction set that it computes with.
+    fn isa(&self) -> String;
+
+    /// Threads that it computes with.
+    fn threads(&self) -> usize;
+
+    /// GFLOP/s of nothing but independent multiply-adds, measured for about `seconds`. A multiply-add counts as two.
+    fn fma_peak(&self, seconds: f64) -> f64;
+
+    /// GB/s of the triad `a = b + 3 c` over arrays that no cache holds, measured for about `seconds`.
+    fn memory_bandwidth(&self, seconds: f64) -> f64;
+}
+
+impl<T: CpuElement> Machine for Cpu<T> {
+    fn isa(&self) -> String {
+        Cpu::isa(self).to_string()
+    }
+
+    fn threads(&self) -> usize {
+        Cpu::threads(self)
+    }
+
+    fn fma_peak(&self, seconds: f64) -> f64 {
+        cnn_cpu::fma_peak(self, seconds)
+    }
+
+    fn memory_bandwidth(&self, seconds: f64) -> f64 {
+        cnn_cpu::memory_bandwidth(self, seconds)
+    }
+}
