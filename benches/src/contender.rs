@@ -2,12 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use cnn_core::bf16;
+use cnn_core::{Error, bf16};
 use cnn_cpu::Cpu;
 use cnn_measure::{Area, Setting, networks};
 use serde::Deserialize;
-
-use crate::unknown;
 
 /// What all contenders of a race do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +91,7 @@ pub(crate) fn own(setup: &Setup) -> Result<Vec<Contender>, String> {
     let isa = match setup.precision.as_str() {
         "f32" => Cpu::<f32>::with_threads(1).map(|cpu| cpu.isa()),
         "bf16" => Cpu::<bf16>::with_threads(1).map(|cpu| cpu.isa()),
-        other => Err(unknown(other)),
+        other => Err(unknown_precision(other)),
     };
     let isa = isa.map_err(|error| error.to_string())?.to_string();
     let contender = |role, threads: usize| {
@@ -109,6 +107,11 @@ pub(crate) fn own(setup: &Setup) -> Result<Vec<Contender>, String> {
         contenders.push(contender(Role::OneThread, 1));
     }
     Ok(contenders)
+}
+
+/// A precision that the CPU backend does not have.
+pub(crate) fn unknown_precision(precision: &str) -> Error {
+    Error::invalid("precision", precision, "must be f32 or bf16")
 }
 
 impl Setup {

@@ -9,14 +9,15 @@ use cnn_measure::report::{Rate, layer_table};
 use cnn_measure::{Repeat, Row, layers};
 use serde_json::{Value, json};
 
-use crate::{peers, unknown};
+use crate::contender::unknown_precision;
+use crate::peers;
 
 /// Measures on every instruction set up to the one that would be used: the rows as JSON.
 pub(crate) fn run(python: Option<&Path>, batch: usize, threads: usize, precision: &str) -> Result<Vec<Value>, String> {
     let rows = match precision {
         "f32" => own::<f32>(threads, batch),
         "bf16" => own::<bf16>(threads, batch),
-        other => Err(unknown(other)),
+        other => Err(unknown_precision(other)),
     };
     let mut rows = rows.map_err(|error| error.to_string())?;
     let theirs = python.map_or(Ok(Vec::new()), |python| peers::layers(python, batch, threads, precision));

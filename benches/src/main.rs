@@ -19,7 +19,7 @@ use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Repeat, Row, networks};
 use serde_json::{Value, json};
 
-use contender::Setup;
+use contender::{Setup, unknown_precision};
 use peers::Peers;
 use race::Race;
 
@@ -111,11 +111,6 @@ fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
     Ok(Row { peak_rss_bytes: peak_memory(), ..row })
 }
 
-/// A precision that the CPU backend does not have.
-fn unknown(precision: &str) -> Error {
-    Error::invalid("precision", precision, "must be f32 or bf16")
-}
-
 /// Measures what was asked for; whether all of ours ran.
 fn run(args: &Args) -> Result<bool, String> {
     let threads = args.threads();
@@ -124,7 +119,7 @@ fn run(args: &Args) -> Result<bool, String> {
             let row = match setup.precision.as_str() {
                 "f32" => here::<f32>(&setup),
                 "bf16" => here::<bf16>(&setup),
-                other => Err(unknown(other)),
+                other => Err(unknown_precision(other)),
             };
             println!("{}", json!(row.map_err(|error| error.to_string())?));
         }

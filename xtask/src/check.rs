@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::circles::circles;
 use crate::run::{cargo, output, root, run};
 
 /// The most crates that the program may be built from, itself included.
@@ -14,6 +15,7 @@ pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
     }
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["fmt", "--check", "--manifest-path", "benches/rust_peers/Cargo.toml"]))?;
+    circles()?;
     dependencies()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // The library of somebody who wants no program.

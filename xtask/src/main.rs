@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask check | bench | data | golden`.
+//! Developer commands: `cargo xtask check | circles | bench | data | golden`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod check;
+mod circles;
 mod data;
 mod golden;
 mod run;
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check                                   everything that CI runs
+  circles                                 circles of imports in the workspace: one of the checks
   bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
         [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
                                           measure this machine, and other engines beside it
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let result = match command.as_str() {
         "check" => check::check(&rest),
+        "circles" => circles::circles(),
         "bench" => bench::bench(&rest),
         "data" => data::data(&rest),
         "golden" => golden::golden(&rest),
