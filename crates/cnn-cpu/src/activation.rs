@@ -7,11 +7,11 @@ use cnn_core::rng::Philox;
 use cnn_core::{Real, Result};
 use num_traits::One;
 
-use crate::Cpu;
-use crate::element::CpuElement;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
 use crate::elementwise::{Op, map, update};
 use crate::exp::gaussian_tail;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 
 #[derive(Clone, Copy)]
@@ -112,7 +112,7 @@ struct Dropout<'a, T: CpuElement> {
     keep: T::Accum,
 }
 
-impl<T: CpuElement> Kernel for Dropout<'_, T> {
+impl<T: CpuElement> SimdKernel for Dropout<'_, T> {
     type Output = ();
 
     #[inline(always)]

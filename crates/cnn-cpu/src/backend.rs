@@ -3,6 +3,8 @@
 //! The methods go through a table of functions, of which there is one for each element in this crate, so that
 //! the kernels are compiled here, once and optimised, and not in every crate that says `Cpu<f32>`.
 
+use std::any::Any;
+
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::rng::Philox;
@@ -10,20 +12,24 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, ConvAlgorithm, Plain, Pool2dSpec, Resu
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
-use crate::{Buffer, Cpu, Filter};
-use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d};
+use half::bf16;
+
+use crate::buffer::Buffer;
+use crate::conv2d::Filter;
+use crate::device::Cpu;
+use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
 
 /// Writes the table and the trait's methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
     ({ $($memory:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         /// The operations on elements of one type.
         #[allow(clippy::type_complexity)]
-        pub struct Operations<T: CpuElement> {
+        pub(crate) struct Operations<T: CpuElement> {
             $($name: fn(&Cpu<T>, $($type),*) -> $result,)*
         }
 
         impl<T: CpuElement> Operations<T> {
-            pub(crate) const TABLE: Self = Operations { $($name: $file::$name::<T>,)* };
+            const TABLE: Self = Operations { $($name: $file::$name::<T>,)* };
         }
 
         impl<T: CpuElement> Backend for Cpu<T> {
@@ -31,11 +37,26 @@ macro_rules! delegate {
 
             $(
                 fn $name(&self, $($arg: $type),*) -> $result {
-                    (T::operations().$name)(self, $($arg),*)
+                    (operations::<T>().$name)(self, $($arg),*)
                 }
             )*
         }
     };
+}
+
+/// The table for `T`: `CpuElement` is sealed, so that it is one of these.
+fn operations<T: CpuElement>() -> &'static Operations<T> {
+    static F32: Operations<f32> = Operations::TABLE;
+    #[cfg(feature = "f64")]
+    static F64: Operations<f64> = Operations::TABLE;
+    static BF16: Operations<bf16> = Operations::TABLE;
+    let tables: &[&'static dyn Any] = &[
+        &F32,
+        #[cfg(feature = "f64")]
+        &F64,
+        &BF16,
+    ];
+    tables.iter().find_map(|table| table.downcast_ref()).expect("a table for each element")
 }
 
 delegate! {
@@ -56,7 +77,7 @@ delegate! {
         }
 
         fn conv_algorithm(&self) -> ConvAlgorithm {
-            self.0.conv
+            self.asked_algorithm()
         }
 
         // Memory.
@@ -137,7 +158,7 @@ delegate! {
     activation::gelu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     activation::gelu_backward(x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
-    pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, places: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
+    pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
     pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     linear::linear(
@@ -148,7 +169,7 @@ delegate! {
     ) -> Result<Data<Cpu<T>>>;
     linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
-    linear::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
+    sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
     activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
     elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     elementwise::scale(a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>>;

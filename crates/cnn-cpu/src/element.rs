@@ -4,21 +4,34 @@
 //! registers, scratch memory, weights and statistics hold; a [`CpuElement`] is what an activation is in memory. For f32
 //! and f64 they are one; bf16 is computed with as f32, and converted where it is read and written.
 
+use std::marker::PhantomData;
+
 use cnn_core::{Element, Real};
 use half::bf16;
 
-use crate::backend::Operations;
-use crate::simd::{Half, Simd, V, Vector};
+use crate::simd::{Bf16Vector, Isa, Simd, SimdKernel, Vector};
+
+/// The vector of the numbers that `T` is computed with, in the instruction set `S`.
+pub(crate) type V<T, S> = <<T as CpuElement>::Number as CpuReal>::V<S>;
+
+/// Lanes of the vector that serves `T` in this instruction set.
+pub(crate) fn lanes<T: CpuElement>(isa: Isa) -> usize {
+    struct Lanes<T>(PhantomData<T>);
+    impl<T: CpuElement> SimdKernel for Lanes<T> {
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> usize {
+            V::<T, S>::LANES
+        }
+    }
+    isa.run(Lanes::<T>(PhantomData))
+}
 
 /// An element of the CPU backend: f32, bf16, or with the feature `f64` also f64.
 pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Sealed {
     /// [`Accum`](Element::Accum), of which there are vectors.
     #[doc(hidden)]
     type Number: CpuReal;
-
-    /// What the backend does with such elements.
-    #[doc(hidden)]
-    fn operations() -> &'static Operations<Self>;
 
     /// The elements at `from`, which need not be aligned.
     ///
@@ -61,13 +74,13 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     /// Whether the packed operands of a convolution may hold two elements in a word, for [`dot`](Self::dot).
     #[doc(hidden)]
     const PAIRS: bool = false;
-    /// Words of neighbours, see [`Half::concat`]. Without pairs a word is one number, here as below.
+    /// Words of neighbours, see [`Bf16Vector::concat`]. Without pairs a word is one number, here as below.
     #[doc(hidden)]
     #[inline(always)]
     fn concat<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
         first
     }
-    /// Words of a number of each, see [`Half::zip`].
+    /// Words of a number of each, see [`Bf16Vector::zip`].
     #[doc(hidden)]
     #[inline(always)]
     fn zip<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
@@ -76,7 +89,7 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     /// The products of words, added to `sum`.
     ///
     /// # Safety
-    /// With pairs, as [`Half::dot`].
+    /// With pairs, as [`Bf16Vector::dot`].
     #[doc(hidden)]
     #[inline(always)]
     unsafe fn dot<S: Simd>(a: V<Self, S>, b: V<Self, S>, sum: V<Self, S>) -> V<Self, S> {
@@ -130,11 +143,6 @@ macro_rules! element {
     ($t:ty, $number:ty, $load:ident, $load_head:ident, $store:ident, $stream:ident, $store_head:ident, $as_wide:expr, { $($more:item)* }) => {
         impl CpuElement for $t {
             type Number = $number;
-
-            fn operations() -> &'static Operations<Self> {
-                static OPERATIONS: Operations<$t> = Operations::TABLE;
-                &OPERATIONS
-            }
 
             #[inline(always)]
             unsafe fn load<S: Simd>(simd: S, from: *const Self) -> V<Self, S> {

@@ -3,10 +3,11 @@
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
 
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::buffer::Buffer;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
-use crate::{Buffer, Cpu};
 
 /// What a pass computes of a number `a`, and of the number `b` at the same place where there is a second buffer.
 pub(crate) trait Op<T: CpuElement>: Copy + Sync {
@@ -39,24 +40,24 @@ fn pass<T: CpuElement>(cpu: &Cpu<T>, y: &mut [T], a: Option<&[T]>, b: Option<&Bu
     cpu.for_each_part(chunks(y, CHUNK), |i, y: &mut [T]| {
         let part = i * CHUNK..i * CHUNK + y.len();
         let (a, b) = (a.map(|a| &a[part.clone()]), b.map(|b| &b.as_slice()[part.clone()]));
-        cpu.run(Pass { y, a, b, op });
+        cpu.run(Map { y, a, b, op });
     });
 }
 
 /// `y = op(a, b)`; `a` is `y` itself, and `b` is zero, where it is not given.
-struct Pass<'a, T, O> {
+struct Map<'a, T, O> {
     y: &'a mut [T],
     a: Option<&'a [T]>,
     b: Option<&'a [T]>,
     op: O,
 }
 
-impl<T: CpuElement, O: Op<T>> Kernel for Pass<'_, T, O> {
+impl<T: CpuElement, O: Op<T>> SimdKernel for Map<'_, T, O> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Pass { y, a, b, op } = self;
+        let Map { y, a, b, op } = self;
         for i in (0..y.len()).step_by(V::<T, S>::LANES) {
             let y = &mut y[i..];
             let first = match a {
@@ -89,7 +90,7 @@ pub(crate) struct Convert<'a, A, B> {
     pub(crate) to: &'a mut [B],
 }
 
-impl<A: CpuElement, B: CpuElement<Number = A::Number>> Kernel for Convert<'_, A, B> {
+impl<A: CpuElement, B: CpuElement<Number = A::Number>> SimdKernel for Convert<'_, A, B> {
     type Output = ();
 
     #[inline(always)]

@@ -5,8 +5,8 @@
 use cnn_core::{DType, Element, Real};
 use num_traits::Float;
 
-use crate::element::CpuElement;
-use crate::simd::{Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, Vector};
 
 /// 1 / k!
 const TAYLOR: [f64; 13] = [

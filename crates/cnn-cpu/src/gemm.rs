@@ -12,11 +12,12 @@
 
 use num_traits::Zero;
 
-use crate::Cpu;
-use crate::conv2d::block::{AHEAD, Block, Tap, split};
-use crate::conv2d::epilogue::{Epilogue, Finish, Total};
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::kernel::Tap;
+use crate::kernel::block::{AHEAD, Block, split};
+use crate::kernel::epilogue::{Epilogue, Finish, Total};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, Shared, chunks};
 
 /// A matrix that is read: element (i, j) is `data[i * strides[0] + j * strides[1]]`.
@@ -104,7 +105,7 @@ fn product<T, A, B>(
     if m * n == 0 {
         return;
     }
-    let width = 2 * cpu.isa().lanes::<T>();
+    let width = 2 * cpu.lanes();
     let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
     let shared = row_sets > 1;
     let mut panels = cpu.scratch(if shared { all * width * k } else { 0 });
@@ -135,7 +136,7 @@ struct Pack<'a, T: CpuElement> {
     to: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement> Kernel for Pack<'_, T> {
+impl<T: CpuElement> SimdKernel for Pack<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -186,7 +187,7 @@ struct Product<'a, T: CpuElement, B: CpuElement> {
     scratch: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement, B: CpuElement<Number = T::Number>> Kernel for Product<'_, T, B> {
+impl<T: CpuElement, B: CpuElement<Number = T::Number>> SimdKernel for Product<'_, T, B> {
     type Output = ();
 
     #[inline(always)]
@@ -270,7 +271,7 @@ mod tests {
     use num_traits::Float;
 
     use super::*;
-    use crate::Isa;
+    use crate::simd::Isa;
 
     /// Integers whose products are exact in any order, in C rounded as the conversion rounds.
     fn agrees<A: CpuElement, B: CpuElement<Number = A::Number>, C: CpuElement<Number = A::Number>>() {

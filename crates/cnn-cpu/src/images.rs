@@ -4,9 +4,10 @@ use cnn_core::backend::{Data, check_samples};
 use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::{Real, Result};
 
+use crate::buffer::Buffer;
+use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::threads::chunks;
-use crate::{Buffer, Cpu};
 
 pub(crate) fn load_images<T: CpuElement>(
     cpu: &Cpu<T>,

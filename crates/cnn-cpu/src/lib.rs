@@ -8,11 +8,13 @@ mod activation;
 mod backend;
 mod buffer;
 mod conv2d;
+mod device;
 mod element;
 mod elementwise;
 mod exp;
 mod gemm;
 mod images;
+mod kernel;
 mod linear;
 mod loss;
 mod norm;
@@ -20,146 +22,14 @@ mod optim;
 mod pool2d;
 mod roofline;
 mod simd;
+mod sums;
 mod threads;
 mod workers;
-
-use std::fmt::{Debug, Formatter};
-use std::marker::PhantomData;
-use std::sync::Arc;
-
-use cnn_core::{Error, Plain, Result};
 
 pub use buffer::Buffer;
 pub use cnn_core::ConvAlgorithm;
 pub use conv2d::Filter;
+pub use device::{Cpu, available_threads};
 pub use element::{CpuElement, CpuReal};
 pub use roofline::{fma_peak, memory_bandwidth};
 pub use simd::Isa;
-
-use buffer::{Pool, Scratch};
-use conv2d::Plans;
-use simd::Kernel;
-use workers::Workers;
-
-/// A CPU as a device: activations in f32, bf16 or f64, an instruction set, some threads. Clones share threads and memory.
-pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
-
-struct Inner {
-    isa: Isa,
-    threads: usize,
-    /// None for one thread: then everything runs on the caller's.
-    workers: Option<Workers>,
-    conv: ConvAlgorithm,
-    pool: Arc<Pool>,
-    plans: Plans,
-}
-
-impl<T: CpuElement> Cpu<T> {
-    /// All cores that this process may use (the cgroup's quota included), and the best instruction set that the
-    /// environment variable `CNN_ISA` allows.
-    ///
-    /// # Errors
-    /// As [`with_threads`](Self::with_threads).
-    pub fn new() -> Result<Self> {
-        Self::with_threads(available_threads())
-    }
-
-    /// This many threads, and the best instruction set that the environment variable `CNN_ISA` allows.
-    ///
-    /// # Errors
-    /// No threads, threads that the system does not give, or a `CNN_ISA` that does not exist.
-    pub fn with_threads(threads: usize) -> Result<Self> {
-        Self::with_isa(threads, Isa::detect()?)
-    }
-
-    /// This many threads and this instruction set.
-    ///
-    /// # Errors
-    /// No threads, or threads that the system does not give.
-    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
-        Self::with_algorithm(threads, isa, ConvAlgorithm::Auto)
-    }
-
-    /// This many threads, this instruction set, and this algorithm for convolutions.
-    ///
-    /// # Errors
-    /// No threads, or threads that the system does not give.
-    pub fn with_algorithm(threads: usize, isa: Isa, conv: ConvAlgorithm) -> Result<Self> {
-        let isa = isa.serving::<T>();
-        let workers = match threads {
-            0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
-            1 => None,
-            _ => {
-                let workers = Workers::new(threads - 1);
-                Some(
-                    workers
-                        .map_err(|e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") })?,
-                )
-            }
-        };
-        let (pool, plans) = (Arc::default(), Plans::default());
-        Ok(Cpu(Arc::new(Inner { isa, threads, workers, conv, pool, plans }), PhantomData))
-    }
-
-    /// The instruction set.
-    pub fn isa(&self) -> Isa {
-        self.0.isa
-    }
-
-    /// How many threads work on an operation.
-    pub fn threads(&self) -> usize {
-        self.0.threads
-    }
-
-    /// A buffer whose contents mean nothing yet.
-    pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Buffer<U> {
-        Buffer::new(&self.0.pool, len)
-    }
-
-    /// A buffer of `len` times `value`.
-    pub(crate) fn filled<U: Plain>(&self, len: usize, value: U) -> Buffer<U> {
-        let mut buffer = self.alloc(len);
-        self.for_each_part(threads::chunks(buffer.make_mut(), threads::CHUNK), |_, part: &mut [U]| part.fill(value));
-        buffer
-    }
-
-    /// Working memory of a task, its contents meaning nothing yet.
-    pub(crate) fn scratch<U: Plain>(&self, len: usize) -> Scratch<U> {
-        Scratch::new(&self.0.pool, len)
-    }
-
-    /// Puts into the free list what `tasks` parallel tasks will take as working memory, so that how many of them meet by
-    /// chance does not decide when the last allocation happens.
-    pub(crate) fn reserve<U: Plain>(&self, tasks: usize, lens: &[usize]) {
-        let _held: Vec<Scratch<U>> =
-            (0..self.0.threads.min(tasks)).flat_map(|_| lens.iter().map(|&len| self.scratch(len))).collect();
-    }
-
-    /// The plans of the convolutions so far.
-    pub(crate) fn plans(&self) -> &Plans {
-        &self.0.plans
-    }
-
-    /// Runs a kernel on this thread with the vectors of this CPU.
-    #[inline]
-    pub(crate) fn run<K: Kernel>(&self, kernel: K) -> K::Output {
-        self.0.isa.run(kernel)
-    }
-}
-
-/// The cores that this process may use, the cgroup's quota included.
-pub fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-impl<T: CpuElement> Clone for Cpu<T> {
-    fn clone(&self) -> Self {
-        Cpu(self.0.clone(), PhantomData)
-    }
-}
-
-impl<T: CpuElement> Debug for Cpu<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Cpu<{}>({}, {} threads)", T::DTYPE, self.0.isa, self.0.threads)
-    }
-}

@@ -6,13 +6,11 @@
 use cnn_core::Result;
 use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
-pub(crate) use crate::norm::sum_rows;
-
-use crate::Cpu;
-use crate::conv2d::epilogue::{Epilogue, Total};
-use crate::element::CpuElement;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
 use crate::gemm::{Matrix, gemm};
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::kernel::epilogue::{Epilogue, Total};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 
 /// Most rows of the pass over the weights.
@@ -99,7 +97,7 @@ struct FewRows<'a, T: CpuElement, const R: usize> {
     y: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement, const R: usize> Kernel for FewRows<'_, T, R> {
+impl<T: CpuElement, const R: usize> SimdKernel for FewRows<'_, T, R> {
     type Output = ();
 
     #[inline(always)]

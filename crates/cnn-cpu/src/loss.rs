@@ -6,12 +6,13 @@
 use cnn_core::backend::{CrossEntropy, Data};
 use cnn_core::{Real, Result};
 
-use crate::element::{CpuElement, CpuReal};
+use crate::buffer::Buffer;
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
 use crate::exp::exp;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
-use crate::{Buffer, Cpu};
 
 /// Rows of a task: an exponential costs as much as reading several numbers.
 fn rows_of_task(classes: usize) -> usize {
@@ -64,7 +65,7 @@ fn softmax_row<R: CpuReal, S: Simd>(simd: S, x: &[R], y: &mut [R]) -> (usize, R)
 pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>> {
     /// x, y, and room for one row of each as it is computed with.
     struct Rows<'a, T: CpuElement>(&'a [T], &'a mut [T], [&'a mut [T::Accum]; 2]);
-    impl<T: CpuElement> Kernel for Rows<'_, T> {
+    impl<T: CpuElement> SimdKernel for Rows<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
@@ -93,7 +94,7 @@ pub(crate) fn softmax_backward<T: CpuElement>(
     classes: usize,
 ) -> Result<Data<Cpu<T>>> {
     struct Rows<'a, T>(&'a [T], &'a mut [T], usize);
-    impl<T: CpuElement> Kernel for Rows<'_, T> {
+    impl<T: CpuElement> SimdKernel for Rows<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
@@ -158,7 +159,7 @@ struct Rows<'a, T: CpuElement> {
     room: [&'a mut [T::Accum]; 2],
 }
 
-impl<T: CpuElement> Kernel for Rows<'_, T> {
+impl<T: CpuElement> SimdKernel for Rows<'_, T> {
     type Output = (f64, u32);
 
     #[inline(always)]

@@ -7,11 +7,12 @@ use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide};
 use cnn_core::{Error, Real, Result};
 use num_traits::Float;
 
+use crate::buffer::Buffer;
 use crate::buffer::Scratch;
-use crate::element::{CpuElement, CpuReal};
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
-use crate::{Buffer, Cpu};
 
 /// Buffers cut into pieces of [`CHUNK`] numbers.
 struct Pieces {
@@ -89,7 +90,7 @@ pub(crate) fn gradient_health<T: CpuElement>(
 /// The sum of squares in f64: the square of a large f32 would overflow.
 struct SquaredNorm<'a, R>(&'a [R]);
 
-impl<R: CpuReal> Kernel for SquaredNorm<'_, R> {
+impl<R: CpuReal> SimdKernel for SquaredNorm<'_, R> {
     type Output = f64;
 
     #[inline(always)]
@@ -159,7 +160,7 @@ struct Sgd<'a, R> {
     nesterov: bool,
 }
 
-impl<R: CpuReal> Kernel for Sgd<'_, R> {
+impl<R: CpuReal> SimdKernel for Sgd<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -238,7 +239,7 @@ struct Adam<'a, R> {
     clip: R,
 }
 
-impl<R: CpuReal> Kernel for Adam<'_, R> {
+impl<R: CpuReal> SimdKernel for Adam<'_, R> {
     type Output = ();
 
     #[inline(always)]

@@ -9,11 +9,12 @@ use cnn_core::backend::Data;
 use cnn_core::{Pool2dSpec, Real, Result};
 use num_traits::Zero;
 
-use crate::element::{CpuElement, CpuReal};
+use crate::buffer::Buffer;
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
-use crate::{Buffer, Cpu};
 
 /// Rows that make a task of some size, when each moves so many elements.
 fn rows_of_task(elements: usize) -> usize {
@@ -31,14 +32,14 @@ pub(crate) fn max_pool2d<T: CpuElement>(
     x: &Data<Cpu<T>>,
 ) -> Result<(Data<Cpu<T>>, Buffer<u32>)> {
     let len = spec.output_shape().iter().product();
-    let (mut y, mut places) = (cpu.alloc(len), cpu.alloc(len));
+    let (mut y, mut indices) = (cpu.alloc(len), cpu.alloc(len));
     let [input, output] = pitches(spec);
     let rows = rows_of_task(input * spec.stride[0].min(spec.window[0]));
-    let parts = (chunks(y.make_mut(), rows * output), chunks(places.make_mut(), rows * output));
-    cpu.for_each_part(parts, |i, (y, places): (&mut [T], &mut [u32])| {
-        cpu.run(Max { spec, x: x.as_slice(), first: i * rows, y, places });
+    let parts = (chunks(y.make_mut(), rows * output), chunks(indices.make_mut(), rows * output));
+    cpu.for_each_part(parts, |i, (y, indices): (&mut [T], &mut [u32])| {
+        cpu.run(Max { spec, x: x.as_slice(), first: i * rows, y, indices });
     });
-    Ok((y, places))
+    Ok((y, indices))
 }
 
 /// Rows of the output (of all images) from `first` on.
@@ -47,35 +48,35 @@ struct Max<'a, T> {
     x: &'a [T],
     first: usize,
     y: &'a mut [T],
-    places: &'a mut [u32],
+    indices: &'a mut [u32],
 }
 
-impl<T: CpuElement> Kernel for Max<'_, T> {
+impl<T: CpuElement> SimdKernel for Max<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Max { spec, x, first, y, places } = self;
+        let Max { spec, x, first, y, indices } = self;
         let ([input, output], channels) = (pitches(spec), spec.channels);
-        for (row, (y, places)) in y.chunks_exact_mut(output).zip(places.chunks_exact_mut(output)).enumerate() {
+        for (row, (y, indices)) in y.chunks_exact_mut(output).zip(indices.chunks_exact_mut(output)).enumerate() {
             let (image, oy) = ((first + row) / spec.output[0], (first + row) % spec.output[0]);
             let x = &x[image * spec.input[0] * input..][..spec.input[0] * input];
             let (rows, _) = spec.span(0, oy);
-            for (ox, (y, places)) in y.chunks_exact_mut(channels).zip(places.chunks_exact_mut(channels)).enumerate() {
+            for (ox, (y, indices)) in y.chunks_exact_mut(channels).zip(indices.chunks_exact_mut(channels)).enumerate() {
                 let (columns, _) = spec.span(1, ox);
                 let tap = |y: usize, x: usize| y * spec.input[1] + x;
                 let pixel = |tap: usize| &x[tap * channels..][..channels];
                 if rows.len() == 2 && columns.len() == 2 {
                     let top = tap(rows.start, columns.start);
                     let taps = [top, top + 1, top + spec.input[1], top + spec.input[1] + 1];
-                    update_max(true, taps.map(pixel), taps, y, places);
+                    update_max(true, taps.map(pixel), taps, y, indices);
                     continue;
                 }
                 let mut fresh = true;
                 for row in rows.clone() {
                     for column in columns.clone() {
                         let tap = tap(row, column);
-                        update_max(fresh, [pixel(tap)], [tap], y, places);
+                        update_max(fresh, [pixel(tap)], [tap], y, indices);
                         fresh = false;
                     }
                 }
@@ -84,7 +85,7 @@ impl<T: CpuElement> Kernel for Max<'_, T> {
     }
 }
 
-/// Moves the maxima `y` and their `places` on by `N` pixels; when `fresh`, they start with the first. The loop over
+/// Moves the maxima `y` and their `indices` on by `N` pixels; when `fresh`, they start with the first. The loop over
 /// channels has no branches: the compiler makes vectors of it.
 #[inline(always)]
 fn update_max<T: CpuElement, const N: usize>(
@@ -92,22 +93,22 @@ fn update_max<T: CpuElement, const N: usize>(
     pixels: [&[T]; N],
     taps: [usize; N],
     y: &mut [T],
-    places: &mut [u32],
+    indices: &mut [u32],
 ) {
     let channels = y.len();
-    let (places, pixels) = (&mut places[..channels], pixels.map(|pixel| &pixel[..channels]));
+    let (indices, pixels) = (&mut indices[..channels], pixels.map(|pixel| &pixel[..channels]));
     if fresh {
         y.copy_from_slice(pixels[0]);
-        places.fill(taps[0] as u32);
+        indices.fill(taps[0] as u32);
     }
     for c in 0..channels {
-        let (mut largest, mut place) = (y[c], places[c]);
+        let (mut largest, mut index) = (y[c], indices[c]);
         for i in 0..N {
             let wins = exceeds(pixels[i][c].to_accum(), largest.to_accum());
             largest = if wins { pixels[i][c] } else { largest };
-            place = if wins { taps[i] as u32 } else { place };
+            index = if wins { taps[i] as u32 } else { index };
         }
-        (y[c], places[c]) = (largest, place);
+        (y[c], indices[c]) = (largest, index);
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn max_pool2d_backward<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Pool2dSpec,
     dy: &Data<Cpu<T>>,
-    places: &Buffer<u32>,
+    indices: &Buffer<u32>,
 ) -> Result<Data<Cpu<T>>> {
     let [input, output] = pitches(spec);
     let (image, pixels) = (spec.output[0] * output, spec.channels.max(1));
@@ -129,10 +130,10 @@ pub(crate) fn max_pool2d_backward<T: CpuElement>(
     let add_up = |i: usize, dx: &mut [T::Accum]| {
         dx.fill(T::Accum::zero());
         let dy = dy.as_slice()[i * image..][..image].chunks_exact(pixels);
-        let places = places.as_slice()[i * image..][..image].chunks_exact(pixels);
-        for (dy, places) in dy.zip(places) {
-            for (c, (dy, &place)) in dy.iter().zip(places).enumerate() {
-                dx[place as usize * pixels + c] += dy.to_accum();
+        let indices = indices.as_slice()[i * image..][..image].chunks_exact(pixels);
+        for (dy, indices) in dy.zip(indices) {
+            for (c, (dy, &index)) in dy.iter().zip(indices).enumerate() {
+                dx[index as usize * pixels + c] += dy.to_accum();
             }
         }
     };
@@ -165,7 +166,7 @@ struct Average<'a, T> {
     y: &'a mut [T],
 }
 
-impl<T: CpuElement> Kernel for Average<'_, T> {
+impl<T: CpuElement> SimdKernel for Average<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -252,7 +253,7 @@ struct AverageBackward<'a, T> {
     dx: &'a mut [T],
 }
 
-impl<T: CpuElement> Kernel for AverageBackward<'_, T> {
+impl<T: CpuElement> SimdKernel for AverageBackward<'_, T> {
     type Output = ();
 
     #[inline(always)]

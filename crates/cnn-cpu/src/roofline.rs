@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use cnn_core::Real;
 
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::chunks;
 
 /// GFLOP/s of nothing but independent multiply-adds in the registers of `cpu`'s instruction set, on all its threads, for
@@ -25,7 +25,7 @@ pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
             start.elapsed().as_secs_f64() < seconds
         } {}
     });
-    let per_round = 2 * CHAINS * cpu.isa().lanes::<T>() * (1 + usize::from(pairs));
+    let per_round = 2 * CHAINS * cpu.lanes() * (1 + usize::from(pairs));
     (rounds.into_inner() * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9
 }
 
@@ -39,7 +39,7 @@ struct Rounds<T: CpuElement> {
     one: T::Accum,
 }
 
-impl<T: CpuElement> Kernel for Rounds<T> {
+impl<T: CpuElement> SimdKernel for Rounds<T> {
     type Output = ();
 
     #[inline(always)]
@@ -54,7 +54,7 @@ impl<T: CpuElement> Kernel for Rounds<T> {
 
 struct MulAdds<T: CpuElement, const PAIRS: bool>(Rounds<T>);
 
-impl<T: CpuElement, const PAIRS: bool> Kernel for MulAdds<T, PAIRS> {
+impl<T: CpuElement, const PAIRS: bool> SimdKernel for MulAdds<T, PAIRS> {
     type Output = ();
 
     #[inline(always)]
@@ -104,7 +104,7 @@ struct Triad<'a> {
     c: &'a [f32],
 }
 
-impl Kernel for Triad<'_> {
+impl SimdKernel for Triad<'_> {
     type Output = ();
 
     #[inline(always)]

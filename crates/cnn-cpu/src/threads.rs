@@ -5,28 +5,8 @@
 
 use std::marker::PhantomData;
 
-use crate::Cpu;
-use crate::element::CpuElement;
-
 /// Elements of a part when nothing else speaks for a size: some ten microseconds of a pass over memory.
 pub(crate) const CHUNK: usize = 16 << 10;
-
-impl<T: CpuElement> Cpu<T> {
-    /// Calls `body` with every number below `count`, in parallel.
-    pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
-        match &self.0.workers {
-            Some(workers) if count > 1 => workers.for_each(count, &body),
-            _ => (0..count).for_each(body),
-        }
-    }
-
-    /// Calls `body` with the index and the elements of every part, in parallel:
-    /// `cpu.for_each_part((chunks(y, n), chunks(sums, 2)), |i, (y, sums)| ...)`.
-    pub(crate) fn for_each_part<P: Parts>(&self, parts: P, body: impl Fn(usize, P::Part) + Sync) {
-        // SAFETY: every index below the count is visited once.
-        self.for_each(parts.count(), |i| body(i, unsafe { parts.part(i) }));
-    }
-}
 
 /// A slice, or several of them, in parts that can be changed at the same time.
 pub(crate) trait Parts: Sync {
@@ -122,22 +102,3 @@ impl<U> Copy for Shared<U> {}
 unsafe impl<U: Send> Send for Shared<U> {}
 // SAFETY: see Send.
 unsafe impl<U: Send> Sync for Shared<U> {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_part_is_visited_once_with_its_partners() {
-        for threads in [1, 3] {
-            let cpu = Cpu::<f32>::with_threads(threads).unwrap();
-            let (mut x, mut sums) = (vec![1u32; 103], vec![0u32; 11]);
-            cpu.for_each_part((chunks(&mut x, 10), chunks(&mut sums, 1)), |i, (x, sum)| {
-                x.iter_mut().for_each(|x| *x += i as u32);
-                sum[0] += x.iter().sum::<u32>();
-            });
-            assert_eq!(x[57], 6);
-            assert_eq!((sums[5], sums[10]), (60, 33));
-        }
-    }
-}

@@ -9,16 +9,17 @@ use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
 use num_traits::Zero;
 
-use super::block::{Tap, split};
-use super::epilogue::{Epilogue, Finish};
-use super::moments::{Piece, combine};
 use super::pack::{Strip, Word, pack};
 use super::plans::Plan;
 use super::reader::Reader;
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
-use crate::threads::Shared;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::kernel::Tap;
+use crate::kernel::block::split;
+use crate::kernel::epilogue::{Epilogue, Finish};
+use crate::kernel::moments::{Piece, combine};
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::threads::{Shared, chunks};
 
 /// Bytes of a packed image, or of the rows of one that are packed at a time.
 const PACKED: usize = 256 << 10;
@@ -83,7 +84,7 @@ fn strip_rows(plan: &Plan, batch: usize, channels: usize, size: usize) -> usize 
 
 impl<T: CpuElement> Depthwise<'_, T> {
     fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
-        let (lanes, channels) = (cpu.isa().lanes::<T>(), self.channels);
+        let (lanes, channels) = (cpu.lanes(), self.channels);
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert!(self.weight.len().is_multiple_of(channels) && self.epilogue.fits(y.len(), channels));
         let (rows, columns) = (&self.plan.rows, &self.plan.columns);
@@ -121,7 +122,7 @@ impl<T: CpuElement> Depthwise<'_, T> {
 
 struct Moment<T: CpuElement>(Piece<T>);
 
-impl<T: CpuElement> Kernel for Moment<T> {
+impl<T: CpuElement> SimdKernel for Moment<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -139,7 +140,7 @@ struct Task<'a, T: CpuElement> {
     y: Shared<T>,
 }
 
-impl<T: CpuElement> Kernel for Task<'_, T> {
+impl<T: CpuElement> SimdKernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -247,18 +248,18 @@ pub(super) fn weight<T: CpuElement>(
     dy: Reader<'_, T>,
     dw: &mut [T::Accum],
 ) {
-    let (lanes, channels, batch) = (cpu.isa().lanes::<T>(), spec.in_channels, spec.batch);
+    let (lanes, channels, batch) = (cpu.lanes(), spec.in_channels, spec.batch);
     let height = strip_rows(plan, batch, channels, size_of::<T::Accum>());
     let chunk = batch.div_ceil(TASKS).max(1);
-    let chunks = batch.div_ceil(chunk);
-    let mut partial = cpu.alloc::<T::Accum>(chunks * dw.len());
+    let count = batch.div_ceil(chunk);
+    let mut partial = cpu.alloc::<T::Accum>(count * dw.len());
     let planes = |rows: Range<usize>| {
         [plan.rows.reach(rows.clone()).len() * plan.columns.source.len(), rows.len() * spec.output[1]]
             .map(|pixels| (pixels + 1) * lanes)
     };
     let room = channels.div_ceil(lanes) * planes(0..height).iter().sum::<usize>();
-    cpu.reserve::<T::Accum>(chunks, &[room]);
-    cpu.for_each_part(crate::threads::chunks(partial.make_mut(), dw.len()), |i, dw| {
+    cpu.reserve::<T::Accum>(count, &[room]);
+    cpu.for_each_part(chunks(partial.make_mut(), dw.len()), |i, dw| {
         dw.fill(T::Accum::zero());
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
@@ -295,7 +296,7 @@ pub(super) fn weight<T: CpuElement>(
     let partial = partial.as_slice();
     let len = dw.len();
     for (i, dw) in dw.iter_mut().enumerate() {
-        *dw = (0..chunks).map(|chunk| partial[chunk * len + i]).fold(T::Accum::zero(), |sum, part| sum + part);
+        *dw = (0..count).map(|chunk| partial[chunk * len + i]).fold(T::Accum::zero(), |sum, part| sum + part);
     }
 }
 
@@ -311,7 +312,7 @@ struct Sum<'a, T: CpuElement> {
     dw: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement> Kernel for Sum<'_, T> {
+impl<T: CpuElement> SimdKernel for Sum<'_, T> {
     type Output = ();
 
     #[inline(always)]

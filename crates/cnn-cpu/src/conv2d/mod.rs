@@ -4,15 +4,12 @@
 //! images into scratch memory a few at a time (there is no im2col of a batch) and runs a register-blocked micro-kernel
 //! over them; a depthwise convolution, which sums over no channels, has kernels of its own.
 
-pub(crate) mod block;
 mod depthwise;
 mod direct;
-pub(crate) mod epilogue;
-pub(crate) mod moments;
 mod pack;
 mod panels;
 mod plan;
-mod plans;
+pub(crate) mod plans;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -24,18 +21,17 @@ use std::sync::Arc;
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
 use cnn_core::{Backend, Conv2dSpec, ConvAlgorithm, Error, Result};
 
+use crate::buffer::Buffer;
+use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::{Buffer, Cpu};
+use crate::kernel::epilogue::Epilogue;
 use direct::Direct;
-use epilogue::Epilogue;
-use pack::Fold;
 use panels::Panels;
-use plans::{Pass, Plan, fold};
+use plan::Fold;
+use plans::{Direction, Plan, fold};
 use reader::Reader;
 use weight::WeightGradient;
 use winograd::{Convolution, Kernel3x3, Kernels, Tiling};
-
-pub(crate) use plans::Plans;
 
 /// A convolution's weight in the form its kernels read.
 #[derive(Clone, Debug)]
@@ -73,15 +69,15 @@ fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
     if winograd { Algorithm::Winograd } else { Algorithm::Direct }
 }
 
-fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, pass: Pass) -> Arc<Plan> {
-    cpu.plans().get(spec, pass, cpu.isa().lanes::<T>())
+fn planned<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, direction: Direction) -> Arc<Plan> {
+    cpu.plans().get(spec, direction, cpu.lanes())
 }
 
 /// The panels of the forward weight; `fold` as in [`fold`].
 fn panels<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, fold: Option<Fold>) -> Panels {
     let [kh, kw, read, _] = spec.weight_shape();
     let (taps, read) = if fold.is_some() { (kh, kw * read) } else { (kh * kw, read) };
-    let (write, lanes) = (spec.out_channels / spec.groups, cpu.isa().lanes::<T>());
+    let (write, lanes) = (spec.out_channels / spec.groups, cpu.lanes());
     Panels { groups: spec.groups, taps, read, write, lanes, pairs: fold.is_none() && cpu.isa().dots() }
 }
 
@@ -108,7 +104,7 @@ pub(crate) fn prepare_filter<T: CpuElement>(
             if uses == Uses::Training {
                 return Ok(Filter(Form::Winograd(weight.clone())));
             }
-            let (read, write, lanes) = (spec.in_channels, spec.out_channels, cpu.isa().lanes::<T>());
+            let (read, write, lanes) = (spec.in_channels, spec.out_channels, cpu.lanes());
             let (ready, panels) = (winograd::ready_len(read, write, lanes), winograd::panels(read, write, lanes));
             let mut to = cpu.alloc(ready.unwrap_or(panels.len()));
             if ready.is_some() {
@@ -165,7 +161,7 @@ pub(crate) fn conv2d<T: CpuElement>(
             convolution.run(cpu, y.make_mut(), moments)
         }
         Form::Direct { forward, .. } => {
-            let plan = planned(cpu, spec, Pass::Forward);
+            let plan = planned(cpu, spec, Direction::Forward);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
@@ -180,7 +176,7 @@ pub(crate) fn conv2d<T: CpuElement>(
             direct.run(cpu, y.make_mut(), moments)
         }
         Form::Depthwise(weight) => {
-            let plan = planned(cpu, spec, Pass::Forward);
+            let plan = planned(cpu, spec, Direction::Forward);
             depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut(), moments)
         }
     };
@@ -211,7 +207,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             convolution.run(cpu, dx.make_mut(), false);
         }
         Form::Direct { transposed: Some(weights), .. } => {
-            let plan = planned(cpu, spec, Pass::Data);
+            let plan = planned(cpu, spec, Direction::Data);
             let direct = Direct {
                 reader,
                 batch: spec.batch,
@@ -230,7 +226,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             return Err(Error::Device { backend: "cpu", message });
         }
         Form::Depthwise(weight) => {
-            let plan = planned(cpu, spec, Pass::Data);
+            let plan = planned(cpu, spec, Direction::Data);
             depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut(), add);
         }
     }
@@ -252,7 +248,7 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
             winograd::WeightGradient { x, dy, tiling: Tiling::forward(spec), read, write }.run(cpu, dw.make_mut());
         }
         Algorithm::Direct => {
-            let plan = planned(cpu, spec, Pass::Forward);
+            let plan = planned(cpu, spec, Direction::Forward);
             let gradient = WeightGradient {
                 x,
                 dy,
@@ -266,7 +262,7 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
             gradient.run(cpu, dw.make_mut());
         }
         Algorithm::Depthwise => {
-            let plan = planned(cpu, spec, Pass::Forward);
+            let plan = planned(cpu, spec, Direction::Forward);
             depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut());
         }
     }

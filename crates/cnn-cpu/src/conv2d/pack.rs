@@ -9,10 +9,10 @@
 
 use num_traits::Zero;
 
-use super::plan::ZERO;
+use super::plan::{Fold, ZERO};
 use super::reader::{Read, Reader};
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Some rows of an image, to be packed.
 #[derive(Clone, Copy)]
@@ -50,23 +50,6 @@ impl Word {
     /// Elements that hold so many channels.
     pub(super) fn count(self, channels: usize) -> usize {
         if self == Word::Channels { channels.div_ceil(2) } else { channels }
-    }
-}
-
-/// The fold of the kernel's columns into the channels.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fold {
-    /// Columns of the kernel.
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    /// Zeros left of the image.
-    pub(super) before: usize,
-}
-
-impl Fold {
-    /// Scratch elements behind the packed image that `pack` works in.
-    pub(super) fn work(&self, outputs: usize, channels: usize, lanes: usize) -> usize {
-        ((outputs - 1) * self.stride + self.kernel) * channels + 2 * lanes
     }
 }
 
@@ -116,7 +99,7 @@ struct Pack<'a, T: CpuElement, R, const PAIRS: bool> {
     to: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement, R: Read<T>, const PAIRS: bool> Kernel for Pack<'_, T, R, PAIRS> {
+impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R, PAIRS> {
     type Output = ();
 
     #[inline(always)]
@@ -179,7 +162,7 @@ struct PackFolded<'a, T: CpuElement, R> {
     to: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement, R: Read<T>> Kernel for PackFolded<'_, T, R> {
+impl<T: CpuElement, R: Read<T>> SimdKernel for PackFolded<'_, T, R> {
     type Output = ();
 
     #[inline(always)]

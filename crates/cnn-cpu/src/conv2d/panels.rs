@@ -3,9 +3,9 @@
 use num_traits::Zero;
 
 use super::pack::Word;
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// How a weight is cut into panels of two vectors of the channels that are written:
@@ -79,7 +79,7 @@ struct PackPanel<'a, T: CpuElement> {
     to: Shared<T::Accum>,
 }
 
-impl<T: CpuElement> Kernel for PackPanel<'_, T> {
+impl<T: CpuElement> SimdKernel for PackPanel<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -168,6 +168,23 @@ impl Axis {
     }
 }
 
+/// The fold of the kernel's columns into the channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fold {
+    /// Columns of the kernel.
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// Zeros left of the image.
+    pub(super) before: usize,
+}
+
+impl Fold {
+    /// Scratch elements behind the packed image that `pack` works in.
+    pub(super) fn work(&self, outputs: usize, channels: usize, lanes: usize) -> usize {
+        ((outputs - 1) * self.stride + self.kernel) * channels + 2 * lanes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use cnn_core::Conv2dSpec;
 
-use super::block::Tap;
-use super::pack::Fold;
-use super::plan::{self, Axis, Class};
+use super::plan::{self, Axis, Class, Fold};
+use crate::kernel::Tap;
 
 /// A pass of a convolution over packed images.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(super) struct Plan {
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Pass {
+pub(super) enum Direction {
     /// The forward pass and the gradient of the weight.
     Forward,
     /// The gradient of the input.
@@ -35,11 +34,11 @@ pub(super) enum Pass {
 }
 
 impl Plan {
-    fn new(spec: &Conv2dSpec, pass: Pass, lanes: usize) -> Plan {
-        let fold = if pass == Pass::Forward { fold(spec) } else { None };
-        let [rows, mut columns] = match pass {
-            Pass::Forward => plan::forward(spec),
-            Pass::Data => plan::data(spec),
+    fn new(spec: &Conv2dSpec, direction: Direction, lanes: usize) -> Plan {
+        let fold = if direction == Direction::Forward { fold(spec) } else { None };
+        let [rows, mut columns] = match direction {
+            Direction::Forward => plan::forward(spec),
+            Direction::Data => plan::data(spec),
         };
         if fold.is_some() {
             columns = Axis::identity(spec.output[1]);
@@ -72,22 +71,22 @@ fn taps(axes: [&Axis; 2], rows: &Class, columns: &Class, kernel: usize, lanes: u
 
 /// The plans of one backend, whose vectors have a fixed number of lanes.
 #[derive(Default)]
-pub(crate) struct Plans(Mutex<HashMap<(Conv2dSpec, Pass), Arc<Plan>>>);
+pub(crate) struct Plans(Mutex<HashMap<(Conv2dSpec, Direction), Arc<Plan>>>);
 
 /// Plans that are kept; far more than a network has.
 const MOST: usize = 1024;
 
 impl Plans {
-    pub(super) fn get(&self, spec: &Conv2dSpec, pass: Pass, lanes: usize) -> Arc<Plan> {
+    pub(super) fn get(&self, spec: &Conv2dSpec, direction: Direction, lanes: usize) -> Arc<Plan> {
         let mut plans = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(plan) = plans.get(&(*spec, pass)) {
+        if let Some(plan) = plans.get(&(*spec, direction)) {
             return plan.clone();
         }
         if plans.len() >= MOST {
             plans.clear();
         }
-        let plan = Arc::new(Plan::new(spec, pass, lanes));
-        plans.insert((*spec, pass), plan.clone());
+        let plan = Arc::new(Plan::new(spec, direction, lanes));
+        plans.insert((*spec, direction), plan.clone());
         plan
     }
 }

@@ -5,9 +5,9 @@
 use cnn_core::backend::{Gradient, Input};
 use num_traits::{Float, One, Zero};
 
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, Vector};
 
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
 #[derive(Clone, Copy)]

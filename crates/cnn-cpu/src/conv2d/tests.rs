@@ -6,11 +6,12 @@
 //! difference is an indexing fault; in bf16 both sides round the same sum.
 
 use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
+use cnn_core::{Conv2dOptions, Conv2dSpec, ConvAlgorithm, Element, Naive, Padding, Real};
 use half::bf16;
 
+use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::{ConvAlgorithm, Cpu, Isa};
+use crate::simd::Isa;
 
 /// A small generator for the tests: splitmix64.
 pub(super) struct Random(pub(super) u64);

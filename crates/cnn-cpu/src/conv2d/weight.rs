@@ -17,15 +17,16 @@
 
 use std::ops::Range;
 
-use super::block::{Tap, split};
 use super::pack::{Strip, Word, pack};
 use super::panels::Panels;
 use super::plans::Plan;
 use super::reader::Reader;
-use crate::Cpu;
 use crate::buffer::Buffer;
-use crate::element::{CpuElement, CpuReal};
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
+use crate::kernel::Tap;
+use crate::kernel::block::split;
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// The gradient of a weight.
@@ -172,7 +173,7 @@ fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>
     range.step_by(size).map(move |at| at..(at + size).min(end))
 }
 
-impl<T: CpuElement> Kernel for Task<'_, T> {
+impl<T: CpuElement> SimdKernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -286,9 +287,9 @@ struct Outer<T> {
 }
 
 /// `T` is the element whose pairs the words may be, else the number that they are.
-struct Sized<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize>(Outer<T::Accum>);
+struct SizedOuter<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize>(Outer<T::Accum>);
 
-impl<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize> Kernel for Sized<T, PAIRS, NV, R> {
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize> SimdKernel for SizedOuter<T, PAIRS, NV, R> {
     type Output = ();
 
     #[inline(always)]
@@ -343,13 +344,13 @@ impl<R: CpuReal> Outer<R> {
             ($($r:literal)*) => {
                 match (pairs, vectors, rows) {
                     $(
-                        (false, 2, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 2, $r>(self)),
-                        (false, 1, $r) if const { $r <= S::PIXELS } => simd.outline(Sized::<R, false, 1, $r>(self)),
+                        (false, 2, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<R, false, 2, $r>(self)),
+                        (false, 1, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<R, false, 1, $r>(self)),
                         (true, 2, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
-                            simd.outline_dots(Sized::<T, true, 2, $r>(self))
+                            simd.outline_dots(SizedOuter::<T, true, 2, $r>(self))
                         }
                         (true, 1, $r) if const { T::PAIRS && S::DOTS && $r <= S::PIXELS } => {
-                            simd.outline_dots(Sized::<T, true, 1, $r>(self))
+                            simd.outline_dots(SizedOuter::<T, true, 1, $r>(self))
                         }
                     )*
                     _ => unreachable!("a register tile of {rows} rows"),
@@ -371,7 +372,7 @@ struct AddUp<'a, T> {
     dw: Shared<T>,
 }
 
-impl<T: CpuReal> Kernel for AddUp<'_, T> {
+impl<T: CpuReal> SimdKernel for AddUp<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -4,10 +4,10 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
 use num_traits::{Float, Zero};
 
-use super::rows_of_part;
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::sums::rows_of_part;
 use crate::threads::chunks;
 
 /// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
@@ -123,7 +123,7 @@ struct Normalise<'a, T: CpuElement, R> {
     residual: R,
 }
 
-impl<T: CpuElement, R: Residual<T>> Kernel for Normalise<'_, T, R> {
+impl<T: CpuElement, R: Residual<T>> SimdKernel for Normalise<'_, T, R> {
     type Output = ();
 
     #[inline(always)]
@@ -223,7 +223,7 @@ struct NormaliseBackward<'a, T: CpuElement, M> {
     mask: M,
 }
 
-impl<T: CpuElement, M: Mask<T>> Kernel for NormaliseBackward<'_, T, M> {
+impl<T: CpuElement, M: Mask<T>> SimdKernel for NormaliseBackward<'_, T, M> {
     type Output = ();
 
     #[inline(always)]

@@ -14,12 +14,12 @@ use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats};
 use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::apply::{Mask, Open, Positive};
-use super::rows_of_part;
-use super::sums::{Terms, add_rows, combine};
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::buffer::Buffer;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::sums::{Terms, add_rows, combine, rows_of_part};
 use crate::threads::chunks;
-use crate::{Buffer, Cpu};
 
 pub(crate) fn batch_norm_backward<T: CpuElement>(
     cpu: &Cpu<T>,
@@ -106,7 +106,7 @@ trait Len {
     fn len(&self) -> usize;
 }
 
-impl<T: CpuElement, G: Terms<T, 2> + Len> Kernel for Sums<'_, T, G> {
+impl<T: CpuElement, G: Terms<T, 2> + Len> SimdKernel for Sums<'_, T, G> {
     type Output = ();
 
     #[inline(always)]

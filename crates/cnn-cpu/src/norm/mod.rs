@@ -6,25 +6,16 @@
 mod apply;
 mod backward;
 mod moments;
-mod sums;
 
 pub(crate) use apply::{normalise, normalise_backward, shared_gradient};
 pub(crate) use backward::batch_norm_backward;
 pub(crate) use moments::channel_moments;
-pub(crate) use sums::sum_rows;
 
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use crate::Cpu;
+use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::threads::CHUNK;
-
-/// Rows of a part: a part is read twice by some passes, and stays in the second-level cache. Where there are few
-/// channels it is smaller, to keep its sums short.
-fn rows_of_part(channels: usize) -> usize {
-    (CHUNK / channels.max(1)).clamp(4, 1024)
-}
 
 pub(crate) fn batch_norm_train<T: CpuElement>(
     cpu: &Cpu<T>,

@@ -6,12 +6,11 @@
 use cnn_core::backend::{Data, Moments};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use super::rows_of_part;
-use super::sums::{Itself, Terms, add_rows};
-use crate::Cpu;
-use crate::conv2d::moments::combine;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::kernel::moments::combine;
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::sums::{Itself, Terms, add_rows, rows_of_part};
 use crate::threads::chunks;
 
 pub(crate) fn channel_moments<T: CpuElement>(
@@ -59,7 +58,7 @@ impl<T: CpuElement> Terms<T, 1> for Deviations<'_, T> {
     }
 }
 
-impl<T: CpuElement> Kernel for Part<'_, T> {
+impl<T: CpuElement> SimdKernel for Part<'_, T> {
     type Output = ();
 
     #[inline(always)]

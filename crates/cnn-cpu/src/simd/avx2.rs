@@ -6,7 +6,7 @@ use std::hint::black_box;
 use half::bf16;
 
 use super::vector::halve;
-use super::{Half, Kernel, Simd, Vector};
+use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct F32x8(__m256);
 pub(super) struct F64x4(__m256d);
 
 #[target_feature(enable = "avx2,fma")]
-fn run<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+fn run<K: SimdKernel>(simd: Avx2, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
@@ -36,7 +36,7 @@ impl Simd for Avx2 {
     const PIXELS: usize = 6;
 
     #[inline(always)]
-    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+    fn outline<K: SimdKernel>(self, kernel: K) -> K::Output {
         // The compiler drops `inline(never)` from functions with target features, and a pointer that it cannot see
         // through is what keeps a register block from being merged into a function too large to optimise.
         let run: unsafe fn(Avx2, K) -> K::Output = black_box(run::<K>);
@@ -252,7 +252,7 @@ impl F32x8 {
     }
 }
 
-impl Half for F32x8 {
+impl Bf16Vector for F32x8 {
     #[inline(always)]
     unsafe fn load_half(_: Avx2, from: *const bf16) -> Self {
         // SAFETY: token; the pointer is the caller's promise.

@@ -7,7 +7,7 @@ use std::mem::transmute;
 use half::bf16;
 
 use super::vector::halve;
-use super::{Half, Kernel, Simd, Vector};
+use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
 /// Proof that the CPU has AVX-512 F, VL, DQ and BW, and whether it has BF16 too.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +45,12 @@ pub(super) struct F32x16(__m512);
 pub(super) struct F64x8(__m512d);
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+fn run<K: SimdKernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma")]
-fn run_dots<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+fn run_dots<K: SimdKernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
@@ -61,7 +61,7 @@ impl Simd for Avx512 {
     const DOTS: bool = true;
 
     #[inline(always)]
-    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+    fn outline<K: SimdKernel>(self, kernel: K) -> K::Output {
         // The compiler drops `inline(never)` from functions with target features, and a pointer that it cannot see
         // through is what keeps a register block from being merged into a function too large to optimise.
         let run: unsafe fn(Avx512, K) -> K::Output = black_box(run::<K>);
@@ -70,7 +70,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn outline_dots<K: Kernel>(self, kernel: K) -> K::Output {
+    fn outline_dots<K: SimdKernel>(self, kernel: K) -> K::Output {
         assert!(self.dots, "this CPU does not multiply pairs of bf16");
         let run: unsafe fn(Avx512, K) -> K::Output = black_box(run_dots::<K>); // as above
         // SAFETY: the token was made by a detection of these features, AVX512-BF16 too.
@@ -285,7 +285,7 @@ impl F32x16 {
     }
 }
 
-impl Half for F32x16 {
+impl Bf16Vector for F32x16 {
     #[inline(always)]
     unsafe fn load_half(_: Avx512, from: *const bf16) -> Self {
         // SAFETY: token; the pointer is the caller's promise.

@@ -2,7 +2,6 @@
 
 use std::env::{VarError, var};
 use std::fmt::{Display, Formatter};
-use std::marker::PhantomData;
 
 use cnn_core::{Error, Result};
 
@@ -11,8 +10,7 @@ use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
 use super::portable::Portable;
-use super::{Kernel, Simd, V, Vector};
-use crate::element::CpuElement;
+use super::{Simd, SimdKernel};
 
 /// An instruction set that this CPU has: the only way to one is a detection.
 #[derive(Clone, Copy, Debug)]
@@ -64,16 +62,16 @@ impl Isa {
         Ok(Isa(Set::Portable(Portable::new())))
     }
 
-    /// What of it serves elements of `T`: the instruction for pairs of bf16 is of no use to others.
-    pub(crate) fn serving<T: CpuElement>(self) -> Isa {
+    /// The same without the instruction for pairs of bf16, which is of no use to other elements.
+    pub(crate) fn without_dots(self) -> Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(avx512) if !T::PAIRS => Isa(Set::Avx512(avx512.without_dots())),
+            Set::Avx512(avx512) => Isa(Set::Avx512(avx512.without_dots())),
             _ => self,
         }
     }
 
-    /// Whether there is an instruction for [`Half::dot`](super::Half::dot).
+    /// Whether there is an instruction for [`Bf16Vector::dot`](super::Bf16Vector::dot).
     pub(crate) fn dots(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -84,7 +82,7 @@ impl Isa {
 
     /// Runs a kernel with this instruction set.
     #[inline]
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: SimdKernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Set::Portable(simd) => simd.outline(kernel),
             #[cfg(target_arch = "x86_64")]
@@ -92,19 +90,6 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => simd.outline(kernel),
         }
-    }
-
-    /// Lanes of a vector of `T`.
-    pub(crate) fn lanes<T: CpuElement>(self) -> usize {
-        struct Lanes<T>(PhantomData<T>);
-        impl<T: CpuElement> Kernel for Lanes<T> {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> usize {
-                V::<T, S>::LANES
-            }
-        }
-        self.run(Lanes::<T>(PhantomData))
     }
 }
 

@@ -20,28 +20,23 @@ mod tests;
 mod vector;
 
 pub use isa::Isa;
-pub(crate) use vector::{Half, Vector};
-
-use crate::element::{CpuElement, CpuReal};
-
-/// The vector of the numbers that `T` is computed with, in the instruction set `S`.
-pub(crate) type V<T, S> = <<T as CpuElement>::Number as CpuReal>::V<S>;
+pub(crate) use vector::{Bf16Vector, Vector};
 
 /// An instruction set that this CPU has.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of f32.
-    type F32: Half<Simd = Self>;
+    type F32: Bf16Vector<Simd = Self>;
     /// A vector of f64.
     type F64: Vector<f64, Simd = Self>;
     /// The most rows of a register block of two vectors a row (pixels of a convolution, channels of a weight gradient):
     /// what the registers hold beside two vectors of weights and one broadcast.
     const PIXELS: usize;
 
-    /// Whether there may be an instruction for [`Half::dot`]. Without it pairs of bf16 are not worth their packing.
+    /// Whether there may be an instruction for [`Bf16Vector::dot`]. Without it pairs of bf16 are not worth their packing.
     const DOTS: bool = false;
 
     /// Runs a kernel as a function of its own, compiled for this instruction set.
-    fn outline<K: Kernel>(self, kernel: K) -> K::Output;
+    fn outline<K: SimdKernel>(self, kernel: K) -> K::Output;
 
     /// Asks for the line at `at`, which need not exist, to be brought into the first-level cache: a hint.
     #[inline(always)]
@@ -77,18 +72,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// The same as [`outline`](Self::outline), with the instruction for [`Half::dot`].
+    /// The same as [`outline`](Self::outline), with the instruction for [`Bf16Vector::dot`].
     ///
     /// # Panics
     /// This CPU does not have it.
-    fn outline_dots<K: Kernel>(self, kernel: K) -> K::Output {
+    fn outline_dots<K: SimdKernel>(self, kernel: K) -> K::Output {
         assert!(!Self::DOTS, "an instruction set that has the instruction brings it in");
         self.outline(kernel)
     }
 }
 
 /// A loop written for every instruction set. `run` and all it calls are `#[inline(always)]`.
-pub trait Kernel {
+pub trait SimdKernel {
     /// What the loop returns.
     type Output;
     /// The loop.

@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use half::bf16;
 
-use super::{Half, Kernel, Simd, Vector};
+use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
 /// The token of the portable path, which every CPU has.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ impl Simd for Portable {
     const PIXELS: usize = if WIDE { 10 } else { 4 };
 
     #[inline(never)]
-    fn outline<K: Kernel>(self, kernel: K) -> K::Output {
+    fn outline<K: SimdKernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
 }
@@ -136,7 +136,7 @@ macro_rules! array {
 array!(f32, 4);
 array!(f64, 2);
 
-impl Half for Array<f32, 4> {
+impl Bf16Vector for Array<f32, 4> {
     #[inline(always)]
     unsafe fn load_half(_: Portable, from: *const bf16) -> Self {
         // SAFETY: the caller's promise; an array has the alignment of its elements.

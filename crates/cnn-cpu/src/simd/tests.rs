@@ -2,13 +2,13 @@
 
 use half::bf16;
 
-use super::{Isa, Kernel, Simd, V, Vector};
-use crate::element::{CpuElement, CpuReal};
+use super::{Isa, Simd, SimdKernel, Vector};
+use crate::element::{CpuElement, CpuReal, V, lanes as lanes_of};
 
 /// Checks the operations on vectors of `T`; returns the lanes.
 struct Check<T>(std::marker::PhantomData<T>);
 
-impl<T: CpuReal> Kernel for Check<T> {
+impl<T: CpuReal> SimdKernel for Check<T> {
     type Output = usize;
 
     #[inline(always)]
@@ -68,7 +68,7 @@ fn operations_of_every_instruction_set() {
     for name in ["portable", "avx2", "avx512"] {
         let isa = Isa::capped(name).unwrap();
         let lanes = (isa.run(Check::<f32>(Default::default())), isa.run(Check::<f64>(Default::default())));
-        assert_eq!((lanes.0, isa.lanes::<f64>()), (2 * lanes.1, lanes.1));
+        assert_eq!((lanes.0, lanes_of::<f64>(isa)), (2 * lanes.1, lanes.1));
     }
 }
 
@@ -81,7 +81,7 @@ fn an_unknown_instruction_set_lists_the_choices() {
 /// The bits of f32 as bf16 and of bf16 as f32, both by way of slices of any length.
 struct Halves<'a>(&'a [f32], &'a [bf16]);
 
-impl Kernel for Halves<'_> {
+impl SimdKernel for Halves<'_> {
     type Output = (Vec<u16>, Vec<u32>);
 
     #[inline(always)]
@@ -188,7 +188,7 @@ fn a_part_of_a_vector_of_bf16_is_written_alone() {
 /// Words of the first `2 L` numbers as bits, and the dot products of neighbours with themselves added to 1.
 struct Words<'a>(&'a [f32]);
 
-impl Kernel for Words<'_> {
+impl SimdKernel for Words<'_> {
     type Output = [Vec<u32>; 3];
 
     #[inline(always)]
@@ -209,7 +209,7 @@ impl Kernel for Words<'_> {
 /// Brings the instruction in, where there is one.
 struct WithDots<K>(K);
 
-impl<K: Kernel> Kernel for WithDots<K> {
+impl<K: SimdKernel> SimdKernel for WithDots<K> {
     type Output = K::Output;
 
     #[inline(always)]
@@ -231,7 +231,7 @@ fn words_of_two_and_their_products() {
         if isa.to_string().starts_with("avx512") && !isa.dots() {
             continue; // never chosen for pairs
         }
-        let lanes = isa.lanes::<bf16>();
+        let lanes = lanes_of::<bf16>(isa);
         let [neighbours, zipped, dots] = isa.run(WithDots(Words(&numbers)));
         assert_eq!(neighbours, (0..lanes).map(|i| word(2 * i, 2 * i + 1)).collect::<Vec<_>>(), "{isa}");
         assert_eq!(zipped, (0..lanes).map(|i| word(i, lanes + i)).collect::<Vec<_>>(), "{isa}");

@@ -108,7 +108,7 @@ pub trait Vector<E: Copy + Default>: Copy {
 
 /// A vector of f32 that is kept in memory as bf16: read exactly, written rounded to nearest, ties to even. Every
 /// instruction set rounds alike, subnormal numbers too, and a NaN stays one (as a quiet one).
-pub trait Half: Vector<f32> {
+pub trait Bf16Vector: Vector<f32> {
     /// The numbers at `from`, which need not be aligned.
     ///
     /// # Safety

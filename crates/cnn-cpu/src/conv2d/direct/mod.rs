@@ -18,16 +18,16 @@ mod task;
 
 use cnn_core::backend::Moments;
 
-use super::epilogue::Epilogue;
-use super::moments::combine;
 use super::pack::{Strip, pack};
 use super::panels::Panels;
 use super::plans::Plan;
 use super::reader::Reader;
-use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
+use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd};
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::moments::combine;
+use crate::simd::{Simd, SimdKernel};
 use crate::threads::{Shared, chunks};
 use task::{Packed, SUMS, Task};
 
@@ -191,7 +191,7 @@ struct PackBlock<'a, T: CpuElement> {
     to: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement> Kernel for PackBlock<'_, T> {
+impl<T: CpuElement> SimdKernel for PackBlock<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use super::super::block::{AHEAD, Block, Tap, shape, split};
-use super::super::epilogue::Finish;
-use super::super::moments::Piece;
 use super::super::pack::{Strip, pack};
 use super::super::plan::Class;
 use super::Direct;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::kernel::Tap;
+use crate::kernel::block::{AHEAD, Block, shape, split};
+use crate::kernel::epilogue::Finish;
+use crate::kernel::moments::Piece;
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// Pixels whose sums fit the first-level cache beside a portion of a panel.
@@ -37,7 +38,7 @@ pub(super) struct Task<'a, T: CpuElement> {
     pub(super) pieces: Option<Shared<T::Accum>>,
 }
 
-impl<T: CpuElement> Kernel for Task<'_, T> {
+impl<T: CpuElement> SimdKernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]

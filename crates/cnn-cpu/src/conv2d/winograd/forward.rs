@@ -22,8 +22,6 @@ use std::ops::Range;
 
 use cnn_core::backend::Moments;
 
-use super::super::epilogue::{Epilogue, Finish};
-use super::super::moments::combine;
 use super::super::reader::Reader;
 use super::ahead::Ahead;
 use super::outputs::Outputs;
@@ -32,10 +30,12 @@ use super::product::Product;
 use super::tiling::{Planes, Stride, Tiling};
 use super::weights::{Kernel3x3, Kernels, Weights, panel_point, ready_len, transform_ready};
 use super::{PLANES, panels};
-use crate::Cpu;
 use crate::buffer::{Buffer, Scratch};
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::kernel::epilogue::{Epilogue, Finish};
+use crate::kernel::moments::combine;
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// A convolution by Winograd's algorithm, in either direction.
@@ -99,7 +99,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         let Tiling { batch, to: [height, width], .. } = self.tiling;
         assert_eq!(y.len(), batch * height * width * self.write);
         assert!(self.epilogue.fits(y.len(), self.write));
-        let Schedule { tiles, staged } = self.schedule(cpu.isa().lanes::<T>());
+        let Schedule { tiles, staged } = self.schedule(cpu.lanes());
         let all = self.tiling.count();
         let blocks = all.div_ceil(tiles);
         let mut taken: Buffer<T::Accum> = cpu.alloc(if moments { blocks * 2 * self.write } else { 0 });
@@ -130,7 +130,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         block: impl Fn(usize) -> Range<usize> + Sync,
         out: Out<T>,
     ) {
-        let lanes = cpu.isa().lanes::<T>();
+        let lanes = cpu.lanes();
         let (read, write) = (self.read, self.write);
         let len = panels(read, write, lanes).count() * PLANES * panel_point(read, lanes);
         let made: Scratch<T::Accum>;
@@ -168,7 +168,7 @@ impl<T: CpuElement> Convolution<'_, T> {
     }
 
     fn staged(&self, cpu: &Cpu<T>, tiles: usize, blocks: usize, block: impl Fn(usize) -> Range<usize>, out: Out<T>) {
-        let lanes = cpu.isa().lanes::<T>();
+        let lanes = cpu.lanes();
         let mut exchanged = cpu.scratch(self.weight.room());
         let kernels = self.weight.plain(cpu, [self.read, self.write], self.tiling.stride, &mut exchanged);
         let planes = self.planes(tiles, lanes);
@@ -260,7 +260,7 @@ struct AtOnce<'a, T: CpuElement> {
     out: Out<T>,
 }
 
-impl<T: CpuElement> Kernel for AtOnce<'_, T> {
+impl<T: CpuElement> SimdKernel for AtOnce<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -310,7 +310,7 @@ struct Panel<'a, T: CpuElement> {
     out: Out<T>,
 }
 
-impl<T: CpuElement> Kernel for Panel<'_, T> {
+impl<T: CpuElement> SimdKernel for Panel<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -32,8 +32,8 @@ use std::mem::MaybeUninit;
 
 use cnn_core::Real;
 
-use crate::element::CpuElement;
-use crate::simd::{Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, Vector};
 
 /// Points of the transformed domain on one axis: as many as transformed weights.
 pub(super) const POINTS: usize = 6;
@@ -195,13 +195,13 @@ pub(super) fn outputs<T: CpuElement, I: Simd, const P: usize, const O: usize>(
 }
 
 /// A square of which the columns are transformed, and then each row of the results: `N` columns of `P` values each.
-pub(super) struct Half<Reg, const N: usize, const P: usize>([[MaybeUninit<Reg>; N]; P]);
+pub(super) struct ColumnsDone<Reg, const N: usize, const P: usize>([[MaybeUninit<Reg>; N]; P]);
 
-impl<Reg: Copy, const N: usize, const P: usize> Half<Reg, N, P> {
+impl<Reg: Copy, const N: usize, const P: usize> ColumnsDone<Reg, N, P> {
     /// Nothing yet: filling so many registers' worth with zeros would take as long as a transform.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Half([[MaybeUninit::uninit(); N]; P])
+        ColumnsDone([[MaybeUninit::uninit(); N]; P])
     }
 
     /// Sets column `j`.

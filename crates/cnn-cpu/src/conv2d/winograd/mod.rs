@@ -72,5 +72,5 @@ pub(super) fn panels(read: usize, write: usize, lanes: usize) -> Panels {
 
 /// `range` in pieces of at most `most`, as even as can be.
 fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    super::block::split(range.len(), most).map(move |(at, len)| range.start + at..range.start + at + len)
+    crate::kernel::block::split(range.len(), most).map(move |(at, len)| range.start + at..range.start + at + len)
 }

@@ -5,12 +5,12 @@ use std::ops::Range;
 use cnn_core::Real;
 use num_traits::One;
 
-use super::super::epilogue::Finish;
 use super::LINE;
-use super::matrices::{self, Half, SIDE};
+use super::matrices::{self, ColumnsDone, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::kernel::epilogue::Finish;
+use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Writes the outputs of `tiles` from one panel of products.
 pub(super) struct Outputs<T: CpuElement> {
@@ -59,7 +59,7 @@ impl<T: CpuElement, const P: usize, const O: usize> Tiles<T, P, O> {
     const LINES: usize = 16 / O;
 }
 
-impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
+impl<T: CpuElement, const P: usize, const O: usize> SimdKernel for Tiles<T, P, O> {
     type Output = ();
 
     #[inline(always)]
@@ -92,7 +92,7 @@ impl<T: CpuElement, const P: usize, const O: usize> Kernel for Tiles<T, P, O> {
                             simd.prefetch(of.y.wrapping_add(soon + (i * width + j) * of.channels));
                         }
                     }
-                    let mut half = Half::new();
+                    let mut half = ColumnsDone::new();
                     for j in 0..P {
                         let mut d = [zero; P];
                         for i in 0..P {

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::super::reader::{Read, Reader};
-use super::matrices::{self, Half, SIDE};
+use super::matrices::{self, ColumnsDone, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// What a tile of an operand becomes.
@@ -133,7 +133,7 @@ struct Stage<'a, T: CpuElement> {
     to: Shared<T::Accum>,
 }
 
-impl<T: CpuElement> Kernel for Stage<'_, T> {
+impl<T: CpuElement> SimdKernel for Stage<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -154,7 +154,7 @@ struct Transform<'a, T: CpuElement, R, const N: usize, const P: usize> {
     to: *mut T::Accum,
 }
 
-impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> Kernel for Transform<'_, T, R, N, P> {
+impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> SimdKernel for Transform<'_, T, R, N, P> {
     type Output = ();
 
     #[inline(always)]
@@ -184,7 +184,7 @@ impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> Kernel for Trans
                 unsafe {
                     let with = source.coefficients(simd, c, n);
                     if inside && n == lanes {
-                        let mut half = Half::new();
+                        let mut half = ColumnsDone::new();
                         for j in 0..N {
                             let mut d = [V::<T, S>::zero(simd); N];
                             for i in 0..N {
@@ -261,7 +261,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize, const P: usiz
     planes: &Planes,
     row: usize,
 ) {
-    let mut half = Half::new();
+    let mut half = ColumnsDone::new();
     for j in 0..N {
         let mut d = [V::<T, S>::zero(simd); N];
         if patch.columns.contains(&j) {
@@ -307,7 +307,7 @@ unsafe fn edge<T: CpuElement, S: Simd, R: Read<T>, const N: usize, const P: usiz
 #[inline(always)]
 unsafe fn store<T: CpuElement, S: Simd, const N: usize, const P: usize>(
     simd: S,
-    half: &Half<V<T, S>, N, P>,
+    half: &ColumnsDone<V<T, S>, N, P>,
     to: *mut T::Accum,
     planes: &Planes,
     row: usize,

@@ -10,12 +10,12 @@
 
 use std::ops::Range;
 
-use super::super::block::split;
 use super::PLANES;
 use super::ahead::Ahead;
 use super::tiling::Planes;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::element::{CpuElement, V};
+use crate::kernel::block::split;
+use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Channels whose transformed weights are asked for ahead: they come from the third-level cache or from memory, and what the
 /// hardware foresees ends with a page.
@@ -66,10 +66,10 @@ impl<T: CpuElement> Product<T> {
                         match (vectors, size) {
                             $(
                                 (2, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(Sized::<T, 2, $r> { of: self, points, first, count });
+                                    simd.outline(SizedProduct::<T, 2, $r> { of: self, points, first, count });
                                 }
                                 (1, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(Sized::<T, 1, $r> { of: self, points, first, count });
+                                    simd.outline(SizedProduct::<T, 1, $r> { of: self, points, first, count });
                                 }
                             )*
                             _ => unreachable!("a register block of {size} tiles"),
@@ -84,19 +84,19 @@ impl<T: CpuElement> Product<T> {
 }
 
 /// `count` register blocks of R values of tiles, from value `first` on.
-struct Sized<T: CpuElement, const NV: usize, const R: usize> {
+struct SizedProduct<T: CpuElement, const NV: usize, const R: usize> {
     of: Product<T>,
     points: Range<usize>,
     first: usize,
     count: usize,
 }
 
-impl<T: CpuElement, const NV: usize, const R: usize> Kernel for Sized<T, NV, R> {
+impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct<T, NV, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Sized { of: p, points, first, count } = self;
+        let SizedProduct { of: p, points, first, count } = self;
         let lanes = V::<T, S>::LANES;
         for point in points {
             if first == 0 {
@@ -212,7 +212,7 @@ impl<T: CpuElement> Outer<T> {
 /// In register blocks of R channels, of which a block of channels has a whole number.
 struct SizedOuter<T: CpuElement, const NV: usize, const R: usize>(Outer<T>);
 
-impl<T: CpuElement, const NV: usize, const R: usize> Kernel for SizedOuter<T, NV, R> {
+impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedOuter<T, NV, R> {
     type Output = ();
 
     #[inline(always)]

@@ -1,11 +1,10 @@
 //! Winograd's algorithm against [`Naive`] in f64, for every instruction set of this CPU: its transforms are not exact, so
 //! the bounds are on the relative error, but in f64 they are far below any fault of indexing.
 
-use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Naive, Padding};
+use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, ConvAlgorithm, Naive, Padding};
 use half::bf16;
 
 use super::super::tests::{Case, OUTPUTS, Random, backends, cases, errors, moments_of, widened};
-use crate::ConvAlgorithm;
 use crate::element::CpuElement;
 
 /// A convolution that the algorithm can compute.

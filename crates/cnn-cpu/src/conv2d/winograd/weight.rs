@@ -23,10 +23,10 @@ use super::product::Outer;
 use super::tiling::{Planes, Stride, Tiling};
 use super::weights::WeightsBack;
 use super::{PLANES, TAPS, panels, pieces};
-use crate::Cpu;
 use crate::buffer::Scratch;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{Shared, chunks};
 
 /// The gradient of a weight by Winograd's algorithm.
@@ -70,7 +70,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             self.shared(cpu)
         };
         let parts = self.read.div_ceil(CHANNELS);
-        let (panels, dw) = (self.panels(cpu.isa().lanes::<T>()).count(), Shared::new(dw));
+        let (panels, dw) = (self.panels(cpu.lanes()).count(), Shared::new(dw));
         cpu.for_each(panels * parts, |task| {
             let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
             cpu.run(AddUp { of: self, sums: &sums, panel: task / parts, channels, dw });
@@ -97,7 +97,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
 
     /// A sum for each chunk of tiles.
     fn chunks(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
-        let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
+        let (lanes, all) = (cpu.lanes(), self.tiling.count());
         let tiles = self.tiles(NEAR, 16).min(all);
         let chunk = all.div_ceil(CHUNKS);
         let (count, len) = (all.div_ceil(chunk), self.panels(lanes).len());
@@ -115,7 +115,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
 
     /// One sum, of transforms that all tasks share.
     fn shared(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
-        let (lanes, all) = (cpu.isa().lanes::<T>(), self.tiling.count());
+        let (lanes, all) = (cpu.lanes(), self.tiling.count());
         let stages = all.div_ceil(self.tiles(FAR, 16));
         let most = all.div_ceil(stages);
         let planes = self.planes(most, lanes);
@@ -170,7 +170,7 @@ struct Chunk<'a, T: CpuElement> {
     sum: &'a mut [T::Accum],
 }
 
-impl<T: CpuElement> Kernel for Chunk<'_, T> {
+impl<T: CpuElement> SimdKernel for Chunk<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -217,7 +217,7 @@ struct Part<'a, T: CpuElement> {
     ahead: [Ahead<T>; 2],
 }
 
-impl<T: CpuElement> Kernel for Part<'_, T> {
+impl<T: CpuElement> SimdKernel for Part<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -266,7 +266,7 @@ struct AddUp<'a, T: CpuElement> {
     dw: Shared<T::Accum>,
 }
 
-impl<T: CpuElement> Kernel for AddUp<'_, T> {
+impl<T: CpuElement> SimdKernel for AddUp<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::matrices::{self, POINTS, TAPS};
 use super::tiling::Stride;
 use super::{PLANES, panels};
-use crate::Cpu;
-use crate::element::{CpuElement, CpuReal};
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// A 3x3 weight.
@@ -87,7 +87,7 @@ pub(in super::super) fn transform_ready<T: CpuElement>(
 ) {
     const CHANNELS: usize = 16; // of a task
     let Kernels { read, write, .. } = kernels;
-    let lanes = cpu.isa().lanes::<T>();
+    let lanes = cpu.lanes();
     let panels = panels(read, write, lanes).count();
     assert_eq!(u.len(), panels * PLANES * panel_point(read, lanes));
     let (parts, u) = (read.div_ceil(CHANNELS), Shared::new(u));
@@ -106,7 +106,7 @@ struct Ready<'a, T> {
     u: Shared<T>,
 }
 
-impl<T: CpuReal> Kernel for Ready<'_, T> {
+impl<T: CpuReal> SimdKernel for Ready<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -172,7 +172,7 @@ impl<T: CpuReal> Weights<'_, T> {
 /// For a stride that is one, or not.
 struct Forth<'a, T, const STRIDED: bool>(Weights<'a, T>);
 
-impl<T: CpuReal, const STRIDED: bool> Kernel for Forth<'_, T, STRIDED> {
+impl<T: CpuReal, const STRIDED: bool> SimdKernel for Forth<'_, T, STRIDED> {
     type Output = ();
 
     #[inline(always)]
@@ -251,7 +251,7 @@ impl<T: CpuReal> WeightsBack<T> {
 /// For a stride that is one, or not.
 struct Back<T, const STRIDED: bool>(WeightsBack<T>);
 
-impl<T: CpuReal, const STRIDED: bool> Kernel for Back<T, STRIDED> {
+impl<T: CpuReal, const STRIDED: bool> SimdKernel for Back<T, STRIDED> {
     type Output = ();
 
     #[inline(always)]

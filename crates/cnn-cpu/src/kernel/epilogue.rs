@@ -6,9 +6,10 @@
 use cnn_core::backend;
 use num_traits::{Float, Zero};
 
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
-use crate::{Buffer, Cpu};
+use crate::buffer::Buffer;
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 
 /// The operands of a whole output \[pixels, channels\].
 #[derive(Clone, Copy)]
@@ -125,7 +126,7 @@ pub(crate) struct Total<'a, T: CpuElement> {
     pub(crate) y: &'a mut [T],
 }
 
-impl<T: CpuElement> Kernel for Total<'_, T> {
+impl<T: CpuElement> SimdKernel for Total<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -6,15 +6,20 @@
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
 
-use super::rows_of_part;
-use crate::Cpu;
 use crate::buffer::Scratch;
-use crate::element::{CpuElement, CpuReal};
-use crate::simd::{Kernel, Simd, V, Vector};
-use crate::threads::chunks;
+use crate::device::Cpu;
+use crate::element::{CpuElement, CpuReal, V};
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::threads::{CHUNK, chunks};
+
+/// Rows of a part: a part is read twice by some passes, and stays in the second-level cache. Where there are few
+/// channels it is smaller, to keep its sums short.
+pub(crate) fn rows_of_part(channels: usize) -> usize {
+    (CHUNK / channels.max(1)).clamp(4, 1024)
+}
 
 /// What is summed, `N` numbers for each element of the matrix. All is `#[inline(always)]`, like everything a kernel calls.
-pub(super) trait Terms<T: CpuElement, const N: usize> {
+pub(crate) trait Terms<T: CpuElement, const N: usize> {
     /// What the terms of some channels have in common.
     type Common<S: Simd>: Copy;
     /// The same, for the `n` channels from `c` on.
@@ -24,7 +29,7 @@ pub(super) trait Terms<T: CpuElement, const N: usize> {
 }
 
 /// The elements themselves.
-pub(super) struct Itself<'a, T>(pub(super) &'a [T]);
+pub(crate) struct Itself<'a, T>(pub(crate) &'a [T]);
 
 impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
     type Common<S: Simd> = ();
@@ -38,7 +43,7 @@ impl<T: CpuElement> Terms<T, 1> for Itself<'_, T> {
 
 /// Sums terms over `rows` rows into `sums` \[N, channels\].
 #[inline(always)]
-pub(super) fn add_rows<T: CpuElement, S: Simd, const N: usize>(
+pub(crate) fn add_rows<T: CpuElement, S: Simd, const N: usize>(
     simd: S,
     rows: usize,
     channels: usize,
@@ -100,9 +105,9 @@ fn add_columns<T: CpuElement, S: Simd, const N: usize, const W: usize>(
 }
 
 /// Adds up the sums of all parts, `[parts][width]`, in their order.
-pub(super) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: usize) -> Scratch<f64> {
+pub(crate) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: usize) -> Scratch<f64> {
     struct Combine<'a, R>(&'a [R], &'a mut [f64]);
-    impl<R: CpuReal> Kernel for Combine<'_, R> {
+    impl<R: CpuReal> SimdKernel for Combine<'_, R> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, _: S) {
@@ -123,7 +128,7 @@ pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: 
         channels: usize,
         sums: &'a mut [T::Accum],
     }
-    impl<T: CpuElement> Kernel for Sum<'_, T> {
+    impl<T: CpuElement> SimdKernel for Sum<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {

@@ -11,26 +11,10 @@
 //! A tap whose row reads only padding is left out, and so are such rows and columns of a block as wide as a small image:
 //! of 4x4 outputs with a 3x3 kernel, 44 products of 144.
 
+use super::Tap;
 use super::epilogue::Finish;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
-
-/// What a tap reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tap {
-    /// Elements into the scratch.
-    pub(crate) x: usize,
-    /// Its index in the packed weights.
-    pub(crate) w: usize,
-    /// The rows and the columns of outputs for which it reads more than padding, from and to.
-    pub(crate) rows: [usize; 2],
-    pub(crate) columns: [usize; 2],
-}
-
-impl Tap {
-    /// The one tap of a matrix product.
-    pub(crate) const ONE: Tap = Tap { x: 0, w: 0, rows: [0, usize::MAX], columns: [0, usize::MAX] };
-}
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Rows of a panel that are asked for ahead where a block reads it from one end to the other.
 pub(crate) const AHEAD: usize = 48;
@@ -79,10 +63,12 @@ pub(crate) struct Block<'a, T: CpuElement> {
     pub(crate) pairs: bool,
 }
 
-struct Sized<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(Block<'a, T>);
+struct SizedBlock<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(
+    Block<'a, T>,
+);
 
-impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> Kernel
-    for Sized<'_, T, PAIRS, NV, RY, RX>
+impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> SimdKernel
+    for SizedBlock<'_, T, PAIRS, NV, RY, RX>
 {
     type Output = ();
 
@@ -190,7 +176,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
 }
 
 impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>
-    Sized<'_, T, PAIRS, NV, RY, RX>
+    SizedBlock<'_, T, PAIRS, NV, RY, RX>
 {
     /// Adds the products of one tap and `n` channels, without some rows and columns.
     ///
@@ -276,16 +262,16 @@ impl<T: CpuElement> Block<'_, T> {
                 match (self.pairs, vectors, rows, pixels) {
                     $($(
                         (false, 2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
-                            simd.outline(Sized::<T, false, 2, $ry, $rx>(self))
+                            simd.outline(SizedBlock::<T, false, 2, $ry, $rx>(self))
                         }
                         (false, 1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
-                            simd.outline(Sized::<T, false, 1, $ry, $rx>(self))
+                            simd.outline(SizedBlock::<T, false, 1, $ry, $rx>(self))
                         }
                         (true, 2, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
-                            simd.outline_dots(Sized::<T, true, 2, $ry, $rx>(self))
+                            simd.outline_dots(SizedBlock::<T, true, 2, $ry, $rx>(self))
                         }
                         (true, 1, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
-                            simd.outline_dots(Sized::<T, true, 1, $ry, $rx>(self))
+                            simd.outline_dots(SizedBlock::<T, true, 1, $ry, $rx>(self))
                         }
                     )*)*
                     _ => unreachable!("a register block of {rows} x {pixels} pixels"),

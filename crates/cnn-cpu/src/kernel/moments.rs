@@ -11,33 +11,34 @@ use cnn_core::Real;
 use cnn_core::backend::Moments;
 use num_traits::One;
 
-use crate::Cpu;
-use crate::element::CpuElement;
-use crate::simd::{Kernel, Simd, V, Vector};
+use crate::device::Cpu;
+use crate::element::{CpuElement, V};
+use crate::simd::{Simd, SimdKernel, Vector};
+use crate::threads::chunks;
 
 /// Takes the moments of `pixels` pixels from `y` on, `pitch` elements apart, over `channels` channels: writes the means
 /// to `mean` and the sums of squared deviations to `squares`.
-pub(super) struct Piece<T: CpuElement> {
-    pub(super) y: *const T,
-    pub(super) pitch: usize,
-    pub(super) pixels: usize,
-    pub(super) channels: usize,
-    pub(super) mean: *mut T::Accum,
-    pub(super) squares: *mut T::Accum,
+pub(crate) struct Piece<T: CpuElement> {
+    pub(crate) y: *const T,
+    pub(crate) pitch: usize,
+    pub(crate) pixels: usize,
+    pub(crate) channels: usize,
+    pub(crate) mean: *mut T::Accum,
+    pub(crate) squares: *mut T::Accum,
 }
 
 impl<T: CpuElement> Piece<T> {
     /// # Safety
     /// The pixels can be read, and the results written by nobody else.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(self, simd: S) {
+    pub(crate) unsafe fn run<S: Simd>(self, simd: S) {
         simd.outline(Take(self));
     }
 }
 
 struct Take<T: CpuElement>(Piece<T>);
 
-impl<T: CpuElement> Kernel for Take<T> {
+impl<T: CpuElement> SimdKernel for Take<T> {
     type Output = ();
 
     #[inline(always)]
@@ -97,8 +98,7 @@ pub(crate) fn combine<T: CpuElement>(
     const CHANNELS: usize = 32; // of a task
     let (mut mean, mut variance) = (cpu.alloc(channels), cpu.alloc(channels));
     let total: usize = (0..pieces.len() / (2 * channels)).map(&pixels).sum();
-    let out =
-        (crate::threads::chunks(mean.make_mut(), CHANNELS), crate::threads::chunks(variance.make_mut(), CHANNELS));
+    let out = (chunks(mean.make_mut(), CHANNELS), chunks(variance.make_mut(), CHANNELS));
     cpu.for_each_part(out, |task, (mean, variance)| {
         let (mut sums, mut squares) = ([0.0f64; CHANNELS], [0.0f64; CHANNELS]);
         let first = task * CHANNELS;
