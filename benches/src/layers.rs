@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cnn_core::backend::Backend;
+use cnn_core::Device;
 use cnn_core::{Result, bf16};
 use cnn_cpu::{Cpu, CpuElement, Isa, fma_peak, memory_bandwidth};
 use cnn_measure::report::{Rate, layer_table};

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::backend::{Accum, Backend, LinearSpec, Wide};
+use crate::backend::{Accum, Backend, Device, LinearSpec, Wide};
 use crate::nn::Module;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::tape::VarId;
@@ -97,7 +97,7 @@ impl Op {
 
 /// The learned arrays and statistics that an operation reads: handles to device memory.
 #[derive(Debug, Default)]
-pub enum Weights<B: Backend> {
+pub enum Weights<B: Device> {
     /// It reads none.
     #[default]
     None,
@@ -144,7 +144,7 @@ pub trait Observer<B: Backend> {
 
 /// One operation of a recorded [`Graph`].
 #[derive(Clone, Debug)]
-pub struct Node<B: Backend> {
+pub struct Node<B: Device> {
     /// State-dict path of the module.
     pub path: String,
     /// The operation.
@@ -161,7 +161,7 @@ pub struct Node<B: Backend> {
 
 /// The operations of a pass in order: an observer that keeps everything but the values.
 #[derive(Clone, Debug)]
-pub struct Graph<B: Backend> {
+pub struct Graph<B: Device> {
     /// In the order in which they ran.
     pub nodes: Vec<Node<B>>,
     /// The value that the pass was for; until that is known, the last one.
@@ -182,13 +182,13 @@ impl<B: Backend> Graph<B> {
     }
 }
 
-impl<B: Backend> Default for Graph<B> {
+impl<B: Device> Default for Graph<B> {
     fn default() -> Self {
         Graph { nodes: Vec::new(), output: 0 }
     }
 }
 
-impl<B: Backend> Clone for Weights<B> {
+impl<B: Device> Clone for Weights<B> {
     fn clone(&self) -> Self {
         match self {
             Weights::None => Weights::None,

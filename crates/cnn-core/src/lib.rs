@@ -60,7 +60,7 @@ pub mod tape;
 pub mod tensor;
 pub mod var;
 
-pub use backend::Backend;
+pub use backend::{Backend, Device, Inference};
 pub use conv_algorithm::ConvAlgorithm;
 pub use element::{DType, Element, Plain, Real};
 pub use error::{Error, Result};

@@ -1,16 +1,16 @@
 //! Data: a shape and a buffer of activations.
 
-use crate::backend::{Accum, Backend, Data};
+use crate::backend::{Accum, Data, Device};
 use crate::{Error, Result, Shape};
 
 /// A contiguous array of activations on a device.
 #[derive(Debug)]
-pub struct Tensor<B: Backend> {
+pub struct Tensor<B: Device> {
     shape: Shape,
     data: Data<B>,
 }
 
-impl<B: Backend> Tensor<B> {
+impl<B: Device> Tensor<B> {
     /// Uploads `values`, rounded to the backend's element.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-impl<B: Backend> Clone for Tensor<B> {
+impl<B: Device> Clone for Tensor<B> {
     fn clone(&self) -> Self {
         Tensor { shape: self.shape, data: self.data.clone() }
     }

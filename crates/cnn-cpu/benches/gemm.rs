@@ -2,7 +2,7 @@
 //!
 //! It stands here and not in the package `benches` because matrixmultiply's functions are unsafe to call.
 
-use cnn_core::backend::{Backend, Epilogue, LinearSpec};
+use cnn_core::backend::{Device, Epilogue, Inference, LinearSpec};
 use cnn_cpu::Cpu;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

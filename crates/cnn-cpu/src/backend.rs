@@ -1,4 +1,4 @@
-//! [`Backend`] for [`Cpu`]: each method is the function of its name in the file of its operation.
+//! The traits of [`cnn_core::backend`] for [`Cpu`]: each method is the function of its name in the file of its operation.
 //!
 //! The methods go through a table of functions, of which there is one for each element in this crate, so that
 //! the kernels are compiled here, once and optimised, and not in every crate that says `Cpu<f32>`.
@@ -19,28 +19,30 @@ use crate::conv2d::Filter;
 use crate::device::Cpu;
 use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
 
-/// Writes the table and the trait's methods from one list: file::method(arguments) -> result.
+/// Writes the table and the three traits' methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
-    ({ $($memory:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+    ($($step:ident { { $($itself:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* })*) => {
         /// The operations on elements of one type.
         #[allow(clippy::type_complexity)]
         pub(crate) struct Operations<T: CpuElement> {
-            $($name: fn(&Cpu<T>, $($type),*) -> $result,)*
+            $($($name: fn(&Cpu<T>, $($type),*) -> $result,)*)*
         }
 
         impl<T: CpuElement> Operations<T> {
-            const TABLE: Self = Operations { $($name: $file::$name::<T>,)* };
+            const TABLE: Self = Operations { $($($name: $file::$name::<T>,)*)* };
         }
 
-        impl<T: CpuElement> Backend for Cpu<T> {
-            $($memory)*
+        $(
+            impl<T: CpuElement> $step for Cpu<T> {
+                $($itself)*
 
-            $(
-                fn $name(&self, $($arg: $type),*) -> $result {
-                    (operations::<T>().$name)(self, $($arg),*)
-                }
-            )*
-        }
+                $(
+                    fn $name(&self, $($arg: $type),*) -> $result {
+                        (operations::<T>().$name)(self, $($arg),*)
+                    }
+                )*
+            }
+        )*
     };
 }
 
@@ -60,132 +62,134 @@ fn operations<T: CpuElement>() -> &'static Operations<T> {
 }
 
 delegate! {
-    {
-        type Elem = T;
-        type Buffer<U: Plain> = Buffer<U>;
-        type Filter = Filter<T>;
+    Device {
+        {
+            type Elem = T;
+            type Buffer<U: Plain> = Buffer<U>;
 
-        const NAME: &'static str = "cpu";
+            const NAME: &'static str = "cpu";
 
-        fn describe(&self) -> String {
-            let threads = self.threads();
-            let line = format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" });
-            match self.conv_algorithm() {
-                ConvAlgorithm::Auto => line,
-                asked => format!("{line}, {asked} convolutions"),
+            fn describe(&self) -> String {
+                let threads = self.threads();
+                let line = format!("cpu: {}, {threads} thread{}", self.isa(), if threads == 1 { "" } else { "s" });
+                match self.conv_algorithm() {
+                    ConvAlgorithm::Auto => line,
+                    asked => format!("{line}, {asked} convolutions"),
+                }
+            }
+
+            fn conv_algorithm(&self) -> ConvAlgorithm {
+                self.asked_algorithm()
+            }
+
+            fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
+                let mut buffer = self.alloc(host.len());
+                self.for_each_part(chunks(buffer.make_mut(), CHUNK), |i, part: &mut [U]| {
+                    part.copy_from_slice(&host[i * CHUNK..][..part.len()]);
+                });
+                Ok(buffer)
+            }
+
+            fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
+                Ok(buffer.as_slice().to_vec())
+            }
+
+            fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
+                buffer.len()
+            }
+
+            fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
+                Ok(self.filled(len, value))
             }
         }
-
-        fn conv_algorithm(&self) -> ConvAlgorithm {
-            self.asked_algorithm()
-        }
-
-        // Memory.
-
-        fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
-            let mut buffer = self.alloc(host.len());
-            self.for_each_part(chunks(buffer.make_mut(), CHUNK), |i, part: &mut [U]| {
-                part.copy_from_slice(&host[i * CHUNK..][..part.len()]);
-            });
-            Ok(buffer)
-        }
-
-        fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
-            Ok(buffer.as_slice().to_vec())
-        }
-
-        fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
-            buffer.len()
-        }
-
-        fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
-            Ok(self.filled(len, value))
-        }
+        elementwise::widen(x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
+        elementwise::narrow(x: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
     }
-    elementwise::widen(x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
-    elementwise::narrow(x: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
 
-    // Images.
-    images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cpu<T>>>;
+    Inference {
+        {
+            type Filter = Filter<T>;
+        }
+        images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cpu<T>>>;
+        conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cpu<T>>, uses: Uses) -> Result<Filter<T>>;
+        conv2d::filter_serves(prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
+        conv2d::conv2d(
+            spec: &Conv2dSpec,
+            x: &Input<Cpu<T>>,
+            filter: &Filter<T>,
+            epilogue: Epilogue<'_, Cpu<T>>
+        ) -> Result<Data<Cpu<T>>>;
+        linear::linear(
+            spec: &LinearSpec,
+            x: &Data<Cpu<T>>,
+            weight: &Wide<Cpu<T>>,
+            epilogue: Epilogue<'_, Cpu<T>>
+        ) -> Result<Data<Cpu<T>>>;
+        norm::normalise(norm: &Norm<Cpu<T>>, residual: Option<&Input<Cpu<T>>>) -> Result<Data<Cpu<T>>>;
+        activation::relu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        activation::gelu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
+        pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        loss::softmax(x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
+    }
 
-    // Convolution.
-    conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cpu<T>>, uses: Uses) -> Result<Filter<T>>;
-    conv2d::filter_serves(prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
-    conv2d::conv2d(
-        spec: &Conv2dSpec,
-        x: &Input<Cpu<T>>,
-        filter: &Filter<T>,
-        epilogue: Epilogue<'_, Cpu<T>>,
-        moments: bool
-    ) -> Result<(Data<Cpu<T>>, Option<Moments<Cpu<T>>>)>;
-    conv2d::conv2d_backward_data(
-        spec: &Conv2dSpec,
-        dy: &Gradient<Cpu<T>>,
-        filter: &Filter<T>,
-        accumulate: Option<Data<Cpu<T>>>
-    ) -> Result<Data<Cpu<T>>>;
-    conv2d::conv2d_backward_weight(spec: &Conv2dSpec, dy: &Gradient<Cpu<T>>, x: &Input<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
-
-    // Batch normalisation.
-    norm::channel_moments(x: &Data<Cpu<T>>, spec: &BatchNormSpec) -> Result<Moments<Cpu<T>>>;
-    norm::batch_norm_train(
-        spec: &BatchNormSpec,
-        moments: &Moments<Cpu<T>>,
-        affine: Affine<'_, Cpu<T>>,
-        running: Running<'_, Cpu<T>>
-    ) -> Result<NormStats<Cpu<T>>>;
-    norm::batch_norm_eval(
-        spec: &BatchNormSpec,
-        affine: Affine<'_, Cpu<T>>,
-        mean: &Wide<Cpu<T>>,
-        variance: &Wide<Cpu<T>>
-    ) -> Result<NormStats<Cpu<T>>>;
-    norm::normalise(norm: &Norm<Cpu<T>>, residual: Option<&Input<Cpu<T>>>) -> Result<Data<Cpu<T>>>;
-    norm::batch_norm_backward(
-        spec: &BatchNormSpec,
-        dy: Data<Cpu<T>>,
-        norm: &Norm<Cpu<T>>,
-        stats: &NormStats<Cpu<T>>,
-        output: Option<&Data<Cpu<T>>>,
-        batch: bool
-    ) -> Result<NormBackward<Cpu<T>>>;
-    norm::normalise_backward(gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    norm::shared_gradient(gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>>;
-
-    // Activations, pooling, dense layers.
-    activation::relu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    activation::relu_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    activation::gelu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    activation::gelu_backward(x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
-    pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
-    pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    linear::linear(
-        spec: &LinearSpec,
-        x: &Data<Cpu<T>>,
-        weight: &Wide<Cpu<T>>,
-        epilogue: Epilogue<'_, Cpu<T>>
-    ) -> Result<Data<Cpu<T>>>;
-    linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
-    sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
-    activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
-    elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-    elementwise::scale(a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>>;
-
-    // Loss.
-    loss::softmax(x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
-    loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
-    loss::cross_entropy(
-        logits: &Data<Cpu<T>>,
-        labels: &Buffer<u32>,
-        classes: usize,
-        smoothing: f64
-    ) -> Result<CrossEntropy<Cpu<T>>>;
-
-    // Optimisers.
-    optim::gradient_health(loss: &Wide<Cpu<T>>, gradients: &[&Wide<Cpu<T>>]) -> Result<Health<Cpu<T>>>;
-    optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
-    optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
+    Backend {
+        {}
+        conv2d::conv2d_moments(
+            spec: &Conv2dSpec,
+            x: &Input<Cpu<T>>,
+            filter: &Filter<T>,
+            epilogue: Epilogue<'_, Cpu<T>>
+        ) -> Result<(Data<Cpu<T>>, Moments<Cpu<T>>)>;
+        conv2d::conv2d_backward_data(
+            spec: &Conv2dSpec,
+            dy: &Gradient<Cpu<T>>,
+            filter: &Filter<T>,
+            accumulate: Option<Data<Cpu<T>>>
+        ) -> Result<Data<Cpu<T>>>;
+        conv2d::conv2d_backward_weight(spec: &Conv2dSpec, dy: &Gradient<Cpu<T>>, x: &Input<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
+        norm::channel_moments(x: &Data<Cpu<T>>, spec: &BatchNormSpec) -> Result<Moments<Cpu<T>>>;
+        norm::batch_norm_train(
+            spec: &BatchNormSpec,
+            moments: &Moments<Cpu<T>>,
+            affine: Affine<'_, Cpu<T>>,
+            running: Running<'_, Cpu<T>>
+        ) -> Result<NormStats<Cpu<T>>>;
+        norm::batch_norm_eval(
+            spec: &BatchNormSpec,
+            affine: Affine<'_, Cpu<T>>,
+            mean: &Wide<Cpu<T>>,
+            variance: &Wide<Cpu<T>>
+        ) -> Result<NormStats<Cpu<T>>>;
+        norm::batch_norm_backward(
+            spec: &BatchNormSpec,
+            dy: Data<Cpu<T>>,
+            norm: &Norm<Cpu<T>>,
+            stats: &NormStats<Cpu<T>>,
+            output: Option<&Data<Cpu<T>>>,
+            batch: bool
+        ) -> Result<NormBackward<Cpu<T>>>;
+        norm::normalise_backward(gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        norm::shared_gradient(gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>>;
+        activation::relu_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        activation::gelu_backward(x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
+        pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
+        sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
+        activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
+        elementwise::scale(a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>>;
+        loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
+        loss::cross_entropy(
+            logits: &Data<Cpu<T>>,
+            labels: &Buffer<u32>,
+            classes: usize,
+            smoothing: f64
+        ) -> Result<CrossEntropy<Cpu<T>>>;
+        optim::gradient_health(loss: &Wide<Cpu<T>>, gradients: &[&Wide<Cpu<T>>]) -> Result<Health<Cpu<T>>>;
+        optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
+        optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
+    }
 }

@@ -266,7 +266,7 @@ impl<T: CpuElement, B: CpuElement<Number = T::Number>> SimdKernel for Product<'_
 #[cfg(test)]
 mod tests {
     use cnn_core::Real;
-    use cnn_core::backend::{self, Backend};
+    use cnn_core::backend::{self, Device};
     use half::bf16;
     use num_traits::Float;
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use cnn_core::archive::{Archive, Values};
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{Backend, bf16};
+use cnn_core::{Backend, Device, bf16};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
 use cnn_train::{Classifier, Control, Error, Event, Precision, Recipe, RunFolder, Summary, Trainer, Weights};
@@ -123,7 +123,6 @@ fn a_loss_that_is_not_finite_stops_the_run_before_the_weights() {
     let error = trainer.run(&folder, &mut |_| Control::Continue).unwrap_err();
     let Error::NotFinite { step, .. } = &error else { panic!("{error}") };
     assert!(*step >= 2 && error.to_string().contains("first seen in"), "{error}");
-    use cnn_core::Backend;
     for parameter in cnn_core::nn::parameters(&**trainer.model()) {
         let values = backend().download(parameter.value()).unwrap();
         assert!(values.iter().all(|value| value.is_finite()), "{} was touched", parameter.name());

@@ -75,7 +75,7 @@ pub mod prelude {
     #[cfg(feature = "cpu")]
     pub use crate::Cpu;
     pub use cnn_core::nn::Module;
-    pub use cnn_core::{Backend, Frozen, Pass, Shape, Tensor, Var};
+    pub use cnn_core::{Backend, Device, Frozen, Inference, Pass, Shape, Tensor, Var};
     pub use cnn_data::{Dataset, ImageSet, OpenOptions, decode_image, open};
     pub use cnn_models::{Arch, Model};
     pub use cnn_train::{Classifier, Control, Evaluation, Event, Precision, Recipe, RunFolder, Summary, Trainer};

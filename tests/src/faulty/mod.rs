@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cnn_core::backend::*;
 use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{Backend, BatchNormSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
 
 use convert::{
     faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, sound_epilogue,
@@ -35,6 +35,37 @@ impl Faulty {
     fn has(&self, fault: Fault) -> bool {
         self.fault == fault
     }
+
+    /// The arguments of a convolution as this backend takes them.
+    fn convolution<'a>(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        epilogue: Epilogue<'a, Self>,
+    ) -> (Conv2dSpec, Input<Naive<f64>>, Epilogue<'a, Naive<f64>>) {
+        let (mut spec, mut x, mut epilogue) = (*spec, input(x), sound_epilogue(epilogue));
+        if let (Fault::Conv2dForgetsReluOfInput, Input::Norm(norm)) = (self.fault, &mut x) {
+            norm.relu = false;
+        }
+        if self.has(Fault::Conv2dSwapsPadding) {
+            let Padding { top, left, bottom, right } = spec.padding;
+            spec.padding = Padding { top: bottom, left: right, bottom: top, right: left };
+        }
+        match self.fault {
+            Fault::Conv2dForgetsBias => epilogue.bias = None,
+            Fault::Conv2dForgetsResidual | Fault::Conv2dAddsResidualAfterRelu => epilogue.residual = None,
+            _ => {}
+        }
+        (spec, x, epilogue)
+    }
+
+    /// A convolution's output, to which a residual that came too late is added now.
+    fn with_late_residual(&self, y: Buffer, epilogue: Epilogue<'_, Self>) -> Result<Buffer> {
+        match epilogue.residual {
+            Some(residual) if self.has(Fault::Conv2dAddsResidualAfterRelu) => self.naive.add(y, residual),
+            _ => Ok(y),
+        }
+    }
 }
 
 /// The same values, changed.
@@ -46,11 +77,9 @@ fn changed<T: Clone>(values: &Arc<Vec<T>>, change: impl FnOnce(&mut Vec<T>)) -> 
 
 type Buffer = Arc<Vec<f64>>;
 
-impl Backend for Faulty {
+impl Device for Faulty {
     type Elem = f64;
     type Buffer<T: Plain> = Arc<Vec<T>>;
-    /// The filter, and what it was prepared for.
-    type Filter = (Buffer, Uses);
 
     const NAME: &'static str = "faulty";
 
@@ -85,6 +114,11 @@ impl Backend for Faulty {
     fn narrow(&self, x: &Buffer) -> Result<Buffer> {
         self.naive.narrow(x)
     }
+}
+
+impl Inference for Faulty {
+    /// The filter, and what it was prepared for.
+    type Filter = (Buffer, Uses);
 
     fn load_images(&self, spec: &ImageSpec, bytes: &Arc<Vec<u8>>, samples: &[SampleView]) -> Result<Buffer> {
         let mut spec = spec.clone();
@@ -127,31 +161,113 @@ impl Backend for Faulty {
         x: &Input<Self>,
         filter: &Self::Filter,
         epilogue: Epilogue<'_, Self>,
-        want_moments: bool,
-    ) -> Result<(Buffer, Option<Moments<Self>>)> {
-        let (mut spec, mut x) = (*spec, input(x));
-        if let (Fault::Conv2dForgetsReluOfInput, Input::Norm(norm)) = (self.fault, &mut x) {
-            norm.relu = false;
+    ) -> Result<Buffer> {
+        let (spec, x, sound) = self.convolution(spec, x, epilogue);
+        let y = self.naive.conv2d(&spec, &x, &filter.0, sound)?;
+        self.with_late_residual(y, epilogue)
+    }
+
+    fn normalise(&self, n: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Buffer> {
+        let residual = residual.map(input).filter(|_| !self.has(Fault::NormaliseForgetsResidual));
+        match residual {
+            Some(Input::Plain(late)) if self.has(Fault::NormaliseAddsResidualAfterRelu) => {
+                self.naive.add(self.naive.normalise(&norm(n), None)?, &late)
+            }
+            residual => self.naive.normalise(&norm(n), residual.as_ref()),
         }
-        if self.has(Fault::Conv2dSwapsPadding) {
-            let Padding { top, left, bottom, right } = spec.padding;
-            spec.padding = Padding { top: bottom, left: right, bottom: top, right: left };
-        }
-        let mut epilogue = sound_epilogue(epilogue);
-        let residual = epilogue.residual;
+    }
+
+    fn relu(&self, x: &Buffer) -> Result<Buffer> {
         match self.fault {
-            Fault::Conv2dForgetsBias => epilogue.bias = None,
-            Fault::Conv2dForgetsResidual | Fault::Conv2dAddsResidualAfterRelu => epilogue.residual = None,
+            Fault::ReluLosesNan => Ok(Arc::new(x.iter().map(|x| x.max(0.0)).collect())),
+            _ => self.naive.relu(x),
+        }
+    }
+
+    fn gelu(&self, x: &Buffer) -> Result<Buffer> {
+        if self.has(Fault::GeluByTanh) {
+            let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
+            return Ok(Arc::new(x.iter().map(gelu).collect()));
+        }
+        self.naive.gelu(x)
+    }
+
+    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<(Buffer, Arc<Vec<u32>>)> {
+        let [h, w] = spec.input;
+        let pixels = h * w * spec.channels;
+        match self.fault {
+            // Of two equal neighbours in a row the right one.
+            Fault::MaxPoolTakesLastOfEqual => {
+                let (y, mut places) = self.naive.max_pool2d(spec, x)?;
+                let last = |o: usize, place: u32| {
+                    let image = o / (spec.output[0] * spec.output[1] * spec.channels);
+                    let at = |place: usize| x[image * pixels + place * spec.channels + o % spec.channels];
+                    let (row, right) = (place as usize / w, place as usize + 1);
+                    let window = spec.span(1, o / spec.channels % spec.output[1]).0;
+                    let equal = right < row * w + window.end && at(right) == at(place as usize);
+                    if equal { right as u32 } else { place }
+                };
+                places = changed(&places, |p| p.iter_mut().enumerate().for_each(|(o, p)| *p = last(o, *p)));
+                Ok((y, places))
+            }
+            Fault::MaxPoolIgnoresNan => {
+                let x = changed(x, |x| x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f64::NEG_INFINITY));
+                self.naive.max_pool2d(spec, &x)
+            }
+            _ => self.naive.max_pool2d(spec, x),
+        }
+    }
+
+    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<Buffer> {
+        let mut spec = *spec;
+        spec.count_include_pad |= self.has(Fault::AvgPoolCountsPadding);
+        self.naive.avg_pool2d(&spec, x)
+    }
+
+    fn linear(&self, spec: &LinearSpec, x: &Buffer, weight: &Buffer, epilogue: Epilogue<'_, Self>) -> Result<Buffer> {
+        let mut epilogue = sound_epilogue(epilogue);
+        match self.fault {
+            Fault::LinearForgetsBias => epilogue.bias = None,
+            Fault::LinearForgetsRelu => epilogue.relu = false,
             _ => {}
         }
-        let (mut y, mut m) = self.naive.conv2d(&spec, &x, &filter.0, epilogue, want_moments)?;
-        if let (Fault::Conv2dAddsResidualAfterRelu, Some(residual)) = (self.fault, residual) {
-            y = self.naive.add(y, residual)?;
+        self.naive.linear(spec, x, weight, epilogue)
+    }
+
+    fn add(&self, a: Buffer, b: &Buffer) -> Result<Buffer> {
+        match self.fault {
+            Fault::AddIgnoresLast => {
+                let b = changed(b, |b| b.iter_mut().last().into_iter().for_each(|last| *last = 0.0));
+                self.naive.add(a, &b)
+            }
+            _ => self.naive.add(a, b),
         }
+    }
+
+    fn softmax(&self, x: &Buffer, classes: usize) -> Result<Buffer> {
+        if self.has(Fault::SoftmaxOverflows) {
+            let exp: Vec<f64> = x.iter().map(|x| x.exp()).collect();
+            let row = |row: &[f64]| row.iter().map(|e| e / row.iter().sum::<f64>()).collect::<Vec<_>>();
+            return Ok(Arc::new(exp.chunks(classes).flat_map(row).collect()));
+        }
+        self.naive.softmax(x, classes)
+    }
+}
+
+impl Backend for Faulty {
+    fn conv2d_moments(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<(Buffer, Moments<Self>)> {
+        let (spec, x, sound) = self.convolution(spec, x, epilogue);
+        let (y, mut m) = self.naive.conv2d_moments(&spec, &x, &filter.0, sound)?;
         if self.has(Fault::Conv2dMomentsWithoutBias) {
-            m = self.naive.conv2d(&spec, &x, &filter.0, Epilogue { bias: None, ..epilogue }, want_moments)?.1;
+            m = self.naive.conv2d_moments(&spec, &x, &filter.0, Epilogue { bias: None, ..sound })?.1;
         }
-        Ok((y, m.map(faulty_moments)))
+        Ok((self.with_late_residual(y, epilogue)?, faulty_moments(m)))
     }
 
     fn conv2d_backward_data(
@@ -235,16 +351,6 @@ impl Backend for Faulty {
         Ok(faulty_stats(self.naive.batch_norm_eval(&BatchNormSpec { eps, ..*spec }, affine, mean, variance)?))
     }
 
-    fn normalise(&self, n: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Buffer> {
-        let residual = residual.map(input).filter(|_| !self.has(Fault::NormaliseForgetsResidual));
-        match residual {
-            Some(Input::Plain(late)) if self.has(Fault::NormaliseAddsResidualAfterRelu) => {
-                self.naive.add(self.naive.normalise(&norm(n), None)?, &late)
-            }
-            residual => self.naive.normalise(&norm(n), residual.as_ref()),
-        }
-    }
-
     fn batch_norm_backward(
         &self,
         spec: &BatchNormSpec,
@@ -280,13 +386,6 @@ impl Backend for Faulty {
         Ok(Gradient::Norm(gradient))
     }
 
-    fn relu(&self, x: &Buffer) -> Result<Buffer> {
-        match self.fault {
-            Fault::ReluLosesNan => Ok(Arc::new(x.iter().map(|x| x.max(0.0)).collect())),
-            _ => self.naive.relu(x),
-        }
-    }
-
     fn relu_backward(&self, y: &Buffer, dy: Buffer) -> Result<Buffer> {
         if self.has(Fault::ReluGradientAtZero) {
             return Ok(Arc::new(y.iter().zip(dy.iter()).map(|(&y, &dy)| if y >= 0.0 { dy } else { 0.0 }).collect()));
@@ -294,42 +393,8 @@ impl Backend for Faulty {
         self.naive.relu_backward(y, dy)
     }
 
-    fn gelu(&self, x: &Buffer) -> Result<Buffer> {
-        if self.has(Fault::GeluByTanh) {
-            let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
-            return Ok(Arc::new(x.iter().map(gelu).collect()));
-        }
-        self.naive.gelu(x)
-    }
-
     fn gelu_backward(&self, x: &Buffer, dy: Buffer) -> Result<Buffer> {
         self.naive.gelu_backward(x, dy)
-    }
-
-    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<(Buffer, Arc<Vec<u32>>)> {
-        let [h, w] = spec.input;
-        let pixels = h * w * spec.channels;
-        match self.fault {
-            // Of two equal neighbours in a row the right one.
-            Fault::MaxPoolTakesLastOfEqual => {
-                let (y, mut places) = self.naive.max_pool2d(spec, x)?;
-                let last = |o: usize, place: u32| {
-                    let image = o / (spec.output[0] * spec.output[1] * spec.channels);
-                    let at = |place: usize| x[image * pixels + place * spec.channels + o % spec.channels];
-                    let (row, right) = (place as usize / w, place as usize + 1);
-                    let window = spec.span(1, o / spec.channels % spec.output[1]).0;
-                    let equal = right < row * w + window.end && at(right) == at(place as usize);
-                    if equal { right as u32 } else { place }
-                };
-                places = changed(&places, |p| p.iter_mut().enumerate().for_each(|(o, p)| *p = last(o, *p)));
-                Ok((y, places))
-            }
-            Fault::MaxPoolIgnoresNan => {
-                let x = changed(x, |x| x.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f64::NEG_INFINITY));
-                self.naive.max_pool2d(spec, &x)
-            }
-            _ => self.naive.max_pool2d(spec, x),
-        }
     }
 
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer, places: &Arc<Vec<u32>>) -> Result<Buffer> {
@@ -343,26 +408,10 @@ impl Backend for Faulty {
         }
     }
 
-    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<Buffer> {
-        let mut spec = *spec;
-        spec.count_include_pad |= self.has(Fault::AvgPoolCountsPadding);
-        self.naive.avg_pool2d(&spec, x)
-    }
-
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer) -> Result<Buffer> {
         let mut spec = *spec;
         spec.count_include_pad &= !self.has(Fault::AvgPoolGradientUncounted);
         self.naive.avg_pool2d_backward(&spec, dy)
-    }
-
-    fn linear(&self, spec: &LinearSpec, x: &Buffer, weight: &Buffer, epilogue: Epilogue<'_, Self>) -> Result<Buffer> {
-        let mut epilogue = sound_epilogue(epilogue);
-        match self.fault {
-            Fault::LinearForgetsBias => epilogue.bias = None,
-            Fault::LinearForgetsRelu => epilogue.relu = false,
-            _ => {}
-        }
-        self.naive.linear(spec, x, weight, epilogue)
     }
 
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Buffer, weight: &Buffer) -> Result<Buffer> {
@@ -396,27 +445,8 @@ impl Backend for Faulty {
         }
     }
 
-    fn add(&self, a: Buffer, b: &Buffer) -> Result<Buffer> {
-        match self.fault {
-            Fault::AddIgnoresLast => {
-                let b = changed(b, |b| b.iter_mut().last().into_iter().for_each(|last| *last = 0.0));
-                self.naive.add(a, &b)
-            }
-            _ => self.naive.add(a, b),
-        }
-    }
-
     fn scale(&self, a: Buffer, factor: f64) -> Result<Buffer> {
         self.naive.scale(a, if self.has(Fault::ScaleSquares) { factor * factor } else { factor })
-    }
-
-    fn softmax(&self, x: &Buffer, classes: usize) -> Result<Buffer> {
-        if self.has(Fault::SoftmaxOverflows) {
-            let exp: Vec<f64> = x.iter().map(|x| x.exp()).collect();
-            let row = |row: &[f64]| row.iter().map(|e| e / row.iter().sum::<f64>()).collect::<Vec<_>>();
-            return Ok(Arc::new(exp.chunks(classes).flat_map(row).collect()));
-        }
-        self.naive.softmax(x, classes)
     }
 
     fn softmax_backward(&self, y: &Buffer, dy: Buffer, classes: usize) -> Result<Buffer> {

@@ -11,7 +11,7 @@
 //! A layer takes in what follows it only if nobody else reads the value between them. It then runs where the last of
 //! what it took in ran, so that a shortcut that was computed in between is there.
 
-use crate::backend::{Accum, Backend, LinearSpec, Wide};
+use crate::backend::{Accum, Inference, LinearSpec, Wide};
 use crate::element::Real;
 use crate::graph::{After, Graph, Node, Op, Weights};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
@@ -19,7 +19,7 @@ use crate::tape::VarId;
 use crate::{Error, Result, Shape};
 
 /// An operation with what was fused into it, for one sample.
-pub(super) struct Layer<B: Backend> {
+pub(super) struct Layer<B: Inference> {
     /// State-dict path of the module.
     pub(super) path: String,
     pub(super) work: Work<B, Wide<B>>,
@@ -35,7 +35,7 @@ pub(super) struct Layer<B: Backend> {
 
 /// What a layer computes before a residual is added and a ReLU taken. A convolution reads an `F`: its weight, or once it
 /// is planned for a batch size its filter.
-pub(super) enum Work<B: Backend, F> {
+pub(super) enum Work<B: Inference, F> {
     Conv2d {
         spec: Conv2dSpec,
         filter: F,
@@ -63,29 +63,32 @@ pub(super) enum Work<B: Backend, F> {
 }
 
 /// The layers of a graph, and the values that enter and leave it.
-pub(super) struct Lowered<B: Backend> {
+pub(super) struct Lowered<B: Inference> {
     pub(super) layers: Vec<Layer<B>>,
     pub(super) input: VarId,
+    pub(super) input_shape: Shape,
     pub(super) output: VarId,
     pub(super) output_shape: Shape,
 }
 
 /// The layers that compute the output of `graph`.
-pub(super) fn lower<B: Backend>(backend: &B, graph: &Graph<B>) -> Result<Lowered<B>> {
+pub(super) fn lower<B: Inference>(backend: &B, graph: &Graph<B>) -> Result<Lowered<B>> {
     let nodes = needed(graph);
     let mut lowering = Lowering { backend, layers: Vec::new(), same: Vec::new(), readers: Vec::new() };
     lowering.count_readers(&nodes, graph.output);
     let mut input = None;
     for node in &nodes {
-        if node.op == Op::Input && input.replace(node.output).is_some() {
+        if node.op == Op::Input && input.replace((node.output, node.shape)).is_some() {
             return Err(Error::invalid("model", "with several inputs", "must have one to be frozen"));
         }
         lowering.node(node).map_err(|error| error.in_layer(&node.path))?;
     }
-    let input = input.ok_or_else(|| Error::invalid("model", "without an input", "must have one to be frozen"))?;
+    let (input, input_shape) =
+        input.ok_or_else(|| Error::invalid("model", "without an input", "must have one to be frozen"))?;
     let output_shape = nodes.iter().find(|node| node.output == graph.output).map(|node| node.shape);
     Ok(Lowered {
         input,
+        input_shape,
         output: lowering.same[graph.output],
         output_shape: output_shape.expect("the output is needed"),
         layers: lowering.layers,
@@ -93,7 +96,7 @@ pub(super) fn lower<B: Backend>(backend: &B, graph: &Graph<B>) -> Result<Lowered
 }
 
 /// The nodes that the output depends on, in order; the input always.
-fn needed<B: Backend>(graph: &Graph<B>) -> Vec<&Node<B>> {
+fn needed<B: Inference>(graph: &Graph<B>) -> Vec<&Node<B>> {
     let mut wanted = vec![graph.output];
     let mut nodes = Vec::new();
     for node in graph.nodes.iter().rev() {
@@ -106,7 +109,7 @@ fn needed<B: Backend>(graph: &Graph<B>) -> Vec<&Node<B>> {
     nodes
 }
 
-struct Lowering<'a, B: Backend> {
+struct Lowering<'a, B: Inference> {
     backend: &'a B,
     layers: Vec<Layer<B>>,
     /// The value whose data each value has: its own, or that in front of a flatten or a dropout.
@@ -115,7 +118,7 @@ struct Lowering<'a, B: Backend> {
     readers: Vec<usize>,
 }
 
-impl<B: Backend> Lowering<'_, B> {
+impl<B: Inference> Lowering<'_, B> {
     fn count_readers(&mut self, nodes: &[&Node<B>], output: VarId) {
         let values = nodes.iter().map(|node| node.output + 1).max().unwrap_or(0);
         (self.same, self.readers) = ((0..values).collect(), vec![0; values]);
@@ -229,7 +232,7 @@ impl<B: Backend> Lowering<'_, B> {
     }
 }
 
-impl<B: Backend> Layer<B> {
+impl<B: Inference> Layer<B> {
     /// Whether the operation can be followed by an addition and a ReLU.
     fn has_epilogue(&self) -> bool {
         matches!(self.work, Work::Conv2d { .. } | Work::Linear { .. } | Work::Norm { .. })
@@ -245,7 +248,7 @@ impl<B: Backend> Layer<B> {
     }
 }
 
-impl<B: Backend> Work<B, Wide<B>> {
+impl<B: Inference> Work<B, Wide<B>> {
     /// The same for `batch` samples; `prepare` makes filters of weights.
     pub(super) fn at_batch(
         &self,

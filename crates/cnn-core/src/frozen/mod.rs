@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex};
 
-use crate::backend::{Backend, Data, Epilogue, Input, Norm, Uses, Wide};
+use crate::backend::{Backend, Data, Epilogue, Inference, Input, Norm, Uses, Wide};
 use crate::graph::Graph;
 use crate::nn::Module;
 use crate::tape::VarId;
@@ -44,7 +44,7 @@ use lower::{Layer, Lowered, Work, lower};
 /// # Ok(())
 /// # }
 /// ```
-pub struct Frozen<B: Backend> {
+pub struct Frozen<B: Inference> {
     backend: B,
     /// Of one sample: \[1, ...\].
     input: Shape,
@@ -55,7 +55,7 @@ pub struct Frozen<B: Backend> {
 }
 
 /// The layers at a batch size.
-type Plan<B> = Vec<Work<B, <B as Backend>::Filter>>;
+type Plan<B> = Vec<Work<B, <B as Inference>::Filter>>;
 
 /// Where the values are.
 #[derive(Debug)]
@@ -86,9 +86,19 @@ impl<B: Backend> Frozen<B> {
     /// Those of the model for such samples.
     pub fn new(backend: &B, model: &mut (impl Module<B> + ?Sized), sample: &[usize]) -> Result<Self> {
         let input = Shape::new(&[&[1], sample].concat())?;
-        let lowered = lower(backend, &Graph::trace(backend, model, input)?)?;
+        Self::from_graph(backend, &Graph::trace(backend, model, input)?)
+    }
+}
+
+impl<B: Inference> Frozen<B> {
+    /// Freezes what `graph` does to its input, for any number of samples.
+    ///
+    /// # Errors
+    /// A graph without an input or with several, an operation that is none of inference, and those of the device.
+    pub(crate) fn from_graph(backend: &B, graph: &Graph<B>) -> Result<Self> {
+        let lowered = lower(backend, graph)?;
         let places = Places::new(&lowered);
-        let Lowered { layers, output_shape: output, .. } = lowered;
+        let Lowered { layers, input_shape: input, output_shape: output, .. } = lowered;
         Ok(Frozen { backend: backend.clone(), input, output, layers, places, plans: Mutex::default() })
     }
 
@@ -139,7 +149,7 @@ impl<B: Backend> Frozen<B> {
         match work {
             Work::Conv2d { spec, filter, bias } => {
                 let x = Input::Plain(x.clone());
-                Ok(backend.conv2d(spec, &x, filter, epilogue(bias.as_ref()), false)?.0)
+                backend.conv2d(spec, &x, filter, epilogue(bias.as_ref()))
             }
             Work::Linear { spec, weight, bias } => backend.linear(spec, x, weight, epilogue(bias.as_ref())),
             Work::Norm { scale, shift, channels } => {
@@ -192,7 +202,7 @@ fn at_batch(one: Shape, batch: usize) -> Result<Shape> {
 }
 
 impl Places {
-    fn new<B: Backend>(lowered: &Lowered<B>) -> Self {
+    fn new<B: Inference>(lowered: &Lowered<B>) -> Self {
         let mut last: HashMap<VarId, usize> = HashMap::from([(lowered.output, usize::MAX)]);
         for (index, layer) in lowered.layers.iter().enumerate() {
             for value in [layer.input].into_iter().chain(layer.residual) {
@@ -225,7 +235,7 @@ impl Places {
     }
 }
 
-impl<B: Backend> Debug for Frozen<B> {
+impl<B: Inference> Debug for Frozen<B> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "Frozen of {} operations for samples of {:?}", self.layers.len(), &self.input.dims()[1..])
     }
@@ -234,7 +244,7 @@ impl<B: Backend> Debug for Frozen<B> {
 /// Threads share a frozen model: this compiles only if they may.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
-    const fn check<B: Backend>() {
+    const fn check<B: Inference>() {
         shared::<Frozen<B>>();
     }
     _ = check::<crate::Naive<f32>>;

@@ -77,11 +77,9 @@ fn rounded<E: Element>(x: impl IntoIterator<Item = E::Accum>) -> Arc<Vec<E>> {
     Arc::new(x.into_iter().map(E::from_accum).collect())
 }
 
-impl<E: Element> Backend for Naive<E> {
+impl<E: Element> Device for Naive<E> {
     type Elem = E;
     type Buffer<T: Plain> = Arc<Vec<T>>;
-    /// The weight as it is, rounded to `E`.
-    type Filter = Arc<Vec<E>>;
 
     const NAME: &'static str = "naive";
 
@@ -112,6 +110,11 @@ impl<E: Element> Backend for Naive<E> {
     fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>> {
         Ok(rounded(x.iter().copied()))
     }
+}
+
+impl<E: Element> Inference for Naive<E> {
+    /// The weight as it is, rounded to `E`.
+    type Filter = Arc<Vec<E>>;
 
     fn load_images(&self, spec: &ImageSpec, bytes: &Arc<Vec<u8>>, samples: &[SampleView]) -> Result<Data<Self>> {
         check_samples(spec, bytes.len(), samples)?;
@@ -132,13 +135,63 @@ impl<E: Element> Backend for Naive<E> {
         x: &Input<Self>,
         filter: &Self::Filter,
         epilogue: Epilogue<'_, Self>,
-        moments: bool,
-    ) -> Result<(Data<Self>, Option<Moments<Self>>)> {
+    ) -> Result<Data<Self>> {
         let sum = conv2d::forward(spec, &self.read(x), &wide(filter));
-        let y = self.finish(sum, spec.out_channels, epilogue);
+        Ok(self.finish(sum, spec.out_channels, epilogue))
+    }
+
+    fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
+        let residual = residual.map(|residual| self.read(residual));
+        Ok(rounded(norm::normalise::<E>(norm, residual.as_deref())))
+    }
+
+    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().map(|v| elementwise::relu(v.to_accum()))))
+    }
+
+    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().map(|v| elementwise::gelu(v.to_accum()))))
+    }
+
+    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Arc<Vec<u32>>)> {
+        let (y, places) = pool2d::max(spec, &wide(x));
+        Ok((rounded(y), Arc::new(places)))
+    }
+
+    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::average(spec, &wide(x))))
+    }
+
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        x: &Data<Self>,
+        weight: &Wide<Self>,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<Data<Self>> {
+        Ok(self.finish(linear::forward(spec, &wide(x), weight), spec.outputs, epilogue))
+    }
+
+    fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(a.iter().zip(b.iter()).map(|(a, b)| a.to_accum() + b.to_accum())))
+    }
+
+    fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>> {
+        Ok(rounded(loss::softmax(&wide(x), classes)))
+    }
+}
+
+impl<E: Element> Backend for Naive<E> {
+    fn conv2d_moments(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<(Data<Self>, Moments<Self>)> {
+        let y = self.conv2d(spec, x, filter, epilogue)?;
         let [n, h, w, channels] = spec.output_shape();
-        let norm = BatchNormSpec { rows: n * h * w, channels, eps: 0.0 };
-        let moments = moments.then(|| self.channel_moments(&y, &norm)).transpose()?;
+        let moments = self.channel_moments(&y, &BatchNormSpec { rows: n * h * w, channels, eps: 0.0 })?;
         Ok((y, moments))
     }
 
@@ -183,11 +236,6 @@ impl<E: Element> Backend for Naive<E> {
         Ok(norm::coefficients::<E>(spec, affine, mean, variance))
     }
 
-    fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
-        let residual = residual.map(|residual| self.read(residual));
-        Ok(rounded(norm::normalise::<E>(norm, residual.as_deref())))
-    }
-
     fn batch_norm_backward(
         &self,
         spec: &BatchNormSpec,
@@ -217,16 +265,8 @@ impl<E: Element> Backend for Naive<E> {
         Ok(Gradient::Norm(gradient))
     }
 
-    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(x.iter().map(|v| elementwise::relu(v.to_accum()))))
-    }
-
     fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
         Ok(Arc::new(elementwise::relu_backward::<E>(y, &dy)))
-    }
-
-    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(x.iter().map(|v| elementwise::gelu(v.to_accum()))))
     }
 
     fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
@@ -234,31 +274,12 @@ impl<E: Element> Backend for Naive<E> {
         Ok(rounded(slope.zip(dy.iter()).map(|(slope, dy)| slope * dy.to_accum())))
     }
 
-    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Arc<Vec<u32>>)> {
-        let (y, places) = pool2d::max(spec, &wide(x));
-        Ok((rounded(y), Arc::new(places)))
-    }
-
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Arc<Vec<u32>>) -> Result<Data<Self>> {
         Ok(rounded(pool2d::max_backward(spec, &wide(dy), places)))
     }
 
-    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(pool2d::average(spec, &wide(x))))
-    }
-
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
         Ok(rounded(pool2d::average_backward(spec, &wide(dy))))
-    }
-
-    fn linear(
-        &self,
-        spec: &LinearSpec,
-        x: &Data<Self>,
-        weight: &Wide<Self>,
-        epilogue: Epilogue<'_, Self>,
-    ) -> Result<Data<Self>> {
-        Ok(self.finish(linear::forward(spec, &wide(x), weight), spec.outputs, epilogue))
     }
 
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>> {
@@ -277,16 +298,8 @@ impl<E: Element> Backend for Naive<E> {
         Ok(rounded(elementwise::dropout(&wide(&x), probability, mask)))
     }
 
-    fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(a.iter().zip(b.iter()).map(|(a, b)| a.to_accum() + b.to_accum())))
-    }
-
     fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>> {
         Ok(rounded(elementwise::scale(&wide(&a), factor)))
-    }
-
-    fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>> {
-        Ok(rounded(loss::softmax(&wide(x), classes)))
     }
 
     fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>> {

@@ -17,8 +17,8 @@ pub(crate) fn conv2d<B: Backend>(
     let (pass, backend) = (x.pass(), x.pass().backend());
     let spec = spec(x, weight, options)?;
     let convolution = Convolution::new(x, weight, spec)?;
-    let (y, _) =
-        backend.conv2d(&spec, &convolution.x, &convolution.filter, Epilogue::bias(bias.map(Param::value)), false)?;
+    let epilogue = Epilogue::bias(bias.map(Param::value));
+    let y = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?;
 
     let bias_key = bias.and_then(Param::trained_key);
     let keys: Vec<usize> = convolution.weight_key.into_iter().chain(bias_key).collect();

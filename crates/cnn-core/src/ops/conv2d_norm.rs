@@ -24,8 +24,14 @@ pub(crate) fn conv2d_norm<B: Backend>(
     let (convolution, raw, moments) = pass.within(conv.scope.path(), || {
         let spec = conv2d::spec(x, &conv.weight, &conv.options)?;
         let convolution = conv2d::Convolution::new(x, &conv.weight, spec)?;
-        let (train, epilogue) = (pass.mode() == Mode::Train, Epilogue::bias(bias.map(Param::value)));
-        let (y, moments) = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue, train)?;
+        let epilogue = Epilogue::bias(bias.map(Param::value));
+        let (y, moments) = match pass.mode() {
+            Mode::Train => {
+                let (y, moments) = backend.conv2d_moments(&spec, &convolution.x, &convolution.filter, epilogue)?;
+                (y, Some(moments))
+            }
+            Mode::Eval => (backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?, None),
+        };
         let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
         let (shape, weights) = (Shape::new(&spec.output_shape())?, || conv2d::weights(&conv.weight, bias));
         let raw = pass.emit_weighted(op, weights, &[x], shape, Input::Plain(y), false)?;

@@ -19,7 +19,7 @@ mod winograd;
 use std::sync::Arc;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
-use cnn_core::{Backend, Conv2dSpec, ConvAlgorithm, Error, Result};
+use cnn_core::{Conv2dSpec, ConvAlgorithm, Device, Error, Result};
 
 use crate::buffer::Buffer;
 use crate::device::Cpu;
@@ -87,8 +87,8 @@ fn transposed<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Panels {
     Panels { read: panels.write, write: panels.read, ..panels }
 }
 
-/// A convolution's output and, on request, its moments.
-type Output<T> = (Data<Cpu<T>>, Option<Moments<Cpu<T>>>);
+/// A convolution's output and its moments.
+type Output<T, M = Moments<Cpu<T>>> = (Data<Cpu<T>>, M);
 
 pub(crate) fn prepare_filter<T: CpuElement>(
     cpu: &Cpu<T>,
@@ -138,8 +138,29 @@ pub(crate) fn conv2d<T: CpuElement>(
     x: &Input<Cpu<T>>,
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cpu<T>>,
-    moments: bool,
+) -> Result<Data<Cpu<T>>> {
+    Ok(forward(cpu, spec, x, filter, epilogue, false)?.0)
+}
+
+pub(crate) fn conv2d_moments<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    x: &Input<Cpu<T>>,
+    filter: &Filter<T>,
+    epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Output<T>> {
+    let (y, moments) = forward(cpu, spec, x, filter, epilogue, true)?;
+    Ok((y, moments.expect("moments were asked for")))
+}
+
+fn forward<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &Conv2dSpec,
+    x: &Input<Cpu<T>>,
+    filter: &Filter<T>,
+    epilogue: backend::Epilogue<'_, Cpu<T>>,
+    moments: bool,
+) -> Result<Output<T, Option<Moments<Cpu<T>>>>> {
     let mut y = cpu.alloc(spec.output_shape().iter().product());
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
     let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels);

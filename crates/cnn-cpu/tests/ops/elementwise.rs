@@ -1,7 +1,7 @@
 //! Activations, dropout, addition, scaling.
 
-use cnn_core::Backend;
 use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Backend, Inference};
 
 use crate::{agree, cpus, data, normal, read, whole};
 

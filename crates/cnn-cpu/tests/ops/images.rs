@@ -1,8 +1,8 @@
 //! Stored bytes cropped, flipped and normalised.
 
-use cnn_core::Backend;
 use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Device, Inference};
 
 use crate::{agree, cpus, read};
 

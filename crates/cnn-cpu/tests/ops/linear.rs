@@ -1,6 +1,6 @@
 //! Dense layers.
 
-use cnn_core::backend::{Backend, Epilogue, LinearSpec};
+use cnn_core::backend::{Backend, Epilogue, Inference, LinearSpec};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};
 

@@ -1,6 +1,6 @@
 //! Softmax and cross entropy.
 
-use cnn_core::Backend;
+use cnn_core::{Backend, Device, Inference};
 
 use crate::{agree, data, normal, read, read_u32};
 

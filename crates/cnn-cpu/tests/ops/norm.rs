@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use cnn_core::backend::{Affine, Backend, Gradient, Input, Norm, NormStats, Running};
+use cnn_core::backend::{Affine, Backend, Gradient, Inference, Input, Norm, NormStats, Running};
 use cnn_core::{BatchNormSpec, Naive};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};

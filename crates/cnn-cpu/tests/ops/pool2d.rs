@@ -1,6 +1,6 @@
 //! Maximum and average pooling.
 
-use cnn_core::{Backend, Pool2dOptions, Pool2dSpec};
+use cnn_core::{Backend, Inference, Pool2dOptions, Pool2dSpec};
 
 use crate::{CHANNELS, agree, data, normal, read, read_u32, whole};
 

@@ -46,11 +46,13 @@ pub fn conv2d<B: Backend>(backend: &B, batch: usize, operands: Operands, visit: 
         let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
         let filter = backend.prepare_filter(&spec, &weight, Uses::Training)?;
         let (x, dy) = self::operands(backend, &spec, operands)?;
-        let moments = operands == Operands::Normalised;
 
         let work = Work::Flops(2 * spec.macs());
         let name = |pass: &str| format!("{} {pass}", name(shape));
-        let mut forward = || backend.conv2d(&spec, &x, &filter, Epilogue::bias(None), moments).map(drop);
+        let mut forward = || match operands {
+            Operands::Written => backend.conv2d(&spec, &x, &filter, Epilogue::bias(None)).map(drop),
+            Operands::Normalised => backend.conv2d_moments(&spec, &x, &filter, Epilogue::bias(None)).map(drop),
+        };
         visit(Kernel { name: name("forward"), work, run: &mut forward })?;
         let mut data = || backend.conv2d_backward_data(&spec, &dy, &filter, None).map(drop);
         visit(Kernel { name: name("backward data"), work, run: &mut data })?;

@@ -2,7 +2,7 @@
 
 use cnn_core::backend::{Accum, Wide};
 use cnn_core::nn::{Conv2d, Init, Linear, Module, Scope, Sequential, name_fields, parameters, parameters_mut};
-use cnn_core::{Backend, Conv2dOptions, Naive, Pass, Result, Tensor, Var, named_fields};
+use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Result, Tensor, Var, named_fields};
 use cnn_models::{BasicBlock, ResNet, ResNetConfig, Stem, Stepwise};
 
 type N = Naive<f64>;

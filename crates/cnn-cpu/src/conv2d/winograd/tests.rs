@@ -1,7 +1,7 @@
 //! Winograd's algorithm against [`Naive`] in f64, for every instruction set of this CPU: its transforms are not exact, so
 //! the bounds are on the relative error, but in f64 they are far below any fault of indexing.
 
-use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, ConvAlgorithm, Naive, Padding};
+use cnn_core::{Conv2dOptions, Conv2dSpec, ConvAlgorithm, Device, Inference, Naive, Padding};
 use half::bf16;
 
 use super::super::tests::{Case, OUTPUTS, Random, backends, cases, errors, moments_of, widened};
@@ -126,7 +126,7 @@ fn a_filter_that_is_ready_gives_the_same_bits() {
             let (x, weight) = (cpu.upload(&case.x).unwrap(), cpu.upload(&case.weight).unwrap());
             let [ready, not] = [Uses::Forward, Uses::Training].map(|uses| {
                 let filter = cpu.prepare_filter(&spec, &weight, uses).unwrap();
-                let (y, _) = cpu.conv2d(&spec, &Input::Plain(x.clone()), &filter, Epilogue::bias(None), false).unwrap();
+                let y = cpu.conv2d(&spec, &Input::Plain(x.clone()), &filter, Epilogue::bias(None)).unwrap();
                 cpu.download(&y).unwrap()
             });
             assert!(ready == not, "{}", cpu.describe());

@@ -1,0 +1,45 @@
+//! A device as memory.
+
+use std::fmt::Debug;
+
+use crate::Result;
+use crate::conv_algorithm::ConvAlgorithm;
+use crate::element::{Element, Plain};
+
+/// What sums, parameters and statistics of a device are computed in.
+pub type Accum<B> = <<B as Device>::Elem as Element>::Accum;
+/// A buffer of activations.
+pub type Data<B> = <B as Device>::Buffer<<B as Device>::Elem>;
+/// A buffer of parameters, statistics, losses or weight gradients.
+pub type Wide<B> = <B as Device>::Buffer<Accum<B>>;
+
+/// Where arrays live, with the element of its activations: `Cpu<f32>`, `Naive<f64>`.
+pub trait Device: Clone + Debug + Send + Sync + 'static {
+    /// How activations are stored.
+    type Elem: Element;
+    /// A cheap handle to contiguous device memory.
+    type Buffer<T: Plain>: Clone + Debug + Send + Sync;
+
+    /// Short name for messages: `cpu`, `cuda`, `naive`.
+    const NAME: &'static str;
+
+    /// One line about the device: instruction set, threads, memory.
+    fn describe(&self) -> String;
+    /// Which algorithm convolutions were asked to run by; [`ConvAlgorithm::Auto`] from a backend that has only one.
+    fn conv_algorithm(&self) -> ConvAlgorithm {
+        ConvAlgorithm::Auto
+    }
+
+    /// Copies `host` to the device.
+    fn upload<T: Plain>(&self, host: &[T]) -> Result<Self::Buffer<T>>;
+    /// Copies a buffer to the host, after all work that writes it.
+    fn download<T: Plain>(&self, buffer: &Self::Buffer<T>) -> Result<Vec<T>>;
+    /// Elements of a buffer.
+    fn len<T: Plain>(&self, buffer: &Self::Buffer<T>) -> usize;
+    /// A buffer of `len` times `value`.
+    fn fill<T: Plain>(&self, len: usize, value: T) -> Result<Self::Buffer<T>>;
+    /// Activations as accumulators, exactly.
+    fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>>;
+    /// Accumulators rounded to activations.
+    fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>>;
+}

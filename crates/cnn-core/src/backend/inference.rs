@@ -1,0 +1,137 @@
+//! A device that runs models forward.
+
+use std::fmt::Debug;
+
+use super::device::{Data, Device, Wide};
+use super::norm::Norm;
+use crate::image::{ImageSpec, SampleView};
+use crate::spec::{Conv2dSpec, Pool2dSpec};
+use crate::{Error, Result};
+
+/// A device that computes what a trained model does: all that a [`Frozen`](crate::Frozen) model asks for.
+pub trait Inference: Device {
+    /// A convolution's weight in the form its kernels read: cast, packed, transposed, transformed.
+    type Filter: Clone + Debug + Send + Sync;
+
+    /// Crops, flips, cuts out and normalises `samples` of the stored images `bytes`
+    /// (\[images, H, W, C\]) into \[samples, H, W, C\]: see [`SampleView`]. Fails when a sample's index is not below
+    /// the number of stored images.
+    fn load_images(&self, spec: &ImageSpec, bytes: &Self::Buffer<u8>, samples: &[SampleView]) -> Result<Data<Self>>;
+
+    /// Brings `weight` \[KH, KW, C / groups, K\] into the form that the kernels for `uses` read.
+    fn prepare_filter(&self, spec: &Conv2dSpec, weight: &Wide<Self>, uses: Uses) -> Result<Self::Filter>;
+    /// Whether a filter that was prepared for one of these specs, which differ in the batch only, serves the other.
+    fn filter_serves(&self, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
+    /// The convolution of `x` and what follows it. The filter was prepared for this spec, or serves it.
+    fn conv2d(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<Data<Self>>;
+    /// `x` \[rows, in\] times `weight` \[in, out\], and what follows it.
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        x: &Data<Self>,
+        weight: &Wide<Self>,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<Data<Self>>;
+
+    /// Writes a normalised activation, `residual` added before the ReLU.
+    fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>>;
+    /// max(x, 0); NaN stays NaN.
+    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>>;
+    /// x * Phi(x), with the Gaussian distribution function exactly (erf, not tanh).
+    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>>;
+    /// The maximum of every window and where it was, as `row * W + column` of the input; the first of equal values
+    /// wins, and NaN wins over numbers.
+    fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Self::Buffer<u32>)>;
+    /// The average of every window, see [`Pool2dSpec::span`].
+    fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;
+    /// a + b.
+    fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>>;
+    /// exp(x) / sum exp(x) over each row of `x` \[rows, classes\].
+    fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>>;
+}
+
+/// What a prepared filter will be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uses {
+    /// The forward pass only.
+    Forward,
+    /// The forward pass and the gradient of the input.
+    Training,
+}
+
+/// What follows the sum of a convolution or a dense layer before it is stored: `max(sum + bias + residual, 0)`, each part
+/// where it is given.
+#[derive(Debug)]
+pub struct Epilogue<'a, B: Device> {
+    /// Added to every pixel or row, \[out channels\].
+    pub bias: Option<&'a Wide<B>>,
+    /// Added to the output element by element.
+    pub residual: Option<&'a Data<B>>,
+    /// Whether a ReLU comes last; NaN stays NaN.
+    pub relu: bool,
+}
+
+impl<'a, B: Device> Epilogue<'a, B> {
+    /// A bias or nothing.
+    pub fn bias(bias: Option<&'a Wide<B>>) -> Self {
+        Epilogue { bias, residual: None, relu: false }
+    }
+}
+
+/// An activation that an operation reads.
+#[derive(Debug)]
+pub enum Input<B: Device> {
+    /// Written to memory.
+    Plain(Data<B>),
+    /// Normalised while it is read.
+    Norm(Norm<B>),
+}
+
+/// A dense layer: \[rows, inputs\] to \[rows, outputs\].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearSpec {
+    /// Samples.
+    pub rows: usize,
+    /// Features of the input.
+    pub inputs: usize,
+    /// Features of the output.
+    pub outputs: usize,
+}
+
+impl<B: Device> Copy for Epilogue<'_, B> {}
+
+impl<B: Device> Clone for Epilogue<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+// Derived Clone would ask for B: Clone fields to be bounded one by one; handles are cheap to clone by construction.
+impl<B: Device> Clone for Input<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Input::Plain(data) => Input::Plain(data.clone()),
+            Input::Norm(norm) => Input::Norm(norm.clone()),
+        }
+    }
+}
+
+/// Refuses stored bytes and samples that do not fit together; what every backend's `load_images` calls first.
+pub fn check_samples(spec: &ImageSpec, bytes: usize, samples: &[SampleView]) -> Result<()> {
+    spec.check()?;
+    let image = spec.bytes();
+    if image == 0 || !bytes.is_multiple_of(image) {
+        let rule = format!("must be a multiple of {image}, the bytes of one image");
+        return Err(Error::invalid("stored images", format!("{bytes} bytes"), rule));
+    }
+    match samples.iter().find(|s| s.index as usize >= bytes / image) {
+        Some(s) => Err(Error::invalid("sample", s.index, format!("must be below the {} stored images", bytes / image))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,23 @@
+//! What a device must know how to do, in three steps: [`Device`] is memory, [`Inference`] runs a model forward,
+//! [`Backend`] trains it.
+//!
+//! The traits speak the language of cuDNN, not of array primitives, and fusion is in the signatures: a convolution reads
+//! an [`Input`], which may be a normalised activation that was never written, and a [`Gradient`], which may be the
+//! gradient through a normalisation that was never written; and it returns the channel moments that the next
+//! normalisation needs. A backend may always materialise first ([`Naive`](crate::Naive) does).
+//!
+//! Layout everywhere: activations \[N, H, W, C\] contiguous, convolution weights \[KH, KW, C / groups, K\], dense weights
+//! \[in, out\]. Shapes are checked by the specs before a method is called; a method fails only for reasons of its device.
+//! An argument passed by value may be overwritten; one passed by reference is only read.
+
+mod device;
+mod inference;
+mod norm;
+mod optim;
+mod training;
+
+pub use device::{Accum, Data, Device, Wide};
+pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
+pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
+pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
+pub use training::{Backend, CrossEntropy};

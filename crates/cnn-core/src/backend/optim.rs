@@ -1,0 +1,78 @@
+//! What an optimiser's kernels are given.
+
+use super::device::{Device, Wide};
+
+/// Whether a step may touch the weights.
+#[derive(Debug)]
+pub struct Health<B: Device> {
+    /// The Euclidean norm of all gradients: one number.
+    pub norm: Wide<B>,
+    /// 1 if loss and norm are finite, else 0: one number.
+    pub finite: B::Buffer<u32>,
+}
+
+/// The numbers of one SGD step, as PyTorch defines them: `g = gradient + weight_decay * w`;
+/// `v = momentum * v + g`; `w -= lr * (nesterov ? g + momentum * v : v)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Look ahead along the velocity.
+    pub nesterov: bool,
+    /// Gradients are scaled down so that their norm is at most this; infinite for never.
+    pub max_norm: f64,
+}
+
+/// One parameter in an SGD step.
+#[derive(Debug)]
+pub struct SgdParam<'a, B: Device> {
+    /// The weights.
+    pub value: &'a mut Wide<B>,
+    /// Their gradient.
+    pub gradient: &'a Wide<B>,
+    /// Their velocity, zero before the first step.
+    pub velocity: &'a mut Wide<B>,
+    /// Factor on the learning rate.
+    pub lr_scale: f64,
+    /// L2 penalty.
+    pub weight_decay: f64,
+}
+
+/// The numbers of one step of Adam (Kingma & Ba 2015) or, when `decoupled`, AdamW (Loshchilov & Hutter 2019), as PyTorch
+/// defines them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// The number of this step, from 1.
+    pub t: u64,
+    /// Weight decay shrinks the weights themselves instead of entering the gradient.
+    pub decoupled: bool,
+    /// Gradients are scaled down so that their norm is at most this; infinite for never.
+    pub max_norm: f64,
+}
+
+/// One parameter in an Adam step.
+#[derive(Debug)]
+pub struct AdamParam<'a, B: Device> {
+    /// The weights.
+    pub value: &'a mut Wide<B>,
+    /// Their gradient.
+    pub gradient: &'a Wide<B>,
+    /// First moment, zero before the first step.
+    pub m: &'a mut Wide<B>,
+    /// Second moment, zero before the first step.
+    pub v: &'a mut Wide<B>,
+    /// Factor on the learning rate.
+    pub lr_scale: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+}

@@ -1,0 +1,136 @@
+//! A device that trains.
+
+use super::device::{Data, Device, Wide};
+use super::inference::{Epilogue, Inference, Input, LinearSpec};
+use super::norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
+use super::optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
+use crate::Result;
+use crate::rng::Philox;
+use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+
+/// A device that runs models forward and back and moves their weights.
+pub trait Backend: Inference {
+    // Convolution.
+
+    /// As [`Inference::conv2d`], with the moments over N, H, W of the output that the epilogue leaves.
+    fn conv2d_moments(
+        &self,
+        spec: &Conv2dSpec,
+        x: &Input<Self>,
+        filter: &Self::Filter,
+        epilogue: Epilogue<'_, Self>,
+    ) -> Result<(Data<Self>, Moments<Self>)>;
+    /// The gradient of the input, added to `accumulate` when it is given. The filter was prepared for
+    /// [`Uses::Training`](super::Uses::Training).
+    fn conv2d_backward_data(
+        &self,
+        spec: &Conv2dSpec,
+        dy: &Gradient<Self>,
+        filter: &Self::Filter,
+        accumulate: Option<Data<Self>>,
+    ) -> Result<Data<Self>>;
+    /// The gradient of the weight.
+    fn conv2d_backward_weight(&self, spec: &Conv2dSpec, dy: &Gradient<Self>, x: &Input<Self>) -> Result<Wide<Self>>;
+
+    // Batch normalisation.
+
+    /// Mean and biased variance of every channel of `x` \[rows, channels\].
+    fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Moments<Self>>;
+    /// Coefficients of the normalisation by batch statistics, and the running statistics moved towards them:
+    /// `running = (1 - momentum) * running + momentum * batch`, with the unbiased variance
+    /// (`rows / (rows - 1)` times the biased one). A channel whose batch statistics are not finite leaves its running
+    /// statistics as they are.
+    fn batch_norm_train(
+        &self,
+        spec: &BatchNormSpec,
+        moments: &Moments<Self>,
+        affine: Affine<'_, Self>,
+        running: Running<'_, Self>,
+    ) -> Result<NormStats<Self>>;
+    /// Coefficients of the normalisation by running statistics.
+    fn batch_norm_eval(
+        &self,
+        spec: &BatchNormSpec,
+        affine: Affine<'_, Self>,
+        mean: &Wide<Self>,
+        variance: &Wide<Self>,
+    ) -> Result<NormStats<Self>>;
+    /// The backward pass of a normalisation up to the point where its input's gradient could be written, see
+    /// [`NormGradient`].
+    ///
+    /// `output` is the written activation when a residual was added before a ReLU: its sign is the ReLU's mask, and the
+    /// masked `dy`, which is also the residual's gradient, comes back in `NormGradient::dy`. Otherwise `dy` comes back as
+    /// it was given and the mask is recomputed from `norm`. `batch` says that the statistics were the batch's own.
+    fn batch_norm_backward(
+        &self,
+        spec: &BatchNormSpec,
+        dy: Data<Self>,
+        norm: &Norm<Self>,
+        stats: &NormStats<Self>,
+        output: Option<&Data<Self>>,
+        batch: bool,
+    ) -> Result<NormBackward<Self>>;
+    /// Writes the gradient of a normalisation's input.
+    fn normalise_backward(&self, gradient: NormGradient<Self>) -> Result<Data<Self>>;
+    /// The gradient of a normalisation's input for two who read it, a convolution's gradients of its input and of its
+    /// weight: as it is, or written where that is faster.
+    fn shared_gradient(&self, gradient: NormGradient<Self>) -> Result<Gradient<Self>>;
+
+    // Activations, pooling, dense layers.
+
+    /// `dy` where the output `y` is above 0, else 0.
+    fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
+    /// `dy * (Phi(x) + x * phi(x))`.
+    fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
+    /// `dy` summed into the places that `max_pool2d` returned.
+    fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Self::Buffer<u32>)
+    -> Result<Data<Self>>;
+    /// The adjoint of `avg_pool2d`.
+    fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>>;
+    /// `dy` \[rows, out\] times the transposed weight.
+    fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>>;
+    /// The transposed `x` times `dy`: \[in, out\].
+    fn linear_backward_weight(&self, spec: &LinearSpec, dy: &Data<Self>, x: &Data<Self>) -> Result<Wide<Self>>;
+    /// The sum over rows of `x` \[rows, channels\]: the gradient of a bias.
+    fn sum_rows(&self, x: &Data<Self>, channels: usize) -> Result<Wide<Self>>;
+    /// Zeroes element `i` where word `i` of `mask` as a number in [0, 1) ([`unit_f32`](crate::rng::unit_f32)) is below
+    /// `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
+    fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>>;
+    /// a * factor.
+    fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>>;
+
+    // Loss.
+
+    /// `y * (dy - sum(y * dy))` over each row.
+    fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>>;
+    /// The mean over rows of the cross entropy between softmax(logits) and the smoothed labels
+    /// (`1 - smoothing + smoothing / classes` for the label, `smoothing / classes` elsewhere), with its gradient.
+    /// Every label is below `classes`.
+    fn cross_entropy(
+        &self,
+        logits: &Data<Self>,
+        labels: &Self::Buffer<u32>,
+        classes: usize,
+        smoothing: f64,
+    ) -> Result<CrossEntropy<Self>>;
+
+    // Optimisers.
+
+    /// The Euclidean norm of all gradients together, and whether it and the loss are finite.
+    fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>>;
+    /// One step of SGD for all parameters together; nothing changes when `health` says the step is not finite.
+    fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], health: &Health<Self>) -> Result<()>;
+    /// One step of Adam for all parameters together; nothing changes when `health` says the step is not finite.
+    fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], health: &Health<Self>) -> Result<()>;
+}
+
+/// What [`Backend::cross_entropy`] returns.
+#[derive(Debug)]
+pub struct CrossEntropy<B: Device> {
+    /// The mean loss: one number.
+    pub loss: Wide<B>,
+    /// The gradient of the mean loss by the logits.
+    pub dlogits: Data<B>,
+    /// How many rows have their (first) largest logit at the label: one number.
+    pub correct: B::Buffer<u32>,
+}
