@@ -1,18 +1,22 @@
 //! Two files that belong together: weights, and whatever else a resume needs.
 //!
-//! Both are staged and synced before either is renamed, the weights first. Each names its step: after a crash between
-//! the two renames the weights are one step ahead of the state, whose staged file is then still there, and opening the
-//! checkpoint finishes the job.
+//! Both are staged and synced before either is renamed, the weights first, and the state names the digest of its weights.
+//! After a crash between the two renames the weights are ahead of the state, whose staged file is then still there, and
+//! opening the checkpoint finishes the job.
 
-use cnn_core::archive::{Archive, Array};
+use std::fmt::Write;
+
+use cnn_core::archive::{Archive, Array, Values};
 use cnn_core::nn::Module;
 use cnn_core::optim::Optimizer;
 use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
 use cnn_core::{Backend, Real};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use crate::run_folder::{RunFolder, commit, stage, staged_path};
-use crate::weights::{Weights, WeightsInfo, read_archive};
+use crate::disk::{Staged, stage};
+use crate::run_folder::RunFolder;
+use crate::weights::{Weights, WeightsInfo, parse_archive, read_file};
 use crate::{Error, Recipe, Result};
 
 /// Where a run stands.
@@ -29,6 +33,9 @@ pub(crate) struct Progress {
 }
 
 /// Writes weights and state to the folder of a run.
+///
+/// # Errors
+/// Values that are not finite, and files that cannot be written. The checkpoint that was there before still is.
 pub(crate) fn save<B: Backend>(
     folder: &RunFolder,
     backend: &B,
@@ -40,54 +47,84 @@ pub(crate) fn save<B: Backend>(
 ) -> Result<()> {
     let mut weights = state_dict(backend, model, Naming::Torchvision)?;
     info.store(&mut weights)?;
-
     let mut state = Archive::default();
     optimizer.save(model, &mut state)?;
+    for (path, archive) in [(folder.weights(), &weights), (folder.state(), &state)] {
+        if let Some(name) = first_not_finite(archive) {
+            let reason = format!("not saved: {name} of step {} is not finite; the file before is kept", info.step);
+            return Err(Error::file(path, reason));
+        }
+    }
+    let weights = weights.to_bytes()?;
     state.arrays.insert("progress.sums".into(), Array::float(vec![4], &progress.sums));
     state.metadata.insert("epoch".into(), json!(progress.epoch));
     state.metadata.insert("batch".into(), json!(progress.batch));
     state.metadata.insert("step".into(), json!(progress.step));
     state.metadata.insert("recipe".into(), json!(recipe.to_toml()?));
+    state.metadata.insert(WEIGHTS.into(), json!(digest(&weights)));
 
-    let staged_weights = stage(&folder.weights(), &weights.to_bytes()?)?;
-    let staged_state = stage(&folder.state(), &state.to_bytes()?)?;
-    commit(&staged_weights, &folder.weights())?;
-    commit(&staged_state, &folder.state())
+    let staged_weights = stage(&folder.weights(), &weights)?;
+    let staged_state = stage(&folder.state(), &state.to_bytes()?).inspect_err(|_| staged_weights.discard())?;
+    staged_weights.commit().inspect_err(|_| {
+        staged_weights.discard();
+        staged_state.discard();
+    })?;
+    // From here on the staged state is the one that belongs to the weights: if it stays, `load` puts it in its place.
+    staged_state.commit()
 }
 
-/// Brings model and optimiser to where the run in `folder` stands.
+/// Key of the state's metadata: digest of the weights file that it belongs to. Version 0.1 did not write it.
+const WEIGHTS: &str = "weights";
+
+/// SHA-256 in hexadecimal digits.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The first array that has a value that is not finite.
+fn first_not_finite(archive: &Archive) -> Option<&str> {
+    let finite = |array: &Array| match &array.values {
+        Values::F32(values) => values.iter().all(|value| value.is_finite()),
+        Values::F64(values) => values.iter().all(|value| value.is_finite()),
+        _ => true,
+    };
+    archive.arrays.iter().find(|(_, array)| !finite(array)).map(|(name, _)| name.as_str())
+}
+
+/// Brings model and optimiser to where the run in `folder` stands. A run that ended before its first checkpoint stands
+/// where it began.
+///
+/// # Errors
+/// Files that are broken, do not belong together, or belong to another run than one of `recipe` on the data of `info`.
 pub(crate) fn load<B: Backend>(
     folder: &RunFolder,
     backend: &B,
     model: &mut dyn Module<B>,
     optimizer: &mut Optimizer<B>,
     recipe: &Recipe,
+    info: &WeightsInfo,
 ) -> Result<Progress> {
-    let Weights { archive: weights, info, .. } = Weights::read(folder.weights())?;
-    let mut state = read_archive(&folder.state())?;
-    let staged = staged_path(&folder.state());
-    if step(&state) != Some(info.step) && staged.is_file() {
-        let next = read_archive(&staged)?;
-        if step(&next) == Some(info.step) {
-            commit(&staged, &folder.state())?;
-            state = next;
-        }
+    if !folder.weights().exists() && !folder.state().exists() {
+        return Ok(Progress::default());
     }
+    let bytes = read_file(&folder.weights())?;
+    let weights = Weights::parse(folder.weights(), &bytes)?;
+    let state = state_of(folder, weights.info.step, &digest(&bytes))?;
     let fail = |reason: String| Error::file(folder.state(), reason);
-    let field = |name: &str| {
-        let value = state.metadata.get(name).and_then(serde_json::Value::as_u64);
-        value.ok_or_else(|| fail(format!("metadata {name} is missing or no number")))
-    };
-    let step = field("step")?;
-    if step != info.step {
-        return Err(fail(format!("is of step {step}: must be of step {}, that of the weights", info.step)));
-    }
     let written = state.metadata.get("recipe").and_then(|text| text.as_str());
-    if written.and_then(|text| Recipe::from_toml(text).ok()).as_ref() != Some(recipe) {
+    if !written.and_then(|text| Recipe::from_toml(text).ok()).is_some_and(|written| written.same_run(recipe)) {
         return Err(fail(
             "was written with another recipe than recipe.toml: a run is resumed as it was started".into(),
         ));
     }
+    weights.info.check_data(info).map_err(|reason| Error::file(folder.weights(), reason))?;
+    let field = |name: &str| {
+        let value = state.metadata.get(name).and_then(serde_json::Value::as_u64);
+        value.ok_or_else(|| fail(format!("metadata {name} is missing or no number")))
+    };
     let sums = state.arrays.get("progress.sums").ok_or_else(|| fail("progress.sums is missing".into()))?;
     let sums: Vec<f64> = sums.to_float().map_err(|error| fail(error.to_string()))?;
     let sums: [f64; 4] = sums.try_into().map_err(|_| fail("progress.sums: must be 4 numbers".into()))?;
@@ -95,12 +132,48 @@ pub(crate) fn load<B: Backend>(
         return Err(fail(format!("progress.sums {sums:?}: must be finite")));
     }
     let epoch = u32::try_from(field("epoch")?).map_err(|error| fail(format!("epoch: {error}")))?;
-    let progress = Progress { epoch, batch: field("batch")?, step, sums };
-    load_state_dict(backend, model, &weights).map_err(|error| Error::file(folder.weights(), error))?;
+    let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, sums };
+    load_state_dict(backend, model, &weights.archive).map_err(|error| Error::file(folder.weights(), error))?;
     optimizer.load(&*model, &state).map_err(|error| fail(error.to_string()))?;
     Ok(progress)
 }
 
-fn step(state: &Archive) -> Option<u64> {
-    state.metadata.get("step").and_then(serde_json::Value::as_u64)
+/// The state that belongs to the weights of this step and digest: the one in its place, or the staged one, which is then
+/// put there.
+fn state_of(folder: &RunFolder, step: u64, digest: &str) -> Result<Archive> {
+    let path = folder.state();
+    let belongs = |state: &Archive| {
+        let at = state.metadata.get("step").and_then(serde_json::Value::as_u64);
+        let of = state.metadata.get(WEIGHTS).and_then(serde_json::Value::as_str);
+        match (at, of) {
+            (None, _) => Err("metadata step is missing or no number".to_owned()),
+            (Some(at), _) if at != step => Err(format!("is of step {at}: must be of step {step}, that of the weights")),
+            (_, Some(of)) if of != digest => Err(format!(
+                "belongs to other weights than {}, which were changed or are of another run",
+                folder.weights().display()
+            )),
+            // Version 0.1 wrote no digest.
+            (_, _) => Ok(()),
+        }
+    };
+    let read = |path| read_file(path).and_then(|bytes| parse_archive(path, &bytes));
+    let state = read(&path).and_then(|state| match belongs(&state) {
+        Ok(()) => Ok(state),
+        Err(reason) => Err(Error::file(&path, reason)),
+    });
+    let staged = Staged::left_for(&path);
+    match (state, staged) {
+        (Ok(state), staged) => {
+            staged.iter().for_each(Staged::discard);
+            Ok(state)
+        }
+        (Err(error), None) => Err(error),
+        (Err(error), Some(staged)) => match read(staged.file()) {
+            Ok(next) if belongs(&next).is_ok() => {
+                staged.commit()?;
+                Ok(next)
+            }
+            _ => Err(error),
+        },
+    }
 }

@@ -9,9 +9,9 @@ use cnn_core::{Backend, Frozen, Real, Shape, Tensor};
 use cnn_data::ImageSet;
 use cnn_models::Model;
 
+use crate::disk::write_atomically;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::feed::Feed;
-use crate::run_folder::write_atomically;
 use crate::weights::{Weights, WeightsInfo};
 use crate::{Error, Result};
 

@@ -39,6 +39,12 @@ pub enum Error {
         /// Where it was first seen.
         place: String,
     },
+    /// What a model computes of an image is no number: its weights are of no use.
+    #[error("{image}: the logits are not finite: the weights are of no use, as of a training that diverged")]
+    NotFiniteLogits {
+        /// The image, as messages call it.
+        image: String,
+    },
     /// The model or the device refused.
     #[error(transparent)]
     Core(#[from] cnn_core::Error),

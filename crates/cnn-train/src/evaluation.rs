@@ -79,6 +79,9 @@ pub(crate) fn evaluate<B: Backend>(
             return Err(Error::recipe("classes", classes, format!("must be the {outputs} that the model tells apart")));
         }
         let values: Vec<f64> = logits.to_vec(backend)?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
+        if let Some(at) = values.chunks_exact(classes).position(|row| row.iter().any(|logit| !logit.is_finite())) {
+            return Err(Error::NotFiniteLogits { image: images.name(next.samples[at] as usize) });
+        }
         for (row, &label) in values.chunks_exact(classes).zip(&next.labels) {
             evaluation.add(row, label as usize);
         }

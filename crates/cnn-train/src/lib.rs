@@ -7,20 +7,27 @@
 mod checkpoint;
 mod classifier;
 mod diagnose;
+mod disk;
 mod error;
 mod evaluation;
+#[cfg(test)]
+mod fault_tests;
 mod feed;
+mod metrics;
 mod recipe;
+mod report;
 mod run_folder;
 mod trainer;
 mod weights;
 
 pub use classifier::Classifier;
+pub use disk::write_atomically;
 pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation};
 pub use recipe::{
     AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
-pub use run_folder::{RunFolder, write_atomically};
-pub use trainer::{Control, EpochReport, Event, StepReport, Summary, Trainer};
+pub use report::{Control, EpochReport, Event, StepReport, Summary};
+pub use run_folder::RunFolder;
+pub use trainer::Trainer;
 pub use weights::{Weights, WeightsInfo};

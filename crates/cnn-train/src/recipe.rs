@@ -42,12 +42,19 @@ pub struct Recipe {
     pub validation: f64,
     /// Part of each label that is spread over all classes.
     pub label_smoothing: f64,
+    /// Minutes after which the run is saved within an epoch too; 0 for after every step.
+    #[serde(default = "checkpoint_minutes")]
+    pub checkpoint_minutes: f64,
     /// How gradients become steps.
     pub optimizer: OptimizerRecipe,
     /// The learning rate over the run.
     pub schedule: ScheduleRecipe,
     /// What is done to training images at random.
     pub augment: AugmentRecipe,
+}
+
+fn checkpoint_minutes() -> f64 {
+    5.0
 }
 
 /// How activations and their gradients are stored while a network runs. Weights, statistics and sums are f32 with either,
@@ -207,6 +214,7 @@ impl Recipe {
             conv_algo: ConvAlgorithm::Auto,
             validation: 0.0,
             label_smoothing: 0.0,
+            checkpoint_minutes: checkpoint_minutes(),
             optimizer: OptimizerRecipe {
                 kind: OptimizerKind::Sgd,
                 lr,
@@ -254,16 +262,24 @@ impl Recipe {
         let OptimizerRecipe { lr, momentum, weight_decay, max_norm, .. } = self.optimizer;
         let ScheduleRecipe { warmup_epochs, rise, step_epochs, gamma, .. } = self.schedule;
         let fraction = |x: f64| (0.0..1.0).contains(&x);
-        let at_least_0 = |x: f64| x >= 0.0 && x.is_finite();
-        let above_0 = |x: f64| x > 0.0 && x.is_finite();
+        // What a step computes with is rounded to 32 bits, and must be finite there too.
+        let finite = |x: f64| (x as f32).is_finite();
+        let at_least_0 = |x: f64| x >= 0.0 && finite(x);
+        let above_0 = |x: f64| x > 0.0 && finite(x);
         let rules = [
             ("epochs", self.epochs as f64, self.epochs > 0, "must be at least 1"),
             ("batch", self.batch as f64, self.batch > 0, "must be at least 1"),
             ("validation", self.validation, fraction(self.validation), "must be at least 0 and below 1"),
             ("label_smoothing", self.label_smoothing, fraction(self.label_smoothing), "must be at least 0 and below 1"),
-            ("lr", lr, above_0(lr), "must be above 0 and finite"),
+            (
+                "checkpoint_minutes",
+                self.checkpoint_minutes,
+                at_least_0(self.checkpoint_minutes),
+                "must be at least 0 and finite",
+            ),
+            ("lr", lr, above_0(lr), "must be above 0 and finite in 32 bits"),
             ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
-            ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite"),
+            ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite in 32 bits"),
             ("max_norm", max_norm.unwrap_or(1.0), max_norm.is_none_or(above_0), "must be above 0 and finite"),
             ("warmup_epochs", warmup_epochs, at_least_0(warmup_epochs), "must be at least 0 and finite"),
             ("rise", rise, (0.0..=1.0).contains(&rise), "must be from 0 to 1"),
@@ -274,6 +290,11 @@ impl Recipe {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => Ok(()),
         }
+    }
+
+    /// Whether a run of `self` and one of `other` make the same steps: all but how often they are saved is equal.
+    pub(crate) fn same_run(&self, other: &Recipe) -> bool {
+        *self == Recipe { checkpoint_minutes: self.checkpoint_minutes, ..other.clone() }
     }
 
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
@@ -369,6 +390,14 @@ mod tests {
         let text = Recipe::default_for("stepwise", "shapes").unwrap().to_toml().unwrap();
         let error = |from: &str, to: &str| Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
         assert_eq!(error("batch = 64", "batch = 0"), "batch 0: must be at least 1");
+        for text in ["lr = 1e39", "lr = inf", "lr = nan", "weight_decay = 1e300", "weight_decay = -1e-3"] {
+            let (name, value) = text.split_once(" = ").unwrap();
+            let mut recipe = Recipe::default_for("stepwise", "shapes").unwrap();
+            let field = if name == "lr" { &mut recipe.optimizer.lr } else { &mut recipe.optimizer.weight_decay };
+            *field = value.parse().unwrap();
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} ")) && error.ends_with("finite in 32 bits"), "{text}: {error}");
+        }
         assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
         assert!(error("stepwise", "stepwize").starts_with("model stepwize: must be one of stepwise, small, resnet18"));
     }

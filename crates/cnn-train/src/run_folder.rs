@@ -1,47 +1,88 @@
-//! A run's files, and how they are written: a crash leaves the old file or the new one, never half of one.
+//! A run's folder: its files, and the lock that makes them one process's.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::disk::sync_folder_of;
 use crate::{Error, Result};
 
-/// The folder of one run: `model.safetensors` (weights and statistics), `state.safetensors` (what else a resume needs),
-/// `recipe.toml`, `metrics.csv`.
+/// The folder of one run, for the process that writes it: `model.safetensors` (weights and statistics),
+/// `state.safetensors` (what else a resume needs), `recipe.toml`, `metrics.csv`, and `lock`.
+///
+/// As long as a `RunFolder` or a clone of it lives, nobody else can make one of the same folder; who only reads files in
+/// it needs none. Where the file system has no locks there is none.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Arc<File>,
 }
 
 impl RunFolder {
     /// A folder for a new run, made with its parents.
     ///
     /// # Errors
-    /// It holds a run already, or cannot be made.
+    /// It holds a run already, is in use by another process, or cannot be made.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
-        let folder = RunFolder { path: path.into() };
-        for file in [folder.weights(), folder.state(), folder.recipe(), folder.metrics()] {
-            if file.exists() {
-                return Err(Error::file(
-                    file,
-                    "exists: a run is never overwritten; resume it or choose another folder",
-                ));
-            }
+        let path = path.into();
+        Self::check_free(&path)?;
+        let new = !path.exists();
+        fs::create_dir_all(&path).map_err(|error| Error::file(&path, error))?;
+        if new {
+            sync_folder_of(&path);
         }
-        fs::create_dir_all(&folder.path).map_err(|error| Error::file(&folder.path, error))?;
+        let folder = Self::lock(path)?;
+        // Once more: another process may have been here in between.
+        Self::check_free(&folder.path)?;
         Ok(folder)
     }
 
-    /// The folder of a run that was started before.
+    /// Refuses a folder that holds files of a run.
+    fn check_free(path: &Path) -> Result<()> {
+        let Some(file) = [WEIGHTS, STATE, RECIPE, METRICS].map(|file| path.join(file)).into_iter().find(|f| f.exists())
+        else {
+            return Ok(());
+        };
+        let saved = path.join(WEIGHTS).exists() || path.join(STATE).exists();
+        Err(Error::file(
+            file,
+            if saved {
+                "exists: a run is never overwritten; resume it or choose another folder"
+            } else {
+                "exists: a run was started here and ended before it saved anything: resume it, or remove this file"
+            },
+        ))
+    }
+
+    /// The folder of a run that was started before, to go on with it.
     ///
     /// # Errors
-    /// There is no run in it.
+    /// There is no run in it, or it is in use by another process.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let folder = RunFolder { path: path.into() };
-        if !folder.recipe().is_file() {
-            return Err(Error::file(&folder.path, "is not the folder of a run: it has no recipe.toml"));
+        let path = path.into();
+        if !Self::holds_run(&path) {
+            return Err(Error::file(path, "is not the folder of a run: it has no recipe.toml"));
         }
-        Ok(folder)
+        Self::lock(path)
+    }
+
+    /// Whether a run was started in the folder at `path`.
+    pub fn holds_run(path: &Path) -> bool {
+        path.join(RECIPE).is_file()
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let file = path.join("lock");
+        let fail = |error| Error::file(&file, error);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::file(path, "is in use by another process")),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        Ok(RunFolder { path, _lock: Arc::new(lock) })
     }
 
     /// The folder.
@@ -51,71 +92,27 @@ impl RunFolder {
 
     /// Weights and statistics.
     pub fn weights(&self) -> PathBuf {
-        self.path.join("model.safetensors")
+        self.path.join(WEIGHTS)
     }
 
     /// What else a resume needs.
     pub fn state(&self) -> PathBuf {
-        self.path.join("state.safetensors")
+        self.path.join(STATE)
     }
 
     /// The recipe.
     pub fn recipe(&self) -> PathBuf {
-        self.path.join("recipe.toml")
+        self.path.join(RECIPE)
     }
 
     /// One row per epoch.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.csv")
-    }
-
-    /// Adds a row to `metrics.csv`, under a header if the file is new.
-    pub(crate) fn append_metrics(&self, header: &str, row: &str) -> Result<()> {
-        let path = self.metrics();
-        let fail = |error| Error::file(&path, error);
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        let empty = file.metadata().map_err(fail)?.len() == 0;
-        let text = if empty { format!("{header}\n{row}\n") } else { format!("{row}\n") };
-        file.write_all(text.as_bytes()).map_err(fail)
+        self.path.join(METRICS)
     }
 }
 
-/// Replaces the file at `path` by `bytes`: a sibling is written, synced and renamed.
-///
-/// # Errors
-/// The file cannot be written; the old one is then still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let staged = stage(path, bytes)?;
-    commit(&staged, path)
-}
-
-/// Writes and syncs what will become the file at `path`.
-pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    let staged = staged_path(path);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&staged);
-        Error::file(&staged, error)
-    })?;
-    Ok(staged)
-}
-
-/// Where [`stage`] writes.
-pub(crate) fn staged_path(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    path.with_file_name(name)
-}
-
-/// Puts a staged file in its place and syncs the folder.
-pub(crate) fn commit(staged: &Path, path: &Path) -> Result<()> {
-    fs::rename(staged, path).map_err(|error| Error::file(path, error))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Some file systems refuse to sync a folder; the rename itself has happened.
-    let _ = File::open(parent).and_then(|folder| folder.sync_all());
-    Ok(())
-}
+const WEIGHTS: &str = "model.safetensors";
+const STATE: &str = "state.safetensors";
+/// What makes a folder that of a run: it is the first file to be written.
+const RECIPE: &str = "recipe.toml";
+const METRICS: &str = "metrics.csv";

@@ -1,7 +1,7 @@
 //! The loop: steps, epochs, evaluation, checkpoints.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cnn_core::image::Border;
 use cnn_core::optim::{Optimizer, Schedule};
@@ -9,113 +9,16 @@ use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::{Batch, Dataset, ImageSet, Loader};
 use cnn_models::{Arch, Model};
 
-use crate::checkpoint::{self, Progress};
+use crate::checkpoint::{self, Progress, digest};
 use crate::diagnose::first_not_finite;
+use crate::disk::write_atomically;
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
 use crate::feed::Feed;
-use crate::run_folder::{RunFolder, write_atomically};
+use crate::metrics;
+use crate::report::{Control, EpochReport, Event, StepReport, Summary};
+use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
 use crate::{Error, Recipe, Result};
-
-/// What an observer of a run answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Save and end after this step.
-    Stop,
-}
-
-/// What a run tells its observer.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// An epoch begins, or goes on where the run was interrupted.
-    EpochBegin {
-        /// From 1.
-        epoch: u32,
-        /// Of the whole run.
-        epochs: u32,
-        /// Steps of this epoch that were done before.
-        done: u64,
-        /// Steps of an epoch.
-        steps: u64,
-    },
-    /// A step was made.
-    Step(StepReport),
-    /// An evaluation goes on.
-    Evaluating {
-        /// Images so far.
-        done: u64,
-        /// All images.
-        total: u64,
-    },
-    /// An epoch is complete.
-    EpochEnd(EpochReport),
-    /// Weights and state were written.
-    Saved {
-        /// The weights file.
-        path: std::path::PathBuf,
-    },
-}
-
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// From 1.
-    pub epoch: u32,
-    /// Within the epoch, from 1.
-    pub step: u64,
-    /// Steps of an epoch.
-    pub steps: u64,
-    /// Mean loss of the batch.
-    pub loss: f64,
-    /// Part of this epoch's images so far that was correct when it was seen.
-    pub accuracy: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// Of this epoch so far.
-    pub images_per_second: f64,
-}
-
-/// One epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EpochReport {
-    /// From 1.
-    pub epoch: u32,
-    /// Steps of the run so far.
-    pub step: u64,
-    /// Mean loss over the epoch, each batch measured before its step.
-    pub train_loss: f64,
-    /// Part of the images that was correct when it was seen.
-    pub train_accuracy: f64,
-    /// On the images held out, if there are any.
-    pub validation: Option<Evaluation>,
-    /// Learning rate of the last step.
-    pub lr: f64,
-    /// Spent in training.
-    pub seconds: f64,
-    /// In training.
-    pub images_per_second: f64,
-}
-
-/// A run that ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// On the test set, which is read once at the end; none if the run was interrupted.
-    pub test: Option<Evaluation>,
-    /// Epochs that are complete.
-    pub epochs: u32,
-    /// Steps in all.
-    pub steps: u64,
-    /// From the start of this process's part of the run to its end, evaluation included.
-    pub seconds: f64,
-    /// Training images per second of training, in this process.
-    pub images_per_second: f64,
-    /// The recipe's seed.
-    pub seed: u64,
-    /// Whether the observer stopped the run.
-    pub interrupted: bool,
-}
 
 /// A run in progress.
 pub struct Trainer<B: Backend> {
@@ -132,6 +35,8 @@ pub struct Trainer<B: Backend> {
     drop_last: bool,
     feed: Feed<B>,
     progress: Progress,
+    /// What the files of the run say, and since when.
+    saved: Option<(Progress, Instant)>,
     trained_images: u64,
     trained_seconds: f64,
 }
@@ -152,6 +57,8 @@ impl<B: Backend> Trainer<B> {
         if test.is_empty() {
             return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
         }
+        let (images, labels) = (train.len() as u64, train.labels());
+        let labels = digest(&labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
         let (train, validation) = match (recipe.validation * train.len() as f64).round() as usize {
             0 => (train, None),
             held_out => {
@@ -188,6 +95,8 @@ impl<B: Backend> Trainer<B> {
             step: 0,
             precision: recipe.precision,
             conv_algo: recipe.conv_algo,
+            images: Some(images),
+            labels: Some(labels),
         };
         Ok(Trainer {
             backend: backend.clone(),
@@ -203,6 +112,7 @@ impl<B: Backend> Trainer<B> {
             drop_last,
             feed,
             progress: Progress::default(),
+            saved: None,
             trained_images: 0,
             trained_seconds: 0.0,
         })
@@ -217,18 +127,22 @@ impl<B: Backend> Trainer<B> {
         let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
         let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
         let mut trainer = Trainer::new(backend, recipe, dataset)?;
-        trainer.progress =
-            checkpoint::load(folder, backend, &mut *trainer.model, &mut trainer.optimizer, &trainer.recipe)?;
-        trainer.info.step = trainer.progress.step;
+        let Trainer { model, optimizer, recipe, info, .. } = &mut trainer;
+        let progress = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
+        info.step = progress.step;
         let steps = trainer.steps();
-        if trainer.progress.step != u64::from(trainer.progress.epoch) * steps + trainer.progress.batch {
+        if progress.step != u64::from(progress.epoch) * steps + progress.batch {
             let reason = format!(
                 "is of step {}, which {steps} steps an epoch do not lead to: the data is not that of the run",
-                trainer.progress.step
+                progress.step
             );
             return Err(Error::file(folder.state(), reason));
         }
-        trim_metrics(folder, trainer.progress.epoch)?;
+        metrics::trim(folder, progress.epoch)?;
+        if folder.weights().exists() {
+            trainer.saved = Some((progress.clone(), Instant::now()));
+        }
+        trainer.progress = progress;
         Ok(trainer)
     }
 
@@ -252,17 +166,30 @@ impl<B: Backend> Trainer<B> {
         self.loader.batches(self.drop_last) as u64
     }
 
-    /// Trains to the end of the recipe, saving after every epoch, and evaluates on the test set.
+    /// Trains to the end of the recipe and evaluates on the test set. Saves before the first step, every
+    /// [`Recipe::checkpoint_minutes`], after every epoch, and whatever could be done when an error ends the run.
     ///
     /// # Errors
-    /// Files that cannot be read or written, and a step that is not finite.
+    /// Files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
+    /// last step before, or, if that could not be saved, the one before.
     pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
         let start = Instant::now();
         write_atomically(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        if self.saved.is_none() {
+            self.save(folder, observe)?;
+        }
         while self.progress.epoch < self.recipe.epochs {
-            if self.epoch(folder, observe)? == Control::Stop {
-                self.save(folder, observe)?;
-                return Ok(self.summary(None, start));
+            match self.epoch(folder, observe) {
+                Ok(Control::Continue) => {}
+                Ok(Control::Stop) => {
+                    self.save_if_new(folder, observe)?;
+                    return Ok(self.summary(None, start));
+                }
+                Err(error) => {
+                    // The error that is told is the one that ended the run; what could not be saved stays as it was.
+                    let _ = self.save_if_new(folder, observe);
+                    return Err(error);
+                }
             }
         }
         let test = self.evaluate(&self.test.clone(), observe)?;
@@ -289,6 +216,7 @@ impl<B: Backend> Trainer<B> {
             return Ok(Control::Stop);
         }
         let augment = self.recipe.augment();
+        let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
         let first = self.progress.batch as usize;
         let mut lr = self.schedule.rate(self.progress.step.saturating_sub(1));
         let batches = self.loader.epoch_from(epoch - 1, first, &augment, true, self.drop_last);
@@ -319,10 +247,14 @@ impl<B: Backend> Trainer<B> {
             if observe(&Event::Step(report)) == Control::Stop {
                 return Ok(Control::Stop);
             }
+            // The end of an epoch saves anyway.
+            if self.progress.batch < steps && self.saved.as_ref().is_none_or(|(_, at)| at.elapsed() >= pause) {
+                self.save(folder, observe)?;
+                begun = Instant::now();
+            }
         }
         let [loss, correct, images, seconds] = self.progress.sums;
         let validation = self.validation.clone().map(|images| self.evaluate(&images, observe)).transpose()?;
-        self.progress = Progress { epoch, step: self.progress.step, ..Progress::default() };
         let report = EpochReport {
             epoch,
             step: self.progress.step,
@@ -333,7 +265,9 @@ impl<B: Backend> Trainer<B> {
             seconds,
             images_per_second: images / seconds,
         };
-        folder.append_metrics(METRICS, &row(&report))?;
+        // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
+        metrics::append_row(folder, &report)?;
+        self.progress = Progress { epoch, step: self.progress.step, ..Progress::default() };
         self.save(folder, observe)?;
         Ok(observe(&Event::EpochEnd(report)))
     }
@@ -372,34 +306,19 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
-    fn save(&self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
-        let Trainer { backend, model, optimizer, recipe, info, progress, .. } = self;
+    fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        let Trainer { backend, model, optimizer, recipe, info, progress, .. } = &*self;
         checkpoint::save(folder, backend, &**model, optimizer, recipe, info, progress)?;
+        self.saved = Some((self.progress.clone(), Instant::now()));
         observe(&Event::Saved { path: folder.weights() });
         Ok(())
     }
-}
 
-/// Header of `metrics.csv`.
-const METRICS: &str =
-    "epoch,step,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_second";
-
-fn row(report: &EpochReport) -> String {
-    let EpochReport { epoch, step, train_loss, train_accuracy, lr, seconds, images_per_second, .. } = report;
-    let (loss, accuracy) = match &report.validation {
-        Some(validation) => (validation.loss.to_string(), validation.accuracy().to_string()),
-        None => (String::new(), String::new()),
-    };
-    format!("{epoch},{step},{lr},{train_loss},{train_accuracy},{loss},{accuracy},{seconds:.3},{images_per_second:.1}")
-}
-
-/// Takes out rows of epochs that the checkpoint does not know of: they will be written again.
-fn trim_metrics(folder: &RunFolder, epochs: u32) -> Result<()> {
-    let path = folder.metrics();
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
-    let known = |line: &&str| {
-        line.split(',').next().and_then(|epoch| epoch.parse::<u32>().ok()).is_none_or(|epoch| epoch <= epochs)
-    };
-    let kept: String = text.lines().filter(known).map(|line| format!("{line}\n")).collect();
-    if kept == text { Ok(()) } else { write_atomically(&path, kept.as_bytes()) }
+    /// Saves, unless this is what was saved last.
+    fn save_if_new(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        if self.saved.as_ref().is_some_and(|(saved, _)| *saved == self.progress) {
+            return Ok(());
+        }
+        self.save(folder, observe)
+    }
 }

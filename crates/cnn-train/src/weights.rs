@@ -1,6 +1,8 @@
 //! A weights file: arrays under PyTorch's names, and in its metadata what is needed to use them.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cnn_core::ConvAlgorithm;
@@ -35,6 +37,12 @@ pub struct WeightsInfo {
     /// Which algorithm convolutions ran by in training; auto where a file does not say.
     #[serde(default)]
     pub conv_algo: ConvAlgorithm,
+    /// Training images, those held out for validation among them; none where a file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<u64>,
+    /// SHA-256 of the training images' labels, 4 bytes each, little-endian; none where a file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
 }
 
 /// The value of [`WeightsInfo::layout`].
@@ -55,16 +63,62 @@ impl WeightsInfo {
         if self.layout != LAYOUT {
             return Err(format!("layout {}: must be {LAYOUT}", self.layout));
         }
-        if self.classes.is_empty() || self.mean.len() != c || self.std.len() != c || h * w * c == 0 {
+        let values = h.checked_mul(w).and_then(|pixels| pixels.checked_mul(c)).filter(|&values| values <= MOST_VALUES);
+        if self.classes.is_empty() || self.mean.len() != c || self.std.len() != c || values.is_none_or(|n| n == 0) {
             return Err(format!(
-                "{} classes, image {h}x{w}x{c}, {} means, {} deviations: must be at least one class and one pixel, and \
-                 one mean and deviation a channel",
+                "{} classes, image {h}x{w}x{c}, {} means, {} deviations: must be at least one class and one pixel, at \
+                 most {MOST_VALUES} values, and one mean and deviation a channel",
                 self.classes.len(),
                 self.mean.len(),
                 self.std.len()
             ));
         }
+        let mut names = BTreeSet::new();
+        for name in &self.classes {
+            if name.is_empty() || name.chars().any(char::is_control) || !names.insert(name) {
+                let rule = "must be a name without control characters, and given once";
+                return Err(format!("class {name:?}: {rule}"));
+            }
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(format!("mean {mean}: must be finite"));
+        }
+        if let Some(std) = self.std.iter().find(|&&std| !(std.is_finite() && std >= LEAST_STD)) {
+            return Err(format!("std {std}: must be finite and at least {LEAST_STD}"));
+        }
         Ok(())
+    }
+
+    /// Refuses to go on with these weights on other data than they were trained on; `data` is what is given now.
+    pub(crate) fn check_data(&self, data: &WeightsInfo) -> Result<(), String> {
+        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
+        let size = |[h, w, c]: [usize; 3]| format!("{h}x{w}x{c}");
+        let differences = [
+            (self.classes != data.classes)
+                .then(|| format!("classes {}: must be {}", data.classes.join(", "), self.classes.join(", "))),
+            (self.image != data.image)
+                .then(|| format!("images of {}: must be of {}", size(data.image), size(self.image))),
+            match (self.images, data.images) {
+                (Some(trained), Some(given)) if trained != given => {
+                    Some(format!("{given} training images: must be {trained}"))
+                }
+                _ => None,
+            },
+            (self.mean != data.mean)
+                .then(|| format!("mean of the pixels {}: must be {}", list(&data.mean), list(&self.mean))),
+            (self.std != data.std)
+                .then(|| format!("deviation of the pixels {}: must be {}", list(&data.std), list(&self.std))),
+            match (&self.labels, &data.labels) {
+                (Some(trained), Some(given)) if trained != given => {
+                    Some("labels of the training images: must be as they were, in the same order".to_owned())
+                }
+                _ => None,
+            },
+        ];
+        match differences.into_iter().flatten().next() {
+            Some(difference) => Err(format!("the data is not that of the run: {difference}")),
+            None => Ok(()),
+        }
     }
 
     /// Puts this into the metadata of a file.
@@ -78,18 +132,38 @@ impl WeightsInfo {
     }
 }
 
+/// The most values of an image that a model is built for.
+const MOST_VALUES: usize = 1 << 28;
+
+/// The least deviation of a channel that pixels are divided by; that of bytes is at least 1/255.
+const LEAST_STD: f32 = 1e-6;
+
 /// The largest file that is read: far above any model here, far below what exhausts a machine.
 const MAX_FILE: u64 = 8 << 30;
 
-/// Reads a safetensors file.
-pub(crate) fn read_archive(path: &Path) -> Result<Archive> {
-    let fail = |reason: String| Error::file(path, reason);
-    let size = fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
-    if size > MAX_FILE {
-        return Err(fail(format!("{size} bytes: must be at most {MAX_FILE}")));
+/// Reads a safetensors file, but nothing whose first bytes say that it is none.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let fail = |reason: &dyn std::fmt::Display| Error::file(path, reason);
+    let mut file = File::open(path).map_err(|error| fail(&error))?;
+    let metadata = file.metadata().map_err(|error| fail(&error))?;
+    let size = metadata.len();
+    if !metadata.is_file() || size > MAX_FILE {
+        return Err(fail(&format!("{size} bytes: must be a file of at most {MAX_FILE}")));
     }
-    let bytes = fs::read(path).map_err(|error| fail(error.to_string()))?;
-    Archive::from_bytes(&bytes).map_err(|error| fail(error.to_string()))
+    let mut bytes = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    let header = bytes.as_slice().try_into().map(u64::from_le_bytes);
+    if !header.is_ok_and(|header| header.checked_add(8).is_some_and(|end| header > 0 && end <= size)) {
+        return Err(fail(&"not a safetensors file: the length of its header is not that of one"));
+    }
+    bytes.try_reserve_exact(size as usize).map_err(|error| fail(&error))?;
+    file.take(size).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    Ok(bytes)
+}
+
+/// Parses the safetensors file at `path`, whose content is `bytes`.
+pub(crate) fn parse_archive(path: &Path, bytes: &[u8]) -> Result<Archive> {
+    Archive::from_bytes(bytes).map_err(|error| Error::file(path, error))
 }
 
 /// A weights file that was read, for a [`Classifier`](crate::Classifier) on whatever backend suits it.
@@ -107,7 +181,13 @@ impl Weights {
     /// A file that does not parse, or does not say what it is.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let archive = read_archive(&path)?;
+        let bytes = read_file(&path)?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Parses the weights file at `path`, whose content is `bytes`.
+    pub(crate) fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        let archive = parse_archive(&path, bytes)?;
         let metadata = serde_json::Value::Object(archive.metadata.clone());
         let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
             Error::file(&path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))

@@ -101,7 +101,7 @@ enum Start {
 
 fn new_folder(out: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     match out {
-        Some(out) if RunFolder::open(out).is_ok() => {
+        Some(out) if RunFolder::holds_run(out) => {
             let advice = "holds a run already: choose another folder, or go on with that run by --resume";
             Err(Failure::usage(format!("{}: {advice}", out.display())))
         }

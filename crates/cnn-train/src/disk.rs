@@ -1,0 +1,168 @@
+//! How files are written: a crash leaves the old file or the new one, never half of one.
+//!
+//! Every operation that changes a disk asks [`fault`] first, so that tests can end the process, or fail, at each of them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+#[cfg(not(test))]
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Replaces the file at `path` by `bytes`: a sibling is written, synced and renamed.
+///
+/// # Errors
+/// The file cannot be written; the old one is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let staged = stage(path, bytes)?;
+    staged.commit().inspect_err(|_| staged.discard())
+}
+
+/// A file that is written and synced, and waits beside the one whose place it takes.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    staged: PathBuf,
+    path: PathBuf,
+}
+
+/// Writes and syncs what will become the file at `path`.
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let staged = Staged { staged: staged_path(path), path: path.to_owned() };
+    let write = || -> io::Result<()> {
+        fault()?;
+        let mut file = File::create(&staged.staged)?;
+        write_all(&mut file, bytes)?;
+        fault()?;
+        file.sync_all()
+    };
+    match write() {
+        Ok(()) => Ok(staged),
+        Err(error) => {
+            let _ = fs::remove_file(&staged.staged);
+            Err(Error::file(&staged.path, error))
+        }
+    }
+}
+
+/// Where [`stage`] writes.
+pub(crate) fn staged_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+impl Staged {
+    /// What an earlier process staged for `path` and did not put in its place.
+    pub(crate) fn left_for(path: &Path) -> Option<Self> {
+        let staged = staged_path(path);
+        staged.is_file().then(|| Staged { staged, path: path.to_owned() })
+    }
+
+    /// The staged file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.staged
+    }
+
+    /// Puts the file in its place and syncs the folder.
+    ///
+    /// # Errors
+    /// It could not be renamed; it is still where it was staged.
+    pub(crate) fn commit(&self) -> Result<()> {
+        fault().and_then(|()| fs::rename(&self.staged, &self.path)).map_err(|error| Error::file(&self.path, error))?;
+        sync_folder_of(&self.path);
+        Ok(())
+    }
+
+    /// Takes the file away; its place keeps what it has.
+    pub(crate) fn discard(&self) {
+        let _ = fs::remove_file(&self.staged);
+    }
+}
+
+/// Adds `text` to the end of the file at `path`, under `header` if the file is new, and syncs it.
+pub(crate) fn append(path: &Path, header: &str, text: &str) -> Result<()> {
+    let write = || -> io::Result<()> {
+        fault()?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let header = if file.metadata()?.len() == 0 { header } else { "" };
+        write_all(&mut file, format!("{header}{text}").as_bytes())?;
+        fault()?;
+        file.sync_all()
+    };
+    write().map_err(|error| Error::file(path, error))?;
+    sync_folder_of(path);
+    Ok(())
+}
+
+/// Makes a file's entry in its folder last, or a folder's in its parent. Some file systems refuse to sync a folder; what was
+/// done in it has been done.
+pub(crate) fn sync_folder_of(path: &Path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = fault().and_then(|()| File::open(parent)).and_then(|folder| folder.sync_all());
+}
+
+#[cfg(not(test))]
+fn fault() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(test))]
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+pub(crate) use faults::{fault, write_all};
+
+/// A disk that fails, or a process that ends, at a chosen operation.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::io::{self, Error, ErrorKind, Write};
+
+    /// What happens at an operation.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum Fault {
+        /// The process ends, as by SIGKILL: nothing is cleaned up.
+        End,
+        /// The operation fails as on a full disk.
+        Full,
+    }
+
+    thread_local! {
+        static NEXT: Cell<Option<(u32, Fault)>> = const { Cell::new(None) };
+        static COUNT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// From now on this thread's operations are counted from 0, and the one numbered `at` meets the fault.
+    pub(crate) fn plan(at: u32, fault: Fault) {
+        COUNT.set(0);
+        NEXT.set(Some((at, fault)));
+    }
+
+    /// Operations since [`plan`].
+    pub(crate) fn count() -> u32 {
+        COUNT.get()
+    }
+
+    pub(crate) fn fault() -> io::Result<()> {
+        let number = COUNT.get();
+        COUNT.set(number + 1);
+        match NEXT.get() {
+            Some((at, Fault::End)) if at == number => std::process::abort(),
+            Some((at, Fault::Full)) if at == number => Err(Error::from(ErrorKind::StorageFull)),
+            _ => Ok(()),
+        }
+    }
+
+    /// In two halves, so that a fault can leave the first.
+    pub(crate) fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        fault()?;
+        let (head, tail) = bytes.split_at(bytes.len() / 2);
+        file.write_all(head)?;
+        fault()?;
+        file.write_all(tail)
+    }
+}

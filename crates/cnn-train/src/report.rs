@@ -1,0 +1,103 @@
+//! What a run tells its observer, and what it ends with.
+
+use crate::Evaluation;
+
+/// What an observer of a run answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Save and end after this step.
+    Stop,
+}
+
+/// What a run tells its observer.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An epoch begins, or goes on where the run was interrupted.
+    EpochBegin {
+        /// From 1.
+        epoch: u32,
+        /// Of the whole run.
+        epochs: u32,
+        /// Steps of this epoch that were done before.
+        done: u64,
+        /// Steps of an epoch.
+        steps: u64,
+    },
+    /// A step was made.
+    Step(StepReport),
+    /// An evaluation goes on.
+    Evaluating {
+        /// Images so far.
+        done: u64,
+        /// All images.
+        total: u64,
+    },
+    /// An epoch is complete.
+    EpochEnd(EpochReport),
+    /// Weights and state were written.
+    Saved {
+        /// The weights file.
+        path: std::path::PathBuf,
+    },
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// From 1.
+    pub epoch: u32,
+    /// Within the epoch, from 1.
+    pub step: u64,
+    /// Steps of an epoch.
+    pub steps: u64,
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Part of this epoch's images so far that was correct when it was seen.
+    pub accuracy: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Of this epoch so far.
+    pub images_per_second: f64,
+}
+
+/// One epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: u32,
+    /// Steps of the run so far.
+    pub step: u64,
+    /// Mean loss over the epoch, each batch measured before its step.
+    pub train_loss: f64,
+    /// Part of the images that was correct when it was seen.
+    pub train_accuracy: f64,
+    /// On the images held out, if there are any.
+    pub validation: Option<Evaluation>,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Spent in training.
+    pub seconds: f64,
+    /// In training.
+    pub images_per_second: f64,
+}
+
+/// A run that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// On the test set, which is read once at the end; none if the run was interrupted.
+    pub test: Option<Evaluation>,
+    /// Epochs that are complete.
+    pub epochs: u32,
+    /// Steps in all.
+    pub steps: u64,
+    /// From the start of this process's part of the run to its end, evaluation included.
+    pub seconds: f64,
+    /// Training images per second of training, in this process.
+    pub images_per_second: f64,
+    /// The recipe's seed.
+    pub seed: u64,
+    /// Whether the observer stopped the run.
+    pub interrupted: bool,
+}
