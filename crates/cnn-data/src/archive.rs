@@ -11,24 +11,28 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+/// The bytes of each member, by its path.
+pub(crate) type Members = BTreeMap<String, Vec<u8>>;
+
 /// Decompressed bytes after which an archive is refused; the official ones hold about 185 MB.
-const STREAM_CAP: u64 = 512 << 20;
+pub(crate) const STREAM_CAP: u64 = 512 << 20;
 
 /// The `wanted` members of the archive at `path` that it has; each is a member's path and the bytes it may have.
 ///
 /// Errors: not a readable `.tar.gz`, truncated, a wanted member that is a link or a second copy or over its cap, or a
 /// stream that expands past 512 MiB.
-pub(crate) fn members(path: &Path, wanted: &[(String, u64)]) -> Result<BTreeMap<String, Vec<u8>>> {
+pub(crate) fn members(path: &Path, wanted: &[(String, u64)]) -> Result<Members> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
     members_of(BufReader::with_capacity(1 << 16, file), path, wanted, STREAM_CAP)
 }
 
-fn members_of(
+/// As [`members`], of whatever `reader` reads; `path` is what messages call it.
+pub(crate) fn members_of(
     reader: impl BufRead,
     path: &Path,
     wanted: &[(String, u64)],
     stream_cap: u64,
-) -> Result<BTreeMap<String, Vec<u8>>> {
+) -> Result<Members> {
     let mut archive = tar::Archive::new(Gzip::new(reader).take(stream_cap));
     let found = collect(path, &mut archive, wanted);
     let mut stream = archive.into_inner();
@@ -43,11 +47,7 @@ fn members_of(
     Ok(found)
 }
 
-fn collect<R: Read>(
-    path: &Path,
-    archive: &mut tar::Archive<R>,
-    wanted: &[(String, u64)],
-) -> Result<BTreeMap<String, Vec<u8>>> {
+fn collect<R: Read>(path: &Path, archive: &mut tar::Archive<R>, wanted: &[(String, u64)]) -> Result<Members> {
     let mut found = BTreeMap::new();
     let failed = |source| Error::io(path, source);
     // Raw entries: extended headers are members like any other, skipped by name instead of read into memory.
@@ -101,7 +101,7 @@ mod tests {
         builder.into_inner().unwrap().finish().unwrap()
     }
 
-    fn read(archive: &[u8], cap: u64) -> Result<BTreeMap<String, Vec<u8>>> {
+    fn read(archive: &[u8], cap: u64) -> Result<Members> {
         members_of(archive, Path::new("set.tar.gz"), &[("set/a.bin".to_owned(), cap)], 1 << 20)
     }
 

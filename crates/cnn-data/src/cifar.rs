@@ -3,11 +3,12 @@
 //! A record is one label byte (CIFAR-10) or a coarse and a fine one (CIFAR-100, where the fine label is the class),
 //! then 3072 pixel bytes as planes: all of red, green, blue, each row by row. Here the channel is innermost.
 
-use crate::archive;
-use crate::dataset::Dataset;
-use crate::image_set::{ImageSet, Origin, class_names};
+use crate::archive::{self, Members};
+use crate::image_set::{ImageSet, class_names};
+use crate::images::Origin;
+use crate::listing::Listing;
+use crate::options::OpenOptions;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -68,48 +69,57 @@ static CIFAR100_CLASSES: [&str; 100] = [
     "woman", "worm",
 ];
 
-/// Whether `folder` holds one of the two sets.
-pub(crate) fn is_folder(folder: &Path) -> bool {
-    layout_of(folder).is_some()
-}
-
-fn layout_of(folder: &Path) -> Option<&'static Layout> {
-    let has = |file: &str| folder.join(file).is_file();
-    if has(CIFAR10.train[0]) {
-        Some(&CIFAR10)
+/// The set whose files are in `path`.
+pub(crate) fn folder(path: &Path, _name: &str, _options: &OpenOptions) -> Result<Option<Listing>> {
+    let has = |file: &str| path.join(file).is_file();
+    let layout = if has(CIFAR10.train[0]) {
+        &CIFAR10
+    } else if has(CIFAR100.train[0]) && has(CIFAR100.test) {
+        &CIFAR100
     } else {
-        (has(CIFAR100.train[0]) && has(CIFAR100.test)).then_some(&CIFAR100)
-    }
-}
-
-/// The set in `folder`; [`is_folder`] has said that there is one.
-pub(crate) fn read_folder(folder: &Path) -> Result<Dataset> {
-    let layout = layout_of(folder).unwrap_or(&CIFAR10);
+        return Ok(None);
+    };
     let load = |file: &str| {
-        let path = folder.join(file);
+        let path = path.join(file);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io(path, source)),
         }
     };
-    layout.read(load, |file| folder.join(file).display().to_string())
+    layout.read("folder of CIFAR files", load, |file| path.join(file).display().to_string()).map(Some)
 }
 
-/// The set in the archive at `path`, the official one or one of the same layout.
-pub(crate) fn read_archive(path: &Path) -> Result<Dataset> {
-    let wanted: Vec<_> = [&CIFAR10, &CIFAR100].into_iter().flat_map(Layout::members).collect();
-    let mut found: BTreeMap<String, Vec<u8>> = archive::members(path, &wanted)?;
+/// The set in the archive at `path`, the official one or one of the same layout; every file is taken for one.
+pub(crate) fn archive(path: &Path, _name: &str, _options: &OpenOptions) -> Result<Option<Listing>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    from_members(path, archive::members(path, &wanted())?).map(Some)
+}
+
+/// The members of both sets' archives, with the most bytes that each may have.
+pub(crate) fn wanted() -> Vec<(String, u64)> {
+    [&CIFAR10, &CIFAR100].into_iter().flat_map(Layout::members).collect()
+}
+
+/// The set that the members of the archive at `path` are.
+pub(crate) fn from_members(path: &Path, mut found: Members) -> Result<Listing> {
     let layout = [&CIFAR10, &CIFAR100].into_iter().find(|layout| found.contains_key(&layout.member(layout.train[0])));
     let Some(layout) = layout else {
         let looked_for = [&CIFAR10, &CIFAR100].map(|layout| layout.member(layout.train[0])).join(" and no ");
-        return Err(Error::invalid(
-            path.display(),
-            format!("no {looked_for}"),
-            "not a CIFAR archive in the binary layout",
-        ));
+        let rule = "not a CIFAR archive in the binary layout";
+        return Err(Error::invalid(path.display(), format!("no {looked_for}"), rule));
     };
-    layout.read(|file| Ok(found.remove(&layout.member(file))), |file| archive::member(path, &layout.member(file)))
+    let load = |file: &str| Ok(found.remove(&layout.member(file)));
+    layout.read("CIFAR archive", load, |file| archive::member(path, &layout.member(file)))
+}
+
+/// A file of records of the smaller set or, if `fine`, the larger one.
+pub(crate) fn records(bytes: &[u8], fine: bool) -> Result<usize> {
+    let mut records = Records::default();
+    (if fine { &CIFAR100 } else { &CIFAR10 }).append("bytes", bytes, &mut records)?;
+    Ok(records.labels.len())
 }
 
 impl Layout {
@@ -134,9 +144,10 @@ impl Layout {
     /// The set, from whatever `load`s its files and says what they are `called`.
     fn read(
         &self,
+        format: &str,
         mut load: impl FnMut(&str) -> Result<Option<Vec<u8>>>,
         called: impl Fn(&str) -> String,
-    ) -> Result<Dataset> {
+    ) -> Result<Listing> {
         let classes = match load(self.names)? {
             Some(text) => self.check_count(&called(self.names), class_names(&called(self.names), &text)?)?,
             None => self.classes.iter().map(|&name| name.to_owned()).collect(),
@@ -151,11 +162,11 @@ impl Layout {
                 records.parts.push((called(file), records.labels.len()));
                 self.append(&called(file), &bytes, &mut records)?;
             }
-            let size = [SIDE, SIDE, CHANNELS];
-            ImageSet::resident(size, classes.clone(), records.labels, records.images, Origin::Records(records.parts))
+            let (origin, size) = (Origin::Records(records.parts), [SIDE, SIDE, CHANNELS]);
+            ImageSet::stored_as(origin, size, &classes, records.labels, records.images)
         };
         let (train, test) = (split(self.train)?, split(&[self.test])?);
-        Dataset::new(self.name, train, test)
+        Ok(Listing::new(self.name, format, train, test))
     }
 
     fn check_count(&self, file: &str, names: Vec<String>) -> Result<Vec<String>> {

@@ -5,14 +5,15 @@
 
 use crate::exif;
 use crate::guard::guarded;
-use crate::header::{Header, has_end};
+use crate::header::{Header, JPEG_END, has_end};
+use crate::memory::Memory;
 use crate::{Error, Result};
 use image::imageops::{self, FilterType};
 use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
 };
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
@@ -26,17 +27,29 @@ pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 /// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
 /// [`MAX_MEMORY`] (told by its header, before anything is decoded), or a target that is empty or has other channels.
 pub fn decode_image(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    decode_bytes(path, &read(path)?, height, width, channels)
+    decode(path, &read(path)?, [height, width, channels], None)
 }
 
 /// As [`decode_image`], of a file that is in memory; `path` is what messages call it.
 pub fn decode_bytes(path: &Path, bytes: &[u8], height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
+    decode(path, bytes, [height, width, channels], None)
+}
+
+/// As [`decode_image`], when `memory` has room for what it takes.
+pub(crate) fn decode_within(memory: &Memory, path: &Path, size: [usize; 3]) -> Result<Vec<u8>> {
+    decode(path, &read(path)?, size, Some(memory))
+}
+
+fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) -> Result<Vec<u8>> {
+    let [height, width, channels] = size;
     let [height, width] = check_target(height, width)?;
     if !matches!(channels, 1 | 3) {
         return Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)"));
     }
+    let need = check(bytes).and_then(|header| header.memory(channels)).map_err(|reason| Error::image(path, reason))?;
+    let _taken = memory.map(|memory| memory.take(need));
     let decoded = guarded(|| {
-        let picture = upright(bytes, channels)?;
+        let picture = upright(bytes)?;
         Ok(if channels == 1 { fit(grey(picture), height, width) } else { fit(picture.into_rgb8(), height, width) })
     });
     let decoded = decoded.unwrap_or_else(|panic| Err(format!("damaged: the decoder stopped: {panic}")));
@@ -53,6 +66,34 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Bytes at the start of a file in which its header is looked for first.
+const HEAD: u64 = 256 << 10;
+
+/// Looks at the header and, of a JPEG, the end of the file at `path`: most of what is wrong with pictures, at the cost of
+/// opening them.
+///
+/// # Errors
+/// As [`decode_image`], as far as it is seen.
+pub(crate) fn check_file(path: &Path, channels: usize) -> Result<()> {
+    let failed = |source| Error::io(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    let refused = |reason| Error::image(path, reason);
+    if length > HEAD && length <= MAX_BYTES {
+        let mut end = [0; 2];
+        file.seek(SeekFrom::End(-2)).and_then(|_| file.read_exact(&mut end)).map_err(failed)?;
+        if let Some(header) = Header::read(&head).map_err(refused)?
+            && (header.format != ImageFormat::Jpeg || end == JPEG_END)
+        {
+            return header.memory(channels).map(|_| ()).map_err(refused);
+        }
+        head = read(path)?;
+    }
+    check(&head).and_then(|header| header.memory(channels)).map(|_| ()).map_err(refused)
+}
+
 /// Sides that an image can be resized to.
 pub(crate) fn check_target(height: usize, width: usize) -> Result<[u32; 2]> {
     if [height, width].iter().any(|&side| side == 0 || side > MAX_SIDE as usize) {
@@ -63,8 +104,7 @@ pub(crate) fn check_target(height: usize, width: usize) -> Result<[u32; 2]> {
 }
 
 /// The decoded picture, turned as its EXIF block says; or why there is none.
-fn upright(bytes: &[u8], channels: usize) -> Result<DynamicImage, String> {
-    check(bytes)?.memory(channels)?;
+fn upright(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));

@@ -1,5 +1,6 @@
 //! The one error type: a message is one line that names the file, the record or value, and the rule.
 
+use crate::report::BadFile;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,14 @@ pub enum Error {
         path: PathBuf,
         /// Why it was refused.
         reason: String,
+    },
+    /// Several pictures of a set cannot be decoded.
+    #[error("{} of {of} pictures cannot be decoded: {}", bad.len(), reasons(bad))]
+    Pictures {
+        /// Each of them.
+        bad: Vec<BadFile>,
+        /// Pictures that were looked at.
+        of: usize,
     },
     /// No data set is where it was looked for.
     #[error("{name}: not found: looked for {}; {hint}", list(looked_for))]
@@ -100,6 +109,15 @@ impl Error {
         let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         Error::Image { path: path.to_owned(), reason }
     }
+}
+
+/// Reasons that a message has room for.
+const SHOWN: usize = 8;
+
+fn reasons(bad: &[BadFile]) -> String {
+    let shown: Vec<_> = bad.iter().take(SHOWN).map(|bad| bad.reason.as_str()).collect();
+    let more = bad.len().saturating_sub(SHOWN);
+    shown.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
 }
 
 fn list(paths: &[PathBuf]) -> String {

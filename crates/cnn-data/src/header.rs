@@ -137,6 +137,9 @@ fn jpeg(bytes: &[u8]) -> Result<Option<Header>, String> {
     Ok(Some(Header { format: ImageFormat::Jpeg, width, height, pixel, beside }))
 }
 
+/// What a JPEG ends with, if nothing follows it.
+pub(crate) const JPEG_END: [u8; 2] = [0xff, 0xd9];
+
 /// Whether a JPEG has its end marker where its segments lead to it (a thumbnail inside one has an end marker too).
 pub(crate) fn has_end(jpeg: &[u8]) -> bool {
     Segments { rest: jpeg }.any(|(marker, _)| marker == 0xd9)

@@ -4,34 +4,34 @@
 //! header decides how much is read, so it is held against a limit first, and the file must end where it says.
 //! A `classes.txt` beside the files, one name a line, names other classes than the ten digits.
 
-use crate::dataset::Dataset;
 use crate::gzip::Gzip;
-use crate::image_set::{ImageSet, Origin, class_names};
+use crate::image_set::{ImageSet, class_names};
+use crate::images::Origin;
+use crate::listing::Listing;
+use crate::options::OpenOptions;
 use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-const IMAGES: u32 = 0x0000_0803;
-const LABELS: u32 = 0x0000_0801;
+pub(crate) const IMAGES: u32 = 0x0000_0803;
+pub(crate) const LABELS: u32 = 0x0000_0801;
 /// The four files of a set.
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 /// Most bytes of one file, decompressed.
 const CAP: usize = 1 << 30;
 
-/// Whether `folder` holds MNIST-format files.
-pub(crate) fn is_folder(folder: &Path) -> bool {
-    find(folder, FILES[0]).is_some()
-}
-
 /// The raw file if it is there, else the gzipped one.
 pub(crate) fn find(folder: &Path, file: &str) -> Option<PathBuf> {
     [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.is_file())
 }
 
-/// The set in `folder`.
-pub(crate) fn read_folder(folder: &Path, name: &str) -> Result<Dataset> {
+/// The set whose files are in `folder`.
+pub(crate) fn folder(folder: &Path, name: &str, _options: &OpenOptions) -> Result<Option<Listing>> {
+    if find(folder, FILES[0]).is_none() {
+        return Ok(None);
+    }
     let names = folder.join("classes.txt");
     let classes = match fs::read(&names) {
         Ok(text) => class_names(&names.display().to_string(), &text)?,
@@ -61,17 +61,25 @@ pub(crate) fn read_folder(folder: &Path, name: &str) -> Result<Dataset> {
         }
         let origin = Origin::Records(vec![(images.display().to_string(), 0)]);
         let labels = values.into_iter().map(u32::from).collect();
-        ImageSet::resident([height, width, 1], classes.clone(), labels, pixels, origin)
+        ImageSet::stored_as(origin, [height, width, 1], &classes, labels, pixels)
     };
     let (train, test) = (split(FILES[0], FILES[1])?, split(FILES[2], FILES[3])?);
-    Dataset::new(name, train, test)
+    Ok(Some(Listing::new(name, "MNIST-format files", train, test)))
 }
 
 /// The `RANK` dimensions of the file at `path` and its bytes.
 fn read<const RANK: usize>(path: &Path, magic: u32) -> Result<([usize; RANK], Vec<u8>)> {
     let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|source| Error::io(path, source))?);
     let gzipped = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn Read> = if gzipped { Box::new(Gzip::new(file)) } else { Box::new(file) };
+    if gzipped { read_from(Gzip::new(file), path, magic) } else { read_from(file, path, magic) }
+}
+
+/// As [`read`], of whatever `reader` reads; `path` is what messages call it.
+pub(crate) fn read_from<const RANK: usize>(
+    mut reader: impl Read,
+    path: &Path,
+    magic: u32,
+) -> Result<([usize; RANK], Vec<u8>)> {
     let refuse = |value: String, rule: String| Err(Error::invalid(path.display(), value, rule));
 
     let mut word = || -> Result<u32> {

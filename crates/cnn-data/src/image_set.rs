@@ -1,49 +1,70 @@
-//! Labelled images of one size: bytes in memory, or files that are decoded when they are asked for.
+//! Labelled images of one size: in memory, or decoded when they are asked for.
 //!
 //! A set is a list of samples, and a sample points at a *stored* image. Choosing classes and holding out a validation
 //! split make new lists over the same storage, so nothing is copied, and a sample's stored index, which keys its
 //! augmentation, stays the same.
 
-use crate::decode::decode_image;
+use crate::guard::guarded;
+use crate::images::{Images, Origin, Stored};
+use crate::pool::Pool;
 use crate::{Error, Result};
 use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One split of a data set; cloning it copies no image.
 #[derive(Clone, Debug)]
 pub struct ImageSet {
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// Channels of an image: 1 or 3.
-    pub channels: usize,
+    size: [usize; 3],
     labels: Vec<u32>,
     stored: Vec<u32>,
     classes: Arc<[String]>,
+    images: Arc<dyn Images>,
+    /// All images, where they are in memory.
     bytes: Option<Arc<Vec<u8>>>,
-    origin: Arc<Origin>,
-}
-
-/// Where stored images come from: what messages call them and, without bytes, what is decoded.
-#[derive(Debug)]
-pub(crate) enum Origin {
-    /// Files of records, each with the index of its first image.
-    Records(Vec<(String, usize)>),
-    /// One file an image.
-    Files(Vec<PathBuf>),
-    /// Made by a program, which is called so.
-    Made(String),
+    pool: Pool,
 }
 
 impl ImageSet {
+    /// Every image of a source as a sample. Those of a source without [`Images::bytes`] are decoded when they are asked
+    /// for.
+    ///
+    /// # Errors
+    /// A label that is not below the number of classes, class names that are empty or equal, a size that is not an
+    /// image's.
+    pub fn new<S: ToString>(images: Arc<dyn Images>, classes: &[S]) -> Result<Self> {
+        let size @ [height, width, channels] = images.size();
+        let count = u32::try_from(images.len())
+            .map_err(|_| Error::invalid("images", images.len(), "more than a set can hold"))?;
+        if height == 0 || width == 0 || !matches!(channels, 1 | 3) || decoded_bytes(size, 1).is_none() {
+            let value = format!("{height}x{width}x{channels}");
+            return Err(Error::invalid("image size", value, "sides must be positive and channels 1 or 3"));
+        }
+        let classes: Vec<String> = classes.iter().map(S::to_string).collect();
+        for (i, class) in classes.iter().enumerate() {
+            if class.is_empty() || classes[..i].contains(class) {
+                let rule = "must be neither empty nor given twice";
+                return Err(Error::invalid("class name", format!("{class:?}"), rule));
+            }
+        }
+        let labels: Vec<u32> = (0..images.len()).map(|i| images.label(i)).collect();
+        if let Some(i) = labels.iter().position(|&label| label as usize >= classes.len()) {
+            let rule = format!("must be below the number of classes, {}", classes.len());
+            return Err(Error::invalid(images.name(i), format!("label {}", labels[i]), rule));
+        }
+        let bytes = images.bytes().cloned();
+        if let Some(bytes) = &bytes {
+            check_length(size, images.len(), bytes.len())?;
+        }
+        let stored = (0..count).collect();
+        Ok(ImageSet { size, labels, stored, classes: classes.into(), images, bytes, pool: Pool::default() })
+    }
+
     /// Images of `size` = \[height, width, channels\] in memory, laid out \[N, H, W, C\]; `name` is what messages call
     /// them.
     ///
-    /// Errors: the bytes are not `labels.len()` images, a label is not below the number of classes, class names that are
-    /// empty or equal, a size that is not an image's.
+    /// # Errors
+    /// As [`ImageSet::new`]; the bytes are not `labels.len()` images.
     pub fn from_bytes(
         name: &str,
         size: [usize; 3],
@@ -51,73 +72,104 @@ impl ImageSet {
         labels: Vec<u32>,
         bytes: Vec<u8>,
     ) -> Result<Self> {
-        let classes = classes.iter().map(|&class| class.to_owned()).collect();
-        Self::resident(size, classes, labels, bytes, Origin::Made(name.to_owned()))
+        Self::stored_as(Origin::Made(name.to_owned()), size, classes, labels, bytes)
     }
 
     /// Images in memory, all of them samples.
-    pub(crate) fn resident(
+    pub(crate) fn stored_as<S: ToString>(
+        origin: Origin,
         size: [usize; 3],
-        classes: Vec<String>,
+        classes: &[S],
         labels: Vec<u32>,
         bytes: Vec<u8>,
-        origin: Origin,
     ) -> Result<Self> {
-        let mut set = Self::new(size, classes, labels, origin)?;
-        let expected = decoded_bytes(size, set.len());
-        if expected != Some(bytes.len()) {
-            let [h, w, c] = size;
-            let expected = expected.map_or("more than there can be".to_owned(), |expected| expected.to_string());
-            let rule = format!("{} images of {h}x{w}x{c} need {expected}", set.len());
-            return Err(Error::invalid("image bytes", bytes.len(), rule));
-        }
-        set.bytes = Some(Arc::new(bytes));
-        Ok(set)
+        Self::new(Arc::new(Stored { size, labels, bytes: Arc::new(bytes), origin }), classes)
     }
 
-    /// Pictures that are decoded to `size` when they are asked for.
-    pub(crate) fn files(size: [usize; 3], classes: Vec<String>, labels: Vec<u32>, files: Vec<PathBuf>) -> Result<Self> {
-        Self::new(size, classes, labels, Origin::Files(files))
+    /// The same samples, every image of their source decoded into memory: also one that is no sample.
+    ///
+    /// # Errors
+    /// That of the first image that cannot be decoded, or more bytes than there can be.
+    pub fn load(&self) -> Result<ImageSet> {
+        let (set, mut bad) = self.load_good(&|| {})?;
+        if bad.is_empty() { Ok(set) } else { Err(bad.swap_remove(0).1) }
     }
 
-    fn new(
-        [height, width, channels]: [usize; 3],
-        classes: Vec<String>,
-        labels: Vec<u32>,
-        origin: Origin,
-    ) -> Result<Self> {
-        let count = u32::try_from(labels.len())
-            .map_err(|_| Error::invalid("images", labels.len(), "more than a set can hold"))?;
-        if height == 0 || width == 0 || !matches!(channels, 1 | 3) {
-            let value = format!("{height}x{width}x{channels}");
-            return Err(Error::invalid("image size", value, "sides must be positive and channels 1 or 3"));
+    /// As [`ImageSet::load`], without the samples whose images cannot be decoded: each of those with its error, in order.
+    /// `each` is called for every image, by any thread.
+    pub(crate) fn load_good(&self, each: &(dyn Fn() + Sync)) -> Result<(ImageSet, Vec<(String, Error)>)> {
+        if self.is_resident() {
+            return Ok((self.clone(), Vec::new()));
         }
-        for (i, class) in classes.iter().enumerate() {
-            if class.is_empty() || classes[..i].contains(class) {
-                return Err(Error::invalid(
-                    "class name",
-                    format!("{class:?}"),
-                    "must be neither empty nor given twice",
-                ));
-            }
+        let (size, count) = (self.image_bytes(), self.images.len());
+        let total = decoded_bytes(self.size, count).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let total = total.ok_or_else(|| Error::invalid("images", count, "decoded, more bytes than there can be"))?;
+        let mut bytes = vec![0; total];
+        let results = self.pool.fill(&mut bytes, size, |i, out| {
+            let result = self.decode(i, out);
+            each();
+            result
+        });
+        let (good, bad) = self.without(results);
+        Ok((ImageSet { bytes: Some(Arc::new(bytes)), ..good }, bad))
+    }
+
+    /// The samples whose images pass a cheap look or, if `thorough`, can be decoded; and the others, each with its error.
+    pub(crate) fn check_good(&self, thorough: bool, each: &(dyn Fn() + Sync)) -> (ImageSet, Vec<(String, Error)>) {
+        if self.is_resident() {
+            return (self.clone(), Vec::new());
         }
-        let set = ImageSet {
-            height,
-            width,
-            channels,
-            labels,
-            stored: (0..count).collect(),
-            classes: classes.into(),
-            bytes: None,
-            origin: Arc::new(origin),
-        };
-        match set.labels.iter().position(|&label| label as usize >= set.classes.len()) {
-            None => Ok(set),
-            Some(i) => {
-                let rule = format!("must be below the number of classes, {}", set.classes.len());
-                Err(Error::invalid(set.name(i), format!("label {}", set.labels[i]), rule))
-            }
-        }
+        let results = self.pool.map(self.images.len(), |i| {
+            let result = if thorough { self.decode(i, &mut vec![0; self.image_bytes()]) } else { self.images.check(i) };
+            each();
+            result
+        });
+        self.without(results)
+    }
+
+    /// The samples whose images, by their place in the source, have no error; and those errors.
+    fn without(&self, results: Vec<Result<()>>) -> (ImageSet, Vec<(String, Error)>) {
+        let good: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        let bad = results.into_iter().enumerate();
+        let bad = bad.filter_map(|(i, result)| result.err().map(|error| (self.images.name(i), error))).collect();
+        let kept = (0..self.len()).filter(|&i| good[self.stored[i] as usize]).collect();
+        (self.select(kept), bad)
+    }
+
+    /// Image `stored` of the source, whatever the source does.
+    fn decode(&self, stored: usize, out: &mut [u8]) -> Result<()> {
+        let panicked = |panic| Err(Error::invalid(self.images.name(stored), "cannot be read", panic));
+        guarded(|| self.images.decode_into(stored, out)).unwrap_or_else(panicked)
+    }
+
+    /// The same samples, decoded by the threads of `pool`.
+    pub fn with_pool(self, pool: Pool) -> ImageSet {
+        ImageSet { pool, ..self }
+    }
+
+    /// The threads that decode the images that are not in memory.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Height, width and channels (1 or 3) of every image.
+    pub fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    /// Rows of an image.
+    pub fn height(&self) -> usize {
+        self.size[0]
+    }
+
+    /// Columns of an image.
+    pub fn width(&self) -> usize {
+        self.size[1]
+    }
+
+    /// Channels of an image: 1 (grey) or 3 (RGB).
+    pub fn channels(&self) -> usize {
+        self.size[2]
     }
 
     /// Number of samples.
@@ -152,7 +204,7 @@ impl ImageSet {
 
     /// Bytes of one image.
     pub fn image_bytes(&self) -> usize {
-        self.height * self.width * self.channels
+        self.size.iter().product()
     }
 
     /// Whether the images are in memory, and batches point into [`ImageSet::resident_bytes`].
@@ -167,34 +219,27 @@ impl ImageSet {
 
     /// The image of sample `i`, \[H, W, C\].
     ///
-    /// Errors: its file cannot be read or decoded.
+    /// # Errors
+    /// It cannot be read or decoded.
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
-        let stored = self.stored[i] as usize;
-        match (&self.bytes, &*self.origin) {
-            (Some(bytes), _) => Ok(Cow::Borrowed(&bytes[stored * self.image_bytes()..][..self.image_bytes()])),
-            (None, Origin::Files(files)) => {
-                decode_image(&files[stored], self.height, self.width, self.channels).map(Cow::Owned)
-            }
-            (None, _) => Err(Error::invalid(self.name(i), "no bytes", "only files are decoded as needed")),
+        let (stored, size) = (self.stored[i] as usize, self.image_bytes());
+        if let Some(bytes) = &self.bytes {
+            return Ok(Cow::Borrowed(&bytes[stored * size..][..size]));
         }
+        let mut bytes = vec![0; size];
+        self.decode(stored, &mut bytes)?;
+        Ok(Cow::Owned(bytes))
     }
 
     /// What messages call sample `i`: its file, or a file and the record in it.
     pub fn name(&self, i: usize) -> String {
-        let stored = self.stored[i] as usize;
-        match &*self.origin {
-            Origin::Files(files) => files[stored].display().to_string(),
-            Origin::Made(name) => format!("{name}: image {stored}"),
-            Origin::Records(parts) => {
-                let part = parts.partition_point(|&(_, first)| first <= stored).saturating_sub(1);
-                parts.get(part).map_or_else(String::new, |(file, first)| format!("{file}: record {}", stored - first))
-            }
-        }
+        self.images.name(self.stored[i] as usize)
     }
 
     /// The samples of the classes called `names`; the first name becomes class 0.
     ///
-    /// Errors: a name that is not a class (the message lists them), or given twice.
+    /// # Errors
+    /// A name that is not a class (the message lists them), or given twice.
     pub fn keep_classes<S: AsRef<str>>(&self, names: &[S]) -> Result<ImageSet> {
         let mut renumbered = vec![None; self.classes.len()];
         for (new, name) in names.iter().enumerate() {
@@ -217,7 +262,8 @@ impl ImageSet {
     ///
     /// Which ones depends on the seed; every class gives its share, to within one sample.
     ///
-    /// Errors: `count` is 0, or leaves nothing to train on.
+    /// # Errors
+    /// `count` is 0, or leaves nothing to train on.
     pub fn split_validation(&self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
         if count == 0 || count >= self.len() {
             let rule = format!("must be at least 1 and leave some of the {} to train on", self.len());
@@ -267,6 +313,17 @@ impl ImageSet {
 /// Bytes of `count` images, unless they are more than can be counted.
 pub(crate) fn decoded_bytes([height, width, channels]: [usize; 3], count: usize) -> Option<usize> {
     height.checked_mul(width)?.checked_mul(channels)?.checked_mul(count)
+}
+
+/// Refuses `found` bytes of memory unless they are `count` images.
+fn check_length(size: [usize; 3], count: usize, found: usize) -> Result<()> {
+    let expected = decoded_bytes(size, count);
+    if expected == Some(found) {
+        return Ok(());
+    }
+    let [h, w, c] = size;
+    let expected = expected.map_or("more than there can be".to_owned(), |expected| expected.to_string());
+    Err(Error::invalid("image bytes", found, format!("{count} images of {h}x{w}x{c} need {expected}")))
 }
 
 /// The class names in the `text` of a file called `what`, one a line; blank lines do not count.

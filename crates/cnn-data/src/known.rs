@@ -53,6 +53,11 @@ const MNIST: [Remote; 4] = [
     },
 ];
 
+/// A name without what names are written apart by.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace(['-', '_', ' '], "")
+}
+
 impl Known {
     /// Every published set.
     pub const ALL: [Known; 3] = [Known::Cifar10, Known::Cifar100, Known::Mnist];
@@ -60,6 +65,23 @@ impl Known {
     /// The set called `name`, if there is one.
     pub fn parse(name: &str) -> Option<Known> {
         Known::ALL.into_iter().find(|set| set.name() == name)
+    }
+
+    /// The set that somebody means by `name`: its own name or, if no file is called so, one that differs from it in
+    /// capitals, hyphens, underscores and spaces only, such as `CIFAR-10`.
+    pub fn meant(name: &str) -> Option<Known> {
+        let meant = || Known::parse(&plain(name)).filter(|_| !Path::new(name).exists());
+        Known::parse(name).or_else(meant)
+    }
+
+    /// The name of a set that is spelled nearly so.
+    pub(crate) fn near(name: &str) -> Option<&'static str> {
+        let names = Known::ALL.map(Known::name).into_iter().chain([crate::shapes::NAME]);
+        names
+            .map(|known| (strsim::osa_distance(known, &plain(name)), known))
+            .min()
+            .filter(|near| near.0 <= 2)
+            .map(|n| n.1)
     }
 
     /// What the set is called in commands.
@@ -98,7 +120,8 @@ impl Known {
 
     /// What `open` reads: the unpacked folder under `root` or, for CIFAR, the archive; the first that is there.
     ///
-    /// Errors: neither is there; the message says what was looked for, where, and how to get it.
+    /// # Errors
+    /// Neither is there; the message says what was looked for, where, and how to get it.
     pub fn find(self, root: &Path) -> Result<PathBuf> {
         // Each place, with the files (as they are or with .gz added) that show that the set is in it.
         let places: &[(&str, &[&str])] = match self {

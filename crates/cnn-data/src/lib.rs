@@ -7,16 +7,17 @@
 //!
 //! ```
 //! # fn main() -> cnn_data::Result<()> {
-//! use cnn_data::{Augment, Loader, OpenOptions, open};
+//! use cnn_data::{Augment, Loader, LoaderOptions, OpenOptions, open};
 //!
 //! let data = open("shapes", "data".as_ref(), &OpenOptions::default())?;
 //! let (train, validation) = data.train.split_validation(1000, 0)?;
 //! let augment = Augment { crop_padding: 2, flip: true, ..Augment::NONE };
-//! for batch in Loader::new(train, 128, 0, 0)?.epoch(0, &augment, true, true) {
+//! let options = LoaderOptions::new(128).shuffle(true).drop_last(true);
+//! for batch in Loader::new(train, options)?.epoch(0, &augment) {
 //!     let batch = batch?; // batch.labels, batch.views, batch.bytes
 //!     assert_eq!(batch.len(), 128);
 //! }
-//! assert_eq!(Loader::new(validation, 128, 0, 0)?.batches(false), 8); // the last one has 104
+//! assert_eq!(Loader::new(validation, LoaderOptions::new(128))?.batches(), 8); // the last one has 104
 //! # Ok(())
 //! # }
 //! ```
@@ -29,22 +30,38 @@ pub mod dataset;
 pub mod decode;
 #[cfg(feature = "download")]
 pub mod download;
+mod duplicates;
 pub mod error;
 mod exif;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod gzip;
 mod header;
 mod idx;
 pub mod image_set;
+pub mod images;
 pub mod known;
+pub mod listing;
 pub mod loader;
+mod memory;
+mod open;
+pub mod options;
+pub mod pool;
+pub mod report;
 mod shapes;
 
 pub use augment::Augment;
-pub use dataset::{Dataset, OpenOptions, open};
+pub use dataset::Dataset;
 pub use decode::{decode_bytes, decode_image};
 pub use error::{Error, Result};
 pub use image_set::ImageSet;
+pub use images::Images;
 pub use known::Known;
-pub use loader::{Batch, BatchBytes, Epoch, Loader};
+pub use listing::Listing;
+pub use loader::{Batch, BatchBytes, Epoch, Loader, LoaderOptions};
+pub use open::{list, open};
+pub use options::{Decoding, OpenOptions};
+pub use pool::Pool;
+pub use report::Report;

@@ -1,17 +1,20 @@
 //! Batches of a set, in an order that depends on the seed and the epoch and on nothing else.
 //!
-//! A set in memory needs no thread: a batch is a list of views. A set of files is decoded ahead: each thread decodes its
-//! own share of every batch and waits while its last share is not collected, so whatever the number of threads, at most
-//! three batches are in memory (one being handed out, one waiting, one in work).
+//! A set in memory needs no thread: a batch is a list of views. A set of files is decoded ahead by the threads of a pool,
+//! a picture at a time, so that a large one holds up nobody but its own batch; at most three batches are in memory (one
+//! being handed out and two ahead). Whoever waits for a batch decodes as well, so it comes even if the pool is busy with
+//! something else or has no thread.
 
+use crate::augment::Augment;
 use crate::image_set::ImageSet;
-use crate::{Augment, Error, Result};
+use crate::pool::Pool;
+use crate::{Error, Result};
 use cnn_core::image::SampleView;
 use cnn_core::rng::{Philox, Purpose};
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Some samples, ready for a backend.
 #[derive(Clone, Debug)]
@@ -47,24 +50,66 @@ impl Batch {
     }
 }
 
+/// How a set is walked.
+///
+/// ```
+/// use cnn_data::LoaderOptions;
+///
+/// let options = LoaderOptions::new(128).seed(1).shuffle(true).drop_last(true);
+/// ```
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    batch: usize,
+    seed: u64,
+    shuffle: bool,
+    drop_last: bool,
+    pool: Option<Pool>,
+}
+
+impl LoaderOptions {
+    /// Batches of `batch` samples, in the set's order, the last one as short as it comes.
+    pub fn new(batch: usize) -> Self {
+        LoaderOptions { batch, seed: 0, shuffle: false, drop_last: false, pool: None }
+    }
+
+    /// What the order and the augmentation depend on besides the epoch; 0 by default.
+    pub fn seed(self, seed: u64) -> Self {
+        LoaderOptions { seed, ..self }
+    }
+
+    /// Whether each epoch has an order of its own.
+    pub fn shuffle(self, shuffle: bool) -> Self {
+        LoaderOptions { shuffle, ..self }
+    }
+
+    /// Whether a last batch that is short is left out.
+    pub fn drop_last(self, drop_last: bool) -> Self {
+        LoaderOptions { drop_last, ..self }
+    }
+
+    /// The threads that decode images that are not in memory; by default those of the set, [`ImageSet::pool`].
+    pub fn pool(self, pool: impl Into<Pool>) -> Self {
+        LoaderOptions { pool: Some(pool.into()), ..self }
+    }
+}
+
 /// Makes the batches of a set, epoch by epoch.
 #[derive(Clone, Debug)]
 pub struct Loader {
     set: Arc<ImageSet>,
-    batch: usize,
-    seed: u64,
-    threads: usize,
+    options: LoaderOptions,
 }
 
 impl Loader {
-    /// Batches of `batch` samples of `set`; `threads` (0 for all) decode, if the set is not in memory.
+    /// Batches of `set`.
     ///
-    /// Errors: `batch` is 0.
-    pub fn new(set: impl Into<Arc<ImageSet>>, batch: usize, seed: u64, threads: usize) -> Result<Self> {
-        if batch == 0 {
+    /// # Errors
+    /// Batches of 0 samples.
+    pub fn new(set: impl Into<Arc<ImageSet>>, options: LoaderOptions) -> Result<Self> {
+        if options.batch == 0 {
             return Err(Error::invalid("batch", 0, "must be at least 1"));
         }
-        Ok(Loader { set: set.into(), batch, seed, threads: threads_or_all(threads) })
+        Ok(Loader { set: set.into(), options })
     }
 
     /// The set that is walked.
@@ -72,48 +117,37 @@ impl Loader {
         &self.set
     }
 
-    /// Batches of an epoch. The last one may be short; `drop_last` leaves a short one out.
-    pub fn batches(&self, drop_last: bool) -> usize {
-        let samples = self.set.len();
-        if drop_last { samples / self.batch } else { samples.div_ceil(self.batch) }
+    /// Batches of an epoch.
+    pub fn batches(&self) -> usize {
+        let (samples, batch) = (self.set.len(), self.options.batch);
+        if self.options.drop_last { samples / batch } else { samples.div_ceil(batch) }
     }
 
-    /// Every batch of `epoch`, each sample once; in the set's order unless `shuffle`.
-    pub fn epoch(&self, epoch: u32, augment: &Augment, shuffle: bool, drop_last: bool) -> Epoch {
-        self.epoch_from(epoch, 0, augment, shuffle, drop_last)
+    /// Every batch of `epoch`, each sample once but for those of a last batch that is left out.
+    pub fn epoch(&self, epoch: u32, augment: &Augment) -> Epoch {
+        self.epoch_from(epoch, 0, augment)
     }
 
     /// As [`Loader::epoch`], without the batches before `first_batch`: the rest of an epoch that was interrupted.
-    pub fn epoch_from(
-        &self,
-        epoch: u32,
-        first_batch: usize,
-        augment: &Augment,
-        shuffle: bool,
-        drop_last: bool,
-    ) -> Epoch {
+    pub fn epoch_from(&self, epoch: u32, first_batch: usize, augment: &Augment) -> Epoch {
+        let LoaderOptions { batch, seed, shuffle, .. } = self.options;
         let mut order: Vec<u32> = (0..self.set.len() as u32).collect();
         if shuffle {
-            Philox::new(self.seed, Purpose::Shuffle, epoch, 0).stream().shuffle(&mut order);
+            Philox::new(seed, Purpose::Shuffle, epoch, 0).stream().shuffle(&mut order);
         }
-        let end = self.batches(drop_last);
-        let plan = Plan { set: self.set.clone(), order, batch: self.batch };
+        let end = self.batches();
+        let pool = self.options.pool.as_ref().unwrap_or(self.set.pool()).clone();
         Epoch {
-            plan: Arc::new(plan),
+            plan: Arc::new(Plan { set: self.set.clone(), order, batch }),
             next: first_batch.min(end),
             end,
-            seed: self.seed,
+            seed,
             epoch,
             augment: *augment,
-            threads: self.threads,
-            decoders: None,
+            pool,
+            ahead: None,
         }
     }
-}
-
-/// `threads`, or one for each core that this process may use if it is 0.
-pub(crate) fn threads_or_all(threads: usize) -> usize {
-    if threads > 0 { threads } else { thread::available_parallelism().map_or(1, |cores| cores.get()) }
 }
 
 /// Which samples each batch has: what a decoding thread needs to know.
@@ -129,17 +163,6 @@ impl Plan {
         let start = batch * self.batch;
         &self.order[start..self.order.len().min(start + self.batch)]
     }
-
-    /// The images of part `part` of `parts` of a batch.
-    fn decode(&self, batch: usize, part: usize, parts: usize) -> Result<Vec<u8>> {
-        let samples = self.samples(batch);
-        let share = &samples[samples.len() * part / parts..samples.len() * (part + 1) / parts];
-        let mut bytes = Vec::with_capacity(share.len() * self.set.image_bytes());
-        for &sample in share {
-            bytes.extend_from_slice(&self.set.image(sample as usize)?);
-        }
-        Ok(bytes)
-    }
 }
 
 /// The batches of one epoch; ends after the first error.
@@ -151,8 +174,8 @@ pub struct Epoch {
     seed: u64,
     epoch: u32,
     augment: Augment,
-    threads: usize,
-    decoders: Option<Decoders>,
+    pool: Pool,
+    ahead: Option<Ahead>,
 }
 
 impl Iterator for Epoch {
@@ -182,71 +205,115 @@ impl Epoch {
         // Keyed by the stored image, so that it is the same whatever else is in the set.
         let view = |&sample: &u32| {
             let stored = set.stored(sample as usize);
-            self.augment.view(self.seed, self.epoch, stored, set.height, set.width)
+            self.augment.view(self.seed, self.epoch, stored, set.height(), set.width())
         };
         let mut views: Vec<SampleView> = samples.iter().map(view).collect();
         let bytes = if set.is_resident() {
             BatchBytes::Resident
         } else {
             views.iter_mut().zip(0..).for_each(|(view, place)| view.index = place);
-            let decoders = match &mut self.decoders {
-                Some(decoders) => decoders,
-                none => none.insert(Decoders::start(&self.plan, self.next..self.end, self.threads)?),
-            };
-            BatchBytes::Decoded(decoders.collect()?)
+            let start = || Ahead::start(&self.plan, self.next..self.end, &self.pool);
+            BatchBytes::Decoded(self.ahead.get_or_insert_with(start).collect()?)
         };
         Ok(Batch { samples, labels, views, bytes })
     }
 }
 
-/// Threads that decode ahead; dropping them stops and joins them.
+/// Batches that are decoded ahead, the next one first.
+const AHEAD: usize = 2;
+
+/// The batches that are being decoded; dropping it stops that.
 #[derive(Debug)]
-struct Decoders {
-    parts: Vec<Receiver<Result<Vec<u8>>>>,
-    threads: Vec<JoinHandle<()>>,
+struct Ahead {
+    plan: Arc<Plan>,
+    pool: Pool,
+    jobs: VecDeque<Arc<Job>>,
+    /// Batches that nobody has begun with.
+    later: Range<usize>,
 }
 
-impl Decoders {
-    fn start(plan: &Arc<Plan>, batches: Range<usize>, threads: usize) -> Result<Self> {
-        let count = threads.min(plan.batch);
-        let mut decoders = Decoders { parts: Vec::new(), threads: Vec::new() };
-        for part in 0..count {
-            let (sender, receiver) = sync_channel(1);
-            let (plan, batches) = (plan.clone(), batches.clone());
-            let work = move || {
-                for batch in batches {
-                    let decoded = plan.decode(batch, part, count);
-                    let last = decoded.is_err();
-                    // Nobody receives any more once the epoch is dropped.
-                    if sender.send(decoded).is_err() || last {
-                        return;
-                    }
-                }
-            };
-            let spawned = thread::Builder::new().name("decode".to_owned()).spawn(work);
-            decoders.threads.push(spawned.map_err(|error| Error::invalid("decoding thread", part, error))?);
-            decoders.parts.push(receiver);
+impl Ahead {
+    fn start(plan: &Arc<Plan>, batches: Range<usize>, pool: &Pool) -> Self {
+        let mut ahead = Ahead { plan: plan.clone(), pool: pool.clone(), jobs: VecDeque::new(), later: batches };
+        ahead.fill();
+        ahead
+    }
+
+    fn fill(&mut self) {
+        while self.jobs.len() < AHEAD
+            && let Some(batch) = self.later.next()
+        {
+            let job = Arc::new(Job::new(self.plan.clone(), batch));
+            let helper = job.clone();
+            self.pool.spawn(job.pictures.len(), move || helper.work());
+            self.jobs.push_back(job);
         }
-        Ok(decoders)
     }
 
     /// The next batch's images; of several errors, the one of the earliest sample.
     fn collect(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for part in &self.parts {
-            let died = || Err(Error::invalid("image decoder", "panicked", "a picture that it cannot handle"));
-            bytes.append(&mut part.recv().unwrap_or_else(|_| died())?);
-        }
-        Ok(bytes)
+        let Some(job) = self.jobs.pop_front() else { return Ok(Vec::new()) };
+        self.fill();
+        job.work();
+        job.finished()
     }
 }
 
-impl Drop for Decoders {
+impl Drop for Ahead {
     fn drop(&mut self) {
-        self.parts.clear();
-        for thread in self.threads.drain(..) {
-            // A panic was already reported by `collect`, as an error.
-            let _ = thread.join();
+        self.jobs.iter().for_each(|job| job.stop());
+    }
+}
+
+/// A batch whose pictures are taken one by one by whoever has time.
+#[derive(Debug)]
+struct Job {
+    plan: Arc<Plan>,
+    batch: usize,
+    /// The first picture that nobody has taken.
+    next: AtomicUsize,
+    pictures: Vec<Mutex<Option<Result<Vec<u8>>>>>,
+    done: Mutex<usize>,
+    all_done: Condvar,
+}
+
+impl Job {
+    fn new(plan: Arc<Plan>, batch: usize) -> Self {
+        let pictures = plan.samples(batch).iter().map(|_| Mutex::new(None)).collect();
+        Job { plan, batch, next: AtomicUsize::new(0), pictures, done: Mutex::new(0), all_done: Condvar::new() }
+    }
+
+    /// Decodes until every picture is taken.
+    fn work(&self) {
+        let samples = self.plan.samples(self.batch);
+        loop {
+            let i = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&sample) = samples.get(i) else { return };
+            let image = self.plan.set.image(sample as usize).map(|image| image.into_owned());
+            *self.pictures[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            if *done == samples.len() {
+                self.all_done.notify_all();
+            }
         }
+    }
+
+    /// Lets nobody take another picture.
+    fn stop(&self) {
+        self.next.store(self.pictures.len(), Ordering::Relaxed);
+    }
+
+    /// Waits for the pictures that others have taken, and puts all of them together.
+    fn finished(&self) -> Result<Vec<u8>> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.all_done.wait_while(done, |done| *done < self.pictures.len());
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
+        let mut bytes = Vec::with_capacity(self.pictures.len() * self.plan.set.image_bytes());
+        for picture in &self.pictures {
+            let image = picture.lock().unwrap_or_else(PoisonError::into_inner).take();
+            bytes.append(&mut image.unwrap_or(Ok(Vec::new()))?);
+        }
+        Ok(bytes)
     }
 }

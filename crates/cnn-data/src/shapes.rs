@@ -5,12 +5,12 @@
 //! (seed, index), and every index has the class `index % 10`.
 
 use crate::Result;
-use crate::dataset::Dataset;
-use crate::image_set::{ImageSet, Origin};
-use crate::loader::threads_or_all;
+use crate::image_set::ImageSet;
+use crate::images::Origin;
+use crate::listing::{GENERATED, Listing};
+use crate::options::OpenOptions;
 use cnn_core::rng::{Philox, Purpose, Stream};
 use std::f32::consts::TAU;
-use std::thread;
 
 /// What the set is called.
 pub(crate) const NAME: &str = "shapes";
@@ -28,29 +28,21 @@ const TEST: usize = 2_000;
 /// Test images are those from this index on.
 const FIRST_TEST: u32 = 1 << 31;
 
-/// The set of `seed`: 10,000 training and 2,000 test images, drawn by `threads` threads (0 for all).
-pub(crate) fn generate(seed: u64, threads: usize) -> Result<Dataset> {
+/// The set of the options' seed: 10,000 training and 2,000 test images.
+pub(crate) fn generate(options: &OpenOptions) -> Result<Listing> {
+    let seed = options.seed;
     let figures = figures();
     let set = |split: &str, first: u32, count: usize| {
         let mut bytes = vec![0; count * BYTES];
-        let share = count.div_ceil(threads_or_all(threads));
-        thread::scope(|scope| {
-            for (part, images) in bytes.chunks_mut(share * BYTES).enumerate() {
-                let figures = &figures;
-                scope.spawn(move || {
-                    for (image, index) in images.chunks_exact_mut(BYTES).zip(part * share..) {
-                        let stream = Philox::new(seed, Purpose::Shapes, first + index as u32, 0).stream();
-                        draw(&figures[index % CLASSES.len()], stream, image);
-                    }
-                });
-            }
+        options.pool.fill(&mut bytes, BYTES, |index, image| {
+            let stream = Philox::new(seed, Purpose::Shapes, first + index as u32, 0).stream();
+            draw(&figures[index % CLASSES.len()], stream, image);
         });
-        let classes = CLASSES.map(str::to_owned).to_vec();
         let labels = (0..count).map(|index| (index % CLASSES.len()) as u32).collect();
-        ImageSet::resident([SIDE, SIDE, 3], classes, labels, bytes, Origin::Made(format!("{NAME} {split}")))
+        ImageSet::stored_as(Origin::Made(format!("{NAME} {split}")), [SIDE, SIDE, 3], &CLASSES, labels, bytes)
     };
     let (train, test) = (set("train", 0, TRAIN)?, set("test", FIRST_TEST, TEST)?);
-    Dataset::new(NAME, train, test)
+    Ok(Listing::new(NAME, GENERATED, train, test))
 }
 
 /// A closed outline around the origin, about one unit in radius (x to the right, y down), and how far inside the outline a hole begins.

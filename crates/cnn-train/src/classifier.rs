@@ -106,7 +106,7 @@ impl<B: Backend> Classifier<B> {
         batch: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Evaluation> {
-        let image = [images.height, images.width, images.channels];
+        let image = images.size();
         if image != self.info.image {
             return Err(Error::recipe(
                 "image",

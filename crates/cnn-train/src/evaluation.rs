@@ -2,7 +2,7 @@
 
 use cnn_core::backend::Accum;
 use cnn_core::{Backend, Frozen, Real};
-use cnn_data::{Augment, ImageSet, Loader};
+use cnn_data::{Augment, ImageSet, Loader, LoaderOptions};
 
 use crate::feed::Feed;
 use crate::{Error, Result};
@@ -70,8 +70,8 @@ pub(crate) fn evaluate<B: Backend>(
     if total == 0 {
         return Err(Error::recipe("images", 0, "must be at least one to evaluate"));
     }
-    let loader = Loader::new(images.clone(), batch, 0, 0)?;
-    for next in loader.epoch(0, &Augment::NONE, false, false) {
+    let loader = Loader::new(images.clone(), LoaderOptions::new(batch))?;
+    for next in loader.epoch(0, &Augment::NONE) {
         let next = next?;
         let logits = model.run(feed.images(backend, images, &next)?)?;
         let [_, outputs] = logits.shape().matrix("logits")?;

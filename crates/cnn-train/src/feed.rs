@@ -15,7 +15,7 @@ pub(crate) struct Feed<B: Backend> {
 impl<B: Backend> Feed<B> {
     /// A feed of images that are normalised by `mean` and `std`.
     pub(crate) fn new(images: &ImageSet, border: Border, mean: &[f32], std: &[f32]) -> Self {
-        let (height, width, channels) = (images.height, images.width, images.channels);
+        let [height, width, channels] = images.size();
         let spec = ImageSpec { height, width, channels, border, mean: mean.to_vec(), std: std.to_vec() };
         Feed { spec, resident: None }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cnn_core::image::Border;
 use cnn_core::optim::{Optimizer, Schedule};
 use cnn_core::{Backend, Frozen, Pass};
-use cnn_data::{Batch, Dataset, ImageSet, Loader};
+use cnn_data::{Batch, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::{Arch, Model};
 
 use crate::checkpoint::{self, Progress, digest};
@@ -32,7 +32,6 @@ pub struct Trainer<B: Backend> {
     validation: Option<ImageSet>,
     test: ImageSet,
     loader: Loader,
-    drop_last: bool,
     feed: Feed<B>,
     progress: Progress,
     /// What the files of the run say, and since when.
@@ -53,20 +52,24 @@ impl<B: Backend> Trainer<B> {
             Some(names) => dataset.keep_classes(names)?,
             None => dataset,
         };
-        let Dataset { name, train, test, mean, std } = dataset;
+        let Dataset { name, train, validation, test, mean, std, .. } = dataset;
         if test.is_empty() {
             return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
         }
         let (images, labels) = (train.len() as u64, train.labels());
         let labels = digest(&labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
         let (train, validation) = match (recipe.validation * train.len() as f64).round() as usize {
-            0 => (train, None),
+            0 if recipe.validation > 0.0 => {
+                let rule = format!("holds out none of the {} training images", train.len());
+                return Err(Error::recipe("validation", recipe.validation, rule));
+            }
+            0 => (train, validation),
             held_out => {
                 let (train, validation) = train.split_validation(held_out, recipe.seed)?;
                 (train, Some(validation))
             }
         };
-        let image = [train.height, train.width, train.channels];
+        let image = train.size();
         if let Some(padding) = Some(recipe.augment.crop_padding).filter(|&p| p >= image[0].min(image[1])) {
             let rule = format!("must be below the sides of the {}x{} images", image[0], image[1]);
             return Err(Error::recipe("crop_padding", padding, rule));
@@ -77,8 +80,9 @@ impl<B: Backend> Trainer<B> {
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
         let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;
-        let loader = Loader::new(train.clone(), recipe.batch, recipe.seed, 0)?;
-        let steps = loader.batches(drop_last) as u64;
+        let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).drop_last(drop_last);
+        let loader = Loader::new(train.clone(), options)?;
+        let steps = loader.batches() as u64;
         if steps == 0 {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
         }
@@ -109,7 +113,6 @@ impl<B: Backend> Trainer<B> {
             validation,
             test,
             loader,
-            drop_last,
             feed,
             progress: Progress::default(),
             saved: None,
@@ -163,7 +166,7 @@ impl<B: Backend> Trainer<B> {
 
     /// Steps of an epoch.
     pub fn steps(&self) -> u64 {
-        self.loader.batches(self.drop_last) as u64
+        self.loader.batches() as u64
     }
 
     /// Trains to the end of the recipe and evaluates on the test set. Saves before the first step, every
@@ -219,7 +222,7 @@ impl<B: Backend> Trainer<B> {
         let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
         let first = self.progress.batch as usize;
         let mut lr = self.schedule.rate(self.progress.step.saturating_sub(1));
-        let batches = self.loader.epoch_from(epoch - 1, first, &augment, true, self.drop_last);
+        let batches = self.loader.epoch_from(epoch - 1, first, &augment);
         let mut begun = Instant::now();
         for batch in batches {
             let batch = batch?;

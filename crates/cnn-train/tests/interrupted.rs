@@ -74,7 +74,7 @@ fn pictures(root: &Path) -> Dataset {
             }
         }
     }
-    let options = OpenOptions { size: Some([8, 8]), resident_limit: 0, ..OpenOptions::default() };
+    let options = OpenOptions::default().size([8, 8]).resident_limit(0);
     open(root.to_str().unwrap(), "".as_ref(), &options).unwrap()
 }
 

@@ -1,9 +1,10 @@
 //! Batches: their order, what is in them, and the splits they come from.
 
 use crate::write;
-use cnn_data::{Augment, Batch, BatchBytes, ImageSet, Loader, OpenOptions, open};
+use cnn_data::{Augment, Batch, BatchBytes, ImageSet, Images, Loader, LoaderOptions, OpenOptions, Pool, open};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `count` grey images of 2 x 3, image i all bytes i, in three classes.
 fn set(count: usize) -> ImageSet {
@@ -12,8 +13,13 @@ fn set(count: usize) -> ImageSet {
         .unwrap()
 }
 
-fn batches(loader: &Loader, epoch: u32, shuffle: bool, drop_last: bool) -> Vec<Batch> {
-    loader.epoch(epoch, &AUGMENT, shuffle, drop_last).map(Result::unwrap).collect()
+fn batches(loader: &Loader, epoch: u32) -> Vec<Batch> {
+    loader.epoch(epoch, &AUGMENT).map(Result::unwrap).collect()
+}
+
+/// Shuffled batches.
+fn shuffled(batch: usize, seed: u64, threads: usize) -> LoaderOptions {
+    LoaderOptions::new(batch).seed(seed).shuffle(true).pool(Pool::new(threads).unwrap())
 }
 
 fn samples(batches: &[Batch]) -> Vec<u32> {
@@ -34,14 +40,14 @@ fn pictures(root: &Path) -> ImageSet {
             );
         }
     }
-    let options = OpenOptions { resident_limit: 0, size: Some([8, 8]), ..OpenOptions::default() };
+    let options = OpenOptions::default().resident_limit(0).size([8, 8]);
     open(root.to_str().unwrap(), root, &options).unwrap().train
 }
 
 #[test]
 fn evaluation_sees_every_image_once_and_in_order() {
-    let loader = Loader::new(set(10), 4, 0, 0).unwrap();
-    let all = loader.epoch(0, &Augment::NONE, false, false).map(Result::unwrap).collect::<Vec<_>>();
+    let loader = Loader::new(set(10), LoaderOptions::new(4)).unwrap();
+    let all = loader.epoch(0, &Augment::NONE).map(Result::unwrap).collect::<Vec<_>>();
     assert_eq!(all.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 2]);
     assert_eq!(samples(&all), (0..10).collect::<Vec<_>>());
     assert!(all.iter().all(|batch| batch.bytes == BatchBytes::Resident));
@@ -51,15 +57,16 @@ fn evaluation_sees_every_image_once_and_in_order() {
             .zip(0..)
             .all(|(view, i)| *view == cnn_core::image::SampleView::plain(i))
     );
-    assert_eq!((loader.batches(false), loader.batches(true)), (3, 2));
-    assert_eq!(loader.epoch(0, &Augment::NONE, false, true).len(), 2);
-    assert!(Loader::new(set(10), 0, 0, 0).is_err());
+    let dropping = Loader::new(set(10), LoaderOptions::new(4).drop_last(true)).unwrap();
+    assert_eq!((loader.batches(), dropping.batches()), (3, 2));
+    assert_eq!(dropping.epoch(0, &Augment::NONE).len(), 2);
+    assert!(Loader::new(set(10), LoaderOptions::new(0)).is_err());
 }
 
 #[test]
 fn the_order_is_a_permutation_given_by_seed_and_epoch() {
     let order =
-        |seed, threads, epoch| samples(&batches(&Loader::new(set(100), 7, seed, threads).unwrap(), epoch, true, false));
+        |seed, threads, epoch| samples(&batches(&Loader::new(set(100), shuffled(7, seed, threads)).unwrap(), epoch));
     let first = order(1, 1, 0);
     assert_eq!(first, order(1, 5, 0));
     assert_ne!(first, order(1, 1, 1));
@@ -73,10 +80,10 @@ fn the_order_is_a_permutation_given_by_seed_and_epoch() {
 fn an_epoch_can_be_resumed_at_any_batch() {
     let root = tempfile::tempdir().unwrap();
     for set in [set(20), pictures(root.path())] {
-        let loader = Loader::new(set, 3, 5, 2).unwrap();
-        let whole = batches(&loader, 2, true, false);
+        let loader = Loader::new(set, shuffled(3, 5, 2)).unwrap();
+        let whole = batches(&loader, 2);
         for first in 0..=whole.len() + 1 {
-            let rest = loader.epoch_from(2, first, &AUGMENT, true, false).map(Result::unwrap);
+            let rest = loader.epoch_from(2, first, &AUGMENT).map(Result::unwrap);
             let rest: Vec<_> = rest.map(|batch| (batch.samples, batch.labels, batch.views, batch.bytes)).collect();
             let expected: Vec<_> = whole
                 .iter()
@@ -92,9 +99,9 @@ fn an_epoch_can_be_resumed_at_any_batch() {
 fn decoded_batches_are_the_same_for_any_number_of_threads() {
     let root = tempfile::tempdir().unwrap();
     let set = pictures(root.path());
-    let one = batches(&Loader::new(set.clone(), 6, 1, 1).unwrap(), 0, true, false);
+    let one = batches(&Loader::new(set.clone(), shuffled(6, 1, 1)).unwrap(), 0);
     for threads in [2, 3, 16] {
-        let many = batches(&Loader::new(set.clone(), 6, 1, threads).unwrap(), 0, true, false);
+        let many = batches(&Loader::new(set.clone(), shuffled(6, 1, threads)).unwrap(), 0);
         assert!(one.iter().zip(&many).all(|(a, b)| a.bytes == b.bytes && a.samples == b.samples && a.views == b.views));
     }
     for batch in &one {
@@ -105,7 +112,7 @@ fn decoded_batches_are_the_same_for_any_number_of_threads() {
         }
     }
     // An epoch that is dropped half-way, with threads waiting to hand over, ends.
-    let mut epoch = Loader::new(set, 2, 0, 4).unwrap().epoch(0, &AUGMENT, true, false);
+    let mut epoch = Loader::new(set, shuffled(2, 0, 4)).unwrap().epoch(0, &AUGMENT);
     epoch.next().unwrap().unwrap();
 }
 
@@ -114,7 +121,7 @@ fn a_bad_picture_ends_the_epoch_with_its_name() {
     let root = tempfile::tempdir().unwrap();
     let set = pictures(root.path());
     fs::write(root.path().join("train/y/13.png"), "text").unwrap();
-    let mut epoch = Loader::new(set, 4, 0, 3).unwrap().epoch(0, &Augment::NONE, false, false);
+    let mut epoch = Loader::new(set, LoaderOptions::new(4)).unwrap().epoch(0, &Augment::NONE);
     let error = epoch.by_ref().find_map(Result::err).expect("one batch fails");
     assert!(error.to_string().contains("y/13.png: not a JPEG or PNG image"), "{error}");
     assert!(epoch.next().is_none());
@@ -138,7 +145,7 @@ fn a_validation_split_is_disjoint_complete_and_even() {
         assert!(error.to_string().contains("leave some of the 90 to train on"), "{error}");
     }
     // A held-out image is seen as it would be in the whole set.
-    let batch = Loader::new(held, 30, 0, 0).unwrap().epoch(1, &AUGMENT, false, false).next().unwrap().unwrap();
+    let batch = Loader::new(held, LoaderOptions::new(30)).unwrap().epoch(1, &AUGMENT).next().unwrap().unwrap();
     assert!(batch.views.iter().all(|&view| view == AUGMENT.view(0, 1, view.index, 2, 3)));
 }
 
@@ -166,4 +173,74 @@ fn sets_of_ones_own_are_checked() {
     assert_eq!(make(&["a", "b"], vec![0, 1], 11).unwrap_err(), "image bytes: 11: 2 images of 2x3x1 need 12");
     assert!(make(&["a", "a"], vec![0, 1], 12).unwrap_err().contains("given twice"));
     assert!(ImageSet::from_bytes("mine", [2, usize::MAX, 3], &["a"], vec![0], vec![]).is_err());
+}
+
+/// A source of a program's own: image i is all bytes i, and image 7 is out of order.
+#[derive(Debug)]
+struct Own {
+    /// What happens at image 7.
+    seventh: fn() -> cnn_data::Result<()>,
+}
+
+impl Images for Own {
+    fn len(&self) -> usize {
+        20
+    }
+
+    fn size(&self) -> [usize; 3] {
+        [2, 3, 1]
+    }
+
+    fn label(&self, i: usize) -> u32 {
+        (i % 2) as u32
+    }
+
+    fn decode_into(&self, i: usize, out: &mut [u8]) -> cnn_data::Result<()> {
+        out.fill(i as u8);
+        if i == 7 { (self.seventh)() } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_source_of_ones_own_is_a_set() {
+    let own = |seventh: fn() -> cnn_data::Result<()>| ImageSet::new(Arc::new(Own { seventh }), &["a", "b"]).unwrap();
+    let set = own(|| Ok(()));
+    assert_eq!((set.len(), set.label(3), set.name(3), set.is_resident()), (20, 1, "image 3".to_owned(), false));
+    let decoded = batches(&Loader::new(set.clone(), LoaderOptions::new(8)).unwrap(), 0);
+    let BatchBytes::Decoded(bytes) = &decoded[2].bytes else { panic!("decoded as needed") };
+    assert_eq!(bytes[..], [[16; 6], [17; 6], [18; 6], [19; 6]].concat());
+    let loaded = set.load().unwrap();
+    assert!(loaded.is_resident());
+    assert_eq!(loaded.image(19).unwrap(), set.image(19).unwrap());
+
+    let error = |set: ImageSet| {
+        let loader = Loader::new(set.clone(), LoaderOptions::new(8)).unwrap();
+        let in_batch = loader.epoch(0, &Augment::NONE).find_map(Result::err).unwrap().to_string();
+        assert_eq!(in_batch, set.load().unwrap_err().to_string());
+        in_batch
+    };
+    assert_eq!(
+        error(own(|| Err(cnn_data::Error::invalid("shelf 7", "gone", "must be there")))),
+        "shelf 7: gone: must be there"
+    );
+    // A panic of the source is an error that names the image.
+    assert_eq!(error(own(|| panic!("no shelf"))), "image 7: cannot be read: no shelf");
+}
+
+#[test]
+fn batches_come_though_every_thread_of_the_pool_is_busy() {
+    let root = tempfile::tempdir().unwrap();
+    let set = pictures(root.path());
+    let expected = batches(&Loader::new(set.clone(), shuffled(6, 1, 2)).unwrap(), 0);
+    let busy = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    let (let_go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    for _ in 0..2 {
+        let wait = wait.clone();
+        busy.spawn(move || assert!(wait.lock().unwrap().recv().is_err()));
+    }
+    let options = LoaderOptions::new(6).seed(1).shuffle(true).pool(busy.clone());
+    let found = batches(&Loader::new(set, options).unwrap(), 0);
+    assert!(found.iter().zip(&expected).all(|(a, b)| a.bytes == b.bytes) && found.len() == expected.len());
+    drop(let_go);
 }

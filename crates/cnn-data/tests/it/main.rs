@@ -4,6 +4,7 @@
 
 #[cfg(feature = "download")]
 mod download;
+mod folders;
 mod formats;
 mod loader;
 mod mutation;

@@ -5,7 +5,7 @@
 
 use crate::write;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_data::{OpenOptions, decode_bytes, open};
+use cnn_data::{OpenOptions, Pool, decode_bytes, open};
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use std::path::Path;
 /// bytes and elsewhere.
 fn mutate(folder: &Path, file: &Path, lengths: impl Iterator<Item = usize>, header: usize) {
     let good = fs::read(file).unwrap();
-    let options = OpenOptions { threads: 1, ..OpenOptions::default() };
+    let options = OpenOptions::default().pool(Pool::new(1).unwrap());
     let try_open = |bytes: &[u8]| {
         fs::write(file, bytes).unwrap();
         open(folder.to_str().unwrap(), folder, &options)

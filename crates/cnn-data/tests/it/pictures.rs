@@ -40,7 +40,7 @@ fn train_and_test_folders_are_taken_as_they_are() {
     let exact: Vec<u8> = (0..1024u32).flat_map(|i| [(8 * (i % 32)) as u8, (8 * (i / 32)) as u8, 0]).collect();
     assert_eq!(*kept.train.image(2).unwrap(), exact, "a picture of the right size comes through byte for byte");
 
-    let lazy = open_with(root.path(), &OpenOptions { resident_limit: 0, ..OpenOptions::default() }).unwrap();
+    let lazy = open_with(root.path(), &OpenOptions::default().resident_limit(0)).unwrap();
     assert!(!lazy.train.is_resident() && lazy.train.resident_bytes().is_none());
     assert_eq!((lazy.mean, lazy.std), (kept.mean, kept.std));
     for i in 0..4 {
@@ -54,7 +54,7 @@ fn a_split_of_our_own_is_stable_when_pictures_are_added() {
     let add = |class: &str, numbers: std::ops::Range<usize>| {
         numbers.for_each(|i| picture(&root.path().join(format!("{class}/{i}.png")), 2, 2, i as u8));
     };
-    let options = OpenOptions { size: Some([2, 2]), ..OpenOptions::default() };
+    let options = OpenOptions::default().size([2, 2]);
     let tested = |data: &Dataset| (0..data.test.len()).map(|i| data.test.name(i)).collect::<BTreeSet<_>>();
     add("large", 0..150);
     add("pair", 0..2);
@@ -77,8 +77,8 @@ fn a_folder_that_cannot_be_used_says_why() {
     fails(open_with(root.path(), &options), &["1 to train on, 0 to test on"]);
     picture(&root.path().join("cat/2.png"), 4, 4, 0);
     open_with(root.path(), &options).unwrap();
-    fails(open_with(root.path(), &OpenOptions { size: Some([0, 4]), ..options.clone() }), &["image size: 0x4"]);
-    fails(open_with(root.path(), &OpenOptions { size: Some([4, usize::MAX]), ..options.clone() }), &["16384"]);
+    fails(open_with(root.path(), &options.clone().size([0, 4])), &["image size: 0x4"]);
+    fails(open_with(root.path(), &options.clone().size([4, usize::MAX])), &["16384"]);
     fs::write(root.path().join("cat/3.jpg"), "hello, I am a text").unwrap();
     let parts = ["cat/3.jpg: not a JPEG or PNG image (it starts with \"hello, I\")"];
     fails(open_with(root.path(), &options), &parts);

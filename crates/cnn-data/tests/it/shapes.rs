@@ -1,12 +1,12 @@
 //! The generated set: the same everywhere, balanced, and out of reach of a linear classifier.
 
 use cnn_core::rng::{Philox, Purpose};
-use cnn_data::{Dataset, OpenOptions, open};
+use cnn_data::{Dataset, OpenOptions, Pool, open};
 use sha2::{Digest, Sha256};
 use std::sync::OnceLock;
 
 fn shapes(seed: u64, threads: usize) -> Dataset {
-    open("shapes", "none".as_ref(), &OpenOptions { seed, threads, ..OpenOptions::default() }).unwrap()
+    open("shapes", "none".as_ref(), &OpenOptions::default().seed(seed).pool(Pool::new(threads).unwrap())).unwrap()
 }
 
 fn default_set() -> &'static Dataset {

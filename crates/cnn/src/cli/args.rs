@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Classify image files
     Predict(PredictArgs),
+    /// Show what a data set holds: images of each class, what is left out and why, what cannot be decoded
+    Data(DataCommandArgs),
     /// Show the layers of a model: shapes, parameters, multiplications, memory
     Info(InfoArgs),
     /// Write trained weights under the names that another program expects
@@ -70,6 +72,24 @@ pub(crate) struct DataArgs {
     /// Download from here instead of the set's own server
     #[arg(long, value_name = "URL", conflicts_with = "offline")]
     pub(crate) mirror: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn data photos")]
+pub(crate) struct DataCommandArgs {
+    /// Images, as for `train`: the name of a set, or the path of a folder or archive
+    pub(crate) data: String,
+    /// Height and width that a folder's images are resized to [default: 32x32]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<[usize; 2]>,
+    /// Threads that decode; by default as many as this process may use
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
+    /// One JSON object on stdout: the classes, and every path
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -127,6 +147,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
         "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "out"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Leave out pictures that cannot be decoded, and say so
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -150,6 +173,9 @@ pub(crate) struct EvalArgs {
     /// How activations are stored: f32 or bf16 [default: as in training]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
+    /// Leave out pictures that cannot be decoded, and say so
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]

@@ -1,36 +1,93 @@
-//! The data set that an argument means, fetched first if it is a published one that is not here yet.
+//! `cnn data`, and the data set that an argument of another command means, fetched first if it is a published one that
+//! is not here yet.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use cnn::data::{Dataset, Known, OpenOptions, open};
+use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{DataArgs, DeviceArgs};
+use super::args::{DataArgs, DataCommandArgs, DeviceArgs};
 use super::failure::Failure;
+use super::output;
 
-/// Opens `spec`, its images at `size` if they are files.
-pub(crate) fn find(
-    spec: &str,
-    size: Option<[usize; 2]>,
-    source: &DataArgs,
-    device: &DeviceArgs,
-) -> Result<Dataset, Failure> {
-    if let Some(set) = Known::parse(spec) {
+/// Runs the command: what is in a data set, and what is wrong with it.
+pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
+    let pool = Pool::new(args.threads.unwrap_or(0)).map_err(Failure::usage)?;
+    let options = OpenOptions::default().size(args.size).pool(pool);
+    let report = watched(options, |options| Ok(found(&args.data, &args.source, options)?.check()))?;
+    if args.json {
+        output::print_json(&serde_json::to_value(&report).map_err(Failure::fault)?)?;
+    } else {
+        output::print(&report.to_string())?;
+    }
+    if report.bad.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// How a data set is opened: its images at `size` if they are files, by as many threads as compute.
+pub(crate) fn options(size: Option<[usize; 2]>, device: &DeviceArgs) -> Result<OpenOptions, Failure> {
+    let pool = Pool::new(device.threads.unwrap_or(0)).map_err(Failure::usage)?;
+    Ok(OpenOptions::default().size(size).pool(pool))
+}
+
+/// Opens `spec`, and says what should be known about it.
+pub(crate) fn open(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<Dataset, Failure> {
+    let dataset = watched(options, |options| found(spec, source, options)?.read().map_err(unread))?;
+    dataset.report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    Ok(dataset)
+}
+
+/// The images of `spec` to test with, and nothing else of it.
+pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<ImageSet, Failure> {
+    let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;
+    report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    Ok(images)
+}
+
+fn found(spec: &str, source: &DataArgs, options: &OpenOptions) -> Result<Listing, Failure> {
+    if let Some(set) = Known::meant(spec) {
         fetch(set, source)?;
     }
-    let options = OpenOptions { size, threads: device.threads.unwrap_or(0), ..OpenOptions::default() };
-    Ok(open(spec, &source.data_root, &options)?)
+    Ok(list(spec, &source.data_root, options)?)
+}
+
+/// The error of a set with pictures that cannot be decoded, and what can be done about it.
+fn unread(error: Error) -> Failure {
+    match error {
+        Error::Pictures { .. } | Error::Image { .. } => {
+            Failure::fault(format!("{error} (--skip-bad goes on without what cannot be decoded)"))
+        }
+        error => error.into(),
+    }
+}
+
+/// Does `work`, which reads pictures, under a bar if somebody is watching.
+fn watched<T>(options: OpenOptions, work: impl FnOnce(&OpenOptions) -> Result<T, Failure>) -> Result<T, Failure> {
+    if !std::io::stderr().is_terminal() {
+        return work(&options);
+    }
+    let template = "{prefix:>11} {wide_bar} {pos}/{len} images  {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = Arc::new(ProgressBar::no_length().with_style(style.progress_chars("━╸─")).with_prefix("reading"));
+    let shown = bar.clone();
+    let result = work(&options.progress(move |Decoding { done, total }| {
+        shown.set_length(total as u64);
+        shown.set_position(done as u64);
+    }));
+    bar.finish_and_clear();
+    result
 }
 
 #[cfg(feature = "download")]
 fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
-    use cnn::data::Error;
     use cnn::data::download::{self, FetchOptions};
 
     let missing = set.find(&source.data_root).err();
     let options = FetchOptions { mirror: source.mirror.clone(), offline: source.offline, ..FetchOptions::default() };
     if missing.is_some() && !source.offline {
         let (name, url) = (set.name(), source.mirror.as_deref().unwrap_or(set.url()));
-        super::output::note(&format!("{name}: not in {}; fetching it from {url}", source.data_root.display()));
+        output::note(&format!("{name}: not in {}; fetching it from {url}", source.data_root.display()));
     }
     let mut bar = super::progress::DownloadBar::default();
     match download::fetch(set, &source.data_root, &options, &mut |at| bar.update(at.file, at.done, at.total)) {

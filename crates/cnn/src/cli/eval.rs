@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cnn::data::Dataset;
+use cnn::data::ImageSet;
 use cnn::train::{Classifier, Evaluation, Recipe, Weights};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -36,8 +36,9 @@ impl Command for Eval<'_> {
         let info = classifier.info();
         let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
         let [height, width, _] = info.image;
-        let dataset = super::data::find(&data, Some([height, width]), &args.source, &args.device)?;
-        let images = same_classes(dataset, &info.classes)?.test;
+        let options = super::data::options(Some([height, width]), &args.device)?;
+        let options = options.classes(&info.classes).skip_bad(args.skip_bad);
+        let images = same_classes(super::data::open_test(&data, &args.source, options)?, &info.classes)?;
         let mut progress = Progress::new();
         let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
         progress.finish();
@@ -56,12 +57,12 @@ fn trained_on(args: &EvalArgs) -> Option<String> {
 }
 
 /// The set's classes brought to those of the weights, where they are some of them or stand in another order.
-fn same_classes(dataset: Dataset, classes: &[String]) -> Result<Dataset, Failure> {
-    let known = dataset.test.classes();
+fn same_classes(images: ImageSet, classes: &[String]) -> Result<ImageSet, Failure> {
+    let known = images.classes();
     if known[..] == *classes || !classes.iter().all(|class| known.contains(class)) {
-        return Ok(dataset);
+        return Ok(images);
     }
-    Ok(dataset.keep_classes(classes)?)
+    Ok(images.keep_classes(classes)?)
 }
 
 /// Of one class: images, how many were recognised, how many were taken for it.

@@ -33,8 +33,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     };
     let device = Device::open(&args.device, recipe.precision, recipe.conv_algo)?;
     let data = args.data.as_deref().unwrap_or(&recipe.data);
-    let mut dataset = super::data::find(data, recipe.size, &args.source, &args.device)?;
-    let found = [dataset.train.height, dataset.train.width];
+    let options = super::data::options(recipe.size, &args.device)?.skip_bad(args.skip_bad);
+    let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
+    let mut dataset = super::data::open(data, &args.source, options)?;
+    let found = [dataset.train.height(), dataset.train.width()];
     if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
         let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
         return Err(Failure::usage(format!("size {height}x{width}: {rule}")));

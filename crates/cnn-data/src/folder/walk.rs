@@ -1,0 +1,120 @@
+//! What is in a folder of folders of pictures: looked at once, with everything that is not a picture and why.
+
+use crate::{Error, Result};
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder, its entries sorted by name.
+pub(super) struct Tree {
+    pub(super) name: OsString,
+    pub(super) path: PathBuf,
+    pub(super) pictures: Vec<Picture>,
+    pub(super) folders: Vec<Tree>,
+    pub(super) others: Vec<(Other, PathBuf)>,
+}
+
+/// A file that is called as pictures are.
+pub(super) struct Picture {
+    pub(super) file: OsString,
+    pub(super) path: PathBuf,
+    pub(super) length: u64,
+}
+
+/// Why an entry is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Other {
+    /// A picture, but neither JPEG nor PNG.
+    Format,
+    /// A link to nothing.
+    DeadLink,
+    /// Its name begins with a dot.
+    Hidden,
+    /// A folder where only pictures are looked for.
+    Folder,
+    /// A picture where only folders are looked for.
+    Stray,
+    /// Any other file.
+    File,
+}
+
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Other::Format => "pictures that are neither JPEG nor PNG",
+            Other::DeadLink => "links to nothing",
+            Other::Hidden => "hidden files",
+            Other::Folder => "folders where only pictures are looked for",
+            Other::Stray => "pictures that are in no class's folder",
+            Other::File => "files that are no pictures",
+        })
+    }
+}
+
+/// Endings of the names of files that are decoded.
+const PICTURES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+/// Endings of pictures that are not.
+const FORMATS: [&str; 17] = [
+    "webp", "heic", "heif", "avif", "gif", "bmp", "tif", "tiff", "jp2", "jxl", "ppm", "pgm", "svg", "ico", "tga",
+    "dng", "exr",
+];
+
+impl Tree {
+    /// Reads `path` and `depth` levels of folders in it.
+    pub(super) fn read(path: &Path, depth: usize) -> Result<Tree> {
+        let failed = |source| Error::io(path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name());
+        }
+        names.sort();
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let mut tree = Tree { name, path: path.to_owned(), pictures: vec![], folders: vec![], others: vec![] };
+        for name in names {
+            let path = path.join(&name);
+            let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+            let ends = |endings: &[&str]| ending.as_ref().is_some_and(|ending| endings.iter().any(|&e| ending == e));
+            if name.as_encoded_bytes().starts_with(b".") {
+                tree.others.push((Other::Hidden, path));
+                continue;
+            }
+            match fs::metadata(&path) {
+                Err(_) if path.is_symlink() => tree.others.push((Other::DeadLink, path)),
+                Err(source) => return Err(Error::io(path, source)),
+                Ok(entry) if entry.is_dir() && depth == 0 => tree.others.push((Other::Folder, path)),
+                Ok(entry) if entry.is_dir() => tree.folders.push(Tree::read(&path, depth - 1)?),
+                Ok(entry) if entry.is_file() && ends(&PICTURES) => {
+                    tree.pictures.push(Picture { file: name, path, length: entry.len() });
+                }
+                Ok(_) if ends(&FORMATS) => tree.others.push((Other::Format, path)),
+                Ok(_) => tree.others.push((Other::File, path)),
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Whether a picture is in the folder or anywhere in it, of any format.
+    pub(super) fn has_pictures(&self) -> bool {
+        let other = |other: &(Other, PathBuf)| other.0 == Other::Format;
+        !self.pictures.is_empty() || self.others.iter().any(other) || self.folders.iter().any(Tree::has_pictures)
+    }
+
+    /// What is in a folder without a picture, in words.
+    pub(super) fn contents(&self) -> String {
+        let mut kinds: Vec<Other> = self.others.iter().map(|other| other.0).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let mut parts: Vec<String> = Vec::new();
+        if !self.folders.is_empty() {
+            let inside: usize = self.folders.iter().map(|folder| folder.pictures.len()).sum();
+            parts.push(format!("{} folders with {inside} pictures", self.folders.len()));
+        }
+        for kind in kinds {
+            let of_it: Vec<_> = self.others.iter().filter(|other| other.0 == kind).collect();
+            let file = of_it[0].1.file_name().unwrap_or_default().to_string_lossy();
+            parts.push(format!("{} {kind} ({file})", of_it.len()));
+        }
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+    }
+}

@@ -1,0 +1,37 @@
+//! The parsers of file formats, called on bytes: what the fuzz targets of this repository run.
+
+use crate::archive::{STREAM_CAP, members_of};
+use crate::{Result, cifar, decode, idx};
+use std::path::Path;
+
+fn bytes_path() -> &'static Path {
+    Path::new("bytes")
+}
+
+/// An IDX file of images, uncompressed.
+pub fn idx_images(bytes: &[u8]) -> Result<[usize; 3]> {
+    Ok(idx::read_from(bytes, bytes_path(), idx::IMAGES)?.0)
+}
+
+/// An IDX file of labels, uncompressed.
+pub fn idx_labels(bytes: &[u8]) -> Result<usize> {
+    let ([count], _) = idx::read_from(bytes, bytes_path(), idx::LABELS)?;
+    Ok(count)
+}
+
+/// A CIFAR-10 or, if `fine`, CIFAR-100 file; the number of its records.
+pub fn cifar(bytes: &[u8], fine: bool) -> Result<usize> {
+    cifar::records(bytes, fine)
+}
+
+/// A `.tar.gz` with a CIFAR set; the number of its training images.
+pub fn archive(bytes: &[u8]) -> Result<usize> {
+    let members = members_of(bytes, bytes_path(), &cifar::wanted(), STREAM_CAP)?;
+    Ok(cifar::from_members(bytes_path(), members)?.train.len())
+}
+
+/// A JPEG or PNG file, decoded to 8x8 in colour and in grey.
+pub fn picture(bytes: &[u8]) -> Result<()> {
+    decode::decode_bytes(bytes_path(), bytes, 8, 8, 3)?;
+    decode::decode_bytes(bytes_path(), bytes, 8, 8, 1).map(|_| ())
+}

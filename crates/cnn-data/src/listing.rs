@@ -1,0 +1,187 @@
+//! A data set that has been found, and of which nothing has been decoded yet.
+
+use crate::dataset::Dataset;
+use crate::duplicates::{self, FileSize};
+use crate::image_set::{ImageSet, decoded_bytes};
+use crate::options::{Decoding, OpenOptions};
+use crate::report::{BadFile, ClassCount, Report};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The splits of a data set and what was found, before pictures are decoded: whoever needs one split decodes one.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub(crate) name: String,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) train: ImageSet,
+    pub(crate) validation: Option<ImageSet>,
+    pub(crate) test: ImageSet,
+    /// The files to train on and the others, where an image is a file.
+    pub(crate) files: [Vec<FileSize>; 2],
+    pub(crate) report: Report,
+    pub(crate) options: OpenOptions,
+}
+
+impl Listing {
+    /// Two splits that are the files' own.
+    pub(crate) fn new(name: &str, format: &str, train: ImageSet, test: ImageSet) -> Self {
+        let split = if format == GENERATED { "drawn apart" } else { "the files'" };
+        let report = Report { format: format.to_owned(), split: split.to_owned(), ..Report::default() };
+        let (files, options) = (Default::default(), OpenOptions::default());
+        Listing { name: name.to_owned(), path: None, train, validation: None, test, files, report, options }
+    }
+
+    /// The same, found at `path`, to be read as the options say.
+    pub(crate) fn at(self, path: Option<&Path>, options: &OpenOptions) -> Self {
+        // A working directory that is gone leaves the path as it was given.
+        let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        let pooled = |set: ImageSet| set.with_pool(options.pool.clone());
+        Listing {
+            train: pooled(self.train),
+            validation: self.validation.map(pooled),
+            test: pooled(self.test),
+            path,
+            options: options.clone(),
+            ..self
+        }
+        .counted()
+    }
+
+    /// Brings the report to what the splits hold.
+    fn counted(mut self) -> Self {
+        let sizes = |set: &ImageSet| set.class_sizes();
+        let (train, test) = (sizes(&self.train), sizes(&self.test));
+        let validation = self.validation.as_ref().map(sizes);
+        let count = |(class, name): (usize, &String)| ClassCount {
+            name: name.clone(),
+            train: train[class],
+            validation: validation.as_ref().map_or(0, |sizes| sizes.get(class).copied().unwrap_or(0)),
+            test: test.get(class).copied().unwrap_or(0),
+        };
+        self.report.classes = self.train.classes().iter().enumerate().map(count).collect();
+        self.report.size = self.train.size();
+        self.report.name = self.name.clone();
+        self.report.path = self.path.as_ref().map(|path| path.display().to_string());
+        self
+    }
+
+    /// What was found.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Reads all splits, see [`open`](crate::open).
+    ///
+    /// # Errors
+    /// Pictures that cannot be decoded, all of them, unless [`OpenOptions::skip_bad`]; then a class without any other.
+    pub fn read(mut self) -> Result<Dataset> {
+        let splits = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let total = splits.into_iter().flatten().map(ImageSet::len).sum();
+        let mut reading = Reading::new(&self.options, self.train.size(), total);
+        let (train, test) = (reading.split(&self.train)?, reading.split(&self.test)?);
+        let validation = self.validation.as_ref().map(|set| reading.split(set)).transpose()?;
+        self.report.bad = reading.finish()?;
+        lost_class(&train, &self.train)?;
+        self.report.duplicates = self.duplicates();
+        let listing = Listing { train, validation, test, ..self }.counted();
+        Dataset::of(listing.name, listing.path, [listing.train, listing.test], listing.validation, listing.report)
+    }
+
+    /// Reads the test split alone, and says what was found.
+    ///
+    /// # Errors
+    /// As [`Listing::read`].
+    pub fn read_test(mut self) -> Result<(ImageSet, Report)> {
+        let mut reading = Reading::new(&self.options, self.test.size(), self.test.len());
+        let test = reading.split(&self.test)?;
+        self.report.bad = reading.finish()?;
+        Ok((test.clone(), Listing { test, ..self }.counted().report))
+    }
+
+    /// Decodes every picture and keeps none: the report with everything that is wrong.
+    pub fn check(mut self) -> Report {
+        let splits = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let total = splits.into_iter().flatten().map(ImageSet::len).sum();
+        let mut reading = Reading::new(&self.options, self.train.size(), total);
+        let [train, test] = [&self.train, &self.test].map(|set| reading.checked(set, true));
+        let validation = self.validation.as_ref().map(|set| reading.checked(set, true));
+        self.report.bad = bad_files(std::mem::take(&mut reading.bad));
+        self.report.duplicates = self.duplicates();
+        Listing { train, validation, test, ..self }.counted().report
+    }
+
+    fn duplicates(&self) -> Vec<[String; 2]> {
+        duplicates::find(&self.files[0], &self.files[1], &self.options.pool)
+    }
+}
+
+/// The format of a set that is drawn.
+pub(crate) const GENERATED: &str = "generated";
+
+/// Splits on their way into memory.
+struct Reading<'a> {
+    options: &'a OpenOptions,
+    /// Whether decoded images are kept.
+    resident: bool,
+    done: AtomicUsize,
+    total: usize,
+    bad: Vec<(String, Error)>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(options: &'a OpenOptions, size: [usize; 3], total: usize) -> Self {
+        let resident = decoded_bytes(size, total).is_some_and(|bytes| bytes <= options.resident_limit);
+        Reading { options, resident, done: AtomicUsize::new(0), total, bad: Vec::new() }
+    }
+
+    /// The good images of `set`: in memory, or known to look right.
+    fn split(&mut self, set: &ImageSet) -> Result<ImageSet> {
+        if !self.resident {
+            return Ok(self.checked(set, self.options.skip_bad));
+        }
+        let (good, bad) = set.load_good(&|| self.step())?;
+        self.bad.extend(bad);
+        Ok(good)
+    }
+
+    /// The good images of `set`, left where they are.
+    fn checked(&mut self, set: &ImageSet, thorough: bool) -> ImageSet {
+        let (good, bad) = set.check_good(thorough, &|| self.step());
+        self.bad.extend(bad);
+        good
+    }
+
+    fn step(&self) {
+        if let Some(observer) = &self.options.progress {
+            observer(Decoding { done: self.done.fetch_add(1, Ordering::Relaxed) + 1, total: self.total });
+        }
+    }
+
+    /// What was left out, if it may be.
+    fn finish(self) -> Result<Vec<BadFile>> {
+        let mut bad = self.bad;
+        match bad.len() {
+            0 => Ok(Vec::new()),
+            _ if self.options.skip_bad => Ok(bad_files(bad)),
+            1 => Err(bad.swap_remove(0).1),
+            _ => Err(Error::Pictures { of: self.total, bad: bad_files(bad) }),
+        }
+    }
+}
+
+fn bad_files(bad: Vec<(String, Error)>) -> Vec<BadFile> {
+    bad.into_iter().map(|(path, error)| BadFile { path, reason: error.to_string() }).collect()
+}
+
+/// Refuses a class of `before` of which no picture is left in `after`.
+fn lost_class(after: &ImageSet, before: &ImageSet) -> Result<()> {
+    let sizes = after.class_sizes().into_iter().zip(before.class_sizes());
+    match sizes.zip(before.classes().iter()).find(|((left, had), _)| *left == 0 && *had > 0) {
+        Some(((_, had), class)) => {
+            let value = format!("none of its {had} training pictures can be decoded");
+            Err(Error::invalid(format!("class {class:?}"), value, "a class must have some"))
+        }
+        None => Ok(()),
+    }
+}

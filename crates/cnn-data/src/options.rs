@@ -1,0 +1,103 @@
+//! How a data set is opened.
+
+use crate::pool::Pool;
+use std::fmt;
+use std::sync::Arc;
+
+/// How a set is opened. The defaults suit every set that fits into memory.
+///
+/// ```
+/// use cnn_data::OpenOptions;
+///
+/// let options = OpenOptions::default().size([224, 224]).skip_bad(true);
+/// ```
+#[derive(Clone)]
+pub struct OpenOptions {
+    pub(crate) size: Option<[usize; 2]>,
+    pub(crate) seed: u64,
+    pub(crate) resident_limit: usize,
+    pub(crate) pool: Pool,
+    pub(crate) skip_bad: bool,
+    pub(crate) classes: Option<Vec<String>>,
+    pub(crate) progress: Option<Arc<Observer>>,
+}
+
+/// Is told how far reading a set is, by any thread.
+type Observer = dyn Fn(Decoding) + Send + Sync;
+
+/// How far reading the pictures of a split is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoding {
+    /// Pictures that have been read.
+    pub done: usize,
+    /// Pictures in all.
+    pub total: usize,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            size: None,
+            seed: 0,
+            resident_limit: 1 << 30,
+            pool: Pool::default(),
+            skip_bad: false,
+            classes: None,
+            progress: None,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Height and width that a folder's pictures are resized to; None for 32 x 32. The other sets have their own size.
+    pub fn size(self, size: impl Into<Option<[usize; 2]>>) -> Self {
+        OpenOptions { size: size.into(), ..self }
+    }
+
+    /// Seed of generated sets. A model must be tested with the seed it was trained with.
+    pub fn seed(self, seed: u64) -> Self {
+        OpenOptions { seed, ..self }
+    }
+
+    /// Folders whose decoded pictures take at most this many bytes are decoded once and kept, others batch by batch;
+    /// 1 GiB by default.
+    pub fn resident_limit(self, bytes: usize) -> Self {
+        OpenOptions { resident_limit: bytes, ..self }
+    }
+
+    /// The threads that decode or draw, here and in every [`Loader`](crate::Loader) of the set's images; by default one
+    /// for each core. The result does not depend on it.
+    pub fn pool(self, pool: impl Into<Pool>) -> Self {
+        OpenOptions { pool: pool.into(), ..self }
+    }
+
+    /// Leave out pictures that cannot be decoded, and say so in the [`Report`](crate::Report), instead of refusing the
+    /// set. Every picture is then decoded when the set is opened, also of a set that is not kept.
+    pub fn skip_bad(self, skip_bad: bool) -> Self {
+        OpenOptions { skip_bad, ..self }
+    }
+
+    /// The classes that will be used: another one whose folder holds no picture is left out instead of refused. Which
+    /// images the set has does not depend on it otherwise, see [`Dataset::keep_classes`](crate::Dataset::keep_classes).
+    pub fn classes<S: ToString>(self, names: &[S]) -> Self {
+        OpenOptions { classes: Some(names.iter().map(S::to_string).collect()), ..self }
+    }
+
+    /// Calls `observer` after each picture that is read, from any thread.
+    pub fn progress(self, observer: impl Fn(Decoding) + Send + Sync + 'static) -> Self {
+        OpenOptions { progress: Some(Arc::new(observer)), ..self }
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("size", &self.size)
+            .field("seed", &self.seed)
+            .field("resident_limit", &self.resident_limit)
+            .field("threads", &self.pool.threads())
+            .field("skip_bad", &self.skip_bad)
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! What was found where a data set was looked for: what is used, what is not, and why.
+
+use serde::Serialize;
+use std::fmt;
+
+/// What a data set is made of, and what was left out. As text it is a few lines, with the long lists cut short; as
+/// JSON (serde) it has everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// What the set is called.
+    pub name: String,
+    /// Where it is, from the root; None for a generated set.
+    pub path: Option<String>,
+    /// What kind of files, such as `folder of pictures`.
+    pub format: String,
+    /// Height, width and channels of its images.
+    pub size: [usize; 3],
+    /// Where the split into training and test images comes from.
+    pub split: String,
+    /// Images of each class.
+    pub classes: Vec<ClassCount>,
+    /// What is there and not read.
+    pub left_out: Vec<LeftOut>,
+    /// Pictures that cannot be decoded; they are not counted in the classes.
+    pub bad: Vec<BadFile>,
+    /// Files that are tested with and, byte for byte, trained on: each as \[training file, other file\].
+    pub duplicates: Vec<[String; 2]>,
+    /// What else there is to know before a training starts, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// How many images of a class each split has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClassCount {
+    /// The class.
+    pub name: String,
+    /// Images to train on.
+    pub train: usize,
+    /// Images to watch a training with.
+    pub validation: usize,
+    /// Images to test with.
+    pub test: usize,
+}
+
+/// Files or folders that are not read, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Why.
+    pub reason: String,
+    /// Each of them.
+    pub paths: Vec<String>,
+}
+
+/// A picture that cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BadFile {
+    /// The file.
+    pub path: String,
+    /// Why, with the file's name.
+    pub reason: String,
+}
+
+/// Entries of a list that text shows.
+const SHOWN: usize = 5;
+/// Classes that text shows.
+const CLASSES_SHOWN: usize = 20;
+
+impl Report {
+    /// Images of all classes to train on, to watch with, and to test with.
+    pub fn images(&self) -> [usize; 3] {
+        let add = |sum: [usize; 3], class: &ClassCount| {
+            [sum[0] + class.train, sum[1] + class.validation, sum[2] + class.test]
+        };
+        self.classes.iter().fold([0; 3], add)
+    }
+
+    /// What somebody should know before the set is used, a line each: where the split comes from if it is not the files'
+    /// own, what was left out, what is odd. Empty for a set without surprises.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut lines = self.notes.clone();
+        for LeftOut { reason, paths } in &self.left_out {
+            lines.push(format!("left out, {reason}: {}", some(paths)));
+        }
+        if !self.bad.is_empty() {
+            let reasons: Vec<_> = self.bad.iter().map(|bad| bad.reason.clone()).collect();
+            lines.push(format!("left out, cannot be decoded: {}", some(&reasons)));
+        }
+        if !self.duplicates.is_empty() {
+            let pairs: Vec<_> = self.duplicates.iter().map(|[train, other]| format!("{other} = {train}")).collect();
+            lines.push(format!("trained on and tested with, so that the accuracy flatters: {}", some(&pairs)));
+        }
+        if let [only] = &self.classes[..] {
+            lines.push(format!("{:?} is the only class: whatever a network answers is right", only.name));
+        }
+        lines
+    }
+}
+
+/// The first of `items`, how many there are if they are more than are shown, all in one line.
+fn some(items: &[String]) -> String {
+    let shown = items[..items.len().min(SHOWN)].join(", ");
+    let more = items.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} ({shown}, and {more} more)", items.len()) } else { shown }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let ([train, validation, test], [height, width, channels]) = (self.images(), self.size);
+        let place = self.path.as_ref().map(|path| format!(" ({path})")).unwrap_or_default();
+        writeln!(f, "{}{place}: {}, {height}x{width}x{channels}", self.name, self.format)?;
+        let watched = if validation > 0 { format!("{validation} for validation, ") } else { String::new() };
+        writeln!(f, "{} classes, {train} images to train on, {watched}{test} to test with", self.classes.len())?;
+        writeln!(f, "split: {}", self.split)?;
+        let width = self.classes.iter().take(CLASSES_SHOWN).map(|class| class.name.chars().count()).max().unwrap_or(0);
+        for ClassCount { name, train, validation, test } in self.classes.iter().take(CLASSES_SHOWN) {
+            let watched = if self.images()[1] > 0 { format!(" + {validation:>5}") } else { String::new() };
+            writeln!(f, "  {name:<width$}  {train:>7}{watched} + {test:>5}")?;
+        }
+        if self.classes.len() > CLASSES_SHOWN {
+            writeln!(f, "  ... and {} more", self.classes.len() - CLASSES_SHOWN)?;
+        }
+        self.warnings().iter().try_for_each(|warning| writeln!(f, "note: {warning}"))
+    }
+}
