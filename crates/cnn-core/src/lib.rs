@@ -41,7 +41,6 @@
 
 pub mod archive;
 pub mod backend;
-pub mod conv_algorithm;
 pub mod element;
 pub mod error;
 pub mod frozen;
@@ -61,7 +60,6 @@ pub mod tensor;
 pub mod var;
 
 pub use backend::{Backend, Device, Inference};
-pub use conv_algorithm::ConvAlgorithm;
 pub use element::{DType, Element, Plain, Real};
 pub use error::{Error, Result};
 pub use frozen::Frozen;

@@ -8,13 +8,14 @@ use std::any::Any;
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, ConvAlgorithm, Plain, Pool2dSpec, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
 use half::bf16;
 
 use crate::buffer::Buffer;
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::Filter;
 use crate::device::Cpu;
 use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
@@ -78,8 +79,8 @@ delegate! {
                 }
             }
 
-            fn conv_algorithm(&self) -> ConvAlgorithm {
-                self.asked_algorithm()
+            fn tuning(&self) -> &str {
+                self.conv_algorithm().name()
             }
 
             fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {

@@ -4,9 +4,10 @@ use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cnn_core::{ConvAlgorithm, Error, Plain, Result};
+use cnn_core::{Error, Plain, Result};
 
 use crate::buffer::{Buffer, Pool, Scratch};
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::plans::Plans;
 use crate::element::{CpuElement, lanes};
 use crate::simd::{Isa, SimdKernel};
@@ -84,7 +85,7 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     /// The algorithm that convolutions were asked to run by.
-    pub(crate) fn asked_algorithm(&self) -> ConvAlgorithm {
+    pub fn conv_algorithm(&self) -> ConvAlgorithm {
         self.0.conv
     }
 

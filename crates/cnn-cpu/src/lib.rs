@@ -8,6 +8,7 @@ mod activation;
 mod backend;
 mod buffer;
 mod conv2d;
+mod conv_algorithm;
 mod device;
 mod element;
 mod elementwise;
@@ -27,7 +28,7 @@ mod threads;
 mod workers;
 
 pub use buffer::Buffer;
-pub use cnn_core::ConvAlgorithm;
+pub use conv_algorithm::ConvAlgorithm;
 pub use conv2d::Filter;
 pub use device::{Cpu, available_threads};
 pub use element::{CpuElement, CpuReal};

@@ -3,9 +3,10 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
+use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
-use cnn_core::{Backend, ConvAlgorithm, DType, Element};
+use cnn_core::{Backend, DType, Element};
 use cnn_data::Augment;
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
@@ -35,9 +36,10 @@ pub struct Recipe {
     /// How activations are stored; f32 where a recipe does not say.
     #[serde(default)]
     pub precision: Precision,
-    /// Which algorithm convolutions run by; auto where a recipe does not say.
-    #[serde(default)]
-    pub conv_algo: ConvAlgorithm,
+    /// The device's tuning ([`Device::tuning`](cnn_core::Device::tuning)): on a CPU, which algorithm convolutions run
+    /// by; auto where a recipe does not say. The device that is opened for the recipe knows which there are.
+    #[serde(default = "auto")]
+    pub conv_algo: String,
     /// Part of the training images that is held out and measured after every epoch.
     pub validation: f64,
     /// Part of each label that is spread over all classes.
@@ -177,6 +179,11 @@ pub struct AugmentRecipe {
     pub cutout: usize,
 }
 
+/// The tuning in files from before there was a choice.
+pub(crate) fn auto() -> String {
+    AUTO.to_owned()
+}
+
 impl Recipe {
     /// The model that is trained on `data` when none is named: the guide's, but for `shapes`, which needs more than one
     /// convolution to be told apart.
@@ -211,7 +218,7 @@ impl Recipe {
             batch,
             seed: 0,
             precision: Precision::F32,
-            conv_algo: ConvAlgorithm::Auto,
+            conv_algo: auto(),
             validation: 0.0,
             label_smoothing: 0.0,
             checkpoint_minutes: checkpoint_minutes(),
@@ -300,12 +307,12 @@ impl Recipe {
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
     /// less.
     pub(crate) fn check_backend<B: Backend>(&self, backend: &B) -> Result<()> {
-        let (dtype, asked) = (B::Elem::DTYPE, backend.conv_algorithm());
+        let (dtype, asked) = (B::Elem::DTYPE, backend.tuning());
         if (self.precision == Precision::Bf16) != (dtype == DType::BF16) {
             return Err(Error::recipe("precision", self.precision, format!("must be {dtype}, that of the backend")));
         }
         if self.conv_algo != asked {
-            return Err(Error::recipe("conv_algo", self.conv_algo, format!("must be {asked}, that of the backend")));
+            return Err(Error::recipe("conv_algo", &self.conv_algo, format!("must be {asked}, that of the backend")));
         }
         Ok(())
     }
@@ -375,14 +382,16 @@ mod tests {
         let text = recipe.to_toml().unwrap();
         assert!(text.contains("\nconv_algo = \"auto\"\n"), "{text}");
         assert_eq!(Recipe::from_toml(&text.replace("conv_algo = \"auto\"\n", "")).unwrap(), recipe);
-        for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd] {
-            recipe.conv_algo = algorithm;
+        for algorithm in ["direct", "winograd"] {
+            recipe.conv_algo = algorithm.to_owned();
             let text = recipe.to_toml().unwrap();
             assert!(text.contains(&format!("\nconv_algo = \"{algorithm}\"\n")), "{text}");
             assert_eq!(Recipe::from_toml(&text).unwrap(), recipe);
         }
-        let error = Recipe::from_toml(&text.replace("\"auto\"", "\"fft\"")).unwrap_err().to_string();
-        assert!(error.ends_with("conv_algo fft: must be one of auto, direct, winograd"), "{error}");
+        // What there is, the device knows that is opened for the recipe; another one is refused.
+        let other = Recipe::from_toml(&text.replace("\"auto\"", "\"fft\"")).unwrap();
+        let error = other.check_backend(&cnn_core::Naive::<f32>::new()).unwrap_err().to_string();
+        assert_eq!(error, "conv_algo fft: must be auto, that of the backend");
     }
 
     #[test]

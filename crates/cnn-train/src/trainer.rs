@@ -98,7 +98,7 @@ impl<B: Backend> Trainer<B> {
             layout: LAYOUT.to_owned(),
             step: 0,
             precision: recipe.precision,
-            conv_algo: recipe.conv_algo,
+            conv_algo: recipe.conv_algo.clone(),
             images: Some(images),
             labels: Some(labels),
         };

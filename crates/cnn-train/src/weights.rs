@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cnn_core::ConvAlgorithm;
 use cnn_core::archive::Archive;
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
@@ -34,9 +33,10 @@ pub struct WeightsInfo {
     /// How activations were stored in training; f32 where a file does not say. The weights themselves are f32.
     #[serde(default)]
     pub precision: Precision,
-    /// Which algorithm convolutions ran by in training; auto where a file does not say.
-    #[serde(default)]
-    pub conv_algo: ConvAlgorithm,
+    /// The device's tuning in training ([`Device::tuning`](cnn_core::Device::tuning)): on a CPU, which algorithm
+    /// convolutions ran by; auto where a file does not say.
+    #[serde(default = "crate::recipe::auto")]
+    pub conv_algo: String,
     /// Training images, those held out for validation among them; none where a file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<u64>,

@@ -3,7 +3,7 @@
 use std::io::{Write, stderr};
 use std::path::PathBuf;
 
-use cnn_core::ConvAlgorithm::{self, Auto, Direct, Winograd};
+use cnn_cpu::ConvAlgorithm::{self, Auto, Direct, Winograd};
 use cnn_cpu::{Cpu, Isa, available_threads};
 use cnn_data::{Dataset, OpenOptions, open};
 use cnn_train::{Classifier, Control, Event, Recipe, RunFolder, Trainer, Weights};
@@ -41,12 +41,13 @@ fn drift(a: &[f64], b: &[f64]) -> f64 {
 fn a_run_goes_on_by_the_algorithm_that_it_began_with() {
     let place = tempfile::tempdir().unwrap();
     let dataset = open("shapes", "".as_ref(), &OpenOptions::default()).unwrap();
-    let recipe = Recipe { batch: 8, conv_algo: Winograd, ..Recipe::default_for("small", "shapes").unwrap() };
+    let recipe =
+        Recipe { batch: 8, conv_algo: Winograd.to_string(), ..Recipe::default_for("small", "shapes").unwrap() };
     let folder = RunFolder::create(place.path().join("run")).unwrap();
     assert_eq!(losses(&cpu(Winograd), &recipe, &dataset, &folder, 2).len(), 2);
 
     let weights = Weights::read(folder.weights()).unwrap();
-    assert_eq!(weights.info().conv_algo, Winograd);
+    assert_eq!(weights.info().conv_algo, "winograd");
     assert!(Trainer::resume(&cpu(Winograd), &folder, dataset.clone()).is_ok());
     for other in [Auto, Direct] {
         let error = Trainer::resume(&cpu(other), &folder, dataset.clone()).map(|_| ()).unwrap_err().to_string();
@@ -82,7 +83,8 @@ fn winograd_trains_resnet18_as_direct_convolution_does() {
     let other = Cpu::with_algorithm(available_threads(), Isa::capped("portable").unwrap(), Direct).unwrap();
     let runs = [("direct", Direct, cpu(Direct)), ("winograd", Winograd, cpu(Winograd)), ("other", Direct, other)];
     let [direct, winograd, other] = runs.map(|(name, conv_algo, cpu)| {
-        let recipe = Recipe { batch: 64, conv_algo, ..Recipe::default_for("resnet18", data).unwrap() };
+        let recipe =
+            Recipe { batch: 64, conv_algo: conv_algo.to_string(), ..Recipe::default_for("resnet18", data).unwrap() };
         let folder = RunFolder::create(place.path().join(name)).unwrap();
         losses(&cpu, &recipe, &dataset, &folder, 50)
     });

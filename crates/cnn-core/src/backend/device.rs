@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 use crate::Result;
-use crate::conv_algorithm::ConvAlgorithm;
 use crate::element::{Element, Plain};
 
 /// What sums, parameters and statistics of a device are computed in.
@@ -12,6 +11,9 @@ pub type Accum<B> = <<B as Device>::Elem as Element>::Accum;
 pub type Data<B> = <B as Device>::Buffer<<B as Device>::Elem>;
 /// A buffer of parameters, statistics, losses or weight gradients.
 pub type Wide<B> = <B as Device>::Buffer<Accum<B>>;
+
+/// The [`tuning`](Device::tuning) of a device that chooses everything itself.
+pub const AUTO: &str = "auto";
 
 /// Where arrays live, with the element of its activations: `Cpu<f32>`, `Naive<f64>`.
 pub trait Device: Clone + Debug + Send + Sync + 'static {
@@ -25,9 +27,10 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
 
     /// One line about the device: instruction set, threads, memory.
     fn describe(&self) -> String;
-    /// Which algorithm convolutions were asked to run by; [`ConvAlgorithm::Auto`] from a backend that has only one.
-    fn conv_algorithm(&self) -> ConvAlgorithm {
-        ConvAlgorithm::Auto
+    /// What the device was tuned to when it was opened, in its own words: the same results up to rounding, by other
+    /// means. Recipes and weights files hold it and do not interpret it; only the device that reads it back can refuse it.
+    fn tuning(&self) -> &str {
+        AUTO
     }
 
     /// Copies `host` to the device.

@@ -16,7 +16,7 @@ mod norm;
 mod optim;
 mod training;
 
-pub use device::{Accum, Data, Device, Wide};
+pub use device::{AUTO, Accum, Data, Device, Wide};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
 pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};

@@ -19,9 +19,10 @@ mod winograd;
 use std::sync::Arc;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
-use cnn_core::{Conv2dSpec, ConvAlgorithm, Device, Error, Result};
+use cnn_core::{Conv2dSpec, Error, Result};
 
 use crate::buffer::Buffer;
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::kernel::epilogue::Epilogue;

@@ -6,9 +6,10 @@
 //! difference is an indexing fault; in bf16 both sides round the same sum.
 
 use cnn_core::backend::{Backend, Device, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, ConvAlgorithm, Element, Naive, Padding, Real};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
 use half::bf16;
 
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::simd::Isa;

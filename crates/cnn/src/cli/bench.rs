@@ -1,6 +1,6 @@
 //! `cnn bench`: what this machine can do at most, and how near to it every layer, a training step and inference come.
 
-use cnn::core::ConvAlgorithm;
+use cnn::core::backend::AUTO;
 use cnn::models::Arch;
 use cnn_measure::report::layer_table;
 use cnn_measure::{Area, Machine, Repeat, Row, layers, networks};
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         )));
     }
     args.model.parse::<Arch>().map_err(Failure::usage)?;
-    Device::open(&args.device, args.precision, ConvAlgorithm::Auto)?.run(Bench(args))
+    Device::open(&args.device, args.precision, AUTO)?.run(Bench(args))
 }
 
 struct Bench<'a>(&'a BenchArgs);
@@ -40,7 +40,7 @@ impl Command for Bench<'_> {
                 "area": "roofline",
                 "isa": backend.isa(),
                 "threads": backend.threads(),
-                "conv_algo": backend.conv_algorithm(),
+                "conv_algo": backend.tuning(),
                 "peak_gflop_s": peak,
                 "triad_gb_s": triad,
             }))?;

@@ -1,7 +1,7 @@
 //! What computes: the backend that was asked for, or the best that is there.
 
-use cnn::core::{Backend, ConvAlgorithm, DType, Element, bf16};
-use cnn::cpu::{Cpu, CpuElement, Isa, available_threads};
+use cnn::core::{Backend, DType, Element, bf16};
+use cnn::cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, available_threads};
 use cnn::train::Precision;
 use cnn_measure::Machine;
 
@@ -24,10 +24,10 @@ pub(crate) enum Device {
 }
 
 impl Device {
-    /// The device that `args` ask for, with activations of this precision, and with this algorithm for convolutions
-    /// unless they ask for another.
-    pub(crate) fn open(args: &DeviceArgs, precision: Precision, conv_algo: ConvAlgorithm) -> Result<Device, Failure> {
-        let conv_algo = self::conv_algo(args)?.unwrap_or(conv_algo);
+    /// The device that `args` ask for, with activations of this precision, and with this tuning unless they ask for
+    /// another.
+    pub(crate) fn open(args: &DeviceArgs, precision: Precision, tuning: &str) -> Result<Device, Failure> {
+        let conv_algo: ConvAlgorithm = args.conv_algo.as_deref().unwrap_or(tuning).parse().map_err(Failure::usage)?;
         match args.backend.as_str() {
             "auto" | "cpu" => {}
             other => {
@@ -59,11 +59,6 @@ impl Device {
 pub(crate) fn describe<B: Backend>(backend: &B) -> String {
     let activations = if B::Elem::DTYPE == DType::F32 { "" } else { " activations" };
     format!("{}, {}{activations}", backend.describe(), B::Elem::DTYPE)
-}
-
-/// The algorithm for convolutions that `args` ask for.
-pub(crate) fn conv_algo(args: &DeviceArgs) -> Result<Option<ConvAlgorithm>, Failure> {
-    args.conv_algo.as_deref().map(str::parse).transpose().map_err(Failure::usage)
 }
 
 fn cpu<T: CpuElement>(args: &DeviceArgs, conv_algo: ConvAlgorithm) -> Result<Cpu<T>, Failure> {

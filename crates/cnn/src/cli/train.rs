@@ -31,7 +31,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::Resumed(folder) => read_recipe(&folder.recipe())?,
         Start::New(_) => recipe(args)?,
     };
-    let device = Device::open(&args.device, recipe.precision, recipe.conv_algo)?;
+    let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let data = args.data.as_deref().unwrap_or(&recipe.data);
     let options = super::data::options(recipe.size, &args.device)?.skip_bad(args.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
@@ -140,7 +140,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
     set(batch, args.batch.as_ref());
     set(seed, args.seed.as_ref());
     set(precision, args.precision.as_ref());
-    set(conv_algo, device::conv_algo(&args.device)?.as_ref());
+    set(conv_algo, args.device.conv_algo.as_ref());
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     recipe.classes = args.classes.clone().or(recipe.classes);

@@ -1,10 +1,11 @@
 //! Winograd's algorithm against [`Naive`] in f64, for every instruction set of this CPU: its transforms are not exact, so
 //! the bounds are on the relative error, but in f64 they are far below any fault of indexing.
 
-use cnn_core::{Conv2dOptions, Conv2dSpec, ConvAlgorithm, Device, Inference, Naive, Padding};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Device, Inference, Naive, Padding};
 use half::bf16;
 
 use super::super::tests::{Case, OUTPUTS, Random, backends, cases, errors, moments_of, widened};
+use crate::conv_algorithm::ConvAlgorithm;
 use crate::element::CpuElement;
 
 /// A convolution that the algorithm can compute.
