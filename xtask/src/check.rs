@@ -1,30 +1,81 @@
-//! `cargo xtask check`: everything that CI runs, cheapest first.
+//! `cargo xtask check`: everything that CI runs, cheapest first; with `--deep` also what takes long.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Instant;
 
-use crate::circles::circles;
+use crate::deep::DEEP;
 use crate::run::{cargo, output, root, run};
 
 /// The most crates that the program may be built from, itself included.
 const MAX_CRATES: usize = 120;
 
+/// One check, by the name under which its time is reported.
+pub(crate) type Step = (&'static str, fn() -> Result<(), String>);
+
+const ORDINARY: [Step; 8] = [
+    ("formatting", formatting),
+    ("dependencies", dependencies),
+    ("licences and sources", licences),
+    ("clippy", clippy),
+    ("clippy, the library alone", clippy_of_the_library),
+    ("tests", tests),
+    ("documentation", documentation),
+    ("examples", examples),
+];
+
 pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
-    if let Some(argument) = arguments.first() {
-        return Err(format!("{argument}: check takes no arguments"));
+    let deep = match arguments {
+        [] => &[][..],
+        [deep] if deep == "--deep" => &DEEP[..],
+        _ => return Err(format!("{}: check takes --deep or nothing", arguments.join(" "))),
+    };
+    let mut report = String::new();
+    for (name, step) in ORDINARY.iter().chain(deep) {
+        let begun = Instant::now();
+        let result = step();
+        report += &format!("{:>8.1} s  {name}\n", begun.elapsed().as_secs_f64());
+        if let Err(error) = result {
+            eprint!("{report}");
+            return Err(error);
+        }
     }
+    eprint!("{report}");
+    Ok(())
+}
+
+fn formatting() -> Result<(), String> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    run(&mut cargo(&["fmt", "--check", "--manifest-path", "benches/rust_peers/Cargo.toml"]))?;
-    circles()?;
-    dependencies()?;
-    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    // The library of somebody who wants no program.
+    for manifest in ["benches/rust_peers/Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        run(&mut cargo(&["fmt", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
+}
+
+fn clippy() -> Result<(), String> {
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The library of somebody who wants no program.
+fn clippy_of_the_library() -> Result<(), String> {
     let bare = ["-p", "cnn", "--no-default-features", "--features", "cpu"];
-    run(cargo(&["clippy"]).args(bare).args(["--", "-D", "warnings"]))?;
-    // Unit, integration and doc tests.
-    run(&mut cargo(&["test", "--workspace"]))?;
-    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
-    examples()
+    run(cargo(&["clippy"]).args(bare).args(["--", "-D", "warnings"]))
+}
+
+/// Unit, integration and doc tests.
+fn tests() -> Result<(), String> {
+    run(&mut cargo(&["test", "--workspace"]))
+}
+
+fn documentation() -> Result<(), String> {
+    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// What `deny.toml` says of licences, registries and crates that are there twice.
+fn licences() -> Result<(), String> {
+    output(&mut cargo(&["deny", "--version"]))
+        .map_err(|error| format!("{error}\ncargo-deny is missing: cargo install --locked cargo-deny"))?;
+    run(&mut cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"]))
 }
 
 /// How many crates there are, and that the library alone does not pull in what only the program needs.

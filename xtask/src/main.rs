@@ -1,10 +1,12 @@
-//! Developer commands: `cargo xtask check | circles | bench | data | golden`.
+//! Developer commands: `cargo xtask check | circles | bench | data | fuzz | golden`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod check;
 mod circles;
 mod data;
+mod deep;
+mod fuzz;
 mod golden;
 mod run;
 
@@ -13,13 +15,14 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  check                                   everything that CI runs
+  check [--deep]                          everything that CI runs; or also what takes half an hour
   circles                                 circles of imports in the workspace: one of the checks
   bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
         [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
                                           measure this machine, and other engines beside it
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set
+  fuzz all|NAME SECONDS                   a parser under libfuzzer: safetensors, recipe, cifar, idx, archive, picture
   golden [PYTHON]                         regenerate the PyTorch fixtures (needs torch, numpy, safetensors)";
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         "circles" => circles::circles(),
         "bench" => bench::bench(&rest),
         "data" => data::data(&rest),
+        "fuzz" => fuzz::fuzz(&rest),
         "golden" => golden::golden(&rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -15,6 +15,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// A cargo command of the nightly toolchain, which sanitizers and libfuzzer need.
+pub(crate) fn nightly(arguments: &[&str]) -> Command {
+    // By name: only rustup's own cargo knows what `+nightly` means.
+    let mut command = Command::new("cargo");
+    command.current_dir(root()).arg("+nightly").args(arguments);
+    command
+}
+
 /// Prints the command, runs it, and fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let text = describe(command);

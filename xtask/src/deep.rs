@@ -1,0 +1,38 @@
+//! What `cargo xtask check --deep` runs besides: many more cases, sanitizers, models of the worker protocol, fuzzing.
+//!
+//! It needs a nightly toolchain and cargo-fuzz, and some half an hour.
+
+use crate::check::Step;
+use crate::fuzz::{self, TARGETS};
+use crate::run::{cargo, nightly, run};
+
+pub(crate) const DEEP: [Step; 4] = [
+    ("a thousand cases of every property", properties),
+    ("AddressSanitizer over the CPU backend, each instruction set", address_sanitizer),
+    ("loom over the worker protocol", loom),
+    ("a minute of libfuzzer for each parser", fuzzing),
+];
+
+fn properties() -> Result<(), String> {
+    run(cargo(&["test", "-p", "cnn-tests"]).env("CNN_TEST_CASES", "1000").env("CNN_CASES", "1000"))
+}
+
+fn address_sanitizer() -> Result<(), String> {
+    for isa in ["portable", "avx2", "avx512"] {
+        // A target that is named keeps the flags away from build scripts and procedural macros.
+        let target = ["--target", "x86_64-unknown-linux-gnu", "--target-dir", "target/asan"];
+        let mut command = nightly(&["test", "-p", "cnn-cpu", "--lib", "--tests"]);
+        command.args(target).env("RUSTFLAGS", "-Zsanitizer=address").env("CNN_ISA", isa);
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+fn loom() -> Result<(), String> {
+    let mut command = cargo(&["test", "--release", "-p", "cnn-cpu", "--lib", "--target-dir", "target/loom", "workers"]);
+    run(command.env("RUSTFLAGS", "--cfg loom"))
+}
+
+fn fuzzing() -> Result<(), String> {
+    TARGETS.into_iter().try_for_each(|target| fuzz::target_for(target, 60))
+}
