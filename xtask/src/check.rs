@@ -5,13 +5,10 @@ use std::fs;
 use std::time::Instant;
 
 use crate::deep::DEEP;
-use crate::run::{cargo, output, root, run};
+use crate::run::{Step, cargo, output, root, run};
 
 /// The most crates that the program may be built from, itself included.
 const MAX_CRATES: usize = 120;
-
-/// One check, by the name under which its time is reported.
-pub(crate) type Step = (&'static str, fn() -> Result<(), String>);
 
 const ORDINARY: [Step; 8] = [
     ("formatting", formatting),

@@ -2,9 +2,8 @@
 //!
 //! It needs a nightly toolchain and cargo-fuzz, and some half an hour.
 
-use crate::check::Step;
 use crate::fuzz::{self, TARGETS};
-use crate::run::{cargo, nightly, run};
+use crate::run::{Step, cargo, nightly, run};
 
 pub(crate) const DEEP: [Step; 4] = [
     ("a thousand cases of every property", properties),

@@ -1,7 +1,10 @@
-//! Running cargo and other programs from the root of the workspace.
+//! What every command does: running cargo and other programs from the root of the workspace.
 
 use std::path::PathBuf;
 use std::process::Command;
+
+/// One check, by the name under which its time is reported.
+pub(crate) type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
