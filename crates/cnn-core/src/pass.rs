@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::backend::{Backend, Data, Input};
 use crate::graph::{Event, Observer, Op, Weights};
 use crate::rng::{Philox, Purpose};
-use crate::tape::{Flow, Tape, VarId};
+use crate::tape::{Flow, ModelId, Tape, VarId};
 use crate::{Error, Result, Shape, Tensor, Var};
 
 /// Whether layers use and update batch statistics and drop values.
@@ -148,6 +148,10 @@ impl<B: Backend> Pass<B> {
         value: Input<B>,
         tracked: bool,
     ) -> Result<Var<B>> {
+        if let Some(i) = inputs.iter().position(|input| !Rc::ptr_eq(&input.pass().0, &self.0)) {
+            let rule = "is a value of another pass: bring it in with pass.input(value.tensor()?)";
+            return Err(Error::invalid(format!("input {i} of {}", op.name()), inputs[i].shape(), rule));
+        }
         let id = self.0.values.get();
         self.0.values.set(id + 1);
         let var = Var::new(self.clone(), id, shape, value, tracked && self.0.tape.is_some());
@@ -177,6 +181,12 @@ impl<B: Backend> Pass<B> {
     /// Whether gradients are recorded.
     pub fn is_recorded(&self) -> bool {
         self.0.tape.is_some()
+    }
+
+    /// Whether parameters of this model may be recorded, see [`Tape::admits`].
+    pub(crate) fn admits(&self, model: &ModelId) -> bool {
+        let tape = self.0.tape.as_ref().map(RefCell::borrow_mut);
+        tape.and_then(|mut tape| Some(tape.as_mut()?.admits(model))).unwrap_or(true)
     }
 
     pub(crate) fn keep(&self, id: VarId) {

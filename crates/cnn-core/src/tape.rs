@@ -4,19 +4,31 @@
 //! it runs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::backend::{Backend, Data, Wide};
-use crate::nn::Param;
 use crate::{Error, Result};
 
 /// Which value of a pass: dense, in order of creation.
 pub type VarId = usize;
+
+/// Which model a parameter's key is of: parameters that were named together have equal ids.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelId(Arc<()>);
+
+impl PartialEq for ModelId {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 type Run<B> = Box<dyn FnOnce(&B, Data<B>, &mut Flow<B>) -> Result<()>>;
 
 struct Entry<B: Backend> {
     output: VarId,
     path: String,
+    /// Keys of the parameters that it adds a gradient to.
+    parameters: Vec<usize>,
     run: Run<B>,
 }
 
@@ -26,11 +38,18 @@ pub(crate) struct Tape<B: Backend> {
     kept: Vec<VarId>,
     /// How many entries add to each parameter's gradient, by key.
     uses: Vec<usize>,
+    /// Whose keys they are.
+    model: Option<ModelId>,
 }
 
 impl<B: Backend> Tape<B> {
     pub(crate) fn new() -> Self {
-        Tape { entries: Vec::new(), kept: Vec::new(), uses: Vec::new() }
+        Tape { entries: Vec::new(), kept: Vec::new(), uses: Vec::new(), model: None }
+    }
+
+    /// Whether parameters of this model may be recorded: those of another have the same keys.
+    pub(crate) fn admits(&mut self, model: &ModelId) -> bool {
+        *self.model.get_or_insert_with(|| model.clone()) == *model
     }
 
     pub(crate) fn push(&mut self, output: VarId, path: String, parameters: &[usize], run: Run<B>) {
@@ -40,7 +59,7 @@ impl<B: Backend> Tape<B> {
             }
             self.uses[key] += 1;
         }
-        self.entries.push(Entry { output, path, run });
+        self.entries.push(Entry { output, path, parameters: parameters.to_vec(), run });
     }
 
     pub(crate) fn keep(&mut self, id: VarId) {
@@ -60,12 +79,17 @@ impl<B: Backend> Tape<B> {
             Flow { values: HashMap::from([(from, dy)]), parameters: Vec::new(), uses: self.uses, complete: Vec::new() };
         let mut kept = HashMap::new();
         for entry in self.entries.into_iter().rev() {
-            // Ids are in order of creation: what was made after `from` has no gradient and is dropped here.
-            let Some(dy) = flow.values.remove(&entry.output) else { continue };
-            if self.kept.contains(&entry.output) {
-                kept.insert(entry.output, dy.clone());
+            // Ids are in order of creation: what was made after `from` has no gradient and is dropped here. So is a
+            // dead branch, of whose parameters nothing more is to come.
+            match flow.values.remove(&entry.output) {
+                Some(dy) => {
+                    if self.kept.contains(&entry.output) {
+                        kept.insert(entry.output, dy.clone());
+                    }
+                    (entry.run)(backend, dy, &mut flow).map_err(|error| error.in_layer(&entry.path))?;
+                }
+                None => entry.parameters.iter().for_each(|&key| flow.count_down(key)),
             }
-            (entry.run)(backend, dy, &mut flow).map_err(|error| error.in_layer(&entry.path))?;
             for key in flow.complete.drain(..) {
                 if let Some(gradient) = flow.parameters.get(key).and_then(Option::as_ref) {
                     on_ready(key, gradient)?;
@@ -122,13 +146,18 @@ impl<B: Backend> Flow<B> {
             Some(previous) => backend.widen(&backend.add(backend.narrow(&previous)?, &backend.narrow(&gradient)?)?)?,
             None => gradient,
         });
+        self.count_down(key);
+        Ok(())
+    }
+
+    /// One use less is to come.
+    fn count_down(&mut self, key: usize) {
         if let Some(left) = self.uses.get_mut(key) {
             *left = left.saturating_sub(1);
             if *left == 0 {
                 self.complete.push(key);
             }
         }
-        Ok(())
     }
 }
 
@@ -139,9 +168,9 @@ pub struct Gradients<B: Backend> {
 }
 
 impl<B: Backend> Gradients<B> {
-    /// The gradient of a parameter, if the loss depends on it.
-    pub fn parameter(&self, parameter: &Param<B>) -> Option<&Wide<B>> {
-        self.parameters.get(parameter.key()).and_then(Option::as_ref)
+    /// The gradient of the parameter with this key, if the loss depends on it.
+    pub fn by_key(&self, key: usize) -> Option<&Wide<B>> {
+        self.parameters.get(key).and_then(Option::as_ref)
     }
 
     /// All gradients of parameters, in the order of their keys.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::Backend;
-use crate::nn::{Count, Param, Statistic};
+use crate::nn::param::{Count, Param, Statistic};
+use crate::tape::ModelId;
 
 /// A state-dict path while a model is walked: `layer1.0.conv1`.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +74,33 @@ pub trait Fields<B: Backend> {
     fn scope(&self) -> &Scope {
         static NOWHERE: std::sync::LazyLock<Scope> = std::sync::LazyLock::new(Scope::default);
         &NOWHERE
+    }
+}
+
+impl<B: Backend> Fields<B> for Param<B> {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Param(self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Param(self));
+    }
+}
+
+impl<B: Backend> Fields<B> for Statistic<B> {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Statistic(self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Statistic(self));
+    }
+}
+
+impl<B: Backend> Fields<B> for Count {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        f(path, Leaf::Count(*self));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        f(path, LeafMut::Count(self));
     }
 }
 
@@ -151,12 +179,11 @@ macro_rules! named_fields {
 
 /// Gives every module its path, and every parameter its name and key; a model's constructor ends with it.
 pub fn name_fields<B: Backend>(model: &mut (impl Fields<B> + ?Sized)) {
-    let mut keys = 0;
+    let (mut keys, id) = (0, ModelId::default());
     model.visit_mut(&mut Path::default(), &mut |path, leaf| match leaf {
         LeafMut::Scope(scope) => scope.0 = path.as_str().into(),
         LeafMut::Param(parameter) => {
-            parameter.name = path.as_str().to_owned();
-            parameter.key = keys;
+            parameter.set_name(path.as_str(), keys, &id);
             keys += 1;
         }
         LeafMut::Statistic(_) | LeafMut::Count(_) => {}

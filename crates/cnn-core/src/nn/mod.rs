@@ -20,6 +20,7 @@ pub use dropout::Dropout;
 pub use fields::{Fields, Leaf, LeafMut, Path, Scope, name_fields, parameters, parameters_mut};
 pub use init::Init;
 pub use linear::Linear;
+pub(crate) use param::check_named;
 pub use param::{Count, Kind, Layout, Param, Statistic};
 pub use pool2d::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

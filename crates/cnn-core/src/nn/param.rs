@@ -1,8 +1,8 @@
 //! What a model is made of: parameters, statistics and counts, and how files spell them.
 
-use crate::Shape;
 use crate::backend::{Backend, Wide};
-use crate::nn::{Fields, Leaf, LeafMut, Path};
+use crate::tape::ModelId;
+use crate::{Error, Gradients, Pass, Result, Shape};
 
 /// What a parameter does, so that a recipe can treat kinds differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +72,21 @@ pub struct Param<B: Backend> {
     kind: Kind,
     layout: Layout,
     trained: bool,
-    pub(crate) key: usize,
-    pub(crate) name: String,
+    name: String,
+    key: Option<Key>,
+}
+
+/// A place among the parameters of a model.
+#[derive(Clone, Debug)]
+struct Key {
+    index: usize,
+    model: ModelId,
 }
 
 impl<B: Backend> Param<B> {
     /// A parameter that is trained; its name and key come from [`name_fields`](crate::nn::name_fields).
     pub fn new(value: Wide<B>, shape: Shape, kind: Kind, layout: Layout) -> Self {
-        Param { value, shape, kind, layout, trained: true, key: 0, name: String::new() }
+        Param { value, shape, kind, layout, trained: true, name: String::new(), key: None }
     }
 
     /// The values.
@@ -116,9 +123,9 @@ impl<B: Backend> Param<B> {
         }
     }
 
-    /// Dense number among the parameters of its model.
-    pub fn key(&self) -> usize {
-        self.key
+    /// Dense number among the parameters of its model; none before [`name_fields`](crate::nn::name_fields).
+    pub fn key(&self) -> Option<usize> {
+        self.key.as_ref().map(|key| key.index)
     }
 
     /// State-dict key, in torchvision's spelling.
@@ -136,8 +143,52 @@ impl<B: Backend> Param<B> {
         self.trained = trained;
     }
 
-    pub(crate) fn trained_key(&self) -> Option<usize> {
-        self.trained.then_some(self.key)
+    /// Name and key within `model`.
+    pub(crate) fn set_name(&mut self, name: &str, index: usize, model: &ModelId) {
+        self.name = name.to_owned();
+        self.key = Some(Key { index, model: model.clone() });
+    }
+
+    /// The key under which a pass sums the gradient; none where no gradient is wanted.
+    ///
+    /// # Errors
+    /// The parameter has no name, or its key is that of another parameter in this pass.
+    pub(crate) fn gradient_key(&self, pass: &Pass<B>) -> Result<Option<usize>> {
+        if !self.trained || !pass.is_recorded() {
+            return Ok(None);
+        }
+        let key = self.key.as_ref().ok_or_else(|| self.unnamed())?;
+        if !pass.admits(&key.model) {
+            let rule = "is of a second model in one recorded pass: make them fields of one model whose constructor \
+                        ends with name_fields(&mut model), or freeze one of them";
+            return Err(Error::invalid("parameter", &self.name, rule));
+        }
+        Ok(Some(key.index))
+    }
+
+    fn unnamed(&self) -> Error {
+        let rule = "has no name yet: a model's constructor ends with name_fields(&mut model)";
+        Error::invalid("parameter", self.shape, rule)
+    }
+}
+
+/// Refuses parameters that were not named together, in this order.
+pub(crate) fn check_named<B: Backend>(parameters: &[&Param<B>]) -> Result<()> {
+    let mut first = None;
+    for (index, parameter) in parameters.iter().enumerate() {
+        let key = parameter.key.as_ref().ok_or_else(|| parameter.unnamed())?;
+        if key.index != index || *first.get_or_insert(&key.model) != &key.model {
+            let rule = "was named as part of another model: a model's constructor ends with name_fields(&mut model)";
+            return Err(Error::invalid("parameter", &parameter.name, rule));
+        }
+    }
+    Ok(())
+}
+
+impl<B: Backend> Gradients<B> {
+    /// The gradient of a parameter, if the loss depends on it.
+    pub fn parameter(&self, parameter: &Param<B>) -> Option<&Wide<B>> {
+        self.by_key(parameter.key()?)
     }
 }
 
@@ -187,33 +238,6 @@ impl Count {
 
     pub(crate) fn increment(&mut self) {
         self.0 += 1;
-    }
-}
-
-impl<B: Backend> Fields<B> for Param<B> {
-    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
-        f(path, Leaf::Param(self));
-    }
-    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
-        f(path, LeafMut::Param(self));
-    }
-}
-
-impl<B: Backend> Fields<B> for Statistic<B> {
-    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
-        f(path, Leaf::Statistic(self));
-    }
-    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
-        f(path, LeafMut::Statistic(self));
-    }
-}
-
-impl<B: Backend> Fields<B> for Count {
-    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
-        f(path, Leaf::Count(*self));
-    }
-    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
-        f(path, LeafMut::Count(self));
     }
 }
 

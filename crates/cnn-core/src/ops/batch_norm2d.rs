@@ -122,8 +122,8 @@ impl<B: Backend> Normalised<B> {
             output,
             batch: moments.is_some(),
             shortcut: shortcut.and_then(Var::target),
-            gamma_key: layer.weight.trained_key(),
-            beta_key: layer.bias.trained_key(),
+            gamma_key: layer.weight.gradient_key(pass)?,
+            beta_key: layer.bias.gradient_key(pass)?,
         };
         Ok((value, normalised))
     }

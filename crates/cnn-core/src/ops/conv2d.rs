@@ -20,7 +20,7 @@ pub(crate) fn conv2d<B: Backend>(
     let epilogue = Epilogue::bias(bias.map(Param::value));
     let y = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?;
 
-    let bias_key = bias.and_then(Param::trained_key);
+    let bias_key = bias.map(|bias| bias.gradient_key(pass)).transpose()?.flatten();
     let keys: Vec<usize> = convolution.weight_key.into_iter().chain(bias_key).collect();
     let tracked = x.is_tracked() || !keys.is_empty();
     let shape = Shape::new(&spec.output_shape())?;
@@ -65,7 +65,7 @@ impl<B: Backend> Convolution<B> {
         let target = x.target();
         let uses = if target.is_some() { Uses::Training } else { Uses::Forward };
         let filter = x.pass().backend().prepare_filter(&spec, weight.value(), uses)?;
-        let weight_key = weight.trained_key().filter(|_| x.pass().is_recorded());
+        let weight_key = weight.gradient_key(x.pass())?;
         Ok(Convolution { spec, x: x.as_input(), filter, weight_key, target })
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn conv2d_norm<B: Backend>(
         let spec = batch_norm2d::spec(pass, raw.shape(), norm)?;
         let (value, normalised) =
             batch_norm2d::Normalised::forward(pass, norm, spec, raw.data()?, moments, after, shortcut)?;
-        let bias_key = bias.and_then(Param::trained_key);
+        let bias_key = bias.map(|bias| bias.gradient_key(pass)).transpose()?.flatten();
         let keys: Vec<usize> = normalised.keys().into_iter().chain(convolution.weight_key).chain(bias_key).collect();
         let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
         let inputs: Vec<&Var<B>> = [&raw].into_iter().chain(shortcut).collect();

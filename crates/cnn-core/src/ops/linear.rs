@@ -17,7 +17,8 @@ pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: &Param<B>, bias: Option<&Pa
     let (spec, x_data) = (LinearSpec { rows, inputs, outputs }, x.data()?);
     let y = backend.linear(&spec, &x_data, weight.value(), Epilogue::bias(bias.map(Param::value)))?;
 
-    let (weight_key, bias_key) = (weight.trained_key(), bias.and_then(Param::trained_key));
+    let weight_key = weight.gradient_key(pass)?;
+    let bias_key = bias.map(|bias| bias.gradient_key(pass)).transpose()?.flatten();
     let keys: Vec<usize> = weight_key.into_iter().chain(bias_key).collect();
     let tracked = x.is_tracked() || !keys.is_empty();
     let op = Op::Linear(spec, if bias.is_some() { Bias::With } else { Bias::Without });

@@ -7,7 +7,7 @@ pub use schedule::{Anneal, Schedule};
 use crate::archive::{Archive, Array};
 use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide};
 use crate::element::Real;
-use crate::nn::{Fields, Kind, Param, parameters, parameters_mut};
+use crate::nn::{Fields, Kind, Param, check_named, parameters, parameters_mut};
 use crate::ops::Loss;
 use crate::{Error, Gradients, Result};
 
@@ -76,12 +76,17 @@ pub struct Optimizer<B: Backend> {
 
 impl<B: Backend> Optimizer<B> {
     /// An optimiser for `model`, its state zero.
+    ///
+    /// # Errors
+    /// Parameters that were not named by one [`name_fields`](crate::nn::name_fields).
     pub fn new(backend: &B, model: &(impl Fields<B> + ?Sized), options: OptimizerOptions) -> Result<Self> {
         let zeros = |parameter: &Param<B>| {
             let slots = options.method.slots().iter();
             slots.map(|_| backend.fill(parameter.shape().numel(), Accum::<B>::from_f64(0.0))).collect()
         };
-        let state = parameters(model).into_iter().map(zeros).collect::<Result<_>>()?;
+        let parameters = parameters(model);
+        check_named(&parameters)?;
+        let state = parameters.into_iter().map(zeros).collect::<Result<_>>()?;
         Ok(Optimizer { backend: backend.clone(), options, steps: 0, state })
     }
 
