@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Data, Wide};
+use crate::backend::{Accum, Backend, Data, Wide};
 use crate::{Error, Result};
 
 /// Which value of a pass: dense, in order of creation.
@@ -73,7 +73,7 @@ impl<B: Backend> Tape<B> {
         backend: &B,
         from: VarId,
         dy: Data<B>,
-        on_ready: &mut dyn FnMut(usize, &Wide<B>) -> Result<()>,
+        on_ready: &mut dyn FnMut(usize, &mut Wide<B>) -> Result<()>,
     ) -> Result<Gradients<B>> {
         let mut flow: Flow<B> =
             Flow { values: HashMap::from([(from, dy)]), parameters: Vec::new(), uses: self.uses, complete: Vec::new() };
@@ -91,7 +91,7 @@ impl<B: Backend> Tape<B> {
                 None => entry.parameters.iter().for_each(|&key| flow.count_down(key)),
             }
             for key in flow.complete.drain(..) {
-                if let Some(gradient) = flow.parameters.get(key).and_then(Option::as_ref) {
+                if let Some(gradient) = flow.parameters.get_mut(key).and_then(Option::as_mut) {
                     on_ready(key, gradient)?;
                 }
             }
@@ -141,11 +141,11 @@ impl<B: Backend> Flow<B> {
         if self.parameters.len() <= key {
             self.parameters.resize_with(key + 1, || None);
         }
-        self.parameters[key] = Some(match self.parameters[key].take() {
-            // A parameter that is used twice; rare, and small next to activations.
-            Some(previous) => backend.widen(&backend.add(backend.narrow(&previous)?, &backend.narrow(&gradient)?)?)?,
-            None => gradient,
-        });
+        match &mut self.parameters[key] {
+            // A parameter that is used twice.
+            Some(sum) => backend.blend(sum, 1.0, &gradient, 1.0)?,
+            none => *none = Some(gradient),
+        }
         self.count_down(key);
         Ok(())
     }
@@ -171,6 +171,38 @@ impl<B: Backend> Gradients<B> {
     /// The gradient of the parameter with this key, if the loss depends on it.
     pub fn by_key(&self, key: usize) -> Option<&Wide<B>> {
         self.parameters.get(key).and_then(Option::as_ref)
+    }
+
+    /// The same, to be changed in place or replaced by as many numbers.
+    pub fn by_key_mut(&mut self, key: usize) -> Option<&mut Wide<B>> {
+        self.parameters.get_mut(key).and_then(Option::as_mut)
+    }
+
+    /// Adds the gradients of `other`, the same model's on another batch. Those of `n` equal batches, [scaled](Self::scale)
+    /// by `1 / n`, are those of all together (but for batch normalisation, which sees each batch by itself).
+    ///
+    /// # Errors
+    /// A gradient of another length.
+    pub fn accumulate(&mut self, backend: &B, other: &Gradients<B>) -> Result<()> {
+        self.parameters.resize(self.parameters.len().max(other.parameters.len()), None);
+        for (into, from) in self.parameters.iter_mut().zip(&other.parameters) {
+            match (into, from) {
+                (Some(into), Some(from)) => backend.blend(into, 1.0, from, 1.0)?,
+                (into, Some(from)) => *into = Some(from.clone()),
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Multiplies the gradients of all parameters by `factor`.
+    pub fn scale(&mut self, backend: &B, factor: f64) -> Result<()> {
+        for gradient in self.parameters.iter_mut().flatten() {
+            let zeros = backend.fill(backend.len(gradient), Accum::<B>::default())?;
+            let from = std::mem::replace(gradient, zeros);
+            backend.blend(gradient, 1.0, &from, factor)?;
+        }
+        Ok(())
     }
 
     /// All gradients of parameters, in the order of their keys.

@@ -104,11 +104,12 @@ impl<B: Backend> Var<B> {
     }
 
     /// As [`Var::backward_from`]; `on_ready(key, gradient)` is called once per parameter as soon as its gradient is
-    /// complete, in an order that the recording fixes.
+    /// complete, in an order that the recording fixes. It may change the gradient in place: exchange it with other machines,
+    /// scale it, count it.
     pub fn backward_with(
         &self,
         dy: Tensor<B>,
-        on_ready: &mut dyn FnMut(usize, &Wide<B>) -> Result<()>,
+        on_ready: &mut dyn FnMut(usize, &mut Wide<B>) -> Result<()>,
     ) -> Result<Gradients<B>> {
         if dy.shape() != self.shape {
             let rule = format!("must be that of the value, {}", self.shape);

@@ -1,8 +1,8 @@
 //! What a recorded pass promises, and what it refuses, on the readable backend.
 
-use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Sequential, name_fields, parameters_mut};
+use cnn_core::nn::{BatchNorm2d, Gelu, Init, Linear, Module, Sequential, name_fields, parameters, parameters_mut};
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Naive, Pass, Tensor, Var};
+use cnn_core::{Device, Gradients, Naive, Pass, Tensor, Var};
 
 type N = Naive<f64>;
 
@@ -99,4 +99,57 @@ fn values_of_two_passes_do_not_mix() {
     let (image, shortcut) = (enter(&pass, &[1, 2, 2, 3]), enter(&other, &[1, 2, 2, 3]));
     let error = norm.add_relu(&image, &shortcut).unwrap_err().to_string();
     assert!(error.contains("input 1 of BatchNorm2d + add + ReLU"), "{error}");
+}
+
+/// The gradients of a small model on some rows of a batch, their mean loss being differentiated.
+fn gradients_of(model: &mut Sequential<N>, rows: std::ops::Range<usize>) -> Gradients<N> {
+    let backend = N::new();
+    let values: Vec<f64> = (rows.start * 3..rows.end * 3).map(|i| (i * i % 17) as f64 / 8.0 - 1.0).collect();
+    let labels: Vec<u32> = rows.clone().map(|row| row as u32 % 2).collect();
+    let pass = Pass::train(&backend, 0);
+    let x = pass.input(Tensor::from_slice(&backend, [rows.len(), 3], &values).unwrap()).unwrap();
+    model.call(&x).unwrap().cross_entropy(&labels, 0.1).unwrap().backward().unwrap()
+}
+
+#[test]
+fn gradients_accumulated_over_small_batches_are_those_of_the_large_one() {
+    let backend = N::new();
+    let init = &mut Init::new(&backend, 5);
+    let mut model = Sequential::new().push(Linear::new(init, 3, 5).unwrap()).push(Gelu::default());
+    model = model.push(Linear::new(init, 5, 2).unwrap());
+    name_fields(&mut model);
+    let large = gradients_of(&mut model, 0..8);
+    let mut sum = gradients_of(&mut model, 0..2);
+    let first = sum.by_key(0).unwrap().clone();
+    for start in [2, 4, 6] {
+        sum.accumulate(&backend, &gradients_of(&mut model, start..start + 2)).unwrap();
+    }
+    sum.scale(&backend, 0.25).unwrap();
+    assert_eq!(first, gradients_of(&mut model, 0..2).by_key(0).unwrap().clone(), "a shared handle was written to");
+    assert_eq!(sum.parameters().count(), 4);
+    for ((key, sum), (_, large)) in sum.parameters().zip(large.parameters()) {
+        for (sum, large) in sum.iter().zip(large.iter()) {
+            assert!((sum - large).abs() < 1e-15, "parameter {key}: {sum}, in one batch {large}");
+        }
+    }
+    // What only one of both has is kept, and what does not fit is refused.
+    let mut part = gradients_of(&mut Sequential::new(), 0..1);
+    part.accumulate(&backend, &large).unwrap();
+    assert_eq!(part.parameters().count(), 4);
+    *sum.parameter_mut(parameters(&model)[0]).unwrap() = backend.upload(&[0.0; 7]).unwrap();
+    let error = sum.accumulate(&backend, &large).unwrap_err().to_string();
+    assert_eq!(error, "length of a blended buffer 15: must be 7, that of the one it is blended into");
+}
+
+#[test]
+fn a_callback_may_change_a_gradient() {
+    let mut model = Linear::new(&mut Init::new(&N::new(), 0), 3, 3).unwrap();
+    name_fields(&mut model);
+    let pass = Pass::train(&N::new(), 0);
+    let y = model.call(&enter(&pass, &[2, 3])).unwrap();
+    let changed = y.backward_with(y.ones().unwrap(), &mut |key, gradient| {
+        std::sync::Arc::make_mut(gradient).iter_mut().for_each(|g| *g = key as f64);
+        Ok(())
+    });
+    assert_eq!(changed.unwrap().parameter(&model.weight).unwrap()[..], [0.0; 9]);
 }

@@ -181,7 +181,6 @@ delegate! {
         linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
         sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
         activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
-        elementwise::scale(a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>>;
         loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
         loss::cross_entropy(
             logits: &Data<Cpu<T>>,
@@ -189,6 +188,7 @@ delegate! {
             classes: usize,
             smoothing: f64
         ) -> Result<CrossEntropy<Cpu<T>>>;
+        optim::blend(into: &mut Wide<Cpu<T>>, a: f64, from: &Wide<Cpu<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: &Wide<Cpu<T>>, gradients: &[&Wide<Cpu<T>>]) -> Result<Health<Cpu<T>>>;
         optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
         optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;

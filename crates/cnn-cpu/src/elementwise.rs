@@ -1,7 +1,7 @@
-//! Addition, scaling and conversion, and the pass that every operation on single numbers shares.
+//! Addition and conversion, and the pass that every operation on single numbers shares.
 
+use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
-use cnn_core::{Real, Result};
 
 use crate::buffer::Buffer;
 use crate::device::Cpu;
@@ -123,20 +123,6 @@ impl<T: CpuElement> Op<T> for Add {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Scale<R>(R);
-
-impl<T: CpuElement> Op<T> for Scale<T::Accum> {
-    #[inline(always)]
-    fn of<S: Simd>(self, simd: S, a: V<T, S>, _: V<T, S>) -> V<T, S> {
-        a.mul(V::<T, S>::splat(simd, self.0))
-    }
-}
-
 pub(crate) fn add<T: CpuElement>(cpu: &Cpu<T>, a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
     Ok(update(cpu, a, Some(b), Add))
-}
-
-pub(crate) fn scale<T: CpuElement>(cpu: &Cpu<T>, a: Data<Cpu<T>>, factor: f64) -> Result<Data<Cpu<T>>> {
-    Ok(update(cpu, a, None, Scale(T::Accum::from_f64(factor))))
 }

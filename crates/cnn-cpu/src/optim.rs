@@ -1,9 +1,9 @@
-//! SGD and Adam over all parameters in one pass, and the check that allows it.
+//! Blends of parameters; SGD and Adam over all parameters in one pass, and the check that allows it.
 //!
 //! All parameters are cut into pieces of one size, so that a model of many small and a few large ones keeps all threads
 //! at work; which piece of which parameter a task has is looked up.
 
-use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide};
+use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide, check_blend};
 use cnn_core::{Error, Real, Result};
 use num_traits::Float;
 
@@ -69,6 +69,42 @@ fn own<R: CpuReal>(gradient: &Buffer<R>, buffers: &mut [&mut Buffer<R>]) -> Resu
         buffer.make_mut();
     }
     Ok(())
+}
+
+pub(crate) fn blend<T: CpuElement>(
+    cpu: &Cpu<T>,
+    into: &mut Wide<Cpu<T>>,
+    a: f64,
+    from: &Wide<Cpu<T>>,
+    b: f64,
+) -> Result<()> {
+    check_blend(into.len(), from.len())?;
+    let [a, b] = [a, b].map(T::Accum::from_f64);
+    cpu.for_each_part(chunks(into.make_mut(), CHUNK), |i, into: &mut [T::Accum]| {
+        cpu.run(Blend { into, from: piece(from, i * CHUNK), a, b });
+    });
+    Ok(())
+}
+
+struct Blend<'a, R> {
+    into: &'a mut [R],
+    from: &'a [R],
+    a: R,
+    b: R,
+}
+
+impl<R: CpuReal> SimdKernel for Blend<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Blend { into, from, .. } = self;
+        let [a, b] = [self.a, self.b].map(|number| V::<R, S>::splat(simd, number));
+        for i in (0..into.len()).step_by(V::<R, S>::LANES) {
+            let into = &mut into[i..];
+            b.mul_add(V::<R, S>::read(simd, &from[i..]), a.mul(V::<R, S>::read(simd, into))).write(into);
+        }
+    }
 }
 
 pub(crate) fn gradient_health<T: CpuElement>(

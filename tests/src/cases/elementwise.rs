@@ -1,4 +1,4 @@
-//! Activations, dropout, addition and scaling.
+//! Activations, dropout and addition.
 
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, Result};
@@ -12,7 +12,6 @@ use crate::{Case, Kind, Lab};
 pub struct Elementwise {
     len: usize,
     probability: f64,
-    factor: f64,
     seed: u32,
 }
 
@@ -21,8 +20,7 @@ pub fn elementwise() -> impl Strategy<Value = Elementwise> {
     let len = prop_oneof![1 => Just(0), 9 => 1usize..=70, 9 => 71usize..=5000, 1 => 60_000usize..=140_000];
     // Divisors that are powers of two are exact, however the quotient is computed.
     let probability = select(vec![0.0, 0.5, 0.75]);
-    (len, probability, select(vec![2.0, -0.5, 0.0]), any::<u32>())
-        .prop_map(|(len, probability, factor, seed)| Elementwise { len, probability, factor, seed })
+    (len, probability, any::<u32>()).prop_map(|(len, probability, seed)| Elementwise { len, probability, seed })
 }
 
 impl Case for Elementwise {
@@ -49,7 +47,6 @@ impl Case for Elementwise {
         lab.report("dropout of 0.3", &third)?.close();
         lab.report("all dropped", &backend.dropout(dy.clone(), 1.0, &mask)?)?.exact();
         lab.report("sum", &backend.add(x.clone(), &dy)?)?;
-        lab.report("scaled", &backend.scale(x.clone(), self.factor)?)?.exact();
         lab.report("x after all", &x)?.exact();
 
         // The Gaussian's tails, and where its two halves meet.

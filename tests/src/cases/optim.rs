@@ -1,4 +1,4 @@
-//! Some steps of an optimiser over several parameters, one of them with a gradient that is not finite.
+//! Blends of parameters, and some steps of an optimiser over several parameters, one of them with a gradient that is not finite.
 
 use cnn_core::backend::{AdamParam, AdamStep, SgdParam, SgdStep, Wide};
 use cnn_core::{Backend, Result};
@@ -73,6 +73,21 @@ impl Optimiser {
         Ok((gradients, loss))
     }
 
+    fn blend<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (mut into, from) = (self.draw(lab)?, self.draw(lab)?);
+        let before = into.clone(); // shared: must stay
+        for (into, from) in into.iter_mut().zip(&from) {
+            lab.backend().blend(into, self.momentum, from, -0.5)?;
+            lab.report_wide("blended", into)?.close().relative_to(1.0);
+            lab.backend().blend(into, 1.0, from, 1.0)?;
+            lab.report_wide("added", into)?.close().relative_to(1.0);
+        }
+        for of in before.iter().chain(&from) {
+            lab.report_wide("what was only read", of)?.exact();
+        }
+        Ok(())
+    }
+
     fn sgd<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
         let (mut values, mut velocities) = (self.draw(lab)?, self.zeros(lab)?);
         let Optimiser { momentum, nesterov, max_norm, weight_decay, .. } = *self;
@@ -128,6 +143,7 @@ impl Case for Optimiser {
 
     fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
         self.sgd(lab)?;
-        self.adam(lab)
+        self.adam(lab)?;
+        self.blend(lab)
     }
 }

@@ -438,15 +438,11 @@ impl Backend for Faulty {
         match self.fault {
             Fault::DropoutUnscaled => {
                 let dropped = self.naive.dropout(x, probability, mask)?;
-                self.naive.scale(dropped, 1.0 - probability)
+                Ok(changed(&dropped, |x| x.iter_mut().for_each(|x| *x *= 1.0 - probability)))
             }
             Fault::DropoutMaskOffByOne => self.naive.dropout(x, probability, &Philox::new(1, Purpose::Dropout, 3, 1)),
             _ => self.naive.dropout(x, probability, mask),
         }
-    }
-
-    fn scale(&self, a: Buffer, factor: f64) -> Result<Buffer> {
-        self.naive.scale(a, if self.has(Fault::ScaleSquares) { factor * factor } else { factor })
     }
 
     fn softmax_backward(&self, y: &Buffer, dy: Buffer, classes: usize) -> Result<Buffer> {
@@ -480,6 +476,14 @@ impl Backend for Faulty {
         }
         let CrossEntropy { loss, dlogits, correct } = result;
         Ok(CrossEntropy { loss, dlogits, correct })
+    }
+
+    fn blend(&self, into: &mut Buffer, a: f64, from: &Buffer, b: f64) -> Result<()> {
+        match self.fault {
+            Fault::BlendForgetsFactor => self.naive.blend(into, 1.0, from, b),
+            Fault::BlendSwapsFactors => self.naive.blend(into, b, from, a),
+            _ => self.naive.blend(into, a, from, b),
+        }
     }
 
     fn gradient_health(&self, loss: &Buffer, gradients: &[&Buffer]) -> Result<Health<Self>> {

@@ -27,12 +27,12 @@ planted! {
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
         NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
-    elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast ScaleSquares;
+    elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropySums
         CrossEntropyTakesLastOfEqual;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth
-        AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps;
+        AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps BlendForgetsFactor BlendSwapsFactors;
 }

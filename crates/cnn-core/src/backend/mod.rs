@@ -19,5 +19,5 @@ mod training;
 pub use device::{AUTO, Accum, Data, Device, Wide};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
-pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
+pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep, check_blend};
 pub use training::{Backend, CrossEntropy};

@@ -1,6 +1,7 @@
 //! What an optimiser's kernels are given.
 
 use super::device::{Device, Wide};
+use crate::{Error, Result};
 
 /// Whether a step may touch the weights.
 #[derive(Debug)]
@@ -75,4 +76,16 @@ pub struct AdamParam<'a, B: Device> {
     pub lr_scale: f64,
     /// Weight decay.
     pub weight_decay: f64,
+}
+
+/// Refuses buffers of two lengths; what every backend's `blend` calls first.
+pub fn check_blend(into: usize, from: usize) -> Result<()> {
+    if into == from {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "length of a blended buffer",
+        from,
+        format!("must be {into}, that of the one it is blended into"),
+    ))
 }

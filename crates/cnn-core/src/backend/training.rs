@@ -96,8 +96,6 @@ pub trait Backend: Inference {
     /// Zeroes element `i` where word `i` of `mask` as a number in [0, 1) ([`unit_f32`](crate::rng::unit_f32)) is below
     /// `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
     fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>>;
-    /// a * factor.
-    fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>>;
 
     // Loss.
 
@@ -114,8 +112,13 @@ pub trait Backend: Inference {
         smoothing: f64,
     ) -> Result<CrossEntropy<Self>>;
 
-    // Optimisers.
+    // Parameters.
 
+    /// `into = a * into + b * from`: a sum of gradients, a moving average of weights.
+    ///
+    /// # Errors
+    /// The lengths differ.
+    fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()>;
     /// The Euclidean norm of all gradients together, and whether it and the loss are finite.
     fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>>;
     /// One step of SGD for all parameters together; nothing changes when `health` says the step is not finite.

@@ -41,11 +41,6 @@ pub(super) fn dropout<A: Real>(x: &[A], probability: f64, mask: &Philox) -> Vec<
     x.iter().enumerate().map(one).collect()
 }
 
-/// `x * factor`.
-pub(super) fn scale<A: Real>(x: &[A], factor: f64) -> Vec<A> {
-    x.iter().map(|&x| x * A::from_f64(factor)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -298,10 +298,6 @@ impl<E: Element> Backend for Naive<E> {
         Ok(rounded(elementwise::dropout(&wide(&x), probability, mask)))
     }
 
-    fn scale(&self, a: Data<Self>, factor: f64) -> Result<Data<Self>> {
-        Ok(rounded(elementwise::scale(&wide(&a), factor)))
-    }
-
     fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>> {
         Ok(rounded(loss::softmax_backward(&wide(y), &wide(&dy), classes)))
     }
@@ -314,6 +310,12 @@ impl<E: Element> Backend for Naive<E> {
         smoothing: f64,
     ) -> Result<CrossEntropy<Self>> {
         Ok(loss::cross_entropy::<E>(&wide(logits), labels, classes, smoothing))
+    }
+
+    fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()> {
+        check_blend(into.len(), from.len())?;
+        optim::blend::<E>(into, a, from, b);
+        Ok(())
     }
 
     fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {

@@ -1,4 +1,4 @@
-//! Optimiser steps and the check that allows them.
+//! Blends of parameters, optimiser steps and the check that allows them.
 
 use std::sync::Arc;
 
@@ -7,6 +7,14 @@ use num_traits::{Float, One, Zero};
 use super::Naive;
 use crate::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide};
 use crate::element::{Element, Real};
+
+/// `into = a * into + b * from`.
+pub(super) fn blend<E: Element>(into: &mut Wide<Naive<E>>, a: f64, from: &Wide<Naive<E>>, b: f64) {
+    let [a, b] = [a, b].map(E::Accum::from_f64);
+    for (into, &from) in Arc::make_mut(into).iter_mut().zip(from.iter()) {
+        *into = a * *into + b * from;
+    }
+}
 
 /// The norm of all gradients, and whether it and the loss are finite.
 pub(super) fn health<E: Element>(loss: &Wide<Naive<E>>, gradients: &[&Wide<Naive<E>>]) -> Health<Naive<E>> {

@@ -190,6 +190,11 @@ impl<B: Backend> Gradients<B> {
     pub fn parameter(&self, parameter: &Param<B>) -> Option<&Wide<B>> {
         self.by_key(parameter.key()?)
     }
+
+    /// The same, to be changed in place or replaced by as many numbers.
+    pub fn parameter_mut(&mut self, parameter: &Param<B>) -> Option<&mut Wide<B>> {
+        self.by_key_mut(parameter.key()?)
+    }
 }
 
 /// An array that training moves but no gradient does: a running mean or variance.

@@ -70,7 +70,7 @@ impl<B: Backend> Loss<B> {
     }
 
     /// As [`Loss::backward`], with a callback per complete parameter gradient: see [`Var::backward_with`].
-    pub fn backward_with(&self, on_ready: &mut dyn FnMut(usize, &Wide<B>) -> Result<()>) -> Result<Gradients<B>> {
+    pub fn backward_with(&self, on_ready: &mut dyn FnMut(usize, &mut Wide<B>) -> Result<()>) -> Result<Gradients<B>> {
         let backend = self.logits.pass().backend();
         let dlogits = Tensor::from_data(backend, self.logits.shape(), self.result.dlogits.clone())?;
         self.logits.backward_with(dlogits, on_ready)

@@ -84,6 +84,23 @@ fn adam() {
 }
 
 #[test]
+fn blend() {
+    for n in LENGTHS {
+        let (a, b) = (normal(n, 1), normal(n, 2));
+        agree!(n, [1e-7, 1e-15], |backend| {
+            let (mut into, from) = (wide(backend, &a), wide(backend, &b));
+            let before = into.clone(); // shared: must stay
+            backend.blend(&mut into, 0.75, &from, -0.3).unwrap();
+            backend.blend(&mut into, 1.0, &from, 1.0).unwrap(); // not shared: in place
+            vec![read(backend, &into), read(backend, &from), read(backend, &before)]
+        });
+    }
+    let b = &crate::cpus().f32[0][0];
+    let error = b.blend(&mut wide(b, &[0.0; 2]), 1.0, &wide(b, &[0.0; 3]), 1.0).unwrap_err().to_string();
+    assert_eq!(error, "length of a blended buffer 3: must be 2, that of the one it is blended into");
+}
+
+#[test]
 fn state_of_another_length_is_refused() {
     let b = &crate::cpus().f32[0][0];
     let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };

@@ -2,7 +2,7 @@
 
 use cnn_core::backend::{Accum, Wide};
 use cnn_core::nn::{Conv2d, Init, Linear, Module, Scope, Sequential, name_fields, parameters, parameters_mut};
-use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Result, Tensor, Var, named_fields};
+use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Real, Result, Tensor, Var, bf16, named_fields};
 use cnn_models::{BasicBlock, ResNet, ResNetConfig, Stem, Stepwise};
 
 type N = Naive<f64>;
@@ -97,7 +97,7 @@ fn a_parameter_that_is_used_twice_is_ready_when_both_uses_are_in() {
         let x = enter(&pass, &[2, 4]);
         let y = (1..uses).fold(model.call(&x).unwrap(), |y, _| y.add(&model.call(&x).unwrap()).unwrap());
         let mut ready = Vec::new();
-        let mut on_ready = |key: usize, gradient: &Wide<N>| {
+        let mut on_ready = |key: usize, gradient: &mut Wide<N>| {
             ready.push((key, gradient.to_vec()));
             Ok(())
         };
@@ -107,6 +107,24 @@ fn a_parameter_that_is_used_twice_is_ready_when_both_uses_are_in() {
     let [(1, bias), (0, weight)] = &run(1)[..] else { panic!("got {:?}", run(1)) };
     let doubled = |gradient: &[f64]| gradient.iter().map(|g| 2.0 * g).collect::<Vec<f64>>();
     assert_eq!(run(2), [(1, doubled(bias)), (0, doubled(weight))]);
+}
+
+/// A dense layer of one weight, used twice in a pass on the inputs 256 and 1: its gradient is 257 in each use.
+fn twice<B: Backend>(backend: &B) -> Result<Vec<Accum<B>>> {
+    let mut model = Sequential::new().push(Linear::new(&mut Init::new(backend, 0), 1, 1)?);
+    name_fields(&mut model);
+    let pass = Pass::train(backend, 0);
+    let x = pass.input(Tensor::from_slice(backend, [2, 1], &[256.0, 1.0].map(Accum::<B>::from_f64))?)?;
+    let y = model.call(&x)?.add(&model.call(&x)?)?;
+    let gradients = y.backward_from(y.ones()?)?;
+    backend.download(gradients.parameter(parameters(&model)[0]).expect("it takes part"))
+}
+
+#[test]
+fn a_shared_parameters_gradient_is_summed_in_the_accumulators_precision() {
+    // In bf16 257 is 256, and the sum of two 512.
+    assert_eq!(twice(&Naive::<bf16>::new()).unwrap(), [514.0]);
+    assert_eq!(twice(&cnn_cpu::Cpu::<bf16>::with_threads(2).unwrap()).unwrap(), [514.0]);
 }
 
 #[test]
