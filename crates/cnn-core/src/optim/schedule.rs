@@ -16,7 +16,7 @@ pub enum Anneal {
     },
     /// Half a cosine down to 0 at the last step (Loshchilov & Hutter 2017, without restarts).
     Cosine,
-    /// PyTorch's OneCycleLR (Smith & Topin 2018): half a cosine from peak / 25 up to the peak over `rise` of all steps,
+    /// PyTorch's OneCycleLR (Smith & Topin 2018), also of a few steps: half a cosine from peak / 25 up to the peak over `rise` of all steps,
     /// then half a cosine down to peak / 250,000.
     OneCycle {
         /// Part of all steps in which the rate rises.
@@ -52,13 +52,14 @@ impl Schedule {
             Anneal::Cosine => cosine(peak, 0.0, step as f64 / total.max(1) as f64),
             Anneal::OneCycle { rise } => {
                 let last = total.saturating_sub(1) as f64;
-                // PyTorch counts the step of the peak from 0 as well: rise * total - 1.
-                let top = (rise * total as f64 - 1.0).max(0.0);
+                // PyTorch counts the step of the peak from 0 as well: rise * total - 1, which need be no step of the run and
+                // may be before its first one.
+                let top = rise * total as f64 - 1.0;
                 let (at, start, end) = (step as f64, peak / 25.0, peak / 250_000.0);
-                if at <= top && top > 0.0 {
-                    cosine(start, peak, at / top)
-                } else {
-                    cosine(peak, end, (at - top) / (last - top).max(1.0))
+                match at <= top {
+                    true if top > 0.0 => cosine(start, peak, at / top),
+                    true => peak, // the run begins there; PyTorch divides by zero
+                    false => cosine(peak, end, (at - top) / (last - top)),
                 }
             }
         }
@@ -88,6 +89,37 @@ mod tests {
         for (step, expected) in expected.into_iter().enumerate() {
             let rate = schedule.rate(step as u64);
             assert!((rate - expected).abs() < 1e-12, "step {step}: {rate}, expected {expected}");
+        }
+    }
+
+    /// torch.optim.lr_scheduler.OneCycleLR with max_lr=0.1, but for those that it divides by zero in.
+    #[test]
+    fn one_cycle_is_pytorchs_where_a_phase_is_short() {
+        for (total, rise, expected) in [
+            (1, 0.3, &[4e-7][..]),
+            (2, 0.3, &[0.081_174_565_394_976_3, 4e-7]),
+            (3, 0.3, &[0.099_441_488_235_152_8, 0.046_263_726_857_385_8, 4e-7]),
+            (3, 0.9, &[0.004, 0.065_135_791_298_163_5, 4e-7]),
+            (2, 0.5, &[0.1, 4e-7]), // ZeroDivisionError
+            (1, 1.0, &[0.1]),       // ZeroDivisionError
+        ] {
+            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total };
+            for (step, &expected) in expected.iter().enumerate() {
+                let rate = schedule.rate(step as u64);
+                assert!((rate - expected).abs() < 1e-7, "{total} steps, rise {rise}: step {step} has {rate}");
+            }
+        }
+        let rate =
+            |rise, step| Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total: 10 }.rate(step);
+        assert!((rate(0.0, 0) - 0.097_552_8).abs() < 1e-7 && rate(0.1, 0) == 0.1);
+        for (total, rise) in (1..40).flat_map(|total| (0..=40).map(move |rise| (total, f64::from(rise) / 40.0))) {
+            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total };
+            let rates: Vec<f64> = (0..total + 3).map(|step| schedule.rate(step)).collect();
+            assert!(rates.iter().all(|rate| (0.0..=0.1).contains(rate)), "{total} steps, rise {rise}: {rates:?}");
+            // With a rise of 1 the run ends at its peak, as PyTorch's.
+            let end = if rise == 1.0 { 0.1 } else { 4e-7 };
+            let last = rates[total as usize - 1];
+            assert!(total == 1 || (last - end).abs() < 1e-12, "{total} steps, rise {rise}: ends at {last}");
         }
     }
 
