@@ -1,18 +1,30 @@
 //! Named arrays in a safetensors file, parsed with suspicion.
 //!
-//! The safetensors crate keeps metadata in a hash map, which would order several entries differently in every run; all
-//! metadata is therefore one JSON object under one key, and a file written twice is the same bytes.
+//! A file with metadata has three entries of it: `cnn`, one JSON object; `format`, which other programs ask for; and
+//! `sha256`, by which damage is noticed. The safetensors crate keeps metadata in a hash map, which would order them
+//! differently in every run; they are put into the header here, and a file written twice is the same bytes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use sha2::{Digest, Sha256};
 
 use crate::element::{DType, Element, Real};
 use crate::{Error, Result};
 
 /// The metadata key under which the JSON object stands.
 const METADATA_KEY: &str = "cnn";
+/// The metadata key of the digest of the JSON object's text and the arrays.
+const DIGEST_KEY: &str = "sha256";
+/// How many bytes the length of the header takes at the start of a file.
+const LENGTH: usize = size_of::<u64>();
+/// The longest header that is parsed: room for a hundred thousand class names. Parsed, a byte can become thirty.
+const MAX_HEADER: usize = 4 << 20;
 
 /// One array of an archive.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +77,22 @@ impl Array {
         }
     }
 
+    /// As [`Array::to_float`], of numbers that must be finite and at least `least`.
+    ///
+    /// # Errors
+    /// One is not, or the array holds none.
+    pub fn to_finite<A: Real>(&self, least: f64) -> Result<Vec<A>> {
+        let values: Vec<A> = self.to_float()?;
+        let allowed = |value: &&A| value.is_finite() && value.as_f64() >= least;
+        match values.iter().find(|value| !allowed(value)) {
+            Some(value) if value.is_finite() => {
+                Err(Error::StateDict(format!("holds {value}: must be at least {least}")))
+            }
+            Some(value) => Err(Error::StateDict(format!("holds {value}: must be finite"))),
+            None => Ok(values),
+        }
+    }
+
     /// The count in a scalar.
     ///
     /// # Errors
@@ -73,6 +101,39 @@ impl Array {
         match &self.values {
             Values::I64(values) if values.len() == 1 && values[0] >= 0 => Ok(values[0] as u64),
             other => Err(Error::StateDict(format!("holds {other:?}, not a count"))),
+        }
+    }
+}
+
+impl View for &Array {
+    fn dtype(&self) -> Dtype {
+        match self.values {
+            Values::F32(_) => Dtype::F32,
+            Values::F64(_) => Dtype::F64,
+            Values::I64(_) => Dtype::I64,
+            Values::U8(_) => Dtype::U8,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.values {
+            Values::F32(values) => write(values, f32::to_le_bytes).into(),
+            Values::F64(values) => write(values, f64::to_le_bytes).into(),
+            Values::I64(values) => write(values, i64::to_le_bytes).into(),
+            Values::U8(values) => values.into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match &self.values {
+            Values::F32(values) => size_of_val(&values[..]),
+            Values::F64(values) => size_of_val(&values[..]),
+            Values::I64(values) => size_of_val(&values[..]),
+            Values::U8(values) => values.len(),
         }
     }
 }
@@ -87,44 +148,65 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The file's bytes; the same archive always gives the same bytes.
+    /// SHA-256 of the arrays, their names and shapes included, in hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut text = |text: &[u8]| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        for (name, array) in &self.arrays {
+            text(name.as_bytes());
+            text(format!("{:?} {:?}", array.dtype(), array.shape).as_bytes());
+            text(&array.data());
+        }
+        hexadecimal(hash)
+    }
+
+    /// The file's bytes; the same archive always gives the same bytes. Without metadata they are those of PyTorch's
+    /// `safetensors.torch.save_file`; with it the file carries a digest, which [`Archive::from_bytes`] checks.
     ///
     /// # Errors
     /// An array whose shape does not have as many elements as it has values.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let bytes: Vec<(&str, &Array, Dtype, Vec<u8>)> = (self.arrays.iter())
-            .map(|(name, array)| {
-                let (dtype, bytes) = match &array.values {
-                    Values::F32(v) => (Dtype::F32, v.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                    Values::F64(v) => (Dtype::F64, v.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                    Values::I64(v) => (Dtype::I64, v.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                    Values::U8(v) => (Dtype::U8, v.clone()),
-                };
-                (name.as_str(), array, dtype, bytes)
-            })
-            .collect();
-        let views = bytes
-            .iter()
-            .map(|(name, array, dtype, bytes)| {
-                let view = TensorView::new(*dtype, array.shape.clone(), bytes)
-                    .map_err(|error| Error::StateDict(format!("{name}: {error}")))?;
-                Ok((*name, view))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let metadata = serde_json::Value::Object(self.metadata.clone()).to_string();
-        let metadata = (!self.metadata.is_empty()).then(|| [(METADATA_KEY.to_owned(), metadata)].into_iter().collect());
-        serialize(views, metadata).map_err(|error| Error::StateDict(error.to_string()))
+        for (name, array) in &self.arrays {
+            let (dtype, shape, len) = (array.dtype(), &array.shape, array.data_len());
+            let fits = shape.iter().try_fold(dtype.bitsize() / 8, |bytes, &dim| bytes.checked_mul(dim)) == Some(len);
+            if !fits {
+                let message =
+                    format!("{name}: {dtype:?} values of {len} bytes do not make an array of shape {shape:?}");
+                return Err(Error::StateDict(message));
+            }
+        }
+        let mut bytes = serialize(&self.arrays, None).map_err(|error| Error::StateDict(error.to_string()))?;
+        if self.metadata.is_empty() {
+            return Ok(bytes);
+        }
+        let text = serde_json::Value::Object(self.metadata.clone()).to_string();
+        let digest = file_digest(&text, self);
+        let metadata = BTreeMap::from([(METADATA_KEY, text.as_str()), ("format", "pt"), (DIGEST_KEY, &digest)]);
+        let mut header = serde_json::json!({ "__metadata__": metadata }).to_string().into_bytes();
+        // Of the two objects `{"__metadata__":{...}}` and `{"a":...}` one is made.
+        let arrays = LENGTH..LENGTH + header_len(&bytes).unwrap_or(0) as usize;
+        header.pop();
+        header.extend(if self.arrays.is_empty() { &b""[..] } else { b"," });
+        header.extend(&bytes[arrays.start + 1..arrays.end]);
+        header.resize(header.len().next_multiple_of(LENGTH), b' ');
+        let length = (header.len() as u64).to_le_bytes();
+        bytes.splice(..arrays.end, length.into_iter().chain(header));
+        Ok(bytes)
     }
 
-    /// Parses a file. Metadata that is not this crate's is ignored.
+    /// Parses a file. Metadata that is not this crate's is ignored, and a file without a digest is believed.
     ///
     /// # Errors
     /// Anything that is not a well-formed safetensors file: sizes that overflow or do not cover the file exactly,
-    /// trailing bytes, a name that stands twice, an element format that no model here has.
+    /// trailing bytes, a name that stands twice, an element format that no model here has, a header of more than 4 MiB;
+    /// and one whose content is not that of its digest.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let broken = |message: String| Error::StateDict(format!("not a safetensors file: {message}"));
+        check_header(bytes)?;
         let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
-        let text = bytes.get(8..8 + header_len).ok_or_else(|| broken("the header is cut off".into()))?;
+        let text = bytes.get(LENGTH..LENGTH + header_len).ok_or_else(|| broken("the header is cut off"))?;
         let UniqueKeys = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
         let mut archive = Archive::default();
@@ -135,17 +217,79 @@ impl Archive {
                 Dtype::BF16 => Values::F32(read(view.data(), |b| half::bf16::from_le_bytes(b).to_accum())),
                 Dtype::F16 => Values::F32(read(view.data(), |b| half::f16::from_le_bytes(b).to_accum())),
                 Dtype::I64 => Values::I64(read(view.data(), i64::from_le_bytes)),
+                Dtype::I32 => Values::I64(read(view.data(), |b| i32::from_le_bytes(b).into())),
                 Dtype::U8 => Values::U8(view.data().to_vec()),
                 other => return Err(broken(format!("{name} holds {other:?}, which no model here has"))),
             };
             archive.arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
         }
-        if let Some(text) = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY)) {
+        let entry = |key| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        if let Some(text) = entry(METADATA_KEY) {
             archive.metadata =
                 serde_json::from_str(text).map_err(|error| broken(format!("metadata {METADATA_KEY}: {error}")))?;
+            if let Some(digest) = entry(DIGEST_KEY).filter(|digest| **digest != file_digest(text, &archive)) {
+                return Err(Error::StateDict(format!(
+                    "metadata {DIGEST_KEY} {digest}: is not the digest of the content: the file is damaged, or was \
+                     changed by a program that kept its metadata"
+                )));
+            }
         }
         Ok(archive)
     }
+
+    /// Reads a file, of which no more than the first bytes where they are no header's.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no regular file, or as [`Archive::from_bytes`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let io = |error| Error::io(path, error);
+        let mut file = File::open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(broken("it is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.by_ref().take(LENGTH as u64).read_to_end(&mut bytes).map_err(io)?;
+        check_header(&bytes)?;
+        bytes.reserve_exact(metadata.len().saturating_sub(bytes.len() as u64) as usize);
+        file.take(metadata.len()).read_to_end(&mut bytes).map_err(io)?;
+        Archive::from_bytes(&bytes)
+    }
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::StateDict(format!("not a safetensors file: {}", message.into()))
+}
+
+/// The length of the header, with which a file begins.
+fn header_len(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|&length| u64::from_le_bytes(length))
+}
+
+/// Refuses a header that is too long to be parsed.
+fn check_header(bytes: &[u8]) -> Result<()> {
+    match header_len(bytes) {
+        Some(length) if length > MAX_HEADER as u64 => {
+            Err(broken(format!("a header of {length} bytes, which must be at most {MAX_HEADER}")))
+        }
+        Some(_) => Ok(()),
+        None => Err(broken("it is too short for a header")),
+    }
+}
+
+/// What a file says under [`DIGEST_KEY`].
+fn file_digest(metadata: &str, archive: &Archive) -> String {
+    hexadecimal(Sha256::new_with_prefix(metadata).chain_update(archive.digest()))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write<const N: usize, T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(values.len() * N);
+    values.iter().for_each(|&value| all.extend_from_slice(&bytes(value)));
+    all
 }
 
 fn read<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
@@ -209,13 +353,98 @@ mod tests {
     }
 
     #[test]
-    fn flipped_bits_never_panic() {
+    fn every_flipped_bit_is_noticed_or_changes_nothing() {
         let bytes = archive().to_bytes().unwrap();
+        let mut noticed = 0;
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let _ = Archive::from_bytes(&flipped);
+            match Archive::from_bytes(&flipped) {
+                Ok(read) => {
+                    let text = String::from_utf8_lossy(&bytes[bit / 8 - 12..][..24]).into_owned();
+                    assert!(read.metadata.is_empty() || read == archive(), "bit {bit}, near {text}: {read:?}");
+                }
+                Err(_) => noticed += 1,
+            }
         }
+        // What is left are letters of the metadata's own keys, and blanks.
+        assert!(noticed * 10 > bytes.len() * 8 * 9, "{noticed} of {} bits", bytes.len() * 8);
+    }
+
+    #[test]
+    fn a_file_says_what_other_programs_ask_for() {
+        let bytes = archive().to_bytes().unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = header.metadata().clone().unwrap();
+        assert_eq!(metadata["format"], "pt");
+        let mut keys: Vec<&String> = metadata.keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["cnn", "format", "sha256"]);
+        assert_eq!((bytes.len() - 8 - header_len(&bytes).unwrap() as usize, header_len(&bytes).unwrap() % 8), (16, 0));
+        // Without arrays, and with nothing at all.
+        let only = Archive { arrays: BTreeMap::new(), ..archive() };
+        assert_eq!(Archive::from_bytes(&only.to_bytes().unwrap()).unwrap(), only);
+        assert_eq!(Archive::default().to_bytes().unwrap(), b"\x08\0\0\0\0\0\0\0{}      ");
+    }
+
+    #[test]
+    fn a_digest_is_that_of_names_shapes_and_values() {
+        let mut digests = vec![archive().digest()];
+        assert_eq!(digests[0].len(), 64);
+        let mut change = |change: &dyn Fn(&mut BTreeMap<String, Array>)| {
+            let mut other = archive();
+            change(&mut other.arrays);
+            let digest = other.digest();
+            assert!(!digests.contains(&digest));
+            digests.push(digest);
+        };
+        change(&|arrays| drop(arrays.remove("a.count")));
+        change(&|arrays| arrays.get_mut("b.weight").unwrap().shape = vec![1, 2]);
+        change(&|arrays| arrays.get_mut("b.weight").unwrap().values = Values::F32(vec![1.5, 2.0]));
+        change(&|arrays| drop(arrays.insert("b.weights".into(), Array::count(7))));
+        let without_metadata = Archive { metadata: serde_json::Map::new(), ..archive() };
+        assert_eq!(without_metadata.digest(), archive().digest());
+    }
+
+    #[test]
+    fn an_array_of_another_shape_than_its_values_is_not_written() {
+        let mut archive = archive();
+        archive.arrays.get_mut("b.weight").unwrap().shape = vec![3, 1];
+        let error = archive.to_bytes().unwrap_err().to_string();
+        assert_eq!(error, "b.weight: F32 values of 8 bytes do not make an array of shape [3, 1]");
+    }
+
+    #[test]
+    fn what_pytorch_supplies_or_spells_otherwise_is_read() {
+        let mut bytes = archive().to_bytes().unwrap();
+        let header = br#"{"n":{"dtype":"I32","shape":[2],"data_offsets":[0,8]}}"#;
+        bytes.clear();
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header);
+        bytes.extend([7i32, -1].iter().flat_map(|n| n.to_le_bytes()));
+        assert_eq!(Archive::from_bytes(&bytes).unwrap().arrays["n"].values, Values::I64(vec![7, -1]));
+    }
+
+    #[test]
+    fn a_long_header_is_refused_before_it_is_parsed() {
+        let text = format!(r#"{{"__metadata__":{{"cnn":"{{}}","x":"{}"}}}}"#, " ".repeat(MAX_HEADER));
+        let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let error = Archive::from_bytes(&bytes).unwrap_err().to_string();
+        assert!(error.contains("bytes, which must be at most 4194304"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end_and_no_further() {
+        let folder = std::env::temp_dir().join(format!("cnn-core-archive-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("x.safetensors");
+        std::fs::write(&path, archive().to_bytes().unwrap()).unwrap();
+        assert_eq!(Archive::read(&path).unwrap(), archive());
+        assert!(Archive::read(&folder).is_err());
+        assert!(Archive::read(&folder.join("none")).unwrap_err().to_string().contains("none"));
+        #[cfg(unix)]
+        assert!(Archive::read(Path::new("/dev/zero")).unwrap_err().to_string().contains("no regular file"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

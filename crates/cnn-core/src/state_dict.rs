@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Array};
-use crate::backend::{Accum, Backend};
+use crate::backend::{Accum, Backend, Wide};
 use crate::nn::{Fields, Leaf, LeafMut, Path};
 use crate::{Error, Result};
 
@@ -70,10 +70,12 @@ pub fn state_dict<B: Backend>(backend: &B, model: &(impl Fields<B> + ?Sized), na
     result.map(|()| archive)
 }
 
-/// Replaces the weights and statistics of a model by those of a file, in whichever naming it uses.
+/// Replaces the weights and statistics of a model by those of a file, in whichever naming it uses. A count of batches
+/// that the file does not have stays as it is, as in PyTorch.
 ///
 /// # Errors
-/// Names that are missing, unexpected or of another shape are listed in one error, and the model stays as it was.
+/// Names that are missing, unexpected or of another shape are listed in one error; a number that is not finite or a
+/// variance below 0 names its array. The model stays as it was.
 pub fn load_state_dict<B: Backend>(
     backend: &B,
     model: &mut (impl Fields<B> + ?Sized),
@@ -87,17 +89,17 @@ pub fn load_state_dict<B: Backend>(
             Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
             Leaf::Count(_) => Vec::new(),
         };
-        expected.push((naming.name(path.as_str()), shape));
+        expected.push((naming.name(path.as_str()), shape, matches!(leaf, Leaf::Count(_))));
     });
     check(&expected, archive)?;
 
     // Everything is read and uploaded before anything of the model changes.
     let mut loaded = Vec::new();
     let mut result = Ok(());
-    let mut names = expected.iter().map(|(name, _)| name);
+    let mut names = expected.iter().map(|(name, ..)| name);
     model.visit(&mut Path::default(), &mut |_, leaf| {
         let Some(name) = names.next() else { return };
-        match read(backend, &archive.arrays[name], leaf) {
+        match read(backend, archive.arrays.get(name), leaf) {
             Ok(value) => loaded.push(value),
             Err(error) => result = Err(Error::StateDict(format!("{name}: {error}"))),
         }
@@ -130,25 +132,29 @@ enum Loaded<V> {
     Count(u64),
 }
 
-fn read<B: Backend>(backend: &B, array: &Array, leaf: Leaf<'_, B>) -> Result<Loaded<crate::backend::Wide<B>>> {
+/// What the file has for a leaf; it has an array for all but counts.
+fn read<B: Backend>(backend: &B, array: Option<&Array>, leaf: Leaf<'_, B>) -> Result<Loaded<Wide<B>>> {
+    let numbers = |least| array.map_or_else(|| Ok(Vec::new()), |array| array.to_finite::<Accum<B>>(least));
     Ok(match leaf {
         Leaf::Param(parameter) => {
-            let values: Vec<Accum<B>> = array.to_float()?;
-            Loaded::Values(backend.upload(&parameter.layout().from_file(&values))?)
+            let values = parameter.layout().from_file(&numbers(f64::NEG_INFINITY)?);
+            Loaded::Values(backend.upload(&values)?)
         }
-        Leaf::Statistic(_) => Loaded::Values(backend.upload(&array.to_float::<Accum<B>>()?)?),
-        Leaf::Count(_) => Loaded::Count(array.to_count()?),
+        Leaf::Statistic(statistic) => Loaded::Values(backend.upload(&numbers(statistic.least())?)?),
+        Leaf::Count(count) => Loaded::Count(array.map_or(Ok(count.get()), Array::to_count)?),
     })
 }
 
 /// The most names of one kind that an error lists.
 const LISTED: usize = 4;
 
-fn check(expected: &[(String, Vec<usize>)], archive: &Archive) -> Result<()> {
+/// Compares what a model has (name, shape, whether the file may lack it) with what a file has.
+fn check(expected: &[(String, Vec<usize>, bool)], archive: &Archive) -> Result<()> {
     let mut problems = [Vec::new(), Vec::new(), Vec::new()];
     let [missing, unexpected, misshapen] = &mut problems;
-    for (name, shape) in expected {
+    for (name, shape, optional) in expected {
         match archive.arrays.get(name) {
+            None if *optional => {}
             None => missing.push(name.clone()),
             Some(array) if array.shape != *shape => {
                 misshapen.push(format!("{name} is {:?}, the model has {shape:?}", array.shape));
@@ -156,7 +162,7 @@ fn check(expected: &[(String, Vec<usize>)], archive: &Archive) -> Result<()> {
             Some(_) => {}
         }
     }
-    let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    let known: BTreeSet<&str> = expected.iter().map(|(name, ..)| name.as_str()).collect();
     unexpected.extend(archive.arrays.keys().filter(|name| !known.contains(name.as_str())).cloned());
     let parts: Vec<String> = (["missing", "unexpected", "of another shape"].iter().zip(&problems))
         .filter(|(_, names)| !names.is_empty())

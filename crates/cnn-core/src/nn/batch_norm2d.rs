@@ -34,10 +34,8 @@ impl<B: Backend> BatchNorm2d<B> {
     /// Scale 1, shift 0, eps 1e-5, momentum 0.1.
     pub fn new(init: &mut Init<'_, B>, channels: usize) -> Result<Self> {
         let shape = Shape::new(&[channels])?;
-        let statistic = |value| {
-            Ok::<_, crate::Error>(Statistic::new(init.backend().fill(channels, Accum::<B>::from_f64(value))?, shape))
-        };
-        let (running_mean, running_var) = (statistic(0.0)?, statistic(1.0)?);
+        let fill = |value| init.backend().fill(channels, Accum::<B>::from_f64(value));
+        let (running_mean, running_var) = (Statistic::new(fill(0.0)?, shape), Statistic::variance(fill(1.0)?, shape));
         Ok(BatchNorm2d {
             weight: init.constant(shape, 1.0, Kind::NormScale)?,
             bias: init.constant(shape, 0.0, Kind::NormShift)?,

@@ -202,12 +202,23 @@ impl<B: Backend> Gradients<B> {
 pub struct Statistic<B: Backend> {
     value: Wide<B>,
     shape: Shape,
+    least: f64,
 }
 
 impl<B: Backend> Statistic<B> {
     /// A statistic with these values.
     pub fn new(value: Wide<B>, shape: Shape) -> Self {
-        Statistic { value, shape }
+        Statistic { value, shape, least: f64::NEG_INFINITY }
+    }
+
+    /// A statistic that is never below 0.
+    pub fn variance(value: Wide<B>, shape: Shape) -> Self {
+        Statistic { least: 0.0, ..Statistic::new(value, shape) }
+    }
+
+    /// What no value is below.
+    pub(crate) fn least(&self) -> f64 {
+        self.least
     }
 
     /// The values.
