@@ -19,9 +19,7 @@
 //!     .push(Flatten::default())
 //!     .push(Linear::from_image(init, [3, 3, 4], 2)?); // -> [N, 2]
 //! name_fields(&mut model);
-//! let options =
-//!     OptimizerOptions { method: Method::NESTEROV, weight_decay: 0.0, decay_all: true, max_norm: f64::INFINITY };
-//! let mut optimizer = Optimizer::new(&backend, &model, options)?;
+//! let mut optimizer = Optimizer::new(&backend, &model, OptimizerOptions::new(Method::NESTEROV))?;
 //!
 //! let images: Vec<f32> = (0..2 * 8 * 8 * 3).map(|i| (i % 7) as f32 * if i < 192 { 0.1 } else { -0.1 }).collect();
 //! let mut losses = Vec::new();
@@ -30,7 +28,7 @@
 //!     let x = pass.input(Tensor::from_slice(&backend, [2, 8, 8, 3], &images)?)?;
 //!     let loss = model.call(&x)?.cross_entropy(&[0, 1], 0.0)?;
 //!     let gradients = loss.backward()?;
-//!     optimizer.step(0.1, &mut model, &gradients, &loss)?;
+//!     optimizer.step(0.1, &mut model, &gradients)?;
 //!     losses.push(loss.to_f64()?);
 //! }
 //! assert!(losses[9] < 0.5 * losses[0], "{losses:?}");

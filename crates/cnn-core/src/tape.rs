@@ -101,7 +101,7 @@ impl<B: Backend> Tape<B> {
                 kept.insert(id, gradient);
             }
         }
-        Ok(Gradients { parameters: flow.parameters, kept })
+        Ok(Gradients { parameters: flow.parameters, kept, loss: None })
     }
 }
 
@@ -165,9 +165,22 @@ impl<B: Backend> Flow<B> {
 pub struct Gradients<B: Backend> {
     parameters: Vec<Option<Wide<B>>>,
     kept: HashMap<VarId, Data<B>>,
+    /// What they are the gradients of, where that is a loss: it can be infinite when they are finite.
+    loss: Option<Wide<B>>,
 }
 
 impl<B: Backend> Gradients<B> {
+    /// The same, known to be those of this loss: one number.
+    #[must_use]
+    pub(crate) fn of_loss(self, loss: Wide<B>) -> Self {
+        Gradients { loss: Some(loss), ..self }
+    }
+
+    /// The loss that they are the gradients of, one number on the device, or none when they started elsewhere.
+    pub fn loss(&self) -> Option<&Wide<B>> {
+        self.loss.as_ref()
+    }
+
     /// The gradient of the parameter with this key, if the loss depends on it.
     pub fn by_key(&self, key: usize) -> Option<&Wide<B>> {
         self.parameters.get(key).and_then(Option::as_ref)
@@ -185,7 +198,8 @@ impl<B: Backend> Gradients<B> {
     /// A gradient of another length.
     pub fn accumulate(&mut self, backend: &B, other: &Gradients<B>) -> Result<()> {
         self.parameters.resize(self.parameters.len().max(other.parameters.len()), None);
-        for (into, from) in self.parameters.iter_mut().zip(&other.parameters) {
+        let losses = (&mut self.loss, &other.loss);
+        for (into, from) in self.parameters.iter_mut().zip(&other.parameters).chain([losses]) {
             match (into, from) {
                 (Some(into), Some(from)) => backend.blend(into, 1.0, from, 1.0)?,
                 (into, Some(from)) => *into = Some(from.clone()),
@@ -195,9 +209,9 @@ impl<B: Backend> Gradients<B> {
         Ok(())
     }
 
-    /// Multiplies the gradients of all parameters by `factor`.
+    /// Multiplies the gradients of all parameters, and their loss, by `factor`.
     pub fn scale(&mut self, backend: &B, factor: f64) -> Result<()> {
-        for gradient in self.parameters.iter_mut().flatten() {
+        for gradient in self.parameters.iter_mut().chain([&mut self.loss]).flatten() {
             let zeros = backend.fill(backend.len(gradient), Accum::<B>::default())?;
             let from = std::mem::replace(gradient, zeros);
             backend.blend(gradient, 1.0, &from, factor)?;

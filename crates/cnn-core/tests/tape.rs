@@ -42,8 +42,7 @@ fn a_model_without_names_is_not_recorded() {
     let pass = Pass::train(&backend, 0);
     let error = model.call(&enter(&pass, &[2, 3])).unwrap_err().to_string();
     assert_eq!(error, "parameter [3, 3]: has no name yet: a model's constructor ends with name_fields(&mut model)");
-    let options =
-        OptimizerOptions { method: Method::NESTEROV, weight_decay: 0.0, decay_all: true, max_norm: f64::INFINITY };
+    let options = OptimizerOptions::new(Method::NESTEROV);
     let error = Optimizer::new(&backend, &model, options).unwrap_err().to_string();
     assert!(error.contains("name_fields(&mut model)"), "{error}");
     // It can be evaluated, and trained once it is named.
@@ -68,13 +67,12 @@ fn models_that_were_named_apart_do_not_share_a_recorded_pass() {
     let error = head.call(&code).unwrap_err().to_string();
     assert!(error.starts_with("parameter weight: ") && error.contains("name_fields"), "{error}");
     // Nothing is shared with a model that is not trained.
-    parameters_mut(&mut head).into_iter().for_each(|p| p.set_trained(false));
+    parameters_mut(&mut head).into_iter().for_each(|p| p.set_requires_grad(false));
     head.call(&code).unwrap();
     // Nor does one optimiser serve both.
     let mut both = Sequential::new().push(encoder).push(head);
-    let options =
-        OptimizerOptions { method: Method::NESTEROV, weight_decay: 0.0, decay_all: true, max_norm: f64::INFINITY };
-    assert!(Optimizer::new(&backend, &both, options).is_err());
+    let options = OptimizerOptions::new(Method::NESTEROV);
+    assert!(Optimizer::new(&backend, &both, options.clone()).is_err());
     name_fields(&mut both);
     Optimizer::new(&backend, &both, options).unwrap();
 }

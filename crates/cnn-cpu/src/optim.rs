@@ -109,7 +109,7 @@ impl<R: CpuReal> SimdKernel for Blend<'_, R> {
 
 pub(crate) fn gradient_health<T: CpuElement>(
     cpu: &Cpu<T>,
-    loss: &Wide<Cpu<T>>,
+    loss: Option<&Wide<Cpu<T>>>,
     gradients: &[&Wide<Cpu<T>>],
 ) -> Result<Health<Cpu<T>>> {
     let pieces = Pieces::new(cpu, gradients.iter().map(|gradient| gradient.len()));
@@ -119,7 +119,7 @@ pub(crate) fn gradient_health<T: CpuElement>(
         square[0] = cpu.run(SquaredNorm(piece(gradients[gradient], start)));
     });
     let norm = T::Accum::from_f64(squares.iter().sum::<f64>().sqrt());
-    let finite = norm.is_finite() && loss.as_slice().iter().all(|loss| loss.is_finite());
+    let finite = norm.is_finite() && loss.iter().all(|loss| loss.as_slice().iter().all(|loss| loss.is_finite()));
     Ok(Health { norm: cpu.filled(1, norm), finite: cpu.filled(1, u32::from(finite)) })
 }
 
@@ -225,14 +225,21 @@ pub(crate) fn adam<T: CpuElement>(
     let Some(clip) = clip(health, step.max_norm) else { return Ok(()) };
     for p in parameters.iter_mut() {
         own(p.gradient, &mut [p.value, p.m, p.v])?;
+        if p.steps.is_empty() {
+            return Err(Error::invalid("counts of a parameter's steps", 0, "must be one"));
+        }
+    }
+    for p in parameters.iter_mut() {
+        p.steps.make_mut().iter_mut().for_each(|steps| *steps = steps.saturating_add(1));
     }
     let parameters = &*parameters;
     let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()));
-    // Both moments start at zero; this undoes the bias of their first steps.
-    let [correction1, correction2] = [step.beta1, step.beta2].map(|beta| 1.0 - beta.powf(step.t as f64));
     cpu.for_each(pieces.count(), |i| {
         let (p, start) = pieces.get(i);
         let p = &parameters[p];
+        // Both moments start at zero; this undoes the bias of their first steps.
+        let t = f64::from(p.steps.as_slice()[0]);
+        let [correction1, correction2] = [step.beta1, step.beta2].map(|beta| 1.0 - beta.powf(t));
         let lr = step.lr * p.lr_scale;
         let (keep, weight_decay) =
             if step.decoupled { (1.0 - lr * p.weight_decay, 0.0) } else { (1.0, p.weight_decay) };

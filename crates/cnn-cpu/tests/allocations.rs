@@ -48,7 +48,7 @@ fn step<T: CpuElement>(
     let x = Tensor::from_slice(backend, [labels.len(), 32, 32, 3], images).unwrap();
     let loss = model.call(&pass.input(x).unwrap()).unwrap().cross_entropy(&labels, 0.0).unwrap();
     let gradients = loss.backward().unwrap();
-    optimizer.step(0.01, model, &gradients, &loss).unwrap();
+    optimizer.step(0.01, model, &gradients).unwrap();
 }
 
 /// Large and small allocations of `body`.
@@ -69,8 +69,7 @@ fn what_is_repeated_allocates_nothing_large() {
 fn repeated<T: CpuElement>() {
     let backend = Cpu::<T>::with_threads(2).unwrap();
     let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
-    let options =
-        OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
+    let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(5e-4);
     let mut optimizer = Optimizer::new(&backend, &model, options).unwrap();
     let images: Vec<_> = (0..4 * 32 * 32 * 3).map(|i| T::Accum::from_f64(f64::from(i % 251) / 251.0)).collect();
     let counts: Vec<_> =

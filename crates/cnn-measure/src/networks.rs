@@ -31,8 +31,7 @@ impl<B: Backend> Training<B> {
     /// A name that is not known, and the device's.
     pub fn new(backend: &B, name: &str, batch: usize) -> Result<Self> {
         let (model, images) = network(backend, name, batch)?;
-        let options =
-            OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
+        let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(5e-4);
         Ok(Training {
             optimizer: Optimizer::new(backend, &model, options)?,
             model,
@@ -53,7 +52,7 @@ impl<B: Backend> Training<B> {
         *steps += 1;
         let loss = model.call(&pass.input(images.clone())?)?.cross_entropy(labels, 0.0)?;
         let gradients = loss.backward()?;
-        optimizer.step(0.01, model, &gradients, &loss).map(drop)
+        optimizer.step(0.01, model, &gradients).map(drop)
     }
 }
 

@@ -325,7 +325,8 @@ impl Recipe {
             OptimizerKind::Adam => Method::ADAM,
             OptimizerKind::AdamW => Method::ADAMW,
         };
-        OptimizerOptions { method, weight_decay, decay_all, max_norm: max_norm.unwrap_or(f64::INFINITY) }
+        let options = OptimizerOptions::new(method).weight_decay(weight_decay).decay_all(decay_all);
+        options.clip_grad_norm(max_norm.unwrap_or(f64::INFINITY))
     }
 
     /// The schedule of a run with this many steps an epoch.

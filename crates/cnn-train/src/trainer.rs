@@ -283,7 +283,7 @@ impl<B: Backend> Trainer<B> {
         let pass = Pass::train(&self.backend, seed).at_step(at);
         let loss = self.model.call(&pass.input(images)?)?.cross_entropy(&batch.labels, smoothing)?;
         let gradients = loss.backward()?;
-        let health = self.optimizer.step(lr, &mut self.model, &gradients, &loss)?;
+        let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
         let value = loss.to_f64()?;
         if self.backend.download(&health.finite)?.first() != Some(&1) {
             let images = self.feed.images(&self.backend, &self.train, batch)?;

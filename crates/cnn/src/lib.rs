@@ -29,9 +29,8 @@
 //!
 //! let loss = logits.cross_entropy(&[3, 5], 0.0)?;
 //! let gradients = loss.backward()?;
-//! let options =
-//!     OptimizerOptions { method: Method::NESTEROV, weight_decay: 5e-4, decay_all: true, max_norm: f64::INFINITY };
-//! Optimizer::new(&backend, &model, options)?.step(0.1, &mut model, &gradients, &loss)?;
+//! let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(5e-4);
+//! Optimizer::new(&backend, &model, options)?.step(0.1, &mut model, &gradients)?;
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "cpu"))]

@@ -93,7 +93,7 @@ impl Optimiser {
         let Optimiser { momentum, nesterov, max_norm, weight_decay, .. } = *self;
         for t in 1..=STEPS {
             let (gradients, loss) = self.step(lab, t)?;
-            let health = lab.backend().gradient_health(&loss, &gradients.iter().collect::<Vec<_>>())?;
+            let health = lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>())?;
             lab.report_wide("norm", &health.norm)?.close();
             lab.report_indices("finite", &health.finite)?;
             let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients).zip(&mut velocities).enumerate())
@@ -113,24 +113,31 @@ impl Optimiser {
 
     fn adam<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
         let (mut values, mut m, mut v) = (self.draw(lab)?, self.zeros(lab)?, self.zeros(lab)?);
+        // Each parameter has taken another number of steps before.
+        let mut steps = (0..self.lens.len() as u32).map(|i| lab.backend().fill(1, i)).collect::<Result<Vec<_>>>()?;
         let Optimiser { decoupled, max_norm, weight_decay, .. } = *self;
         for t in 1..=STEPS {
             let (gradients, loss) = self.step(lab, t)?;
-            let health = lab.backend().gradient_health(&loss, &gradients.iter().collect::<Vec<_>>())?;
-            let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients).zip(m.iter_mut().zip(&mut v)).enumerate())
-                .map(|(i, ((value, gradient), (m, v)))| {
+            let health = lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>())?;
+            let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients))
+                .zip(m.iter_mut().zip(&mut v).zip(&mut steps))
+                .enumerate()
+                .map(|(i, ((value, gradient), ((m, v), steps)))| {
                     let lr_scale = 1.0 + i as f64;
-                    AdamParam { value, gradient, m, v, lr_scale, weight_decay }
+                    AdamParam { value, gradient, m, v, steps, lr_scale, weight_decay }
                 })
                 .collect();
             // A large eps: with a small one a gradient of 1e-8 moves its weight as far as one of 1.
-            let step = AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-2, t, decoupled, max_norm };
+            let step = AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-2, decoupled, max_norm };
             lab.backend().adam(&step, &mut parameters, &health)?;
         }
         for (value, (m, v)) in values.iter().zip(m.iter().zip(&v)) {
             lab.report_wide("value after adam", value)?.close().relative_to(1.0);
             lab.report_wide("first moment", m)?.close().relative_to(1e-2);
             lab.report_wide("second moment", v)?.close();
+        }
+        for steps in &steps {
+            lab.report_indices("steps", steps)?;
         }
         Ok(())
     }

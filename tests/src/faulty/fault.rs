@@ -60,6 +60,8 @@ pub enum Fault {
     AdamForgetsBiasCorrection,
     AdamCouplesDecay,
     AdamForgetsEps,
+    AdamCountsForAll,
+    AdamCountsRefusedSteps,
     ImagesFlipTheOffset,
     ImagesForgetReflection,
     ImagesForgetCutout,

@@ -486,9 +486,8 @@ impl Backend for Faulty {
         }
     }
 
-    fn gradient_health(&self, loss: &Buffer, gradients: &[&Buffer]) -> Result<Health<Self>> {
-        let fine = Arc::new(vec![0.0]);
-        let loss = if self.has(Fault::HealthIgnoresLoss) { &fine } else { loss };
+    fn gradient_health(&self, loss: Option<&Buffer>, gradients: &[&Buffer]) -> Result<Health<Self>> {
+        let loss = loss.filter(|_| !self.has(Fault::HealthIgnoresLoss));
         let Health { norm, finite } = self.naive.gradient_health(loss, gradients)?;
         Ok(Health { norm, finite })
     }
@@ -512,18 +511,23 @@ impl Backend for Faulty {
     }
 
     fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], h: &Health<Self>) -> Result<()> {
-        let mut step = *step;
+        let (mut step, h) = (*step, health(h));
+        let mut t = parameters.iter().map(|p| p.steps[0]).collect::<Vec<_>>();
         match self.fault {
-            Fault::AdamForgetsBiasCorrection => step.t = 1_000_000,
+            Fault::AdamForgetsBiasCorrection => t.fill(1_000_000),
+            Fault::AdamCountsForAll => t.fill(parameters.first().map_or(0, |p| p.steps[0])),
             Fault::AdamCouplesDecay => step.decoupled = false,
             Fault::AdamForgetsEps => step.eps = 0.0,
             _ => {}
         }
-        for p in parameters {
+        for (p, t) in parameters.iter_mut().zip(t) {
             let (value, m, v) = (&mut *p.value, &mut *p.m, &mut *p.v);
             let (gradient, lr_scale, weight_decay) = (p.gradient, p.lr_scale, p.weight_decay);
-            let p = AdamParam { value, gradient, m, v, lr_scale, weight_decay };
-            self.naive.adam(&step, &mut [p], &health(h))?;
+            let mut steps = Arc::new(vec![t]);
+            let naive = AdamParam { value, gradient, m, v, steps: &mut steps, lr_scale, weight_decay };
+            self.naive.adam(&step, &mut [naive], &h)?;
+            let counts = h.finite[0] == 1 || self.has(Fault::AdamCountsRefusedSteps);
+            *p.steps = Arc::new(vec![p.steps[0] + u32::from(counts)]);
         }
         Ok(())
     }

@@ -34,5 +34,5 @@ planted! {
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropySums
         CrossEntropyTakesLastOfEqual;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth
-        AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps BlendForgetsFactor BlendSwapsFactors;
+        AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps AdamCountsForAll AdamCountsRefusedSteps BlendForgetsFactor BlendSwapsFactors;
 }

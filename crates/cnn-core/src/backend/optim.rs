@@ -8,7 +8,7 @@ use crate::{Error, Result};
 pub struct Health<B: Device> {
     /// The Euclidean norm of all gradients: one number.
     pub norm: Wide<B>,
-    /// 1 if loss and norm are finite, else 0: one number.
+    /// 1 if the norm is finite, and the loss where one was given, else 0: one number.
     pub finite: B::Buffer<u32>,
 }
 
@@ -53,8 +53,6 @@ pub struct AdamStep {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// The number of this step, from 1.
-    pub t: u64,
     /// Weight decay shrinks the weights themselves instead of entering the gradient.
     pub decoupled: bool,
     /// Gradients are scaled down so that their norm is at most this; infinite for never.
@@ -72,6 +70,8 @@ pub struct AdamParam<'a, B: Device> {
     pub m: &'a mut Wide<B>,
     /// Second moment, zero before the first step.
     pub v: &'a mut Wide<B>,
+    /// How many steps have moved it, one number: this one is the next, and is counted when it is taken.
+    pub steps: &'a mut B::Buffer<u32>,
     /// Factor on the learning rate.
     pub lr_scale: f64,
     /// Weight decay.

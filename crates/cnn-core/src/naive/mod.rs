@@ -318,7 +318,7 @@ impl<E: Element> Backend for Naive<E> {
         Ok(())
     }
 
-    fn gradient_health(&self, loss: &Wide<Self>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {
+    fn gradient_health(&self, loss: Option<&Wide<Self>>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {
         Ok(optim::health::<E>(loss, gradients))
     }
 

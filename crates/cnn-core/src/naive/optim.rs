@@ -17,10 +17,10 @@ pub(super) fn blend<E: Element>(into: &mut Wide<Naive<E>>, a: f64, from: &Wide<N
 }
 
 /// The norm of all gradients, and whether it and the loss are finite.
-pub(super) fn health<E: Element>(loss: &Wide<Naive<E>>, gradients: &[&Wide<Naive<E>>]) -> Health<Naive<E>> {
+pub(super) fn health<E: Element>(loss: Option<&Wide<Naive<E>>>, gradients: &[&Wide<Naive<E>>]) -> Health<Naive<E>> {
     let squares: E::Accum = gradients.iter().flat_map(|gradient| gradient.iter()).map(|&g| g * g).sum();
     let norm = squares.sqrt();
-    let finite = norm.is_finite() && loss.iter().all(|loss| loss.is_finite());
+    let finite = norm.is_finite() && loss.iter().all(|loss| loss.iter().all(|loss| loss.is_finite()));
     Health { norm: Arc::new(vec![norm]), finite: Arc::new(vec![u32::from(finite)]) }
 }
 
@@ -53,10 +53,12 @@ pub(super) fn adam<E: Element>(step: &AdamStep, parameters: &mut [AdamParam<'_, 
     let number = E::Accum::from_f64;
     let (beta1, beta2, eps) = (number(step.beta1), number(step.beta2), number(step.eps));
     let (rest1, rest2) = (number(1.0 - step.beta1), number(1.0 - step.beta2));
-    // Both moments start at zero; this undoes the bias of their first steps.
-    let correction1 = 1.0 - step.beta1.powf(step.t as f64);
-    let correction2 = number((1.0 - step.beta2.powf(step.t as f64)).sqrt());
     for p in parameters {
+        Arc::make_mut(p.steps).iter_mut().for_each(|steps| *steps = steps.saturating_add(1));
+        // Both moments start at zero; this undoes the bias of their first steps.
+        let t = f64::from(p.steps[0]);
+        let correction1 = 1.0 - step.beta1.powf(t);
+        let correction2 = number((1.0 - step.beta2.powf(t)).sqrt());
         let lr = step.lr * p.lr_scale;
         let (decay, penalty) = match step.decoupled {
             true => (number(1.0 - lr * p.weight_decay), E::Accum::zero()),
@@ -86,7 +88,7 @@ mod tests {
     }
 
     fn healthy() -> Health<Naive<f64>> {
-        health(&Arc::new(vec![0.0]), &[&Arc::new(vec![1.0])])
+        health(None, &[&Arc::new(vec![1.0])])
     }
 
     // p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))                 # float64
@@ -118,13 +120,13 @@ mod tests {
             (true, [0.922_695_566_959_630_5, -1.835_573_369_806_576, 2.720_767_388_591_832_4]),
         ] {
             let mut value = Arc::new(vec![1.0, -2.0, 3.0]);
-            let (mut m, mut v) = (Arc::new(vec![0.0; 3]), Arc::new(vec![0.0; 3]));
-            for (gradient, t) in GRADIENTS.into_iter().zip(1..) {
+            let (mut m, mut v, mut steps) = (Arc::new(vec![0.0; 3]), Arc::new(vec![0.0; 3]), Arc::new(vec![0]));
+            for gradient in GRADIENTS {
                 let (lr, beta1, beta2, eps) = (0.1, 0.9, 0.99, 1e-6);
-                let step = AdamStep { lr, beta1, beta2, eps, t, decoupled, max_norm: f64::INFINITY };
+                let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm: f64::INFINITY };
                 let gradient = Arc::new(gradient.to_vec());
-                let (value, m, v) = (&mut value, &mut m, &mut v);
-                let p = AdamParam { value, gradient: &gradient, m, v, lr_scale: 1.0, weight_decay: 0.05 };
+                let (value, m, v, steps) = (&mut value, &mut m, &mut v, &mut steps);
+                let p = AdamParam { value, gradient: &gradient, m, v, steps, lr_scale: 1.0, weight_decay: 0.05 };
                 Naive::<f64>::new().adam(&step, &mut [p], &healthy()).unwrap();
             }
             close(&value, &expected);
@@ -137,7 +139,7 @@ mod tests {
         let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };
         for (loss, expected) in [(0.5, [-0.6, -0.8]), (f64::NAN, [0.0, 0.0])] {
             let (mut value, mut velocity) = (Arc::new(vec![0.0; 2]), Arc::new(vec![0.0; 2]));
-            let health = health(&Arc::new(vec![loss]), &[&gradient]);
+            let health = health(Some(&Arc::new(vec![loss])), &[&gradient]);
             assert_eq!((health.norm[0], health.finite[0]), (5.0, u32::from(loss == 0.5)));
             let velocity = &mut velocity;
             let p = SgdParam { value: &mut value, gradient: &gradient, velocity, lr_scale: 1.0, weight_decay: 0.0 };

@@ -48,6 +48,13 @@ impl<B: Backend> BatchNorm2d<B> {
         })
     }
 
+    /// Whether the running statistics stay as they are, and are what training normalises by too: PyTorch's `eval()` of
+    /// this layer alone. [`nn::freeze_statistics`](crate::nn::freeze_statistics) does it to a whole model.
+    pub fn freeze_statistics(&mut self, frozen: bool) {
+        self.running_mean.set_frozen(frozen);
+        self.running_var.set_frozen(frozen);
+    }
+
     /// The normalisation followed by a ReLU, in one op.
     pub fn relu(&mut self, x: &Var<B>) -> Result<Var<B>> {
         self.fused(x, After::Relu, None)

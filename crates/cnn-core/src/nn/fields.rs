@@ -211,3 +211,13 @@ pub fn parameters_mut<B: Backend>(model: &mut (impl Fields<B> + ?Sized)) -> Vec<
     });
     found
 }
+
+/// Freezes the running statistics of every normalisation in a model or a part of one, or thaws them: what a backbone that
+/// is fine-tuned on small batches wants, beside parameters that [require no gradient](Param::set_requires_grad).
+pub fn freeze_statistics<B: Backend>(model: &mut (impl Fields<B> + ?Sized), frozen: bool) {
+    model.visit_mut(&mut Path::default(), &mut |_, leaf| {
+        if let LeafMut::Statistic(statistic) = leaf {
+            statistic.set_frozen(frozen);
+        }
+    });
+}

@@ -17,7 +17,7 @@ pub use batch_norm2d::BatchNorm2d;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
-pub use fields::{Fields, Leaf, LeafMut, Path, Scope, name_fields, parameters, parameters_mut};
+pub use fields::{Fields, Leaf, LeafMut, Path, Scope, freeze_statistics, name_fields, parameters, parameters_mut};
 pub use init::Init;
 pub use linear::Linear;
 pub(crate) use param::check_named;

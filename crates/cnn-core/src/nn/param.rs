@@ -71,7 +71,7 @@ pub struct Param<B: Backend> {
     shape: Shape,
     kind: Kind,
     layout: Layout,
-    trained: bool,
+    requires_grad: bool,
     name: String,
     key: Option<Key>,
 }
@@ -86,7 +86,7 @@ struct Key {
 impl<B: Backend> Param<B> {
     /// A parameter that is trained; its name and key come from [`name_fields`](crate::nn::name_fields).
     pub fn new(value: Wide<B>, shape: Shape, kind: Kind, layout: Layout) -> Self {
-        Param { value, shape, kind, layout, trained: true, name: String::new(), key: None }
+        Param { value, shape, kind, layout, requires_grad: true, name: String::new(), key: None }
     }
 
     /// The values.
@@ -134,13 +134,13 @@ impl<B: Backend> Param<B> {
     }
 
     /// Whether gradients are computed and the optimiser moves it.
-    pub fn is_trained(&self) -> bool {
-        self.trained
+    pub fn requires_grad(&self) -> bool {
+        self.requires_grad
     }
 
     /// Freezes the parameter, or thaws it.
-    pub fn set_trained(&mut self, trained: bool) {
-        self.trained = trained;
+    pub fn set_requires_grad(&mut self, requires_grad: bool) {
+        self.requires_grad = requires_grad;
     }
 
     /// Name and key within `model`.
@@ -154,7 +154,7 @@ impl<B: Backend> Param<B> {
     /// # Errors
     /// The parameter has no name, or its key is that of another parameter in this pass.
     pub(crate) fn gradient_key(&self, pass: &Pass<B>) -> Result<Option<usize>> {
-        if !self.trained || !pass.is_recorded() {
+        if !self.requires_grad || !pass.is_recorded() {
             return Ok(None);
         }
         let key = self.key.as_ref().ok_or_else(|| self.unnamed())?;
@@ -203,17 +203,28 @@ pub struct Statistic<B: Backend> {
     value: Wide<B>,
     shape: Shape,
     least: f64,
+    frozen: bool,
 }
 
 impl<B: Backend> Statistic<B> {
     /// A statistic with these values.
     pub fn new(value: Wide<B>, shape: Shape) -> Self {
-        Statistic { value, shape, least: f64::NEG_INFINITY }
+        Statistic { value, shape, least: f64::NEG_INFINITY, frozen: false }
     }
 
     /// A statistic that is never below 0.
     pub fn variance(value: Wide<B>, shape: Shape) -> Self {
         Statistic { least: 0.0, ..Statistic::new(value, shape) }
+    }
+
+    /// Whether training leaves it as it is: see [`BatchNorm2d::freeze_statistics`](crate::nn::BatchNorm2d::freeze_statistics).
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Freezes the statistic, or thaws it.
+    pub fn set_frozen(&mut self, frozen: bool) {
+        self.frozen = frozen;
     }
 
     /// What no value is below.

@@ -18,7 +18,7 @@ pub(crate) fn batch_norm2d<B: Backend>(
     let (pass, backend) = (x.pass(), x.pass().backend());
     let data = x.data()?;
     let spec = spec(pass, x.shape(), layer)?;
-    let moments = (pass.mode() == Mode::Train).then(|| backend.channel_moments(&data, &spec)).transpose()?;
+    let moments = by_batch(pass, layer).then(|| backend.channel_moments(&data, &spec)).transpose()?;
     let (value, normalised) = Normalised::forward(pass, layer, spec, data, moments, after, shortcut)?;
 
     let target = x.target();
@@ -47,6 +47,11 @@ pub(crate) fn weights<B: Backend>(layer: &BatchNorm2d<B>) -> Weights<B> {
     }
 }
 
+/// Whether `layer` normalises by the statistics of the batch, and moves its running ones.
+pub(crate) fn by_batch<B: Backend>(pass: &Pass<B>, layer: &BatchNorm2d<B>) -> bool {
+    pass.mode() == Mode::Train && !layer.running_mean.is_frozen() && !layer.running_var.is_frozen()
+}
+
 /// The spec of a normalisation of values of this shape by `layer`.
 pub(crate) fn spec<B: Backend>(pass: &Pass<B>, shape: Shape, layer: &BatchNorm2d<B>) -> Result<BatchNormSpec> {
     let channels = layer.weight.shape().numel();
@@ -55,7 +60,7 @@ pub(crate) fn spec<B: Backend>(pass: &Pass<B>, shape: Shape, layer: &BatchNorm2d
         let rule = format!("has {} channels, the normalisation expects {channels}", shape.channels());
         return Err(Error::invalid("input", shape, rule));
     }
-    if pass.mode() == Mode::Train && shape.rows() < 2 {
+    if by_batch(pass, layer) && shape.rows() < 2 {
         let rule = "has fewer than 2 values per channel, of which no variance can be taken in training";
         return Err(Error::invalid("input", shape, rule));
     }

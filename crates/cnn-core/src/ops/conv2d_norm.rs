@@ -8,7 +8,6 @@ use crate::backend::{Backend, Epilogue, Gradient, Input};
 use crate::graph::{After, Bias, Op};
 use crate::nn::{BatchNorm2d, Conv2d, Param};
 use crate::ops::{batch_norm2d, conv2d};
-use crate::pass::Mode;
 use crate::{Result, Shape, Var};
 
 /// `norm(conv(x))`, `shortcut` added before the ReLU when `after` is [`After::AddRelu`].
@@ -25,12 +24,12 @@ pub(crate) fn conv2d_norm<B: Backend>(
         let spec = conv2d::spec(x, &conv.weight, &conv.options)?;
         let convolution = conv2d::Convolution::new(x, &conv.weight, spec)?;
         let epilogue = Epilogue::bias(bias.map(Param::value));
-        let (y, moments) = match pass.mode() {
-            Mode::Train => {
+        let (y, moments) = match batch_norm2d::by_batch(pass, norm) {
+            true => {
                 let (y, moments) = backend.conv2d_moments(&spec, &convolution.x, &convolution.filter, epilogue)?;
                 (y, Some(moments))
             }
-            Mode::Eval => (backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?, None),
+            false => (backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?, None),
         };
         let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
         let (shape, weights) = (Shape::new(&spec.output_shape())?, || conv2d::weights(&conv.weight, bias));

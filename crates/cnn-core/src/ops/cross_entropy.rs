@@ -73,6 +73,6 @@ impl<B: Backend> Loss<B> {
     pub fn backward_with(&self, on_ready: &mut dyn FnMut(usize, &mut Wide<B>) -> Result<()>) -> Result<Gradients<B>> {
         let backend = self.logits.pass().backend();
         let dlogits = Tensor::from_data(backend, self.logits.shape(), self.result.dlogits.clone())?;
-        self.logits.backward_with(dlogits, on_ready)
+        Ok(self.logits.backward_with(dlogits, on_ready)?.of_loss(self.result.loss.clone()))
     }
 }

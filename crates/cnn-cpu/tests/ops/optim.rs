@@ -1,6 +1,6 @@
 //! Optimiser steps.
 
-use cnn_core::backend::{AdamParam, AdamStep, Backend, SgdParam, SgdStep};
+use cnn_core::backend::{AdamParam, AdamStep, Backend, Device, SgdParam, SgdStep};
 
 use crate::{agree, data, normal, read, read_u32, wide};
 
@@ -15,17 +15,17 @@ fn the_norm_and_its_health() {
             let mut gradients = gradients.clone();
             gradients[2][39_999] = bad.unwrap_or(1.0);
             let gradients = gradients.map(|g| wide(b, &g));
-            let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
+            let health = b.gradient_health(Some(&wide(b, &[loss])), &gradients.each_ref()).unwrap();
             vec![read(b, &health.norm), read_u32(b, &health.finite)]
         });
     }
     // Squares that f32 does not hold.
     agree!("large", [1e-7, 1e-12], |b| {
-        let health = b.gradient_health(&wide(b, &[0.0]), &[&wide(b, &[3e30, 4e30]), &wide(b, &[])]).unwrap();
+        let health = b.gradient_health(None, &[&wide(b, &[3e30, 4e30]), &wide(b, &[])]).unwrap();
         vec![read(b, &health.norm), read_u32(b, &health.finite)]
     });
     agree!("nothing", [0.0; 2], |b| {
-        let health = b.gradient_health(&wide(b, &[0.0]), &[]).unwrap();
+        let health = b.gradient_health(None, &[]).unwrap();
         vec![read(b, &health.norm), read_u32(b, &health.finite)]
     });
 }
@@ -43,7 +43,7 @@ fn sgd() {
             let before = values.clone(); // shared: must stay
             for seed in 2..5 {
                 let gradients = LENGTHS.map(|n| wide(b, &normal(n, seed)));
-                let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
+                let health = b.gradient_health(Some(&wide(b, &[loss])), &gradients.each_ref()).unwrap();
                 let state = values.iter_mut().zip(&mut velocities).zip(&gradients).enumerate();
                 let mut parameters: Vec<_> = state
                     .map(|(i, ((value, velocity), gradient))| {
@@ -64,21 +64,23 @@ fn adam() {
         agree!((decoupled, max_norm, loss), [3e-7, 1e-13], |b| {
             let mut values = LENGTHS.map(|n| wide(b, &normal(n, 1)));
             let (mut ms, mut vs) = (LENGTHS.map(|n| wide(b, &vec![0.0; n])), LENGTHS.map(|n| wide(b, &vec![0.0; n])));
+            let mut steps = LENGTHS.map(|_| b.fill(1, 0u32).unwrap());
             for t in 1..4 {
                 let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.99, 1e-6);
-                let step = AdamStep { lr, beta1, beta2, eps, t, decoupled, max_norm };
+                let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm };
                 let gradients = LENGTHS.map(|n| wide(b, &normal(n, t as u32 + 1)));
-                let health = b.gradient_health(&wide(b, &[loss]), &gradients.each_ref()).unwrap();
-                let state = values.iter_mut().zip(&mut ms).zip(&mut vs).zip(&gradients).enumerate();
+                let health = b.gradient_health(Some(&wide(b, &[loss])), &gradients.each_ref()).unwrap();
+                let state = values.iter_mut().zip(&mut ms).zip(&mut vs).zip(&mut steps).zip(&gradients).enumerate();
                 let mut parameters: Vec<_> = state
-                    .map(|(i, (((value, m), v), gradient))| {
+                    .map(|(i, ((((value, m), v), steps), gradient))| {
                         let (lr_scale, weight_decay) = (1.0 + i as f64 / 8.0, 0.01 * i as f64);
-                        AdamParam { value, gradient, m, v, lr_scale, weight_decay }
+                        AdamParam { value, gradient, m, v, steps, lr_scale, weight_decay }
                     })
                     .collect();
                 b.adam(&step, &mut parameters, &health).unwrap();
             }
-            values.iter().chain(&ms).chain(&vs).map(|of| read(b, of)).collect()
+            let counts = steps.iter().map(|of| read_u32(b, of));
+            values.iter().chain(&ms).chain(&vs).map(|of| read(b, of)).chain(counts).collect()
         });
     }
 }
@@ -105,7 +107,7 @@ fn state_of_another_length_is_refused() {
     let b = &crate::cpus().f32[0][0];
     let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };
     let (mut value, mut velocity, gradient) = (data(b, &[0.0; 2]), data(b, &[0.0; 3]), data(b, &[0.0; 2]));
-    let health = b.gradient_health(&wide(b, &[0.0]), &[&gradient]).unwrap();
+    let health = b.gradient_health(None, &[&gradient]).unwrap();
     let p =
         SgdParam { value: &mut value, gradient: &gradient, velocity: &mut velocity, lr_scale: 1.0, weight_decay: 0.0 };
     let error = b.sgd(&step, &mut [p], &health).unwrap_err().to_string();

@@ -148,7 +148,7 @@ fn frozen_parameters_get_no_gradient_and_pass_it_on() {
     let mut model =
         Sequential::new().push(conv()).push(conv()).push(Conv2d::new(init, 2, 1, Conv2dOptions::square(1)).unwrap());
     name_fields(&mut model);
-    parameters_mut(&mut model).into_iter().skip(2).take(2).for_each(|p| p.set_trained(false));
+    parameters_mut(&mut model).into_iter().skip(2).take(2).for_each(|p| p.set_requires_grad(false));
     let pass = Pass::train(&backend, 0);
     let y = model.call(&enter(&pass, &[1, 2, 2, 2])).unwrap();
     let gradients = y.backward_from(y.ones().unwrap()).unwrap();

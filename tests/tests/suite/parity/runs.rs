@@ -136,7 +136,7 @@ impl<'a, B: Backend> Run<'a, B> {
                     self.failures.extend(result.err());
                 }
             }
-            optimizer.step(lr, &mut *self.model, &gradients, &loss)?;
+            optimizer.step(lr, &mut *self.model, &gradients)?;
             losses.push(loss.to_f64()?);
         }
         let mut references = vec!["losses"];
@@ -195,5 +195,6 @@ fn optimizer(case: &Value) -> (OptimizerOptions, f64) {
         },
     };
     let max_norm = case["max_norm"].as_f64().unwrap_or(f64::INFINITY);
-    (OptimizerOptions { method, weight_decay: decimal("weight_decay"), decay_all: true, max_norm }, decimal("lr"))
+    let options = OptimizerOptions::new(method).weight_decay(decimal("weight_decay")).clip_grad_norm(max_norm);
+    (options, decimal("lr"))
 }

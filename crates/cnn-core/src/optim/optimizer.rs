@@ -1,0 +1,232 @@
+//! An optimiser: the state that it keeps for each parameter, and one call to the backend for all of them.
+
+use super::options::{Method, OptimizerOptions, Treatment};
+use crate::archive::{Archive, Array};
+use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide};
+use crate::element::{Element, Real};
+use crate::nn::{Fields, Param, check_named, parameters, parameters_mut};
+use crate::{Error, Gradients, Result};
+
+/// An optimiser with its state.
+#[derive(Debug)]
+pub struct Optimizer<B: Backend> {
+    backend: B,
+    options: OptimizerOptions,
+    /// Calls of `step`.
+    steps: u64,
+    /// By parameter key.
+    treatments: Vec<Treatment>,
+    /// By parameter key; none for a parameter that was never trained.
+    states: Vec<Option<State<B>>>,
+}
+
+/// What a method keeps for a parameter.
+#[derive(Debug)]
+enum State<B: Backend> {
+    Sgd {
+        velocity: Wide<B>,
+    },
+    Adam {
+        m: Wide<B>,
+        v: Wide<B>,
+        /// Steps that moved this parameter: one number, on the device, where alone it is known that a step was refused.
+        steps: B::Buffer<u32>,
+    },
+}
+
+impl<B: Backend> State<B> {
+    /// That of a parameter of `len` numbers before its first step.
+    fn new(backend: &B, method: Method, len: usize) -> Result<Self> {
+        Self::of(backend, method, 0, |_, _| backend.fill(len, Accum::<B>::default()))
+    }
+
+    /// Of these arrays, which are asked for by their names in a file and by what no number of theirs is below.
+    fn of(backend: &B, method: Method, steps: u32, array: impl Fn(&str, f64) -> Result<Wide<B>>) -> Result<Self> {
+        Ok(match method {
+            Method::Sgd { .. } => State::Sgd { velocity: array("velocity", f64::NEG_INFINITY)? },
+            Method::Adam { .. } => {
+                State::Adam { m: array("m", f64::NEG_INFINITY)?, v: array("v", 0.0)?, steps: backend.fill(1, steps)? }
+            }
+        })
+    }
+
+    /// The arrays by their names in a file.
+    fn arrays(&self) -> Vec<(&'static str, &Wide<B>)> {
+        match self {
+            State::Sgd { velocity } => vec![("velocity", velocity)],
+            State::Adam { m, v, .. } => vec![("m", m), ("v", v)],
+        }
+    }
+}
+
+impl<B: Backend> Optimizer<B> {
+    /// An optimiser for `model`, its state zero. Parameters that are frozen get state when they are first trained.
+    ///
+    /// # Errors
+    /// Parameters that were not named by one [`name_fields`](crate::nn::name_fields), a group that matches none of them,
+    /// and numbers that are not finite in the precision of the parameters.
+    pub fn new(backend: &B, model: &(impl Fields<B> + ?Sized), options: OptimizerOptions) -> Result<Self> {
+        let parameters = parameters(model);
+        check_named(&parameters)?;
+        options.check_groups(&parameters.iter().map(|parameter| parameter.name()).collect::<Vec<_>>())?;
+        let treatment = |parameter: &&Param<B>| options.treatment(parameter.name(), parameter.kind());
+        let treatments: Vec<Treatment> = parameters.iter().map(treatment).collect();
+        for treatment in &treatments {
+            check_finite::<B>("weight decay", treatment.weight_decay, treatment.weight_decay)?;
+        }
+        let state = |parameter: &&Param<B>| match parameter.requires_grad() {
+            true => State::new(backend, options.method, parameter.shape().numel()).map(Some),
+            false => Ok(None),
+        };
+        let states = parameters.iter().map(state).collect::<Result<_>>()?;
+        Ok(Optimizer { backend: backend.clone(), options, steps: 0, treatments, states })
+    }
+
+    /// Moves the trained parameters of `model` along their gradients by the learning rate `lr`. When the gradients, or
+    /// the loss that they are of, are not finite nothing moves, and the returned [`Health`] says so.
+    ///
+    /// # Errors
+    /// `model` is not the model that this optimiser was made for, or `lr` is not finite in the precision of the
+    /// parameters. Nothing has moved then.
+    pub fn step(
+        &mut self,
+        lr: f64,
+        model: &mut (impl Fields<B> + ?Sized),
+        gradients: &Gradients<B>,
+    ) -> Result<Health<B>> {
+        let parameters = parameters_mut(model);
+        if parameters.len() != self.states.len() {
+            let rule = format!("must be the model of the optimiser, which has {}", self.states.len());
+            return Err(Error::invalid("model with parameters", parameters.len(), rule));
+        }
+        self.check_rate(lr)?;
+        let Optimizer { backend, options: OptimizerOptions { method, clip_grad_norm: max_norm, .. }, .. } = self;
+        let (backend, max_norm, method) = (&*backend, *max_norm, *method);
+        let all: Vec<&Wide<B>> = gradients.parameters().map(|(_, gradient)| gradient).collect();
+        let health = backend.gradient_health(gradients.loss(), &all)?;
+
+        let (mut sgd, mut adam) = (Vec::new(), Vec::new());
+        let rules = self.treatments.iter().zip(&mut self.states).enumerate();
+        for (parameter, (key, (&Treatment { lr_scale, weight_decay }, state))) in parameters.into_iter().zip(rules) {
+            let Some(gradient) = gradients.by_key(key).filter(|_| parameter.requires_grad()) else { continue };
+            let len = parameter.shape().numel();
+            if backend.len(gradient) != len {
+                let what = format!("gradient of {} with elements", parameter.name());
+                return Err(Error::invalid(what, backend.len(gradient), format!("must have {len}")));
+            }
+            let state = match state {
+                Some(state) => state,
+                none => none.insert(State::new(backend, method, len)?),
+            };
+            let value = parameter.value_mut();
+            match state {
+                State::Sgd { velocity } => sgd.push(SgdParam { value, gradient, velocity, lr_scale, weight_decay }),
+                State::Adam { m, v, steps } => {
+                    adam.push(AdamParam { value, gradient, m, v, steps, lr_scale, weight_decay });
+                }
+            }
+        }
+        match method {
+            Method::Sgd { momentum, nesterov } => {
+                backend.sgd(&SgdStep { lr, momentum, nesterov, max_norm }, &mut sgd, &health)?;
+            }
+            Method::Adam { beta1, beta2, eps, decoupled } => {
+                let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm };
+                backend.adam(&step, &mut adam, &health)?;
+            }
+        }
+        self.steps += 1;
+        Ok(health)
+    }
+
+    /// Refuses a rate whose products would not be finite where parameters are computed with: infinite or no number, it
+    /// would reach the weights although every gradient is finite.
+    fn check_rate(&self, lr: f64) -> Result<()> {
+        for &Treatment { lr_scale, weight_decay } in &self.treatments {
+            let rate = lr * lr_scale;
+            // Adam's first step divides by as much; AdamW multiplies its weights by what the decay leaves.
+            let largest = match self.options.method {
+                Method::Sgd { .. } => rate,
+                Method::Adam { beta1, .. } => rate / (1.0 - beta1),
+            };
+            check_finite::<B>("learning rate", lr, largest)?;
+            check_finite::<B>("learning rate", lr, rate * weight_decay)?;
+        }
+        Ok(())
+    }
+
+    /// How often [`Optimizer::step`] was called, refused steps included.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Adds the state to an archive: `velocity.conv1.weight`, and the number of steps.
+    pub fn save(&self, model: &(impl Fields<B> + ?Sized), archive: &mut Archive) -> Result<()> {
+        let Optimizer { backend, steps, states, .. } = self;
+        archive.arrays.insert("steps".into(), Array::count(*steps));
+        for (parameter, state) in parameters(model).into_iter().zip(states) {
+            let Some(state) = state else { continue };
+            if let State::Adam { steps, .. } = state {
+                let steps = backend.download(steps)?.first().copied().unwrap_or_default();
+                archive.arrays.insert(format!("steps.{}", parameter.name()), Array::count(steps.into()));
+            }
+            for (array, values) in state.arrays() {
+                let values = parameter.layout().to_file(&backend.download(values)?);
+                let name = format!("{array}.{}", parameter.name());
+                archive.arrays.insert(name, Array::float(parameter.file_shape(), &values));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the state back from an archive that [`Optimizer::save`] wrote. An archive of version 0.1 has one number of
+    /// steps, which is that of every parameter.
+    ///
+    /// # Errors
+    /// An array of a trained parameter is missing, or one has another shape or numbers that no training leaves behind;
+    /// the state stays as it was.
+    pub fn load(&mut self, model: &(impl Fields<B> + ?Sized), archive: &Archive) -> Result<()> {
+        let fail = |name: &str, rule: String| Error::StateDict(format!("optimiser state: {name} {rule}"));
+        let find = |name: &str| archive.arrays.get(name).ok_or_else(|| fail(name, "is missing".into()));
+        let count = |name: &str| -> Result<u32> {
+            let count = find(name)?.to_count().map_err(|error| fail(name, error.to_string()))?;
+            u32::try_from(count).map_err(|_| fail(name, format!("is {count}: must be below {}", u32::MAX)))
+        };
+        let steps = count("steps")?;
+        let mut states = Vec::new();
+        for parameter in parameters(model) {
+            let name = |array: &str| format!("{array}.{}", parameter.name());
+            let values = |array: &str, least: f64| {
+                let name = name(array);
+                let array = find(&name)?;
+                if array.shape != parameter.file_shape() {
+                    let rule = format!("is {:?}, the model has {:?}", array.shape, parameter.file_shape());
+                    return Err(fail(&name, rule));
+                }
+                let numbers = array.to_finite::<Accum<B>>(least).map_err(|error| fail(&name, error.to_string()))?;
+                self.backend.upload(&parameter.layout().from_file(&numbers))
+            };
+            // What was frozen all along has no state.
+            let known = ["velocity", "m", "v"].iter().any(|array| archive.arrays.contains_key(&name(array)));
+            states.push(match parameter.requires_grad() || known {
+                true => {
+                    let own = name("steps");
+                    let steps = if archive.arrays.contains_key(&own) { count(&own)? } else { steps };
+                    Some(State::of(&self.backend, self.options.method, steps, values)?)
+                }
+                false => None,
+            });
+        }
+        self.steps = steps.into();
+        self.states = states;
+        Ok(())
+    }
+}
+
+/// Refuses `value` when `number`, which is computed from it, is not finite in the precision of parameters.
+fn check_finite<B: Backend>(what: &str, value: f64, number: f64) -> Result<()> {
+    if Accum::<B>::from_f64(number).as_f64().is_finite() {
+        return Ok(());
+    }
+    Err(Error::invalid(what, value, format!("must be finite in {}, and its products too", Accum::<B>::DTYPE)))
+}

@@ -1,0 +1,195 @@
+//! How gradients become steps, and which parameters are treated otherwise.
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::Kind;
+use crate::{Error, Result};
+
+/// How gradients become steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Stochastic gradient descent as PyTorch defines it: see [`SgdStep`](crate::backend::SgdStep).
+    Sgd {
+        /// Part of the previous velocity that is kept.
+        momentum: f64,
+        /// Look ahead along the velocity.
+        nesterov: bool,
+    },
+    /// Adam as PyTorch defines it: see [`AdamStep`](crate::backend::AdamStep).
+    Adam {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        eps: f64,
+        /// AdamW: weight decay shrinks the weights themselves.
+        decoupled: bool,
+    },
+}
+
+impl Method {
+    /// Plain SGD with momentum 0.9 and Nesterov's look-ahead.
+    pub const NESTEROV: Method = Method::Sgd { momentum: 0.9, nesterov: true };
+    /// Adam with PyTorch's defaults.
+    pub const ADAM: Method = Method::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: false };
+    /// AdamW with PyTorch's defaults.
+    pub const ADAMW: Method = Method::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: true };
+}
+
+/// Parameters with a learning rate or a weight decay of their own: a backbone that is fine-tuned gently, biases that do
+/// not decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Which parameters, by their names: `fc.weight`, `layer1.*`, `*.bias`. A `*` is any text. Of several groups that
+    /// match a name the first counts.
+    pub pattern: String,
+    /// Factor on the learning rate.
+    #[serde(default = "one")]
+    pub lr_scale: f64,
+    /// In place of [`OptimizerOptions::weight_decay`], for biases and normalisations too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Group {
+    /// Parameters whose names match `pattern`, the learning rate times `lr_scale`.
+    pub fn new(pattern: impl Into<String>, lr_scale: f64) -> Self {
+        Group { pattern: pattern.into(), lr_scale, weight_decay: None }
+    }
+
+    /// Whether the parameter of this name belongs to the group.
+    pub fn matches(&self, name: &str) -> bool {
+        let (first, rest) = match self.pattern.split_once('*') {
+            Some(split) => split,
+            None => return self.pattern == name,
+        };
+        let Some(mut name) = name.strip_prefix(first) else { return false };
+        // Between the first and the last star each part is taken where it stands first; the last part is the end.
+        let mut parts = rest.split('*').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return name.ends_with(part);
+            }
+            let Some(at) = name.find(part) else { return false };
+            name = &name[at + part.len()..];
+        }
+        true
+    }
+}
+
+/// Everything about an optimiser but its state and learning rate.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OptimizerOptions {
+    /// How gradients become steps.
+    pub method: Method,
+    /// L2 penalty, or decay of the weights themselves for AdamW.
+    pub weight_decay: f64,
+    /// Whether biases and the scales and shifts of normalisations decay too (PyTorch: yes).
+    pub decay_all: bool,
+    /// Gradients are scaled down so that their norm is at most this; infinite for never.
+    pub clip_grad_norm: f64,
+    /// Parameters that are treated otherwise.
+    pub groups: Vec<Group>,
+}
+
+impl OptimizerOptions {
+    /// A method without weight decay, clipping or groups.
+    pub fn new(method: Method) -> Self {
+        OptimizerOptions {
+            method,
+            weight_decay: 0.0,
+            decay_all: true,
+            clip_grad_norm: f64::INFINITY,
+            groups: Vec::new(),
+        }
+    }
+
+    /// With this weight decay.
+    #[must_use]
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        OptimizerOptions { weight_decay, ..self }
+    }
+
+    /// With a decay of biases, scales and shifts too, or without.
+    #[must_use]
+    pub fn decay_all(self, decay_all: bool) -> Self {
+        OptimizerOptions { decay_all, ..self }
+    }
+
+    /// With gradients of at most this norm.
+    #[must_use]
+    pub fn clip_grad_norm(self, clip_grad_norm: f64) -> Self {
+        OptimizerOptions { clip_grad_norm, ..self }
+    }
+
+    /// With one more group.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// How the parameter of this name and kind is treated.
+    pub(super) fn treatment(&self, name: &str, kind: Kind) -> Treatment {
+        let group = self.groups.iter().find(|group| group.matches(name));
+        let usual = if self.decay_all || kind == Kind::Weight { self.weight_decay } else { 0.0 };
+        Treatment {
+            lr_scale: group.map_or(1.0, |group| group.lr_scale),
+            weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(usual),
+        }
+    }
+
+    /// Refuses groups that none of these names belongs to, and factors that are no factors.
+    pub(super) fn check_groups(&self, names: &[&str]) -> Result<()> {
+        for group in &self.groups {
+            if !names.iter().any(|name| group.matches(name)) {
+                return Err(Error::invalid("parameter group", &group.pattern, "must match a parameter of the model"));
+            }
+            if !(group.lr_scale.is_finite() && group.lr_scale >= 0.0) {
+                let what = format!("lr_scale of the parameter group {}", group.pattern);
+                return Err(Error::invalid(what, group.lr_scale, "must be at least 0 and finite"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How one parameter is treated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Treatment {
+    pub(super) lr_scale: f64,
+    pub(super) weight_decay: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        for (pattern, name, expected) in [
+            ("fc.weight", "fc.weight", true),
+            ("fc", "fc.weight", false),
+            ("layer1.*", "layer1.0.conv1.weight", true),
+            ("layer1.*", "layer10.0.conv1.weight", false),
+            ("*.bias", "fc.bias", true),
+            ("*.bias", "fc.bias.weight", false),
+            ("*", "anything", true),
+            ("", "anything", false),
+            ("layer*.bn*.weight", "layer1.0.bn2.weight", true),
+            ("layer*.bn*.weight", "layer1.0.conv2.weight", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("**b", "ab", true),
+        ] {
+            assert_eq!(Group::new(pattern, 1.0).matches(name), expected, "{pattern} and {name}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Optimisers and averages over a whole model: what moves, what is counted, what is refused, what a resume brings back.
+
+use cnn_core::archive::{Archive, Array, Values};
+use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Sequential, name_fields, parameters, parameters_mut};
+use cnn_core::optim::{Average, Group, Method, Optimizer, OptimizerOptions};
+use cnn_core::{Device, Gradients, Naive, Pass, Real, Tensor};
+
+type Model<E> = Sequential<Naive<E>>;
+
+/// Two dense layers, 2 -> 3 -> 2.
+fn model<E: Real>() -> Model<E> {
+    let backend = Naive::<E>::new();
+    let init = &mut Init::new(&backend, 3);
+    let mut model = Sequential::new().push(Linear::new(init, 2, 3).unwrap()).push(Linear::new(init, 3, 2).unwrap());
+    name_fields(&mut model);
+    model
+}
+
+fn optimizer<E: Real>(model: &Model<E>, options: OptimizerOptions) -> Optimizer<Naive<E>> {
+    Optimizer::new(&Naive::new(), model, options).unwrap()
+}
+
+/// Gradients of the loss of `model` on two rows that `step` names, its logits multiplied by `factor`.
+fn gradients<E: Real>(model: &mut Model<E>, step: u32) -> Gradients<Naive<E>> {
+    let backend = Naive::<E>::new();
+    let values: Vec<E> = (0..4).map(|i| E::from_f64(f64::from((i + step) % 5) / 2.0 - 1.0)).collect();
+    let pass = Pass::train(&backend, 0);
+    let x = pass.input(Tensor::from_slice(&backend, [2, 2], &values).unwrap()).unwrap();
+    model.call(&x).unwrap().cross_entropy(&[0, 1], 0.0).unwrap().backward().unwrap()
+}
+
+/// Every parameter's numbers.
+fn weights<E: Real>(model: &Model<E>) -> Vec<Vec<f64>> {
+    parameters(model).iter().map(|p| p.value().iter().map(|v| v.as_f64()).collect()).collect()
+}
+
+/// The largest way that a number of each parameter has moved.
+fn moves(before: &[Vec<f64>], after: &[Vec<f64>]) -> Vec<f64> {
+    let largest = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    before.iter().zip(after).map(largest).collect()
+}
+
+/// Makes the gradient of the last bias no number.
+fn spoil(gradients: &mut Gradients<Naive<f64>>) {
+    *gradients.by_key_mut(3).unwrap() = Naive::<f64>::new().upload(&[f64::NAN, 1.0]).unwrap();
+}
+
+#[test]
+fn adam_does_not_count_a_step_that_was_refused() {
+    for method in [Method::ADAM, Method::ADAMW] {
+        let mut model = model::<f64>();
+        let mut optimizer = optimizer(&model, OptimizerOptions::new(method));
+        let before = weights(&model);
+        for step in 0..3 {
+            let mut refused = gradients(&mut model, step);
+            spoil(&mut refused);
+            let health = optimizer.step(0.01, &mut model, &refused).unwrap();
+            assert_eq!((health.finite[0], weights(&model)), (0, before.clone()));
+        }
+        // The first step moves each number by the rate.
+        let first = gradients(&mut model, 4);
+        assert_eq!(optimizer.step(0.01, &mut model, &first).unwrap().finite[0], 1);
+        for moved in moves(&before, &weights(&model)) {
+            assert!((moved - 0.01).abs() < 1e-6, "{method:?} moved by {moved}");
+        }
+    }
+}
+
+#[test]
+fn adam_counts_for_each_parameter() {
+    let mut model = model::<f64>();
+    parameters_mut(&mut model)[0].set_requires_grad(false);
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::ADAM));
+    let frozen = weights(&model)[0].clone();
+    for step in 0..10 {
+        let gradients = gradients(&mut model, step);
+        optimizer.step(0.01, &mut model, &gradients).unwrap();
+    }
+    assert_eq!(weights(&model)[0], frozen);
+    let mut archive = Archive::default();
+    optimizer.save(&model, &mut archive).unwrap();
+    assert!(!archive.arrays.contains_key("m.0.weight"), "state of a parameter that was never trained");
+    assert_eq!(archive.arrays["steps.1.weight"].to_count().unwrap(), 10);
+
+    parameters_mut(&mut model)[0].set_requires_grad(true);
+    let gradients = gradients(&mut model, 11);
+    let before = weights(&model);
+    optimizer.step(0.01, &mut model, &gradients).unwrap();
+    let moved = moves(&before, &weights(&model))[0];
+    assert!((moved - 0.01).abs() < 1e-6, "the first step after a freeze moved by {moved}");
+}
+
+#[test]
+fn an_infinite_loss_is_refused_though_its_gradient_is_finite() {
+    let backend = Naive::<f64>::new();
+    let mut model = model::<f64>();
+    // Class 0 is impossible, and is the label of the first row.
+    *parameters_mut(&mut model)[3].value_mut() = backend.upload(&[f64::NEG_INFINITY, 0.0]).unwrap();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::NESTEROV));
+    let mut gradients = gradients(&mut model, 0);
+    assert!(gradients.parameters().all(|(_, gradient)| gradient.iter().all(|g| g.is_finite())));
+    assert_eq!(backend.download(gradients.loss().unwrap()).unwrap(), [f64::INFINITY]);
+    let before = weights(&model);
+    assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], 0);
+    assert_eq!(weights(&model), before);
+    // It stays so when it is accumulated and scaled.
+    let other = self::gradients(&mut self::model::<f64>(), 1);
+    gradients.accumulate(&backend, &other).unwrap();
+    gradients.scale(&backend, 0.5).unwrap();
+    assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], 0);
+}
+
+#[test]
+fn a_rate_or_a_decay_that_is_infinite_where_it_is_used_is_refused() {
+    let mut model = model::<f32>();
+    let before = weights(&model);
+    let gradients = gradients(&mut model, 0);
+    for (method, lr) in [
+        (Method::NESTEROV, 1e39),
+        (Method::NESTEROV, f64::NAN),
+        (Method::NESTEROV, f64::INFINITY),
+        (Method::ADAM, 1e38), // a tenth of it is what the first step divides by
+    ] {
+        let mut optimizer = optimizer(&model, OptimizerOptions::new(method));
+        let error = optimizer.step(lr, &mut model, &gradients).unwrap_err().to_string();
+        assert_eq!(error, format!("learning rate {lr}: must be finite in f32, and its products too"));
+        assert_eq!(weights(&model), before);
+    }
+    let options = OptimizerOptions::new(Method::ADAMW).weight_decay(1e300);
+    let error = Optimizer::new(&Naive::new(), &model, options).unwrap_err().to_string();
+    assert!(error.starts_with("weight decay 1"), "{error}");
+    // In f64 both are numbers.
+    let mut wide = self::model::<f64>();
+    let gradients = self::gradients(&mut wide, 0);
+    let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(1e-300);
+    optimizer(&wide, options).step(1e39, &mut wide, &gradients).unwrap();
+}
+
+#[test]
+fn groups_have_a_rate_and_a_decay_of_their_own() {
+    for method in [Method::Sgd { momentum: 0.0, nesterov: false }, Method::ADAMW] {
+        let options = OptimizerOptions::new(method).weight_decay(0.5);
+        let groups = options.clone().group(Group { weight_decay: Some(0.0), ..Group::new("1.*", 0.25) });
+        let (mut plain, mut grouped) = (model::<f64>(), model::<f64>());
+        let before = weights(&plain);
+        let gradients = gradients(&mut plain, 0);
+        optimizer(&plain, options).step(0.01, &mut plain, &gradients).unwrap();
+        optimizer(&grouped, groups).step(0.01, &mut grouped, &gradients).unwrap();
+        let (plain, grouped) = (weights(&plain), weights(&grouped));
+        assert_eq!(plain[..2], grouped[..2], "parameters of no group");
+        for key in 2..4 {
+            for i in 0..before[key].len() {
+                // Without decay the plain step is what AdamW and SGD without a penalty do.
+                let step = plain[key][i] - before[key][i] * (1.0 - 0.01 * 0.5);
+                let expected = before[key][i] + 0.25 * step;
+                assert!((grouped[key][i] - expected).abs() < 1e-12, "{method:?}, parameter {key}");
+            }
+        }
+    }
+    let refused = |group| {
+        let options = OptimizerOptions::new(Method::ADAM).group(group);
+        Optimizer::new(&Naive::<f64>::new(), &model(), options).unwrap_err().to_string()
+    };
+    assert_eq!(refused(Group::new("fc.*", 0.1)), "parameter group fc.*: must match a parameter of the model");
+    assert_eq!(refused(Group::new("*", -1.0)), "lr_scale of the parameter group * -1: must be at least 0 and finite");
+}
+
+#[test]
+fn a_saved_state_goes_on_in_the_same_bits() {
+    for method in [Method::NESTEROV, Method::ADAM] {
+        let run = |model: &mut Model<f64>, optimizer: &mut Optimizer<_>, steps: std::ops::Range<u32>| {
+            for step in steps {
+                let mut gradients = gradients(model, step);
+                if step == 1 {
+                    spoil(&mut gradients);
+                }
+                optimizer.step(0.05, model, &gradients).unwrap();
+            }
+        };
+        let (mut whole, mut half) = (model(), model());
+        parameters_mut(&mut half)[2].set_requires_grad(false);
+        parameters_mut(&mut whole)[2].set_requires_grad(false);
+        let mut first = optimizer(&whole, OptimizerOptions::new(method));
+        run(&mut whole, &mut first, 0..6);
+
+        let mut before = optimizer(&half, OptimizerOptions::new(method));
+        run(&mut half, &mut before, 0..3);
+        let mut archive = Archive::default();
+        before.save(&half, &mut archive).unwrap();
+        let archive = Archive::from_bytes(&archive.to_bytes().unwrap()).unwrap();
+        let mut after = optimizer(&half, OptimizerOptions::new(method));
+        after.load(&half, &archive).unwrap();
+        run(&mut half, &mut after, 3..6);
+        assert_eq!(weights(&half), weights(&whole), "{method:?}");
+        assert_eq!(after.steps(), 6);
+    }
+}
+
+#[test]
+fn a_state_of_version_0_1_has_one_count_for_all() {
+    let model = model::<f64>();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::ADAM));
+    let mut archive = Archive::default();
+    optimizer.save(&model, &mut archive).unwrap();
+    archive.arrays.retain(|name, _| !name.starts_with("steps."));
+    archive.arrays.insert("steps".into(), Array::count(41));
+    optimizer.load(&model, &archive).unwrap();
+    let mut written = Archive::default();
+    optimizer.save(&model, &mut written).unwrap();
+    for name in ["steps", "steps.0.weight", "steps.0.bias", "steps.1.weight", "steps.1.bias"] {
+        assert_eq!(written.arrays[name].to_count().unwrap(), 41, "{name}");
+    }
+}
+
+#[test]
+fn a_state_that_no_training_leaves_behind_is_refused() {
+    let model = model::<f64>();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::ADAM));
+    let mut archive = Archive::default();
+    optimizer.save(&model, &mut archive).unwrap();
+    let mut refused = |change: &dyn Fn(&mut Archive)| {
+        let mut changed = archive.clone();
+        change(&mut changed);
+        let error = optimizer.load(&model, &changed).unwrap_err().to_string();
+        let mut after = Archive::default();
+        optimizer.save(&model, &mut after).unwrap();
+        assert_eq!(after, archive, "a refused state was taken in part");
+        error
+    };
+    let set = |name: &'static str, value: f64| {
+        move |archive: &mut Archive| {
+            let Values::F64(values) = &mut archive.arrays.get_mut(name).unwrap().values else { panic!("{name}") };
+            values[1] = value;
+        }
+    };
+    assert_eq!(refused(&set("m.0.weight", f64::NAN)), "optimiser state: m.0.weight holds NaN: must be finite");
+    assert_eq!(refused(&set("v.1.bias", -1.0)), "optimiser state: v.1.bias holds -1: must be at least 0");
+    assert_eq!(refused(&|archive| drop(archive.arrays.remove("v.1.bias"))), "optimiser state: v.1.bias is missing");
+    assert_eq!(
+        refused(&|archive| drop(archive.arrays.insert("steps.1.bias".into(), Array::count(1 << 40)))),
+        "optimiser state: steps.1.bias is 1099511627776: must be below 4294967295"
+    );
+}
+
+#[test]
+fn a_gradient_of_another_length_is_refused() {
+    let mut model = model::<f64>();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::NESTEROV));
+    let mut gradients = gradients(&mut model, 0);
+    *gradients.by_key_mut(1).unwrap() = Naive::<f64>::new().upload(&[1.0]).unwrap();
+    let error = optimizer.step(0.1, &mut model, &gradients).unwrap_err().to_string();
+    assert_eq!(error, "gradient of 0.bias with elements 1: must have 3");
+}
+
+#[test]
+fn an_average_follows_weights_and_statistics_and_is_swapped_in() {
+    let backend = Naive::<f64>::new();
+    let mut norm = BatchNorm2d::new(&mut Init::new(&backend, 0), 1).unwrap();
+    name_fields(&mut norm);
+    let mut average = Average::new(&backend, &norm, 0.75).unwrap();
+    let state = |norm: &BatchNorm2d<Naive<f64>>| {
+        [norm.weight.value()[0], norm.bias.value()[0], norm.running_mean.value()[0], norm.running_var.value()[0]]
+    };
+    for (weight, mean) in [(3.0, 8.0), (5.0, 0.0)] {
+        *norm.weight.value_mut() = backend.upload(&[weight]).unwrap();
+        *norm.running_mean.value_mut() = backend.upload(&[mean]).unwrap();
+        average.update(&norm).unwrap();
+    }
+    // 1 -> 1.5 -> 2.375, and 0 -> 2 -> 1.5.
+    assert_eq!(state(&norm), [5.0, 0.0, 0.0, 1.0]);
+    average.swap(&mut norm).unwrap();
+    assert_eq!(state(&norm), [2.375, 0.0, 1.5, 1.0]);
+    average.swap(&mut norm).unwrap();
+    assert_eq!(state(&norm), [5.0, 0.0, 0.0, 1.0]);
+
+    assert!(Average::new(&backend, &norm, 1.0).is_err());
+    let error = average.update(&model::<f64>().push(norm)).unwrap_err().to_string();
+    assert_eq!(error, "model with arrays 8: must be the model of the average, which has 4");
+}
