@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 use cnn_core::nn::Module;
-use cnn_core::{Backend, Error, Result};
+use cnn_core::{Backend, Error, Naive, Result};
 
 use crate::{ResNet, ResNetConfig, Small, Stem, Stepwise};
 
@@ -48,6 +48,15 @@ impl Arch {
             Arch::ResNet(config) => Box::new(ResNet::new(backend, seed, config, image[2], classes)?),
         })
     }
+
+    /// How many weights [`Arch::build`] would make, without making them; none if they cannot be counted.
+    pub fn parameter_count(&self, image: [usize; 3], classes: usize) -> Option<usize> {
+        match self {
+            Arch::Stepwise => Stepwise::<Naive<f32>>::parameter_count(image, classes),
+            Arch::Small => Small::<Naive<f32>>::parameter_count(image, classes),
+            Arch::ResNet(config) => config.parameter_count(image[2], classes),
+        }
+    }
 }
 
 impl Display for Arch {
@@ -63,5 +72,24 @@ impl FromStr for Arch {
             let names = Arch::names().collect::<Vec<_>>().join(", ");
             Error::invalid("model", text, format!("must be one of {names}"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cnn_core::nn::parameters;
+
+    #[test]
+    fn weights_are_counted_without_making_them() {
+        let backend = Naive::<f32>::new();
+        for (name, arch) in NAMED {
+            for (image, classes) in [([32, 32, 3], 10), ([17, 9, 1], 3)] {
+                let model = arch.build(&backend, 0, image, classes).unwrap();
+                let made: usize = parameters(&model).iter().map(|parameter| parameter.shape().numel()).sum();
+                assert_eq!(arch.parameter_count(image, classes), Some(made), "{name} for {image:?}, {classes} classes");
+            }
+        }
+        assert_eq!(Arch::Stepwise.parameter_count([usize::MAX, usize::MAX, 3], 2), None);
     }
 }

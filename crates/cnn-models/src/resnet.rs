@@ -36,6 +36,22 @@ impl ResNetConfig {
     pub const fn resnet34(stem: Stem) -> Self {
         ResNetConfig { stem, blocks: [3, 4, 6, 3], channels: [64, 128, 256, 512] }
     }
+
+    /// How many weights the network has, without making it.
+    pub(crate) fn parameter_count(&self, in_channels: usize, classes: usize) -> Option<usize> {
+        let [width, .., last] = self.channels;
+        let (stem, mut entering, mut inner) = (if self.stem == Stem::Cifar { 9 } else { 49 }, width, 2 * width);
+        for (index, (&blocks, &leaving)) in self.blocks.iter().zip(&self.channels).enumerate() {
+            for block in 0..blocks {
+                let downsample = (index > 0 && block == 0) || entering != leaving;
+                let convs = 9 * (entering + leaving) + if downsample { entering + 2 } else { 0 };
+                inner += (convs + 4) * leaving;
+                entering = leaving;
+            }
+        }
+        let conv1 = in_channels.checked_mul(stem * width)?;
+        conv1.checked_add(inner)?.checked_add(classes.checked_mul(last + 1)?)
+    }
 }
 
 /// ResNet. State dict as torchvision's: `conv1`, `bn1`, `layer1` to `layer4`, `fc`.

@@ -42,6 +42,13 @@ impl<B: Backend> Small<B> {
         name_fields(&mut model);
         Ok(model)
     }
+
+    /// How many weights the network has, without making it.
+    pub(crate) fn parameter_count([h, w, c]: [usize; 3], classes: usize) -> Option<usize> {
+        let fc = (h / 8).checked_mul(w / 8)?.checked_mul(128)?.checked_add(1)?.checked_mul(classes)?;
+        let stages = 2 * (32 + 64 + 128) + 9 * (32 * 64 + 64 * 128);
+        c.checked_mul(9 * 32)?.checked_add(stages)?.checked_add(fc)
+    }
 }
 
 impl<B: Backend> Module<B> for Small<B> {

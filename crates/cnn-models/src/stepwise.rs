@@ -39,6 +39,14 @@ impl<B: Backend> Stepwise<B> {
         Ok(model)
     }
 
+    /// How many weights the network has, without making it.
+    pub(crate) fn parameter_count([h, w, c]: [usize; 3], classes: usize) -> Option<usize> {
+        let flat = (h.saturating_sub(2) / 2).checked_mul(w.saturating_sub(2) / 2)?.checked_mul(Self::FILTERS)?;
+        let conv = c.checked_mul(9)?.checked_add(1)?.checked_mul(Self::FILTERS)?;
+        let fc1 = flat.checked_add(1)?.checked_mul(Self::HIDDEN)?;
+        conv.checked_add(fc1)?.checked_add(classes.checked_mul(Self::HIDDEN + 1)?)
+    }
+
     fn conv() -> Conv2dOptions {
         Conv2dOptions::square(3)
     }

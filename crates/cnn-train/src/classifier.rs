@@ -39,6 +39,7 @@ impl<B: Backend> Classifier<B> {
     /// Weights that do not fit the architecture that they name.
     pub fn from_weights(backend: &B, weights: Weights) -> Result<Self> {
         let Weights { path, archive, info } = weights;
+        info.check_size(&archive).map_err(|reason| Error::file(&path, reason))?;
         let mut model = info.arch()?.build(backend, 0, info.image, info.classes.len())?;
         load_state_dict(backend, &mut model, &archive).map_err(|error| Error::file(path, error))?;
         Ok(Classifier { backend: backend.clone(), model, frozen: None, info })

@@ -13,6 +13,7 @@ mod evaluation;
 #[cfg(test)]
 mod fault_tests;
 mod feed;
+mod memory;
 mod metrics;
 mod recipe;
 mod report;

@@ -14,6 +14,7 @@ use crate::diagnose::first_not_finite;
 use crate::disk::write_atomically;
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
 use crate::feed::Feed;
+use crate::memory::{Need, free};
 use crate::metrics;
 use crate::report::{Control, EpochReport, Event, StepReport, Summary};
 use crate::run_folder::RunFolder;
@@ -76,7 +77,8 @@ impl<B: Backend> Trainer<B> {
         }
         let arch: Arch = recipe.model.parse()?;
         let classes = train.classes().to_vec();
-        let model = arch.build(backend, recipe.seed, image, classes.len())?;
+        let mut model = arch.build(backend, recipe.seed, image, classes.len())?;
+        Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free())?;
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
         let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;

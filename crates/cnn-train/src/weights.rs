@@ -89,6 +89,23 @@ impl WeightsInfo {
         Ok(())
     }
 
+    /// Refuses weights of a network that would be larger than the file, before it is made.
+    pub(crate) fn check_size(&self, archive: &Archive) -> Result<(), String> {
+        let Ok(arch) = self.arch() else { return Ok(()) };
+        let held: usize = archive.arrays.values().map(|array| array.shape.iter().product::<usize>()).sum();
+        let [h, w, c] = self.image;
+        match arch.parameter_count(self.image, self.classes.len()) {
+            Some(count) if count <= held => Ok(()),
+            count => {
+                let count = count.map_or("more than can be counted".to_owned(), |count| count.to_string());
+                let (arch, classes) = (&self.arch, self.classes.len());
+                Err(format!(
+                    "{held} values: must be the {count} or more of {arch} for images of {h}x{w}x{c} and {classes} classes"
+                ))
+            }
+        }
+    }
+
     /// Refuses to go on with these weights on other data than they were trained on; `data` is what is given now.
     pub(crate) fn check_data(&self, data: &WeightsInfo) -> Result<(), String> {
         let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
