@@ -95,7 +95,7 @@ fn dependencies() -> Result<(), String> {
     Ok(())
 }
 
-/// Both examples, as a user would run them: the one trains, the other classifies with what it left.
+/// The examples, as a user would run them: one trains, one classifies with what it left, one brings its own network.
 fn examples() -> Result<(), String> {
     let place = std::env::temp_dir().join(format!("cnn-examples-{}", std::process::id()));
     let (folder, image) = (place.join("run"), root().join("crates/cnn/tests/images/star.png"));
@@ -104,7 +104,8 @@ fn examples() -> Result<(), String> {
         run(cargo(&["run", "--release", "-p", "cnn", "--example", "train", "--"]).arg(&folder))?;
         run(cargo(&["run", "--release", "-p", "cnn", "--example", "classify", "--"])
             .arg(folder.join("model.safetensors"))
-            .arg(&image))
+            .arg(&image))?;
+        run(cargo(&["run", "--release", "-p", "cnn", "--example", "own_network", "--"]).arg(place.join("own")))
     })();
     let _ = fs::remove_dir_all(&place);
     result

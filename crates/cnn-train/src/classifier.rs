@@ -1,48 +1,70 @@
-//! A weights file in use: evaluate, predict, export.
+//! A weights file in use: what is in an image, and how often that is right.
 
+use std::fmt::{Debug, Formatter};
 use std::path::Path;
 
 use cnn_core::image::{Border, ImageSpec, SampleView};
-use cnn_core::nn::parameters;
-use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
 use cnn_core::{Backend, Frozen, Real, Shape, Tensor};
-use cnn_data::ImageSet;
-use cnn_models::Model;
+use cnn_data::{ImageSet, decode_image};
+use serde::Serialize;
 
-use crate::disk::write_atomically;
+use crate::batches::DeviceBatches;
 use crate::evaluation::{Evaluation, evaluate};
-use crate::feed::Feed;
+use crate::networks::Networks;
+use crate::trained::Trained;
 use crate::weights::{Weights, WeightsInfo};
 use crate::{Error, Result};
 
-/// A trained model with what its file says of it.
+/// A trained network, frozen for inference. Any number of threads may use one at the same time.
+///
+/// It holds the weights once, in the form that the kernels read; what they can be exported from is a [`Trained`].
 pub struct Classifier<B: Backend> {
     backend: B,
-    model: Model<B>,
-    /// Made when it is first needed.
-    frozen: Option<Frozen<B>>,
+    frozen: Frozen<B>,
     info: WeightsInfo,
+    spec: ImageSpec,
+}
+
+/// What a network makes of an image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Prediction {
+    /// The most probable class.
+    pub class: String,
+    /// Its label: its place among [`WeightsInfo::classes`].
+    pub label: usize,
+    /// Its probability.
+    pub probability: f64,
+    /// The probability of every class, by label.
+    pub probabilities: Vec<f64>,
 }
 
 impl<B: Backend> Classifier<B> {
-    /// Reads a weights file.
+    /// Reads a weights file of one of the networks of `cnn-models`.
     ///
     /// # Errors
-    /// A file that does not parse, does not say what it is, or does not fit the architecture that it names.
+    /// A file that does not parse, does not say what it is, or does not fit the network that it names.
     pub fn load(backend: &B, path: impl AsRef<Path>) -> Result<Self> {
         Self::from_weights(backend, Weights::read(path.as_ref())?)
     }
 
-    /// Puts weights to use.
+    /// Puts weights of one of the networks of `cnn-models` to use.
     ///
     /// # Errors
-    /// Weights that do not fit the architecture that they name.
+    /// Weights that do not fit the network that they name.
     pub fn from_weights(backend: &B, weights: Weights) -> Result<Self> {
-        let Weights { path, archive, info } = weights;
-        info.check_size(&archive).map_err(|reason| Error::file(&path, reason))?;
-        let mut model = info.arch()?.build(backend, 0, info.image, info.classes.len())?;
-        load_state_dict(backend, &mut model, &archive).map_err(|error| Error::file(path, error))?;
-        Ok(Classifier { backend: backend.clone(), model, frozen: None, info })
+        Self::new(Trained::from_weights(backend, weights, &Networks::new())?)
+    }
+
+    /// Freezes a trained model, which may be one of a program's own networks.
+    ///
+    /// # Errors
+    /// Those of the model for one image.
+    pub fn new(trained: Trained<B>) -> Result<Self> {
+        let (backend, mut model, info) = trained.into_parts();
+        let frozen = Frozen::new(&backend, &mut *model, &info.image)?;
+        let spec = spec(&info);
+        Ok(Classifier { backend, frozen, info, spec })
     }
 
     /// What the file says of itself.
@@ -50,63 +72,83 @@ impl<B: Backend> Classifier<B> {
         &self.info
     }
 
-    /// The model, to be looked at or changed.
-    pub fn model(&mut self) -> &mut Model<B> {
-        self.frozen = None;
-        &mut self.model
-    }
-
-    fn frozen(&mut self) -> Result<&Frozen<B>> {
-        Ok(match &mut self.frozen {
-            Some(frozen) => frozen,
-            none => none.insert(Frozen::new(&self.backend, &mut *self.model, &self.info.image)?),
-        })
-    }
-
-    /// How many weights there are.
-    pub fn parameter_count(&self) -> usize {
-        parameters(&self.model).iter().map(|parameter| parameter.shape().numel()).sum()
-    }
-
-    /// Probabilities of every class for each image, given as height * width * channels bytes.
+    /// What is in each image, given as height * width * channels bytes.
     ///
     /// # Errors
-    /// An image with another number of bytes.
-    pub fn probabilities(&mut self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<f64>>> {
+    /// An image with another number of bytes, and probabilities that are not finite.
+    pub fn classify(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Prediction>> {
+        let predict = |probabilities: Vec<f64>| {
+            // Of equal ones, the first.
+            let best =
+                |best: usize, label: usize| if probabilities[label] > probabilities[best] { label } else { best };
+            let label = (0..probabilities.len()).fold(0, best);
+            let (class, probability) = (self.info.classes[label].clone(), probabilities[label]);
+            Prediction { class, label, probability, probabilities }
+        };
+        Ok(self.probabilities(images)?.into_iter().map(predict).collect())
+    }
+
+    /// What is in each picture file. A file that is no picture does not keep the others from being classified.
+    ///
+    /// # Errors
+    /// The outer one is of the device; the inner ones say which file could not be read, and why.
+    pub fn classify_files(&self, paths: &[impl AsRef<Path>]) -> Result<Vec<Result<Prediction>>> {
         let [height, width, channels] = self.info.image;
-        let (mean, std) = (self.info.mean.clone(), self.info.std.clone());
-        let spec = ImageSpec { height, width, channels, border: Border::Zero, mean, std };
-        let mut bytes = Vec::with_capacity(images.len() * spec.bytes());
-        for (index, image) in images.iter().enumerate() {
-            let image = image.as_ref();
-            if image.len() != spec.bytes() {
-                let rule = format!("must be the {} of a {height}x{width}x{channels} image", spec.bytes());
-                return Err(Error::recipe("bytes of image", format!("{index}: {}", image.len()), rule));
-            }
-            bytes.extend_from_slice(image);
+        let decode = |path: &Path| Ok(decode_image(path, height, width, channels)?);
+        let mut results = Vec::with_capacity(paths.len());
+        for paths in paths.chunks(FILES) {
+            let decoded: Vec<Result<Vec<u8>>> = paths.iter().map(|path| decode(path.as_ref())).collect();
+            let images: Vec<&[u8]> = decoded.iter().flatten().map(Vec::as_slice).collect();
+            let mut predictions = self.classify(&images)?.into_iter();
+            // Each image that could be read has a prediction.
+            results.extend(decoded.into_iter().filter_map(|decoded| match decoded {
+                Ok(_) => predictions.next().map(Ok),
+                Err(error) => Some(Err(error)),
+            }));
         }
+        Ok(results)
+    }
+
+    /// Probabilities of every class, by label, for each image, given as height * width * channels bytes.
+    ///
+    /// # Errors
+    /// An image with another number of bytes, and probabilities that are not finite.
+    pub fn probabilities(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<f64>>> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [height, width, channels] = self.info.image;
+        for (index, image) in images.iter().enumerate() {
+            let bytes = image.as_ref().len();
+            if bytes != self.spec.bytes() {
+                let rule = format!("must be the {} of a {height}x{width}x{channels} image", self.spec.bytes());
+                return Err(Error::recipe("bytes of image", format!("{index}: {bytes}"), rule));
+            }
+        }
+        let bytes = match images {
+            [image] => self.backend.upload(image.as_ref())?,
+            images => self.backend.upload(&images.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat())?,
+        };
         let views: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
-        let data = self.backend.load_images(&spec, &self.backend.upload(&bytes)?, &views)?;
+        let data = self.backend.load_images(&self.spec, &bytes, &views)?;
         let shape = Shape::new(&[images.len(), height, width, channels])?;
-        let images = Tensor::from_data(&self.backend, shape, data)?;
-        let logits = self.frozen()?.run(images)?;
+        let logits = self.frozen.run(Tensor::from_data(&self.backend, shape, data)?)?;
         let classes = self.info.classes.len();
         let probabilities = self.backend.softmax(logits.data(), classes)?;
         let probabilities = Tensor::from_data(&self.backend, logits.shape(), probabilities)?.to_vec(&self.backend)?;
-        let rows = probabilities.chunks(classes);
-        Ok(rows.map(|row| row.iter().map(|p| p.as_f64()).collect()).collect())
+        let rows: Vec<Vec<f64>> =
+            probabilities.chunks(classes).map(|row| row.iter().map(|p| p.as_f64()).collect()).collect();
+        match rows.iter().position(|row| row.iter().any(|probability| !probability.is_finite())) {
+            Some(index) => Err(Error::NotFiniteLogits { image: format!("image {index}") }),
+            None => Ok(rows),
+        }
     }
 
     /// Accuracy, loss and confusion on `images`; `progress(done, total)` is called as it goes.
     ///
     /// # Errors
     /// Images of another size or with other classes than the model was trained on.
-    pub fn evaluate(
-        &mut self,
-        images: &ImageSet,
-        batch: usize,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Evaluation> {
+    pub fn evaluate(&self, images: &ImageSet, batch: usize, progress: &mut dyn FnMut(u64, u64)) -> Result<Evaluation> {
         let image = images.size();
         if image != self.info.image {
             return Err(Error::recipe(
@@ -119,15 +161,22 @@ impl<B: Backend> Classifier<B> {
             let rule = format!("must be those of the weights, {}", self.info.classes.join(", "));
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
-        let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
-        let backend = self.backend.clone();
-        evaluate(&backend, self.frozen()?, &mut feed, images, batch, progress)
+        let batches = DeviceBatches::new(&self.backend, images, self.spec.clone());
+        evaluate(&self.backend, &self.frozen, &batches, batch, progress)
     }
+}
 
-    /// Writes the weights under `naming`, with the same metadata.
-    pub fn export(&self, naming: Naming, path: &Path) -> Result<()> {
-        let mut archive = state_dict(&self.backend, &self.model, naming)?;
-        self.info.store(&mut archive)?;
-        write_atomically(path, &archive.to_bytes()?)
+/// Files that are decoded and classified at a time.
+const FILES: usize = 32;
+
+/// How the bytes of an image become the numbers that a network of `info` reads.
+fn spec(info: &WeightsInfo) -> ImageSpec {
+    let [height, width, channels] = info.image;
+    ImageSpec { height, width, channels, border: Border::Zero, mean: info.mean.clone(), std: info.std.clone() }
+}
+
+impl<B: Backend> Debug for Classifier<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Classifier").field("info", &self.info).field("frozen", &self.frozen).finish_non_exhaustive()
     }
 }

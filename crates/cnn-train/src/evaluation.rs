@@ -2,9 +2,10 @@
 
 use cnn_core::backend::Accum;
 use cnn_core::{Backend, Frozen, Real};
-use cnn_data::{Augment, ImageSet, Loader, LoaderOptions};
+use cnn_data::{Augment, Loader, LoaderOptions};
+use serde::Serialize;
 
-use crate::feed::Feed;
+use crate::batches::DeviceBatches;
 use crate::{Error, Result};
 
 /// Images at a time wherever nothing else is asked for, whatever the batch of the training: a backend may choose its
@@ -12,7 +13,7 @@ use crate::{Error, Result};
 pub const EVALUATION_BATCH: usize = 128;
 
 /// How a model does on labelled images.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Mean cross entropy.
     pub loss: f64,
@@ -55,15 +56,15 @@ impl Evaluation {
     }
 }
 
-/// Evaluates `model` on `images`, `batch` at a time; `progress(done, total)` is called after each batch.
+/// Evaluates `model` on the images of `batches`, `batch` at a time; `progress(done, total)` is called after each batch.
 pub(crate) fn evaluate<B: Backend>(
     backend: &B,
     model: &Frozen<B>,
-    feed: &mut Feed<B>,
-    images: &ImageSet,
+    batches: &DeviceBatches<B>,
     batch: usize,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Evaluation> {
+    let images = batches.images();
     let classes = images.classes().len();
     let mut evaluation = Evaluation { confusion: vec![vec![0; classes]; classes], ..Evaluation::default() };
     let total = images.len() as u64;
@@ -73,7 +74,7 @@ pub(crate) fn evaluate<B: Backend>(
     let loader = Loader::new(images.clone(), LoaderOptions::new(batch))?;
     for next in loader.epoch(0, &Augment::NONE) {
         let next = next?;
-        let logits = model.run(feed.images(backend, images, &next)?)?;
+        let logits = model.run(batches.tensor(&next)?)?;
         let [_, outputs] = logits.shape().matrix("logits")?;
         if outputs != classes {
             return Err(Error::recipe("classes", classes, format!("must be the {outputs} that the model tells apart")));

@@ -4,6 +4,7 @@
 //! state and metrics; a [`Classifier`] is what a weights file becomes again: it evaluates, predicts and exports.
 #![forbid(unsafe_code)]
 
+mod batches;
 mod checkpoint;
 mod classifier;
 mod diagnose;
@@ -12,23 +13,26 @@ mod error;
 mod evaluation;
 #[cfg(test)]
 mod fault_tests;
-mod feed;
 mod memory;
 mod metrics;
+mod networks;
 mod recipe;
 mod report;
 mod run_folder;
+mod trained;
 mod trainer;
 mod weights;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, Prediction};
 pub use disk::write_atomically;
 pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation};
+pub use networks::Networks;
 pub use recipe::{
     AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
 pub use report::{Control, EpochReport, Event, StepReport, Summary};
 pub use run_folder::RunFolder;
+pub use trained::Trained;
 pub use trainer::Trainer;
 pub use weights::{Weights, WeightsInfo};

@@ -1,13 +1,14 @@
 //! Everything that decides a run, in one struct that is stored with it as TOML.
 
 use std::fmt::{Display, Formatter};
+use std::path::Path;
 use std::str::FromStr;
 
 use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
-use cnn_data::Augment;
+use cnn_data::{Augment, Known};
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +18,13 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// An architecture's name: `stepwise`, `resnet18`, ...
+    /// A network's name: `stepwise`, `resnet18`, ..., or one that a program has given to its own.
     pub model: String,
     /// A data set's name, or the path of one.
     pub data: String,
+    /// Where that was found, from the root, so that it is found again from another working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<String>,
     /// Only these classes, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -212,6 +216,7 @@ impl Recipe {
         Ok(Recipe {
             model: model.to_owned(),
             data: data.to_owned(),
+            data_path: None,
             classes: None,
             size: None,
             epochs,
@@ -265,7 +270,6 @@ impl Recipe {
     /// # Errors
     /// The first field that breaks its rule.
     pub fn check(&self) -> Result<()> {
-        self.model.parse::<Arch>()?;
         let OptimizerRecipe { lr, momentum, weight_decay, max_norm, .. } = self.optimizer;
         let ScheduleRecipe { warmup_epochs, rise, step_epochs, gamma, .. } = self.schedule;
         let fraction = |x: f64| (0.0..1.0).contains(&x);
@@ -299,9 +303,23 @@ impl Recipe {
         }
     }
 
-    /// Whether a run of `self` and one of `other` make the same steps: all but how often they are saved is equal.
+    /// What to open to find the data again: where it was found before, if it is a path that is still there, or
+    /// [`Recipe::data`].
+    pub fn find_data(&self) -> &str {
+        let found = self.data_path.as_deref().filter(|path| self.data_is_a_path() && Path::new(path).exists());
+        found.unwrap_or(&self.data)
+    }
+
+    /// Whether the data is no set that has a name.
+    pub(crate) fn data_is_a_path(&self) -> bool {
+        self.data != "shapes" && Known::parse(&self.data).is_none()
+    }
+
+    /// Whether a run of `self` and one of `other` make the same steps: all is equal, but for how often they are saved and
+    /// where the data, which is compared by itself, was found.
     pub(crate) fn same_run(&self, other: &Recipe) -> bool {
-        *self == Recipe { checkpoint_minutes: self.checkpoint_minutes, ..other.clone() }
+        let (checkpoint_minutes, data_path) = (self.checkpoint_minutes, self.data_path.clone());
+        *self == Recipe { checkpoint_minutes, data_path, ..other.clone() }
     }
 
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
@@ -396,6 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn data_is_found_again_from_elsewhere() {
+        let place = tempfile::tempdir().unwrap();
+        let found = place.path().to_str().unwrap().to_owned();
+        let mut recipe = Recipe::default_for("small", "photos").unwrap();
+        assert_eq!(recipe.find_data(), "photos");
+        recipe.data_path = Some(found.clone());
+        assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
+        assert_eq!(recipe.find_data(), found);
+        assert!(recipe.same_run(&Recipe { data_path: None, ..recipe.clone() }), "where it was is not what it is");
+        // A set with a name is looked for where such sets are.
+        for data in ["cifar10", "shapes"] {
+            assert_eq!(Recipe { data: data.into(), ..recipe.clone() }.find_data(), data);
+        }
+        recipe.data_path = Some(found + "/gone");
+        assert_eq!(recipe.find_data(), "photos");
+    }
+
+    #[test]
     fn errors_name_field_value_and_rule() {
         let text = Recipe::default_for("stepwise", "shapes").unwrap().to_toml().unwrap();
         let error = |from: &str, to: &str| Recipe::from_toml(&text.replace(from, to)).unwrap_err().to_string();
@@ -409,6 +445,5 @@ mod tests {
             assert!(error.starts_with(&format!("{name} ")) && error.ends_with("finite in 32 bits"), "{text}: {error}");
         }
         assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
-        assert!(error("stepwise", "stepwize").starts_with("model stepwize: must be one of stepwise, small, resnet18"));
     }
 }

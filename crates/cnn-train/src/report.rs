@@ -1,5 +1,8 @@
 //! What a run tells its observer, and what it ends with.
 
+use serde::Serialize;
+use serde_json::json;
+
 use crate::Evaluation;
 
 /// What an observer of a run answers.
@@ -13,6 +16,7 @@ pub enum Control {
 
 /// What a run tells its observer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// An epoch begins, or goes on where the run was interrupted.
     EpochBegin {
@@ -44,7 +48,8 @@ pub enum Event {
 }
 
 /// One step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct StepReport {
     /// From 1.
     pub epoch: u32,
@@ -63,7 +68,8 @@ pub struct StepReport {
 }
 
 /// One epoch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct EpochReport {
     /// From 1.
     pub epoch: u32,
@@ -84,7 +90,8 @@ pub struct EpochReport {
 }
 
 /// A run that ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// On the test set, which is read once at the end; none if the run was interrupted.
     pub test: Option<Evaluation>,
@@ -100,4 +107,27 @@ pub struct Summary {
     pub seed: u64,
     /// Whether the observer stopped the run.
     pub interrupted: bool,
+}
+
+impl Summary {
+    /// The text of `results.json`: how a run of these classes did on the test set.
+    pub(crate) fn results(&self, classes: &[String]) -> String {
+        let Summary { test, epochs, steps, seconds, images_per_second, seed, .. } = self;
+        let test = test.as_ref();
+        let results = json!({
+            "test_accuracy": test.map(Evaluation::accuracy),
+            "test_top5_accuracy": test.map(Evaluation::top5_accuracy),
+            "test_loss": test.map(|test| test.loss),
+            "correct": test.map(|test| test.correct),
+            "count": test.map(|test| test.count),
+            "classes": classes,
+            "confusion": test.map(|test| &test.confusion),
+            "epochs": epochs,
+            "steps": steps,
+            "seconds": seconds,
+            "images_per_second": images_per_second,
+            "seed": seed,
+        });
+        format!("{results:#}\n")
+    }
 }

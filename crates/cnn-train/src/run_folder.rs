@@ -9,7 +9,7 @@ use crate::disk::sync_folder_of;
 use crate::{Error, Result};
 
 /// The folder of one run, for the process that writes it: `model.safetensors` (weights and statistics),
-/// `state.safetensors` (what else a resume needs), `recipe.toml`, `metrics.csv`, and `lock`.
+/// `state.safetensors` (what else a resume needs), `recipe.toml`, `metrics.csv`, `results.json` at the end, and `lock`.
 ///
 /// As long as a `RunFolder` or a clone of it lives, nobody else can make one of the same folder; who only reads files in
 /// it needs none. Where the file system has no locks there is none.
@@ -103,6 +103,11 @@ impl RunFolder {
     /// The recipe.
     pub fn recipe(&self) -> PathBuf {
         self.path.join(RECIPE)
+    }
+
+    /// What the run came to on the test set, once it has ended.
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results.json")
     }
 
     /// One row per epoch.

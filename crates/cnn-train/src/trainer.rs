@@ -1,21 +1,23 @@
 //! The loop: steps, epochs, evaluation, checkpoints.
 
+use std::fmt::{Debug, Formatter};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cnn_core::image::Border;
+use cnn_core::image::{Border, ImageSpec};
 use cnn_core::optim::{Optimizer, Schedule};
 use cnn_core::{Backend, Frozen, Pass};
-use cnn_data::{Batch, Dataset, ImageSet, Loader, LoaderOptions};
-use cnn_models::{Arch, Model};
+use cnn_data::{Batch, Dataset, Loader, LoaderOptions};
+use cnn_models::Model;
 
+use crate::batches::DeviceBatches;
 use crate::checkpoint::{self, Progress, digest};
 use crate::diagnose::first_not_finite;
 use crate::disk::write_atomically;
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
-use crate::feed::Feed;
 use crate::memory::{Need, free};
 use crate::metrics;
+use crate::networks::Networks;
 use crate::report::{Control, EpochReport, Event, StepReport, Summary};
 use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
@@ -29,11 +31,10 @@ pub struct Trainer<B: Backend> {
     optimizer: Optimizer<B>,
     schedule: Schedule,
     info: WeightsInfo,
-    train: ImageSet,
-    validation: Option<ImageSet>,
-    test: ImageSet,
     loader: Loader,
-    feed: Feed<B>,
+    train: DeviceBatches<B>,
+    validation: Option<DeviceBatches<B>>,
+    test: DeviceBatches<B>,
     progress: Progress,
     /// What the files of the run say, and since when.
     saved: Option<(Progress, Instant)>,
@@ -41,19 +42,36 @@ pub struct Trainer<B: Backend> {
     trained_seconds: f64,
 }
 
+/// What an evaluation is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Split {
+    Validation,
+    Test,
+}
+
 impl<B: Backend> Trainer<B> {
-    /// A run from the beginning.
+    /// A run from the beginning, of one of the networks of `cnn-models`.
     ///
     /// # Errors
-    /// A recipe that breaks a rule, or does not fit the images or the backend.
+    /// A recipe that breaks a rule, or does not fit the images, the backend or the memory that there is.
     pub fn new(backend: &B, recipe: Recipe, dataset: Dataset) -> Result<Self> {
+        Self::with_networks(backend, recipe, dataset, &Networks::new())
+    }
+
+    /// A run from the beginning, of one of `networks`.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and those of the network.
+    pub fn with_networks(backend: &B, mut recipe: Recipe, dataset: Dataset, networks: &Networks<B>) -> Result<Self> {
         recipe.check()?;
         recipe.check_backend(backend)?;
         let dataset = match &recipe.classes {
             Some(names) => dataset.keep_classes(names)?,
             None => dataset,
         };
-        let Dataset { name, train, validation, test, mean, std, .. } = dataset;
+        let Dataset { name, path, train, validation, test, mean, std, .. } = dataset;
+        // A path that is no text cannot be written down.
+        recipe.data_path = path.filter(|_| recipe.data_is_a_path()).and_then(|path| Some(path.to_str()?.to_owned()));
         if test.is_empty() {
             return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
         }
@@ -75,9 +93,8 @@ impl<B: Backend> Trainer<B> {
             let rule = format!("must be below the sides of the {}x{} images", image[0], image[1]);
             return Err(Error::recipe("crop_padding", padding, rule));
         }
-        let arch: Arch = recipe.model.parse()?;
         let classes = train.classes().to_vec();
-        let mut model = arch.build(backend, recipe.seed, image, classes.len())?;
+        let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
         Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free())?;
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
@@ -89,9 +106,13 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
         }
         let (schedule, augment) = (recipe.schedule(steps), recipe.augment());
-        let feed = Feed::new(&train, augment.border, &mean, &std);
+        let [height, width, channels] = image;
+        let spec = |border| ImageSpec { height, width, channels, border, mean: mean.clone(), std: std.clone() };
+        let train = DeviceBatches::new(backend, &train, spec(augment.border));
+        let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
+        let test = train.beside(&test, spec(Border::Zero));
         let info = WeightsInfo {
-            arch: arch.to_string(),
+            arch: recipe.model.clone(),
             classes,
             image,
             mean,
@@ -111,11 +132,10 @@ impl<B: Backend> Trainer<B> {
             optimizer,
             schedule,
             info,
+            loader,
             train,
             validation,
             test,
-            loader,
-            feed,
             progress: Progress::default(),
             saved: None,
             trained_images: 0,
@@ -128,10 +148,23 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// Files that are missing, broken, or of another recipe or model.
     pub fn resume(backend: &B, folder: &RunFolder, dataset: Dataset) -> Result<Self> {
+        Self::resume_with_networks(backend, folder, dataset, &Networks::new())
+    }
+
+    /// The run in `folder` of one of `networks`, as [`Trainer::resume`].
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_with_networks(
+        backend: &B,
+        folder: &RunFolder,
+        dataset: Dataset,
+        networks: &Networks<B>,
+    ) -> Result<Self> {
         let path = folder.recipe();
         let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
         let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
-        let mut trainer = Trainer::new(backend, recipe, dataset)?;
+        let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
         let Trainer { model, optimizer, recipe, info, .. } = &mut trainer;
         let progress = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
         info.step = progress.step;
@@ -197,8 +230,10 @@ impl<B: Backend> Trainer<B> {
                 }
             }
         }
-        let test = self.evaluate(&self.test.clone(), observe)?;
-        Ok(self.summary(Some(test), start))
+        let test = self.evaluate(Split::Test, observe)?;
+        let summary = self.summary(Some(test), start);
+        write_atomically(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
+        Ok(summary)
     }
 
     fn summary(&self, test: Option<Evaluation>, start: Instant) -> Summary {
@@ -259,7 +294,7 @@ impl<B: Backend> Trainer<B> {
             }
         }
         let [loss, correct, images, seconds] = self.progress.sums;
-        let validation = self.validation.clone().map(|images| self.evaluate(&images, observe)).transpose()?;
+        let validation = self.validation.is_some().then(|| self.evaluate(Split::Validation, observe)).transpose()?;
         let report = EpochReport {
             epoch,
             step: self.progress.step,
@@ -281,14 +316,14 @@ impl<B: Backend> Trainer<B> {
     fn step(&mut self, batch: &Batch, lr: f64) -> Result<(f64, u32)> {
         let (seed, smoothing) = (self.recipe.seed, self.recipe.label_smoothing);
         let at = self.progress.step as u32;
-        let images = self.feed.images(&self.backend, &self.train, batch)?;
+        let images = self.train.tensor(batch)?;
         let pass = Pass::train(&self.backend, seed).at_step(at);
         let loss = self.model.call(&pass.input(images)?)?.cross_entropy(&batch.labels, smoothing)?;
         let gradients = loss.backward()?;
         let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
         let value = loss.to_f64()?;
         if self.backend.download(&health.finite)?.first() != Some(&1) {
-            let images = self.feed.images(&self.backend, &self.train, batch)?;
+            let images = self.train.tensor(batch)?;
             let pass = Pass::train(&self.backend, seed).at_step(at);
             let place = first_not_finite(&self.backend, &mut *self.model, images, &batch.labels, smoothing, pass)?;
             return Err(Error::NotFinite {
@@ -303,10 +338,13 @@ impl<B: Backend> Trainer<B> {
         Ok((value, loss.correct()?))
     }
 
-    fn evaluate(&mut self, images: &ImageSet, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
-        let mut feed = Feed::new(images, Border::Zero, &self.info.mean, &self.info.std);
+    fn evaluate(&mut self, split: Split, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
         let model = Frozen::new(&self.backend, &mut *self.model, &self.info.image)?;
-        evaluate(&self.backend, &model, &mut feed, images, EVALUATION_BATCH, &mut |done, total| {
+        let batches = match (split, &self.validation) {
+            (Split::Validation, Some(validation)) => validation,
+            _ => &self.test,
+        };
+        evaluate(&self.backend, &model, batches, EVALUATION_BATCH, &mut |done, total| {
             observe(&Event::Evaluating { done, total });
         })
     }
@@ -325,5 +363,16 @@ impl<B: Backend> Trainer<B> {
             return Ok(());
         }
         self.save(folder, observe)
+    }
+}
+
+impl<B: Backend> Debug for Trainer<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Trainer { recipe, info, progress, .. } = self;
+        f.debug_struct("Trainer")
+            .field("recipe", recipe)
+            .field("info", info)
+            .field("progress", progress)
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cnn_core::archive::Archive;
-use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Precision, Result};
@@ -49,14 +48,6 @@ pub struct WeightsInfo {
 pub(crate) const LAYOUT: &str = "OIHW";
 
 impl WeightsInfo {
-    /// The architecture.
-    ///
-    /// # Errors
-    /// A name that is not known here.
-    pub fn arch(&self) -> Result<Arch> {
-        Ok(self.arch.parse()?)
-    }
-
     /// Refuses what no model can be built from.
     fn check(&self) -> Result<(), String> {
         let [h, w, c] = self.image;
@@ -89,15 +80,14 @@ impl WeightsInfo {
         Ok(())
     }
 
-    /// Refuses weights of a network that would be larger than the file, before it is made.
-    pub(crate) fn check_size(&self, archive: &Archive) -> Result<(), String> {
-        let Ok(arch) = self.arch() else { return Ok(()) };
+    /// Refuses weights of a network, which would have `least` weights, larger than the file, before it is made.
+    pub(crate) fn check_size(&self, archive: &Archive, least: Option<usize>) -> Result<(), String> {
         let held: usize = archive.arrays.values().map(|array| array.shape.iter().product::<usize>()).sum();
         let [h, w, c] = self.image;
-        match arch.parameter_count(self.image, self.classes.len()) {
-            Some(count) if count <= held => Ok(()),
-            count => {
-                let count = count.map_or("more than can be counted".to_owned(), |count| count.to_string());
+        match least {
+            Some(least) if least <= held => Ok(()),
+            least => {
+                let count = least.map_or("more than can be counted".to_owned(), |count| count.to_string());
                 let (arch, classes) = (&self.arch, self.classes.len());
                 Err(format!(
                     "{held} values: must be the {count} or more of {arch} for images of {h}x{w}x{c} and {classes} classes"

@@ -50,7 +50,7 @@ fn hash(path: &Path) -> String {
 
 #[test]
 fn weights_evaluate_to_the_same_figures() {
-    let mut classifier = Classifier::load(&backend(), files("finished/model.safetensors")).unwrap();
+    let classifier = Classifier::load(&backend(), files("finished/model.safetensors")).unwrap();
     let evaluation = classifier.evaluate(&images().test, 128, &mut |_, _| {}).unwrap();
     assert_eq!(classifier.info().classes, ["even", "odd"]);
     assert_eq!((evaluation.correct, evaluation.top5, evaluation.count), (35, 40, 40));

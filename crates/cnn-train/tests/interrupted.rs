@@ -87,6 +87,8 @@ fn a_picture_that_does_not_decode_ends_a_run_whose_steps_are_saved() {
     let new = || Trainer::new(&backend(), recipe.clone(), data.clone()).unwrap();
     let whole = RunFolder::create(place.path().join("whole")).unwrap();
     run(&mut new(), &whole);
+    let written = Recipe::from_toml(&fs::read_to_string(whole.recipe()).unwrap()).unwrap();
+    assert_eq!((written.data.as_str(), written.find_data()), ("made", root.canonicalize().unwrap().to_str().unwrap()));
 
     let broken = root.join("train/light/7.png");
     let good = fs::read(&broken).unwrap();
@@ -150,7 +152,7 @@ fn logits_that_are_not_finite_are_an_error_and_not_an_accuracy() {
     let Values::F32(weight) = &mut archive.arrays.get_mut("fc2.weight").unwrap().values else { panic!() };
     weight.fill(f32::MAX);
     fs::write(folder.weights(), archive.to_bytes().unwrap()).unwrap();
-    let mut classifier = Classifier::load(&backend(), folder.weights()).unwrap();
+    let classifier = Classifier::load(&backend(), folder.weights()).unwrap();
     let error = classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.starts_with("made: image 0: the logits are not finite"), "{error}");
 }

@@ -18,7 +18,7 @@ fn a_run_learns_saves_and_evaluates_alike() {
     let test = summary.test.unwrap();
     assert!(test.accuracy() > 0.9, "accuracy {}", test.accuracy());
 
-    let mut classifier = Classifier::load(&backend(), folder.weights()).unwrap();
+    let classifier = Classifier::load(&backend(), folder.weights()).unwrap();
     let again = classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
     assert_eq!(again, test);
     assert_eq!(classifier.info().classes, ["dark", "bright"]);
@@ -146,9 +146,9 @@ fn half_precision_learns_as_single_precision_does() {
     assert_eq!(weights.info().precision, Precision::Bf16);
     let archive = Archive::from_bytes(&fs::read(half.weights()).unwrap()).unwrap();
     assert!(archive.arrays.values().all(|array| matches!(array.values, Values::F32(_))));
-    let evaluate = |classifier: &mut Classifier<_>| classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
-    assert_eq!(evaluate(&mut Classifier::from_weights(&cpu, weights.clone()).unwrap()), test);
-    let mut in_single = Classifier::from_weights(&backend(), weights).unwrap();
+    let evaluate = |classifier: &Classifier<_>| classifier.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
+    assert_eq!(evaluate(&Classifier::from_weights(&cpu, weights.clone()).unwrap()), test);
+    let in_single = Classifier::from_weights(&backend(), weights).unwrap();
     let in_single = in_single.evaluate(&dataset().test, 16, &mut |_, _| {}).unwrap();
     assert!((in_single.loss - test.loss).abs() < 0.05 * test.loss, "{} and {}", in_single.loss, test.loss);
 

@@ -9,12 +9,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     // The weights file knows the network, its classes, and how its images were sized and normalised.
-    let mut classifier = Classifier::load(&Cpu::new()?, weights)?;
-    let [height, width, channels] = classifier.info().image;
-    let pixels = decode_image(image.as_ref(), height, width, channels)?;
-
-    let probabilities = classifier.probabilities(&[pixels])?.remove(0);
-    for (class, probability) in classifier.info().classes.iter().zip(probabilities) {
+    let classifier = Classifier::load(&Cpu::new()?, weights)?;
+    let prediction = classifier.classify_files(&[image])?.remove(0)?;
+    for (class, probability) in classifier.info().classes.iter().zip(prediction.probabilities) {
         println!("{class:<16} {:6.2}%", 100.0 * probability);
     }
     Ok(())

@@ -77,5 +77,8 @@ pub mod prelude {
     pub use cnn_core::{Backend, Device, Frozen, Inference, Pass, Shape, Tensor, Var};
     pub use cnn_data::{Dataset, ImageSet, OpenOptions, decode_image, open};
     pub use cnn_models::{Arch, Model};
-    pub use cnn_train::{Classifier, Control, Evaluation, Event, Precision, Recipe, RunFolder, Summary, Trainer};
+    pub use cnn_train::{
+        Classifier, Control, Evaluation, Event, Networks, Precision, Prediction, Recipe, RunFolder, Summary, Trained,
+        Trainer,
+    };
 }

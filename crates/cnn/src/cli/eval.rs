@@ -32,7 +32,7 @@ struct Eval<'a> {
 impl Command for Eval<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Eval { weights, args } = self;
-        let mut classifier = Classifier::from_weights(backend, weights)?;
+        let classifier = Classifier::from_weights(backend, weights)?;
         let info = classifier.info();
         let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
         let [height, width, _] = info.image;
@@ -53,7 +53,7 @@ impl Command for Eval<'_> {
 /// What the recipe in the run's folder says, which knows the path of a folder of images.
 fn trained_on(args: &EvalArgs) -> Option<String> {
     let text = fs::read_to_string(args.weights.join("recipe.toml")).ok()?;
-    Recipe::from_toml(&text).ok().map(|recipe| recipe.data)
+    Recipe::from_toml(&text).ok().map(|recipe| recipe.find_data().to_owned())
 }
 
 /// The set's classes brought to those of the weights, where they are some of them or stand in another order.

@@ -1,6 +1,6 @@
 //! `cnn export`: trained weights under another program's names.
 
-use cnn::train::Classifier;
+use cnn::train::{Networks, Trained};
 use cnn_measure::Machine;
 
 use super::args::{ExportArgs, Format};
@@ -21,9 +21,9 @@ struct Export<'a>(&'a ExportArgs);
 impl Command for Export<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Export(args) = self;
-        let classifier = Classifier::load(backend, super::data::weights(&args.weights)?)?;
+        let trained = Trained::load(backend, super::data::weights(&args.weights)?, &Networks::new())?;
         match args.format {
-            Format::Safetensors => classifier.export(args.names, &args.out)?,
+            Format::Safetensors => trained.export(args.names, &args.out)?,
         }
         output::print(&format!("saved {}\n", args.out.display()))
     }

@@ -9,7 +9,7 @@ use cnn::core::graph::{Graph, Op};
 use cnn::core::nn::parameters;
 use cnn::core::{Backend, Shape};
 use cnn::models::{Arch, Model};
-use cnn::train::Classifier;
+use cnn::train::{Networks, Trained};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -43,15 +43,16 @@ impl Command for Info<'_> {
             let rule = format!("must be one of {}, or weights that exist", names.join(", "));
             return Err(Failure::usage(format!("model {}: {rule}", args.model)));
         } else {
-            let mut classifier = Classifier::load(backend, super::data::weights(Path::new(&args.model))?)?;
-            let trained = classifier.info().clone();
+            let file = super::data::weights(Path::new(&args.model))?;
+            let mut weights = Trained::load(backend, file, &Networks::new())?;
+            let trained = weights.info().clone();
             let (image, classes) = (args.input.unwrap_or(trained.image), trained.classes.len());
             if args.classes.is_some_and(|asked| asked != classes) {
                 let asked = args.classes.unwrap_or_default();
                 return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
             }
             check(image, classes)?;
-            Summary::of(backend, &trained.arch, classifier.model(), image, classes)?
+            Summary::of(backend, &trained.arch, weights.model_mut(), image, classes)?
         };
         if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
     }

@@ -35,7 +35,7 @@ impl Command for Predict<'_> {
     /// A file that is no image does not keep the others from being classified.
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Predict { weights, args } = self;
-        let mut classifier = Classifier::from_weights(backend, weights)?;
+        let classifier = Classifier::from_weights(backend, weights)?;
         let [height, width, channels] = classifier.info().image;
         let mut failed = false;
         for paths in args.images.chunks(BATCH) {

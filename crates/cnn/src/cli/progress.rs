@@ -42,7 +42,7 @@ impl Progress {
             Event::Step(step) => self.step(step),
             Event::Evaluating { done, total } => self.evaluating(*done, *total),
             Event::EpochEnd(epoch) => self.line(&epoch_line(epoch, self.epochs)),
-            Event::Saved { .. } => {}
+            _ => {}
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::Dataset;
+use cnn::models::Arch;
 use cnn::train::{Control, Event, OptimizerKind, Recipe, RunFolder, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::New(_) => recipe(args)?,
     };
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
-    let data = args.data.as_deref().unwrap_or(&recipe.data);
+    let data = args.data.as_deref().unwrap_or(recipe.find_data());
     let options = super::data::options(recipe.size, &args.device)?.skip_bad(args.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
     let mut dataset = super::data::open(data, &args.source, options)?;
@@ -146,6 +147,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
     recipe.classes = args.classes.clone().or(recipe.classes);
     recipe.size = args.size.or(recipe.size);
     recipe.check().map_err(Failure::usage)?;
+    recipe.model.parse::<Arch>().map_err(Failure::usage)?;
     Ok(recipe)
 }
 
@@ -222,7 +224,7 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 
 /// The results line.
 fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
-    let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted } = summary;
+    let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     if json {
         return output::print_json(&json!({

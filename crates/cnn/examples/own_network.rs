@@ -1,0 +1,48 @@
+//! A network of one's own: trained, resumed, loaded and used like those that come with the library.
+//! `cargo run --release --example own_network -- FOLDER`
+
+use cnn::core::nn::{Conv2d, Init, Linear, Scope, name_fields};
+use cnn::core::{Conv2dOptions, named_fields};
+use cnn::prelude::*;
+
+struct Tiny<B: Backend> {
+    conv1: Conv2d<B>,
+    conv2: Conv2d<B>,
+    fc: Linear<B>,
+    scope: Scope,
+}
+
+// The names under which the weights stand in files: conv1.weight, conv1.bias, ...
+named_fields!(Tiny { conv1, conv2, fc });
+
+impl<B: Backend> Tiny<B> {
+    fn new(backend: &B, seed: u64, [_, _, channels]: [usize; 3], classes: usize) -> cnn::core::Result<Self> {
+        let init = &mut Init::new(backend, seed);
+        let halve = Conv2dOptions::square(3).stride(2).padding(1);
+        let (conv1, conv2) = (Conv2d::new(init, channels, 16, halve)?, Conv2d::new(init, 16, 32, halve)?);
+        let mut model = Tiny { conv1, conv2, fc: Linear::new(init, 32, classes)?, scope: Scope::default() };
+        name_fields(&mut model);
+        Ok(model)
+    }
+}
+
+impl<B: Backend> Module<B> for Tiny<B> {
+    fn forward(&mut self, x: &Var<B>) -> cnn::core::Result<Var<B>> {
+        let x = self.conv2.call(&self.conv1.call(x)?.relu()?)?.relu()?;
+        self.fc.call(&x.global_avg_pool2d()?.flatten()?)
+    }
+}
+
+fn main() -> cnn::Result<()> {
+    let folder = RunFolder::create(std::env::args().nth(1).unwrap_or_else(|| "runs/tiny".to_owned()))?;
+    let (backend, networks) = (Cpu::new()?, Networks::new().with("tiny", Tiny::new));
+    let dataset = open("shapes", "data".as_ref(), &OpenOptions::default())?;
+    let recipe = Recipe { model: "tiny".to_owned(), epochs: 2, ..Recipe::default_for("small", "shapes")? };
+    let test = dataset.test.clone();
+    Trainer::with_networks(&backend, recipe, dataset, &networks)?.run(&folder, &mut |_| Control::Continue)?;
+
+    let classifier = Classifier::new(Trained::load(&backend, folder.weights(), &networks)?)?;
+    let first = &classifier.classify(&[test.image(0)?])?[0];
+    println!("the first test image is a {} ({:.1}%)", first.class, 100.0 * first.probability);
+    Ok(())
+}
