@@ -39,6 +39,7 @@
 
 pub mod archive;
 pub mod backend;
+pub mod check;
 pub mod element;
 pub mod error;
 pub mod frozen;
@@ -55,6 +56,8 @@ pub mod spec;
 pub mod state_dict;
 pub mod tape;
 pub mod tensor;
+mod trace;
+pub mod value;
 pub mod var;
 
 pub use backend::{Backend, Device, Inference};

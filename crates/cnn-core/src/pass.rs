@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::fmt::{Debug, Formatter};
 use std::rc::Rc;
 
-use crate::backend::{Backend, Data, Input};
-use crate::graph::{Event, Observer, Op, Weights};
+use crate::backend::{Backend, Data};
+use crate::graph::{Event, Observer, Op};
 use crate::rng::{Philox, Purpose};
 use crate::tape::{Flow, ModelId, Tape, VarId};
-use crate::{Error, Result, Shape, Tensor, Var};
+use crate::value::Value;
+use crate::{Error, Result};
 
 /// Whether layers use and update batch statistics and drop values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Mode {
     Eval,
 }
 
-/// One run of a model. Cheap to clone; every [`Var`] holds its pass.
+/// One run of a model. Cheap to clone; every [`Var`](crate::Var) holds its pass.
 pub struct Pass<B: Backend>(Rc<Inner<B>>);
 
 struct Inner<B: Backend> {
@@ -90,12 +91,6 @@ impl<B: Backend> Pass<B> {
         Rc::get_mut(&mut self.0).expect("a pass is configured before its first value")
     }
 
-    /// Data that enters the pass; its gradient is not computed unless [`Var::keep_gradient`] asks for it.
-    pub fn input(&self, tensor: Tensor<B>) -> Result<Var<B>> {
-        let shape = tensor.shape();
-        self.emit(Op::Input, &[], shape, Input::Plain(tensor.into_data()), false)
-    }
-
     /// The device.
     pub fn backend(&self) -> &B {
         &self.0.backend
@@ -126,55 +121,41 @@ impl<B: Backend> Pass<B> {
         Philox::new(self.0.seed, Purpose::Dropout, self.0.step, mask)
     }
 
-    /// A value that an op without weights computed, announced to the observer. `tracked`: a gradient must flow to it.
-    pub(crate) fn emit(
-        &self,
-        op: Op,
-        inputs: &[&Var<B>],
-        shape: Shape,
-        value: Input<B>,
-        tracked: bool,
-    ) -> Result<Var<B>> {
-        self.emit_weighted(op, || Weights::None, inputs, shape, value, tracked)
+    /// Whether `other` is this very pass.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
-    /// As [`Pass::emit`], of an op with weights, which are asked for if somebody observes.
-    pub(crate) fn emit_weighted(
-        &self,
-        op: Op,
-        weights: impl FnOnce() -> Weights<B>,
-        inputs: &[&Var<B>],
-        shape: Shape,
-        value: Input<B>,
-        tracked: bool,
-    ) -> Result<Var<B>> {
-        if let Some(i) = inputs.iter().position(|input| !Rc::ptr_eq(&input.pass().0, &self.0)) {
-            let rule = "is a value of another pass: bring it in with pass.input(value.tensor()?)";
-            return Err(Error::invalid(format!("input {i} of {}", op.name()), inputs[i].shape(), rule));
-        }
+    /// The number of the next value.
+    pub(crate) fn next_value(&self) -> VarId {
         let id = self.0.values.get();
         self.0.values.set(id + 1);
-        let var = Var::new(self.clone(), id, shape, value, tracked && self.0.tape.is_some());
-        if let Some(observer) = &self.0.observer {
-            let inputs: Vec<VarId> = inputs.iter().map(|input| input.id()).collect();
-            let (path, weights) = (self.0.path.borrow(), weights());
-            let event = Event { path: &path, op, weights: &weights, inputs: &inputs, output: &var };
-            observer.borrow_mut().observe(&event)?;
-        }
-        Ok(var)
+        id
     }
 
-    /// Records how the gradient of `output` flows back; does nothing when no gradient is needed.
-    pub(crate) fn record(
+    /// Tells the observer, if there is one, what was computed.
+    pub(crate) fn announce(
         &self,
-        output: &Var<B>,
+        op: impl FnOnce() -> Op<B>,
+        inputs: impl Iterator<Item = VarId>,
+        output: &Value<B>,
+    ) -> Result<()> {
+        let Some(observer) = &self.0.observer else { return Ok(()) };
+        let (path, inputs) = (self.0.path.borrow(), inputs.collect::<Vec<_>>());
+        observer.borrow_mut().observe(&Event { path: &path, op: &op(), inputs: &inputs, output })
+    }
+
+    /// Records how the gradient of value `output` flows back.
+    pub(crate) fn record_value(
+        &self,
+        output: VarId,
         parameters: &[usize],
         run: impl FnOnce(&B, Data<B>, &mut Flow<B>) -> Result<()> + 'static,
     ) {
-        if let (Some(tape), true) = (&self.0.tape, output.is_tracked())
+        if let Some(tape) = &self.0.tape
             && let Some(tape) = tape.borrow_mut().as_mut()
         {
-            tape.push(output.id(), self.path(), parameters, Box::new(run));
+            tape.push(output, self.path(), parameters, Box::new(run));
         }
     }
 

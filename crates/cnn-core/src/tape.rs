@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::backend::{Accum, Backend, Data, Wide};
-use crate::{Error, Result};
 
 /// Which value of a pass: dense, in order of creation.
 pub type VarId = usize;
@@ -224,17 +224,8 @@ impl<B: Backend> Gradients<B> {
         self.parameters.iter().enumerate().filter_map(|(key, gradient)| Some((key, gradient.as_ref()?)))
     }
 
-    /// The gradient of a value on which [`Var::keep_gradient`](crate::Var::keep_gradient) was called.
-    ///
-    /// # Errors
-    /// It was not called, or the loss does not depend on the value.
-    pub fn of(&self, var: &crate::Var<B>) -> Result<&Data<B>> {
-        self.kept.get(&var.id()).ok_or_else(|| {
-            Error::invalid(
-                "value",
-                var.id(),
-                "has no gradient here: keep_gradient() was not called, or the loss does not depend on it",
-            )
-        })
+    /// The gradient of the value with this number, if it was asked to be kept and the loss depends on it.
+    pub(crate) fn kept(&self, id: VarId) -> Option<&Data<B>> {
+        self.kept.get(&id)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use cnn_core::backend::Data;
+use cnn_core::backend::{Activation, Data};
 use cnn_core::rng::Philox;
 use cnn_core::{Real, Result};
 use num_traits::One;
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::elementwise::{Op, map, update};
+use crate::elementwise::{Op, update};
 use crate::exp::gaussian_tail;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
@@ -65,20 +65,23 @@ fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V
     x.select_greater(V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one()).sub(tail), tail)
 }
 
-pub(crate) fn relu<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(map(cpu, x, None, Relu))
+pub(crate) fn activate<T: CpuElement>(cpu: &Cpu<T>, activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    Ok(match activation {
+        Activation::Relu => update(cpu, x, None, Relu),
+        Activation::Gelu => update(cpu, x, None, Gelu),
+    })
 }
 
-pub(crate) fn relu_backward<T: CpuElement>(cpu: &Cpu<T>, y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(update(cpu, dy, Some(y), ReluBackward))
-}
-
-pub(crate) fn gelu<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(map(cpu, x, None, Gelu))
-}
-
-pub(crate) fn gelu_backward<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(update(cpu, dy, Some(x), GeluBackward))
+pub(crate) fn activate_backward<T: CpuElement>(
+    cpu: &Cpu<T>,
+    activation: Activation,
+    saved: &Data<Cpu<T>>,
+    dy: Data<Cpu<T>>,
+) -> Result<Data<Cpu<T>>> {
+    Ok(match activation {
+        Activation::Relu => update(cpu, dy, Some(saved), ReluBackward),
+        Activation::Gelu => update(cpu, dy, Some(saved), GeluBackward),
+    })
 }
 
 pub(crate) fn dropout<T: CpuElement>(

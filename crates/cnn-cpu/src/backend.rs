@@ -127,8 +127,7 @@ delegate! {
             epilogue: Epilogue<'_, Cpu<T>>
         ) -> Result<Data<Cpu<T>>>;
         norm::normalise(norm: &Norm<Cpu<T>>, residual: Option<&Input<Cpu<T>>>) -> Result<Data<Cpu<T>>>;
-        activation::relu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-        activation::gelu(x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        activation::activate(activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
@@ -173,8 +172,11 @@ delegate! {
         ) -> Result<NormBackward<Cpu<T>>>;
         norm::normalise_backward(gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         norm::shared_gradient(gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>>;
-        activation::relu_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
-        activation::gelu_backward(x: &Data<Cpu<T>>, dy: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        activation::activate_backward(
+            activation: Activation,
+            saved: &Data<Cpu<T>>,
+            dy: Data<Cpu<T>>
+        ) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
         pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;

@@ -266,7 +266,7 @@ impl<T: CpuElement, B: CpuElement<Number = T::Number>> SimdKernel for Product<'_
 #[cfg(test)]
 mod tests {
     use cnn_core::Real;
-    use cnn_core::backend::{self, Device};
+    use cnn_core::backend::{self, Activation, Device};
     use half::bf16;
     use num_traits::Float;
 
@@ -280,6 +280,7 @@ mod tests {
             for (flip_a, flip_b, relu) in
                 [(false, false, false), (true, false, false), (false, true, true), (true, true, true)]
             {
+                let activation = relu.then_some(Activation::Relu);
                 let a: Vec<A> = (0..m * k).map(|i| A::from_accum(number(i, 9))).collect();
                 let b: Vec<B> = (0..k * n).map(|i| B::from_accum(number(i, 7))).collect();
                 let bias: Vec<_> = (0..n).map(|i| number(i, 5)).collect();
@@ -290,8 +291,8 @@ mod tests {
                     let cpu = Cpu::<C>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
                     let (bias, residual) = (cpu.upload(&bias).unwrap(), cpu.upload(&residual).unwrap());
                     let epilogue = match flip_a {
-                        false => backend::Epilogue { bias: Some(&bias), residual: Some(&residual), relu },
-                        true => backend::Epilogue { bias: None, residual: None, relu },
+                        false => backend::Epilogue { bias: Some(&bias), residual: Some(&residual), activation },
+                        true => backend::Epilogue { bias: None, residual: None, activation },
                     };
                     let mut c = vec![C::from_accum(A::Accum::nan()); m * n];
                     gemm(&cpu, [m, k, n], a, b, Epilogue::new(&epilogue, m * n, n), &mut c);

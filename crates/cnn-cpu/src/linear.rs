@@ -6,10 +6,11 @@
 use cnn_core::Result;
 use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
+use crate::activation::activate;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::gemm::{Matrix, gemm};
-use crate::kernel::epilogue::{Epilogue, Total};
+use crate::kernel::epilogue::{Epilogue, Total, late};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 
@@ -25,6 +26,7 @@ pub(crate) fn linear<T: CpuElement>(
 ) -> Result<Data<Cpu<T>>> {
     let LinearSpec { rows, inputs, outputs } = *spec;
     let mut y = cpu.alloc(rows * outputs);
+    let late = late(&epilogue);
     let epilogue = Epilogue::new(&epilogue, y.len(), outputs);
     let (out, x, weight) = (y.make_mut(), x.as_slice(), weight.as_slice());
     if rows <= FEW {
@@ -33,7 +35,10 @@ pub(crate) fn linear<T: CpuElement>(
         let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
         gemm(cpu, [rows, inputs, outputs], x, weight, epilogue, out);
     }
-    Ok(y)
+    match late {
+        Some(activation) => activate(cpu, activation, y),
+        None => Ok(y),
+    }
 }
 
 pub(crate) fn linear_backward_data<T: CpuElement>(

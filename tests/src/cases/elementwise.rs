@@ -1,5 +1,6 @@
 //! Activations, dropout and addition.
 
+use cnn_core::backend::Activation;
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
@@ -35,9 +36,9 @@ impl Case for Elementwise {
             *last = f64::NAN;
         }
         let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
-        let y = backend.relu(&x)?;
+        let y = backend.activate(Activation::Relu, x.clone())?;
         lab.report("relu", &y)?.exact();
-        lab.report("dx of relu", &backend.relu_backward(&y, dy.clone())?)?.exact();
+        lab.report("dx of relu", &backend.activate_backward(Activation::Relu, &y, dy.clone())?)?.exact();
         // With a second handle alive nothing may be overwritten.
         lab.report("dy after relu_backward", &dy)?.exact();
 
@@ -53,8 +54,8 @@ impl Case for Elementwise {
         let z: Vec<f64> = (0..self.len).map(|_| lab.stream().range(-6.0, 6.0)).collect();
         let z: Vec<f64> = z.into_iter().map(|z| lab.round(z)).collect();
         let z = lab.data(&z)?;
-        lab.report("gelu", &backend.gelu(&z)?)?.close();
-        lab.report("dx of gelu", &backend.gelu_backward(&z, dy)?)?.close();
+        lab.report("gelu", &backend.activate(Activation::Gelu, z.clone())?)?.close();
+        lab.report("dx of gelu", &backend.activate_backward(Activation::Gelu, &z, dy)?)?.close();
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub use norm::{Normalise, Statistics, normalise, statistics};
 pub use optim::{Optimiser, optimiser};
 pub use pool2d::{Pool2d, geometry as pool2d_geometry, pool2d};
 
+use cnn_core::backend::Activation;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -32,6 +33,11 @@ pub fn channels() -> impl Strategy<Value = usize> {
 /// Images in a batch: an empty one is rare.
 fn batch() -> impl Strategy<Value = usize> {
     prop_oneof![1 => Just(0), 15 => 1usize..=5]
+}
+
+/// What an epilogue ends with.
+fn activation() -> impl Strategy<Value = Option<Activation>> {
+    select(vec![None, Some(Activation::Relu), Some(Activation::Gelu)])
 }
 
 /// Rows and columns of an image.

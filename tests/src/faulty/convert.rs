@@ -20,8 +20,8 @@ pub(super) fn input(x: &Input<Faulty>) -> Input<Sound> {
 }
 
 pub(super) fn sound_epilogue(epilogue: Epilogue<'_, Faulty>) -> Epilogue<'_, Sound> {
-    let Epilogue { bias, residual, relu } = epilogue;
-    Epilogue { bias, residual, relu }
+    let Epilogue { bias, residual, activation } = epilogue;
+    Epilogue { bias, residual, activation }
 }
 
 pub(super) fn norm_gradient(gradient: &NormGradient<Faulty>) -> NormGradient<Sound> {

@@ -177,19 +177,15 @@ impl Inference for Faulty {
         }
     }
 
-    fn relu(&self, x: &Buffer) -> Result<Buffer> {
-        match self.fault {
-            Fault::ReluLosesNan => Ok(Arc::new(x.iter().map(|x| x.max(0.0)).collect())),
-            _ => self.naive.relu(x),
+    fn activate(&self, activation: Activation, x: Buffer) -> Result<Buffer> {
+        match (self.fault, activation) {
+            (Fault::ReluLosesNan, Activation::Relu) => Ok(Arc::new(x.iter().map(|x| x.max(0.0)).collect())),
+            (Fault::GeluByTanh, Activation::Gelu) => {
+                let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
+                Ok(Arc::new(x.iter().map(gelu).collect()))
+            }
+            _ => self.naive.activate(activation, x),
         }
-    }
-
-    fn gelu(&self, x: &Buffer) -> Result<Buffer> {
-        if self.has(Fault::GeluByTanh) {
-            let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
-            return Ok(Arc::new(x.iter().map(gelu).collect()));
-        }
-        self.naive.gelu(x)
     }
 
     fn max_pool2d(&self, spec: &Pool2dSpec, x: &Buffer) -> Result<(Buffer, Arc<Vec<u32>>)> {
@@ -228,7 +224,7 @@ impl Inference for Faulty {
         let mut epilogue = sound_epilogue(epilogue);
         match self.fault {
             Fault::LinearForgetsBias => epilogue.bias = None,
-            Fault::LinearForgetsRelu => epilogue.relu = false,
+            Fault::LinearForgetsRelu => epilogue.activation = None,
             _ => {}
         }
         self.naive.linear(spec, x, weight, epilogue)
@@ -386,15 +382,13 @@ impl Backend for Faulty {
         Ok(Gradient::Norm(gradient))
     }
 
-    fn relu_backward(&self, y: &Buffer, dy: Buffer) -> Result<Buffer> {
-        if self.has(Fault::ReluGradientAtZero) {
-            return Ok(Arc::new(y.iter().zip(dy.iter()).map(|(&y, &dy)| if y >= 0.0 { dy } else { 0.0 }).collect()));
+    fn activate_backward(&self, activation: Activation, saved: &Buffer, dy: Buffer) -> Result<Buffer> {
+        if self.has(Fault::ReluGradientAtZero) && activation == Activation::Relu {
+            return Ok(Arc::new(
+                saved.iter().zip(dy.iter()).map(|(&y, &dy)| if y >= 0.0 { dy } else { 0.0 }).collect(),
+            ));
         }
-        self.naive.relu_backward(y, dy)
-    }
-
-    fn gelu_backward(&self, x: &Buffer, dy: Buffer) -> Result<Buffer> {
-        self.naive.gelu_backward(x, dy)
+        self.naive.activate_backward(activation, saved, dy)
     }
 
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer, places: &Arc<Vec<u32>>) -> Result<Buffer> {

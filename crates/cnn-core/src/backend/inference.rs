@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::activation::Activation;
 use super::device::{Data, Device, Wide};
 use super::norm::Norm;
 use crate::image::{ImageSpec, SampleView};
@@ -41,10 +42,8 @@ pub trait Inference: Device {
 
     /// Writes a normalised activation, `residual` added before the ReLU.
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>>;
-    /// max(x, 0); NaN stays NaN.
-    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>>;
-    /// x * Phi(x), with the Gaussian distribution function exactly (erf, not tanh).
-    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>>;
+    /// `activation` of each element.
+    fn activate(&self, activation: Activation, x: Data<Self>) -> Result<Data<Self>>;
     /// The maximum of every window and where it was, as `row * W + column` of the input; the first of equal values
     /// wins, and NaN wins over numbers.
     fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Self::Buffer<u32>)>;
@@ -65,22 +64,22 @@ pub enum Uses {
     Training,
 }
 
-/// What follows the sum of a convolution or a dense layer before it is stored: `max(sum + bias + residual, 0)`, each part
-/// where it is given.
+/// What follows the sum of a convolution or a dense layer: `activation(sum + bias + residual)`, each part where it is
+/// given. A device computes it before the sum is stored where it can, and in a second pass where not.
 #[derive(Debug)]
 pub struct Epilogue<'a, B: Device> {
     /// Added to every pixel or row, \[out channels\].
     pub bias: Option<&'a Wide<B>>,
     /// Added to the output element by element.
     pub residual: Option<&'a Data<B>>,
-    /// Whether a ReLU comes last; NaN stays NaN.
-    pub relu: bool,
+    /// What comes last.
+    pub activation: Option<Activation>,
 }
 
 impl<'a, B: Device> Epilogue<'a, B> {
     /// A bias or nothing.
     pub fn bias(bias: Option<&'a Wide<B>>) -> Self {
-        Epilogue { bias, residual: None, relu: false }
+        Epilogue { bias, residual: None, activation: None }
     }
 }
 

@@ -10,12 +10,14 @@
 //! \[in, out\]. Shapes are checked by the specs before a method is called; a method fails only for reasons of its device.
 //! An argument passed by value may be overwritten; one passed by reference is only read.
 
+mod activation;
 mod device;
 mod inference;
 mod norm;
 mod optim;
 mod training;
 
+pub use activation::{Activation, Saved};
 pub use device::{AUTO, Accum, Data, Device, Wide};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};

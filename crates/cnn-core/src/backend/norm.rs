@@ -13,7 +13,7 @@ pub struct Norm<B: Device> {
     pub shift: Wide<B>,
     /// How many channels there are.
     pub channels: usize,
-    /// Whether a ReLU follows.
+    /// Whether a ReLU follows: the one activation that costs nothing where it is computed again by every reader.
     pub relu: bool,
 }
 

@@ -1,5 +1,6 @@
 //! A device that trains.
 
+use super::activation::Activation;
 use super::device::{Data, Device, Wide};
 use super::inference::{Epilogue, Inference, Input, LinearSpec};
 use super::norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
@@ -78,10 +79,14 @@ pub trait Backend: Inference {
 
     // Activations, pooling, dense layers.
 
-    /// `dy` where the output `y` is above 0, else 0.
-    fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
-    /// `dy * (Phi(x) + x * phi(x))`.
-    fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
+    /// `dy` times the derivative of `activation`, where its input or output was `saved`
+    /// ([`Activation::saved`]):
+    ///
+    /// ```text
+    /// ReLU    dy where the output is above 0, else 0
+    /// GELU    dy * (Phi(x) + x * phi(x))
+    /// ```
+    fn activate_backward(&self, activation: Activation, saved: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
     /// `dy` summed into the places that `max_pool2d` returned.
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Self::Buffer<u32>)
     -> Result<Data<Self>>;

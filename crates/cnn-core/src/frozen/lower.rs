@@ -4,16 +4,18 @@
 //! convolution -> normalisation                     weight * scale, bias * scale + shift
 //! convolution, dense layer or normalisation
 //!     -> + another value                           in its epilogue
-//!     -> ReLU                                      in its epilogue
+//!     -> activation                                in its epilogue
 //! flatten, dropout                                 nothing: the value keeps its place
 //! ```
 //!
 //! A layer takes in what follows it only if nobody else reads the value between them. It then runs where the last of
 //! what it took in ran, so that a shortcut that was computed in between is there.
 
-use crate::backend::{Accum, Inference, LinearSpec, Wide};
+use std::collections::HashMap;
+
+use crate::backend::{Accum, Activation, Inference, LinearSpec, Wide};
 use crate::element::Real;
-use crate::graph::{After, Graph, Node, Op, Weights};
+use crate::graph::{Custom, Graph, Node, NormWeights, Op};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::tape::VarId;
 use crate::{Error, Result, Shape};
@@ -23,17 +25,17 @@ pub(super) struct Layer<B: Inference> {
     /// State-dict path of the module.
     pub(super) path: String,
     pub(super) work: Work<B, Wide<B>>,
-    /// The value that it reads.
-    pub(super) input: VarId,
+    /// The values that it reads.
+    pub(super) inputs: Vec<VarId>,
     /// The value that is added to what it computes.
     pub(super) residual: Option<VarId>,
-    /// Whether a ReLU comes last.
-    pub(super) relu: bool,
+    /// What comes last.
+    pub(super) activation: Option<Activation>,
     /// The value that it makes.
     pub(super) output: VarId,
 }
 
-/// What a layer computes before a residual is added and a ReLU taken. A convolution reads an `F`: its weight, or once it
+/// What a layer computes before a residual is added and an activation applied. A convolution reads an `F`: its weight, or once it
 /// is planned for a batch size its filter.
 pub(super) enum Work<B: Inference, F> {
     Conv2d {
@@ -51,15 +53,15 @@ pub(super) enum Work<B: Inference, F> {
         shift: Wide<B>,
         channels: usize,
     },
-    /// Its input, to which the residual is added.
     Add,
-    Relu,
-    Gelu,
+    Activation(Activation),
     MaxPool2d(Pool2dSpec),
     AvgPool2d(Pool2dSpec),
     Softmax {
         classes: usize,
     },
+    /// With the shapes of its inputs and of its output.
+    Custom(Custom<B>, Vec<Shape>, Shape),
 }
 
 /// The layers of a graph, and the values that enter and leave it.
@@ -73,23 +75,27 @@ pub(super) struct Lowered<B: Inference> {
 
 /// The layers that compute the output of `graph`.
 pub(super) fn lower<B: Inference>(backend: &B, graph: &Graph<B>) -> Result<Lowered<B>> {
+    graph.check(backend)?;
     let nodes = needed(graph);
-    let mut lowering = Lowering { backend, layers: Vec::new(), same: Vec::new(), readers: Vec::new() };
+    let mut lowering = Lowering { backend, layers: Vec::new(), values: HashMap::new() };
     lowering.count_readers(&nodes, graph.output);
     let mut input = None;
     for node in &nodes {
-        if node.op == Op::Input && input.replace((node.output, node.shape)).is_some() {
+        if matches!(node.op, Op::Input) && input.replace((node.output, node.shape)).is_some() {
             return Err(Error::invalid("model", "with several inputs", "must have one to be frozen"));
         }
         lowering.node(node).map_err(|error| error.in_layer(&node.path))?;
     }
     let (input, input_shape) =
         input.ok_or_else(|| Error::invalid("model", "without an input", "must have one to be frozen"))?;
+    if input_shape.rank() == 0 {
+        return Err(Error::invalid("input", input_shape, "must be a batch of samples"));
+    }
     let output_shape = nodes.iter().find(|node| node.output == graph.output).map(|node| node.shape);
     Ok(Lowered {
         input,
         input_shape,
-        output: lowering.same[graph.output],
+        output: lowering.value(graph.output).same,
         output_shape: output_shape.expect("the output is needed"),
         layers: lowering.layers,
     })
@@ -100,7 +106,7 @@ fn needed<B: Inference>(graph: &Graph<B>) -> Vec<&Node<B>> {
     let mut wanted = vec![graph.output];
     let mut nodes = Vec::new();
     for node in graph.nodes.iter().rev() {
-        if wanted.contains(&node.output) || node.op == Op::Input {
+        if wanted.contains(&node.output) || matches!(node.op, Op::Input) {
             wanted.extend(&node.inputs);
             nodes.push(node);
         }
@@ -112,73 +118,87 @@ fn needed<B: Inference>(graph: &Graph<B>) -> Vec<&Node<B>> {
 struct Lowering<'a, B: Inference> {
     backend: &'a B,
     layers: Vec<Layer<B>>,
-    /// The value whose data each value has: its own, or that in front of a flatten or a dropout.
-    same: Vec<VarId>,
-    /// How many layers read each value; the caller reads the output.
-    readers: Vec<usize>,
+    values: HashMap<VarId, Known>,
+}
+
+/// What is known of a value.
+#[derive(Clone, Copy)]
+struct Known {
+    /// The value whose data it has: its own, or that in front of a flatten or a dropout.
+    same: VarId,
+    shape: Shape,
+    /// How many layers read it; the caller reads the output.
+    readers: usize,
 }
 
 impl<B: Inference> Lowering<'_, B> {
     fn count_readers(&mut self, nodes: &[&Node<B>], output: VarId) {
-        let values = nodes.iter().map(|node| node.output + 1).max().unwrap_or(0);
-        (self.same, self.readers) = ((0..values).collect(), vec![0; values]);
         for node in nodes {
-            match node.op {
-                Op::Flatten | Op::Dropout(_) => self.same[node.output] = self.same[node.inputs[0]],
-                _ => node.inputs.iter().for_each(|&input| self.readers[self.same[input]] += 1),
-            }
+            let same = match node.op {
+                Op::Flatten | Op::Dropout(_) => self.value(node.inputs[0]).same,
+                _ => {
+                    node.inputs.iter().for_each(|&input| self.count_reader(input));
+                    node.output
+                }
+            };
+            self.values.insert(node.output, Known { same, shape: node.shape, readers: 0 });
         }
-        self.readers[self.same[output]] += 1;
+        self.count_reader(output);
+    }
+
+    fn count_reader(&mut self, value: VarId) {
+        let same = self.value(value).same;
+        self.values.entry(same).and_modify(|known| known.readers += 1);
+    }
+
+    fn value(&self, id: VarId) -> Known {
+        self.values[&id]
     }
 
     fn node(&mut self, node: &Node<B>) -> Result<()> {
-        let value: Vec<VarId> = node.inputs.iter().map(|&input| self.same[input]).collect();
-        let layer = match (node.op, node.weights.clone()) {
-            (Op::Input | Op::Flatten | Op::Dropout(_), _) => return Ok(()),
-            (Op::Conv2d(spec, _), Weights::Product { weight, bias }) => {
-                self.layer(node, Work::Conv2d { spec, filter: weight, bias })
+        let value: Vec<VarId> = node.inputs.iter().map(|&input| self.value(input).same).collect();
+        let layer = match &node.op {
+            Op::Input | Op::Flatten | Op::Dropout(_) => return Ok(()),
+            Op::Conv2d { spec, weight, bias } => {
+                self.layer(node, Work::Conv2d { spec: *spec, filter: weight.clone(), bias: bias.clone() })
             }
-            (Op::Linear(spec, _), Weights::Product { weight, bias }) => {
-                self.layer(node, Work::Linear { spec, weight, bias })
+            Op::Linear { spec, weight, bias } => {
+                self.layer(node, Work::Linear { spec: *spec, weight: weight.clone(), bias: bias.clone() })
             }
-            (Op::BatchNorm2d(spec, after), Weights::Norm { gamma, beta, mean, variance }) => {
-                let coefficients = self.coefficients(&spec, [&gamma, &beta, &mean, &variance])?;
+            Op::BatchNorm2d { spec, weights, after } => {
+                let coefficients = self.coefficients(spec, weights)?;
                 let layer = match self.take(value[0], Layer::is_bare_conv2d) {
                     Some(layer) => self.folded(layer, &coefficients)?,
                     None => {
                         let [scale, shift] = [0, 1].map(|i| self.upload(&coefficients[i]));
-                        self.layer(node, Work::Norm { scale: scale?, shift: shift?, channels: spec.channels })
+                        let work = Work::Norm { scale: scale?, shift: shift?, channels: spec.channels };
+                        Layer { inputs: vec![value[0]], ..self.layer(node, work) }
                     }
                 };
-                let residual = (after == After::AddRelu).then(|| value[1]);
-                Layer { residual, relu: after != After::Nothing, ..layer }
+                Layer { residual: after.add.then(|| value[1]), activation: after.activation, ..layer }
             }
-            (Op::Add, _) => {
+            Op::Add => {
                 let (early, late) = (value[0].min(value[1]), value[0].max(value[1]));
                 if let Some(layer) = self.take(late, Layer::has_room) {
                     Layer { residual: Some(early), ..layer }
                 } else if let Some(layer) = self.take(early, Layer::has_room) {
                     Layer { residual: Some(late), ..layer }
                 } else {
-                    Layer { residual: Some(value[1]), ..self.layer(node, Work::Add) }
+                    self.layer(node, Work::Add)
                 }
             }
-            (Op::Relu, _) => match self.take(value[0], Layer::has_epilogue) {
-                Some(layer) => Layer { relu: true, ..layer },
-                None => self.layer(node, Work::Relu),
+            Op::Activation(activation) => match self.take(value[0], Layer::has_epilogue) {
+                Some(layer) => Layer { activation: Some(*activation), ..layer },
+                None => self.layer(node, Work::Activation(*activation)),
             },
-            (Op::Gelu, _) => self.layer(node, Work::Gelu),
-            (Op::MaxPool2d(spec), _) => self.layer(node, Work::MaxPool2d(spec)),
-            (Op::AvgPool2d(spec), _) => self.layer(node, Work::AvgPool2d(spec)),
-            (Op::Softmax, _) => self.layer(node, Work::Softmax { classes: node.shape.channels() }),
-            (Op::CrossEntropy, _) => return Err(Error::invalid("operation", node.op.name(), "is none of inference")),
-            (Op::Conv2d(..) | Op::Linear(..) | Op::BatchNorm2d(..), weights) => {
-                return Err(Error::invalid(
-                    "weights",
-                    format!("{weights:?}"),
-                    format!("are none of {}", node.op.name()),
-                ));
+            Op::MaxPool2d(spec) => self.layer(node, Work::MaxPool2d(*spec)),
+            Op::AvgPool2d(spec) => self.layer(node, Work::AvgPool2d(*spec)),
+            Op::Softmax => self.layer(node, Work::Softmax { classes: node.shape.channels() }),
+            Op::Custom(custom) => {
+                let shapes = node.inputs.iter().map(|&input| self.value(input).shape).collect();
+                self.layer(node, Work::Custom(custom.clone(), shapes, node.shape))
             }
+            Op::CrossEntropy => return Err(Error::invalid("operation", node.op.name(), "is none of inference")),
         };
         self.layers.push(Layer { output: node.output, ..layer });
         Ok(())
@@ -186,23 +206,24 @@ impl<B: Inference> Lowering<'_, B> {
 
     /// The node as a layer of its own.
     fn layer(&self, node: &Node<B>, work: Work<B, Wide<B>>) -> Layer<B> {
-        let (path, input) = (node.path.clone(), self.same[node.inputs[0]]);
-        Layer { path, work, input, residual: None, relu: false, output: node.output }
+        let inputs = node.inputs.iter().map(|&input| self.value(input).same).collect();
+        Layer { path: node.path.clone(), work, inputs, residual: None, activation: None, output: node.output }
     }
 
     /// Takes out the layer that made `value`, if nobody else reads it and the layer is `fit` to take in what does.
     fn take(&mut self, value: VarId, fit: impl Fn(&Layer<B>) -> bool) -> Option<Layer<B>> {
-        if self.readers[value] != 1 {
+        if self.value(value).readers != 1 {
             return None;
         }
         let at = self.layers.iter().position(|layer| layer.output == value)?;
         let layer = &self.layers[at];
-        (!layer.relu && fit(layer)).then(|| self.layers.remove(at))
+        (layer.activation.is_none() && fit(layer)).then(|| self.layers.remove(at))
     }
 
-    /// Scale and shift of a normalisation by `[gamma, beta, mean, variance]`.
-    fn coefficients(&self, spec: &BatchNormSpec, of: [&Wide<B>; 4]) -> Result<[Vec<f64>; 2]> {
-        let [gamma, beta, mean, variance] = of.map(|values| self.download(values));
+    /// Scale and shift of a normalisation by running statistics.
+    fn coefficients(&self, spec: &BatchNormSpec, weights: &NormWeights<B>) -> Result<[Vec<f64>; 2]> {
+        let NormWeights { gamma, beta, mean, variance } = weights;
+        let [gamma, beta, mean, variance] = [gamma, beta, mean, variance].map(|values| self.download(values));
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
         let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + spec.eps).sqrt()).collect();
         let shift = (0..spec.channels).map(|c| beta[c] - mean[c] * scale[c]).collect();
@@ -232,8 +253,13 @@ impl<B: Inference> Lowering<'_, B> {
     }
 }
 
+/// The shape of `batch` samples of which one has the shape `one`.
+pub(super) fn at_batch(one: Shape, batch: usize) -> Result<Shape> {
+    Shape::new(&[&[batch], one.dims().get(1..).unwrap_or_default()].concat())
+}
+
 impl<B: Inference> Layer<B> {
-    /// Whether the operation can be followed by an addition and a ReLU.
+    /// Whether the operation can be followed by an addition and an activation.
     fn has_epilogue(&self) -> bool {
         matches!(self.work, Work::Conv2d { .. } | Work::Linear { .. } | Work::Norm { .. })
     }
@@ -268,11 +294,14 @@ impl<B: Inference> Work<B, Wide<B>> {
                 Work::Norm { scale: scale.clone(), shift: shift.clone(), channels: *channels }
             }
             Work::Add => Work::Add,
-            Work::Relu => Work::Relu,
-            Work::Gelu => Work::Gelu,
+            Work::Activation(activation) => Work::Activation(*activation),
             Work::MaxPool2d(spec) => Work::MaxPool2d(spec.at_batch(batch)?),
             Work::AvgPool2d(spec) => Work::AvgPool2d(spec.at_batch(batch)?),
             Work::Softmax { classes } => Work::Softmax { classes: *classes },
+            Work::Custom(custom, inputs, output) => {
+                let inputs = inputs.iter().map(|&shape| at_batch(shape, batch)).collect::<Result<_>>()?;
+                Work::Custom(custom.clone(), inputs, at_batch(*output, batch)?)
+            }
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Frozen inference: a model as a fixed list of fused operations, run by any number of threads.
 //!
 //! [`Frozen::new`] watches one evaluation pass of a model, folds every batch normalisation into the convolution before
-//! it, gives additions and ReLUs to the epilogues of convolutions and dense layers (the file `lower`), and brings the
+//! it, gives additions and activations to the epilogues of convolutions and dense layers (the file `lower`), and brings the
 //! filters into the form that kernels read. The first run at a batch size plans it: specs, filters that none of the
 //! other sizes has, and which value is where.
 //!
@@ -16,12 +16,12 @@ use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex};
 
-use crate::backend::{Backend, Data, Epilogue, Inference, Input, Norm, Uses, Wide};
+use crate::backend::{Activation, Backend, Data, Epilogue, Inference, Input, Norm, Uses, Wide};
 use crate::graph::Graph;
 use crate::nn::Module;
 use crate::tape::VarId;
 use crate::{Conv2dSpec, Error, Result, Shape, Tensor};
-use lower::{Layer, Lowered, Work, lower};
+use lower::{Layer, Lowered, Work, at_batch, lower};
 
 /// A model for inference. Its weights are those that the model had when it was frozen.
 ///
@@ -69,7 +69,7 @@ struct Places {
 
 #[derive(Debug)]
 struct LayerPlaces {
-    input: usize,
+    inputs: Vec<usize>,
     residual: Option<usize>,
     output: usize,
     /// Those whose value no later layer reads.
@@ -94,8 +94,9 @@ impl<B: Inference> Frozen<B> {
     /// Freezes what `graph` does to its input, for any number of samples.
     ///
     /// # Errors
-    /// A graph without an input or with several, an operation that is none of inference, and those of the device.
-    pub(crate) fn from_graph(backend: &B, graph: &Graph<B>) -> Result<Self> {
+    /// Those of [`Graph::check`], a graph without an input or with several, an operation that is none of inference, and
+    /// those of the device.
+    pub fn from_graph(backend: &B, graph: &Graph<B>) -> Result<Self> {
         let lowered = lower(backend, graph)?;
         let places = Places::new(&lowered);
         let Lowered { layers, input_shape: input, output_shape: output, .. } = lowered;
@@ -119,7 +120,7 @@ impl<B: Inference> Frozen<B> {
         let mut values: Vec<Option<Data<B>>> = vec![None; self.places.count];
         values[self.places.input] = Some(input.into_data());
         for ((layer, work), at) in self.layers.iter().zip(&*plan).zip(&self.places.layers) {
-            let made = self.compute(work, layer.relu, at, &mut values).map_err(|error| error.in_layer(&layer.path))?;
+            let made = self.compute(layer, work, at, &mut values).map_err(|error| error.in_layer(&layer.path))?;
             for &place in &at.free {
                 values[place] = None;
             }
@@ -131,38 +132,58 @@ impl<B: Inference> Frozen<B> {
 
     fn compute(
         &self,
+        layer: &Layer<B>,
         work: &Work<B, B::Filter>,
-        relu: bool,
         at: &LayerPlaces,
         values: &mut [Option<Data<B>>],
     ) -> Result<Data<B>> {
-        let backend = &self.backend;
-        if let (Work::Add, Some(other)) = (work, at.residual) {
-            // A value that ends here may be overwritten.
-            let ends = at.free.contains(&at.input) && at.input != other;
-            let x = if ends { values[at.input].take() } else { values[at.input].clone() };
-            return backend.add(x.expect(ALIVE), values[other].as_ref().expect(ALIVE));
-        }
-        let x = values[at.input].as_ref().expect(ALIVE);
+        let (backend, activation) = (&self.backend, layer.activation);
+        let first = at.inputs[0];
+        // A value that ends here may be overwritten.
+        let owned = |values: &mut [Option<Data<B>>]| {
+            let read_twice = at.inputs[1..].contains(&first);
+            let ends = at.free.contains(&first) && !read_twice;
+            if ends { values[first].take() } else { values[first].clone() }.expect(ALIVE)
+        };
+        let x = values[first].as_ref().expect(ALIVE);
         let residual = at.residual.map(|place| values[place].as_ref().expect(ALIVE));
-        let epilogue = |bias| Epilogue { bias, residual, relu };
+        let epilogue = |bias| Epilogue { bias, residual, activation };
         match work {
             Work::Conv2d { spec, filter, bias } => {
-                let x = Input::Plain(x.clone());
-                backend.conv2d(spec, &x, filter, epilogue(bias.as_ref()))
+                backend.conv2d(spec, &Input::Plain(x.clone()), filter, epilogue(bias.as_ref()))
             }
             Work::Linear { spec, weight, bias } => backend.linear(spec, x, weight, epilogue(bias.as_ref())),
             Work::Norm { scale, shift, channels } => {
+                let relu = activation == Some(Activation::Relu);
                 let (scale, shift, channels) = (scale.clone(), shift.clone(), *channels);
                 let residual = residual.map(|residual| Input::Plain(residual.clone()));
-                backend.normalise(&Norm { x: x.clone(), scale, shift, channels, relu }, residual.as_ref())
+                let y = backend.normalise(&Norm { x: x.clone(), scale, shift, channels, relu }, residual.as_ref())?;
+                match activation {
+                    Some(activation) if !relu => backend.activate(activation, y),
+                    _ => Ok(y),
+                }
             }
-            Work::Relu => backend.relu(x),
-            Work::Gelu => backend.gelu(x),
             Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
             Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
             Work::Softmax { classes } => backend.softmax(x, *classes),
-            Work::Add => unreachable!("an addition has a second summand"),
+            Work::Custom(custom, shapes, output) => {
+                let tensor = |(&place, &shape): (&usize, &Shape)| {
+                    Tensor::from_data(backend, shape, values[place].clone().expect(ALIVE))
+                };
+                let inputs = at.inputs.iter().zip(shapes).map(tensor).collect::<Result<Vec<_>>>()?;
+                let made = custom.run(backend, &inputs).map_err(|error| error.in_layer(&custom.place(&layer.path)))?;
+                if made.shape() != *output {
+                    let rule = format!("must be {output} for this batch, as when the model was frozen");
+                    let error = Error::invalid("output", made.shape(), rule);
+                    return Err(error.in_layer(&custom.place(&layer.path)));
+                }
+                Ok(made.into_data())
+            }
+            Work::Add => {
+                let x = owned(values);
+                backend.add(x, values[at.inputs[1]].as_ref().expect(ALIVE))
+            }
+            Work::Activation(activation) => backend.activate(*activation, owned(values)),
         }
     }
 
@@ -196,16 +217,11 @@ impl<B: Inference> Frozen<B> {
     }
 }
 
-/// The shape of `batch` samples of which one has the shape `one`.
-fn at_batch(one: Shape, batch: usize) -> Result<Shape> {
-    Shape::new(&[&[batch], &one.dims()[1..]].concat())
-}
-
 impl Places {
     fn new<B: Inference>(lowered: &Lowered<B>) -> Self {
         let mut last: HashMap<VarId, usize> = HashMap::from([(lowered.output, usize::MAX)]);
         for (index, layer) in lowered.layers.iter().enumerate() {
-            for value in [layer.input].into_iter().chain(layer.residual) {
+            for &value in layer.inputs.iter().chain(&layer.residual) {
                 let reader = last.entry(value).or_insert(index);
                 *reader = index.max(*reader);
             }
@@ -214,21 +230,21 @@ impl Places {
         let mut layers = Vec::with_capacity(lowered.layers.len());
         let find = |holds: &[Option<VarId>], value| holds.iter().position(|held| *held == Some(value)).expect(ALIVE);
         for (index, layer) in lowered.layers.iter().enumerate() {
-            let input = find(&holds, layer.input);
+            let inputs: Vec<usize> = layer.inputs.iter().map(|&value| find(&holds, value)).collect();
             let residual = layer.residual.map(|value| find(&holds, value));
             let output = holds.iter().position(Option::is_none).unwrap_or_else(|| {
                 holds.push(None);
                 holds.len() - 1
             });
             let mut free = Vec::new();
-            for place in [input].into_iter().chain(residual) {
+            for place in inputs.iter().copied().chain(residual) {
                 if holds[place].is_some_and(|value| last[&value] == index) {
                     holds[place] = None;
                     free.push(place);
                 }
             }
             holds[output] = Some(layer.output);
-            layers.push(LayerPlaces { input, residual, output, free });
+            layers.push(LayerPlaces { inputs, residual, output, free });
         }
         let output = find(&holds, lowered.output);
         Places { layers, count: holds.len(), input: 0, output }

@@ -1,7 +1,27 @@
 //! Operations on one element at a time.
 
+use crate::backend::Activation;
 use crate::element::{Element, Real};
 use crate::rng::{Philox, unit_f32};
+
+/// The activation of one number.
+pub(super) fn activate<A: Real>(activation: Activation, x: A) -> A {
+    match activation {
+        Activation::Relu => relu(x),
+        Activation::Gelu => gelu(x),
+    }
+}
+
+/// `dy` times the derivative, of what the activation [saves](Activation::saved).
+pub(super) fn activate_backward<E: Element>(activation: Activation, saved: &[E], dy: &[E]) -> Vec<E> {
+    match activation {
+        Activation::Relu => relu_backward(saved, dy),
+        Activation::Gelu => {
+            let one = |(x, dy): (&E, &E)| E::from_accum(gelu_slope(x.to_accum()) * dy.to_accum());
+            saved.iter().zip(dy).map(one).collect()
+        }
+    }
+}
 
 /// max(x, 0), and NaN for NaN.
 pub(super) fn relu<A: Real>(x: A) -> A {
@@ -9,7 +29,7 @@ pub(super) fn relu<A: Real>(x: A) -> A {
 }
 
 /// `dy` where `y` is above 0.
-pub(super) fn relu_backward<E: Element>(y: &[E], dy: &[E]) -> Vec<E> {
+fn relu_backward<E: Element>(y: &[E], dy: &[E]) -> Vec<E> {
     y.iter().zip(dy).map(|(y, &dy)| if y.to_accum() > num_traits::zero() { dy } else { E::default() }).collect()
 }
 
@@ -19,13 +39,13 @@ fn phi(x: f64) -> f64 {
 }
 
 /// x * Phi(x).
-pub(super) fn gelu<A: Real>(x: A) -> A {
+fn gelu<A: Real>(x: A) -> A {
     let x = x.as_f64();
     A::from_f64(x * phi(x))
 }
 
 /// The derivative of [`gelu`].
-pub(super) fn gelu_slope<A: Real>(x: A) -> A {
+fn gelu_slope<A: Real>(x: A) -> A {
     let x = x.as_f64();
     let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
     A::from_f64(phi(x) + x * density)

@@ -51,8 +51,8 @@ impl<E: Element> Naive<E> {
             if let Some(residual) = epilogue.residual {
                 *y += residual[i].to_accum();
             }
-            if epilogue.relu {
-                *y = elementwise::relu(*y);
+            if let Some(activation) = epilogue.activation {
+                *y = elementwise::activate(activation, *y);
             }
         }
         rounded(y)
@@ -145,12 +145,8 @@ impl<E: Element> Inference for Naive<E> {
         Ok(rounded(norm::normalise::<E>(norm, residual.as_deref())))
     }
 
-    fn relu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(x.iter().map(|v| elementwise::relu(v.to_accum()))))
-    }
-
-    fn gelu(&self, x: &Data<Self>) -> Result<Data<Self>> {
-        Ok(rounded(x.iter().map(|v| elementwise::gelu(v.to_accum()))))
+    fn activate(&self, activation: Activation, x: Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(x.iter().map(|v| elementwise::activate(activation, v.to_accum()))))
     }
 
     fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Arc<Vec<u32>>)> {
@@ -247,7 +243,7 @@ impl<E: Element> Backend for Naive<E> {
     ) -> Result<NormBackward<Self>> {
         match output {
             Some(y) => {
-                let masked = self.relu_backward(y, dy)?;
+                let masked = self.activate_backward(Activation::Relu, y, dy)?;
                 Ok(norm::backward::<E>(spec, masked, norm, None, stats, batch))
             }
             None => {
@@ -265,13 +261,8 @@ impl<E: Element> Backend for Naive<E> {
         Ok(Gradient::Norm(gradient))
     }
 
-    fn relu_backward(&self, y: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
-        Ok(Arc::new(elementwise::relu_backward::<E>(y, &dy)))
-    }
-
-    fn gelu_backward(&self, x: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
-        let slope = x.iter().map(|v| elementwise::gelu_slope(v.to_accum()));
-        Ok(rounded(slope.zip(dy.iter()).map(|(slope, dy)| slope * dy.to_accum())))
+    fn activate_backward(&self, activation: Activation, saved: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
+        Ok(Arc::new(elementwise::activate_backward::<E>(activation, saved, &dy)))
     }
 
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Arc<Vec<u32>>) -> Result<Data<Self>> {

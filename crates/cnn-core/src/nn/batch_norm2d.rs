@@ -1,11 +1,11 @@
 //! Batch normalisation layer.
 
-use crate::backend::Accum;
+use crate::backend::{Accum, Activation, Running};
 use crate::element::Real;
-use crate::graph::After;
 use crate::nn::{Count, Init, Kind, Module, Param, Scope, Statistic};
-use crate::ops::batch_norm2d::batch_norm2d;
-use crate::{Backend, Result, Shape, Var, named_fields};
+use crate::ops::batch_norm2d::{NormParams, Statistics, batch_norm2d};
+use crate::pass::Mode;
+use crate::{Backend, Pass, Result, Shape, Var, named_fields};
 
 /// Normalises each channel of \[N, H, W, C\]: by the batch's mean and variance in training, by running ones in
 /// evaluation. State dict: `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`.
@@ -57,27 +57,42 @@ impl<B: Backend> BatchNorm2d<B> {
 
     /// The normalisation followed by a ReLU, in one op.
     pub fn relu(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        self.fused(x, After::Relu, None)
+        self.fused(x, Some(Activation::Relu), None)
     }
 
     /// The normalisation, plus `shortcut`, followed by a ReLU, in one op.
     pub fn add_relu(&mut self, x: &Var<B>, shortcut: &Var<B>) -> Result<Var<B>> {
-        self.fused(x, After::AddRelu, Some(shortcut))
+        self.fused(x, Some(Activation::Relu), Some(shortcut))
     }
 
-    fn fused(&mut self, x: &Var<B>, after: After, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
+    fn fused(&mut self, x: &Var<B>, activation: Option<Activation>, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
         let scope = self.scope.clone();
-        x.pass().within(scope.path(), || {
-            if let Some(shortcut) = shortcut {
-                super::conv_norm::check_shortcut(x.shape(), shortcut)?;
-            }
-            batch_norm2d(x, self, after, shortcut)
-        })
+        x.pass().within(scope.path(), || self.counted(x.pass(), |params| batch_norm2d(x, params, activation, shortcut)))
+    }
+
+    /// Runs an operation on the parameters; one that moves the statistics is counted.
+    pub(crate) fn counted<T>(&mut self, pass: &Pass<B>, op: impl FnOnce(NormParams<'_, B>) -> Result<T>) -> Result<T> {
+        let by_batch = pass.mode() == Mode::Train && !self.running_mean.is_frozen() && !self.running_var.is_frozen();
+        let by = if by_batch {
+            Statistics::Batch(Running {
+                mean: self.running_mean.value_mut(),
+                variance: self.running_var.value_mut(),
+                momentum: self.momentum,
+            })
+        } else {
+            Statistics::Running { mean: self.running_mean.value(), variance: self.running_var.value() }
+        };
+        let (gamma, beta) = (self.weight.learned(pass)?, self.bias.learned(pass)?);
+        let result = op(NormParams { gamma, beta, by, eps: self.eps })?;
+        if by_batch {
+            self.num_batches_tracked.increment();
+        }
+        Ok(result)
     }
 }
 
 impl<B: Backend> Module<B> for BatchNorm2d<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        batch_norm2d(x, self, After::Nothing, None)
+        self.counted(x.pass(), |params| batch_norm2d(x, params, None, None))
     }
 }

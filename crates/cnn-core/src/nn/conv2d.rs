@@ -1,9 +1,9 @@
 //! Convolution layer.
 
 use crate::nn::{Init, Kind, Layout, Module, Param, Scope};
-use crate::ops::conv2d::conv2d;
+use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::spec::{Conv2dOptions, Conv2dSpec};
-use crate::{Backend, Result, Shape, Var, named_fields};
+use crate::{Backend, Pass, Result, Shape, Var, named_fields};
 
 /// Convolution of \[N, H, W, C\] to `out_channels` channels. State dict: `weight` \[K, C / groups, KH, KW\], `bias` \[K\].
 #[derive(Debug)]
@@ -55,10 +55,16 @@ impl<B: Backend> Conv2d<B> {
         let weight = init.uniform(Shape::new(&dims)?, fan_in, Kind::Weight, Layout::Transposed { dims })?;
         Ok(Conv2d { weight, bias: None, options, scope: Scope::default() })
     }
+
+    /// What the operation takes.
+    pub(crate) fn params(&self, pass: &Pass<B>) -> Result<ConvParams<'_, B>> {
+        let bias = self.bias.as_ref().map(|bias| bias.learned(pass)).transpose()?;
+        Ok(ConvParams { weight: self.weight.learned(pass)?, bias, options: &self.options })
+    }
 }
 
 impl<B: Backend> Module<B> for Conv2d<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        conv2d(x, &self.weight, self.bias.as_ref(), &self.options)
+        conv2d(x, self.params(x.pass())?)
     }
 }

@@ -1,9 +1,9 @@
 //! A convolution and the normalisation behind it, run as one op; each keeps its own state-dict names.
 
-use crate::graph::After;
+use crate::backend::Activation;
 use crate::nn::{BatchNorm2d, Conv2d};
 use crate::ops::conv2d_norm::conv2d_norm;
-use crate::{Backend, Error, Result, Shape, Var};
+use crate::{Backend, Result, Var};
 
 /// A pair of layers that run as one: `ConvNorm(&mut self.conv1, &mut self.bn1).relu(x)`.
 #[derive(Debug)]
@@ -12,32 +12,25 @@ pub struct ConvNorm<'a, B: Backend>(pub &'a mut Conv2d<B>, pub &'a mut BatchNorm
 impl<B: Backend> ConvNorm<'_, B> {
     /// `norm(conv(x))`.
     pub fn linear(self, x: &Var<B>) -> Result<Var<B>> {
-        conv2d_norm(x, self.0, self.1, After::Nothing, None)
+        self.fused(x, None, None)
     }
 
     /// `relu(norm(conv(x)))`.
     pub fn relu(self, x: &Var<B>) -> Result<Var<B>> {
-        conv2d_norm(x, self.0, self.1, After::Relu, None)
+        self.fused(x, Some(Activation::Relu), None)
     }
 
     /// `relu(norm(conv(x)) + shortcut)`.
     pub fn add_relu(self, x: &Var<B>, shortcut: &Var<B>) -> Result<Var<B>> {
-        x.pass().within(self.0.scope.path(), || {
-            let spec = crate::ops::conv2d::spec(x, &self.0.weight, &self.0.options)?;
-            check_shortcut(Shape::new(&spec.output_shape())?, shortcut)
-        })?;
-        conv2d_norm(x, self.0, self.1, After::AddRelu, Some(shortcut))
+        self.fused(x, Some(Activation::Relu), Some(shortcut))
     }
-}
 
-/// Refuses a shortcut that cannot be added to a value of this shape.
-pub(crate) fn check_shortcut<B: Backend>(shape: Shape, shortcut: &Var<B>) -> Result<()> {
-    if shortcut.shape() == shape {
-        return Ok(());
+    fn fused(self, x: &Var<B>, activation: Option<Activation>, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
+        let ConvNorm(conv, norm) = self;
+        let scope = norm.scope.clone();
+        norm.counted(x.pass(), |params| {
+            let conv = (conv.scope.path(), conv.params(x.pass())?);
+            conv2d_norm(x, conv, (scope.path(), params), activation, shortcut)
+        })
     }
-    Err(Error::invalid(
-        "shortcut shape",
-        shortcut.shape(),
-        format!("must be that of the value it is added to, {shape}"),
-    ))
 }

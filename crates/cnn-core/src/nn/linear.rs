@@ -45,6 +45,7 @@ impl<B: Backend> Linear<B> {
 
 impl<B: Backend> Module<B> for Linear<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        linear(x, &self.weight, self.bias.as_ref())
+        let bias = self.bias.as_ref().map(|bias| bias.learned(x.pass())).transpose()?;
+        linear(x, self.weight.learned(x.pass())?, bias)
     }
 }

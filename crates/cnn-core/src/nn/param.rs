@@ -1,6 +1,7 @@
 //! What a model is made of: parameters, statistics and counts, and how files spell them.
 
 use crate::backend::{Backend, Wide};
+use crate::ops::learned::Learned;
 use crate::tape::ModelId;
 use crate::{Error, Gradients, Pass, Result, Shape};
 
@@ -153,7 +154,7 @@ impl<B: Backend> Param<B> {
     ///
     /// # Errors
     /// The parameter has no name, or its key is that of another parameter in this pass.
-    pub(crate) fn gradient_key(&self, pass: &Pass<B>) -> Result<Option<usize>> {
+    fn gradient_key(&self, pass: &Pass<B>) -> Result<Option<usize>> {
         if !self.requires_grad || !pass.is_recorded() {
             return Ok(None);
         }
@@ -164,6 +165,14 @@ impl<B: Backend> Param<B> {
             return Err(Error::invalid("parameter", &self.name, rule));
         }
         Ok(Some(key.index))
+    }
+
+    /// The parameter as an operation of `pass` reads it.
+    ///
+    /// # Errors
+    /// Those of [`Param::gradient_key`].
+    pub(crate) fn learned(&self, pass: &Pass<B>) -> Result<Learned<'_, B>> {
+        Ok(Learned { value: &self.value, shape: self.shape, key: self.gradient_key(pass)? })
     }
 
     fn unnamed(&self) -> Error {

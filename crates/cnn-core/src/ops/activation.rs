@@ -1,25 +1,31 @@
-//! ReLU and GELU.
+//! The activations: see [`Activation`].
 
-use crate::backend::{Backend, Input};
+use crate::backend::{Activation, Backend, Input, Saved};
 use crate::graph::Op;
 use crate::{Result, Var};
 
 impl<B: Backend> Var<B> {
+    /// `activation` of each element.
+    pub fn activate(&self, activation: Activation) -> Result<Var<B>> {
+        let (pass, target, x) = (self.pass(), self.target(), self.data()?);
+        let saved = (activation.saved() == Saved::Input).then(|| x.clone());
+        let y = pass.backend().activate(activation, x)?;
+        let saved = saved.unwrap_or_else(|| y.clone());
+        let op = || Op::Activation(activation);
+        let out = pass.emit(op, &[self], self.shape(), Input::Plain(y), self.is_tracked())?;
+        pass.record(&out, &[], move |backend, dy, flow| {
+            flow.add(backend, target, backend.activate_backward(activation, &saved, dy)?)
+        });
+        Ok(out)
+    }
+
     /// max(x, 0).
     pub fn relu(&self) -> Result<Var<B>> {
-        let (pass, target) = (self.pass(), self.target());
-        let y = pass.backend().relu(&self.data()?)?;
-        let out = pass.emit(Op::Relu, &[self], self.shape(), Input::Plain(y.clone()), self.is_tracked())?;
-        pass.record(&out, &[], move |backend, dy, flow| flow.add(backend, target, backend.relu_backward(&y, dy)?));
-        Ok(out)
+        self.activate(Activation::Relu)
     }
 
     /// x * Phi(x), Phi being the Gaussian distribution function (the exact form, not the tanh approximation).
     pub fn gelu(&self) -> Result<Var<B>> {
-        let (pass, target, x) = (self.pass(), self.target(), self.data()?);
-        let y = pass.backend().gelu(&x)?;
-        let out = pass.emit(Op::Gelu, &[self], self.shape(), Input::Plain(y), self.is_tracked())?;
-        pass.record(&out, &[], move |backend, dy, flow| flow.add(backend, target, backend.gelu_backward(&x, dy)?));
-        Ok(out)
+        self.activate(Activation::Gelu)
     }
 }

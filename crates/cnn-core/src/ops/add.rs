@@ -17,7 +17,7 @@ impl<B: Backend> Var<B> {
         let (pass, targets) = (self.pass(), [self.target(), other.target()]);
         let sum = pass.backend().add(self.data()?, &other.data()?)?;
         let tracked = self.is_tracked() || other.is_tracked();
-        let out = pass.emit(Op::Add, &[self, other], self.shape(), Input::Plain(sum), tracked)?;
+        let out = pass.emit(|| Op::Add, &[self, other], self.shape(), Input::Plain(sum), tracked)?;
         pass.record(&out, &[], move |backend, dy, flow| {
             flow.add(backend, targets[0], dy.clone())?;
             flow.add(backend, targets[1], dy)

@@ -1,32 +1,48 @@
-//! Batch normalisation, with a ReLU or an addition and a ReLU in the same op.
+//! Batch normalisation, with an addition and an activation in the same op.
 
-use crate::backend::{Affine, Backend, Data, Input, Moments, Norm, NormGradient, NormStats, Running};
-use crate::graph::{After, Op, Weights};
-use crate::nn::BatchNorm2d;
-use crate::pass::Mode;
+use crate::backend::{Activation, Affine, Backend, Data, Input, Moments, Norm, NormGradient, NormStats, Running, Wide};
+use crate::graph::{After, NormWeights, Op};
+use crate::ops::learned::Learned;
 use crate::spec::BatchNormSpec;
 use crate::tape::{Flow, VarId};
-use crate::{Error, Pass, Result, Shape, Var};
+use crate::{Error, Result, Shape, Var};
 
-/// `x` normalised; `shortcut` is added before the ReLU when `after` is [`After::AddRelu`].
+/// What a normalisation learned.
+pub(crate) struct NormParams<'a, B: Backend> {
+    pub(crate) gamma: Learned<'a, B>,
+    pub(crate) beta: Learned<'a, B>,
+    pub(crate) by: Statistics<'a, B>,
+    pub(crate) eps: f64,
+}
+
+/// What a normalisation normalises by.
+pub(crate) enum Statistics<'a, B: Backend> {
+    /// By the batch's mean and variance, towards which the running ones move.
+    Batch(Running<'a, B>),
+    /// By running ones.
+    Running { mean: &'a Wide<B>, variance: &'a Wide<B> },
+}
+
+/// `x` normalised, and what comes after it: a sum with `shortcut` where there is one, an activation.
 pub(crate) fn batch_norm2d<B: Backend>(
     x: &Var<B>,
-    layer: &mut BatchNorm2d<B>,
-    after: After,
+    mut params: NormParams<'_, B>,
+    activation: Option<Activation>,
     shortcut: Option<&Var<B>>,
 ) -> Result<Var<B>> {
     let (pass, backend) = (x.pass(), x.pass().backend());
+    let spec = params.spec(x.shape(), shortcut)?;
     let data = x.data()?;
-    let spec = spec(pass, x.shape(), layer)?;
-    let moments = by_batch(pass, layer).then(|| backend.channel_moments(&data, &spec)).transpose()?;
-    let (value, normalised) = Normalised::forward(pass, layer, spec, data, moments, after, shortcut)?;
+    let moments = params.wants_moments().then(|| backend.channel_moments(&data, &spec)).transpose()?;
+    let (fused, late) = split(activation);
+    let (value, normalised) = Normalised::forward(backend, &mut params, spec, data, moments, fused, shortcut)?;
 
     let target = x.target();
     let keys = normalised.keys();
     let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
     let inputs: Vec<&Var<B>> = [x].into_iter().chain(shortcut).collect();
-    let op = Op::BatchNorm2d(spec, after);
-    let out = pass.emit_weighted(op, || weights(layer), &inputs, x.shape(), value, tracked)?;
+    let op = || params.op(spec, After { add: shortcut.is_some(), activation: fused });
+    let out = pass.emit(op, &inputs, x.shape(), value, tracked)?;
     pass.record(&out, &keys, move |backend, dy, flow| {
         let gradient = normalised.backward(backend, dy, flow)?;
         match target {
@@ -34,37 +50,72 @@ pub(crate) fn batch_norm2d<B: Backend>(
             None => Ok(()),
         }
     });
-    Ok(out)
+    activated(out, late)
 }
 
-/// What a normalisation learned.
-pub(crate) fn weights<B: Backend>(layer: &BatchNorm2d<B>) -> Weights<B> {
-    Weights::Norm {
-        gamma: layer.weight.value().clone(),
-        beta: layer.bias.value().clone(),
-        mean: layer.running_mean.value().clone(),
-        variance: layer.running_var.value().clone(),
+/// What a normalisation applies itself, and what is an operation of its own behind it.
+pub(crate) fn split(activation: Option<Activation>) -> (Option<Activation>, Option<Activation>) {
+    match activation {
+        Some(Activation::Relu) | None => (activation, None),
+        Some(_) => (None, activation),
     }
 }
 
-/// Whether `layer` normalises by the statistics of the batch, and moves its running ones.
-pub(crate) fn by_batch<B: Backend>(pass: &Pass<B>, layer: &BatchNorm2d<B>) -> bool {
-    pass.mode() == Mode::Train && !layer.running_mean.is_frozen() && !layer.running_var.is_frozen()
+/// `x` with the activation that the op before it did not apply.
+pub(crate) fn activated<B: Backend>(x: Var<B>, late: Option<Activation>) -> Result<Var<B>> {
+    match late {
+        Some(activation) => x.activate(activation),
+        None => Ok(x),
+    }
 }
 
-/// The spec of a normalisation of values of this shape by `layer`.
-pub(crate) fn spec<B: Backend>(pass: &Pass<B>, shape: Shape, layer: &BatchNorm2d<B>) -> Result<BatchNormSpec> {
-    let channels = layer.weight.shape().numel();
-    shape.image_batch("input")?;
-    if shape.channels() != channels {
-        let rule = format!("has {} channels, the normalisation expects {channels}", shape.channels());
-        return Err(Error::invalid("input", shape, rule));
+impl<B: Backend> NormParams<'_, B> {
+    /// Whether the batch's own moments are needed.
+    pub(crate) fn wants_moments(&self) -> bool {
+        matches!(self.by, Statistics::Batch(_))
     }
-    if by_batch(pass, layer) && shape.rows() < 2 {
-        let rule = "has fewer than 2 values per channel, of which no variance can be taken in training";
-        return Err(Error::invalid("input", shape, rule));
+
+    /// The spec of a normalisation of values of this shape, to which `shortcut` is added.
+    pub(crate) fn spec(&self, shape: Shape, shortcut: Option<&Var<B>>) -> Result<BatchNormSpec> {
+        if let Some(shortcut) = shortcut {
+            check_shortcut(shape, shortcut)?;
+        }
+        let channels = self.gamma.shape.numel();
+        shape.image_batch("input")?;
+        if shape.channels() != channels {
+            let rule = format!("has {} channels, the normalisation expects {channels}", shape.channels());
+            return Err(Error::invalid("input", shape, rule));
+        }
+        if self.wants_moments() && shape.rows() < 2 {
+            let rule = "has fewer than 2 values per channel, of which no variance can be taken in training";
+            return Err(Error::invalid("input", shape, rule));
+        }
+        Ok(BatchNormSpec { rows: shape.rows(), channels, eps: self.eps })
     }
-    Ok(BatchNormSpec { rows: shape.rows(), channels, eps: layer.eps })
+
+    /// What an observer sees.
+    pub(crate) fn op(&self, spec: BatchNormSpec, after: After) -> Op<B> {
+        let (mean, variance) = match &self.by {
+            Statistics::Batch(running) => (&*running.mean, &*running.variance),
+            Statistics::Running { mean, variance } => (*mean, *variance),
+        };
+        let [gamma, beta] = [self.gamma.value, self.beta.value];
+        let weights = [gamma, beta, mean, variance].map(Clone::clone);
+        let [gamma, beta, mean, variance] = weights;
+        Op::BatchNorm2d { spec, weights: NormWeights { gamma, beta, mean, variance }, after }
+    }
+}
+
+/// Refuses a shortcut that cannot be added to a value of this shape.
+pub(crate) fn check_shortcut<B: Backend>(shape: Shape, shortcut: &Var<B>) -> Result<()> {
+    if shortcut.shape() == shape {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "shortcut shape",
+        shortcut.shape(),
+        format!("must be that of the value it is added to, {shape}"),
+    ))
 }
 
 /// What the backward pass of a normalisation needs.
@@ -81,42 +132,36 @@ pub(crate) struct Normalised<B: Backend> {
 }
 
 impl<B: Backend> Normalised<B> {
-    /// Normalises `x` by its `moments`, or by running statistics when there are none.
+    /// Normalises `x`, whose moments are given where the batch's own are to be used; `fused` is a ReLU or nothing.
     pub(crate) fn forward(
-        pass: &Pass<B>,
-        layer: &mut BatchNorm2d<B>,
+        backend: &B,
+        params: &mut NormParams<'_, B>,
         spec: BatchNormSpec,
         x: Data<B>,
         moments: Option<Moments<B>>,
-        after: After,
+        fused: Option<Activation>,
         shortcut: Option<&Var<B>>,
     ) -> Result<(Input<B>, Self)> {
-        let backend = pass.backend();
-        let affine = Affine { gamma: layer.weight.value(), beta: layer.bias.value() };
-        let stats = match &moments {
-            Some(moments) => {
-                let running = Running {
-                    mean: layer.running_mean.value_mut(),
-                    variance: layer.running_var.value_mut(),
-                    momentum: layer.momentum,
-                };
-                let stats = backend.batch_norm_train(&spec, moments, affine, running)?;
-                layer.num_batches_tracked.increment();
-                stats
+        let affine = Affine { gamma: params.gamma.value, beta: params.beta.value };
+        let stats = match (&mut params.by, &moments) {
+            (Statistics::Batch(Running { mean, variance, momentum }), Some(moments)) => {
+                let running = Running { mean: &mut **mean, variance: &mut **variance, momentum: *momentum };
+                backend.batch_norm_train(&spec, moments, affine, running)?
             }
-            None => {
-                let (mean, variance) = (layer.running_mean.value(), layer.running_var.value());
+            (Statistics::Batch(Running { mean, variance, .. }), None) => {
                 backend.batch_norm_eval(&spec, affine, mean, variance)?
             }
+            (Statistics::Running { mean, variance }, _) => backend.batch_norm_eval(&spec, affine, mean, variance)?,
         };
         let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
-        let norm = Norm { x, scale, shift, channels: spec.channels, relu: after != After::Nothing };
+        let relu = fused.is_some();
+        let norm = Norm { x, scale, shift, channels: spec.channels, relu };
         // With an addition it is written at once: the sum is read several times (by the next convolution, its weight
         // gradient, the next shortcut, this op's mask), and unwritten sums would chain from block to block.
         let (value, output) = match shortcut {
             Some(shortcut) => {
                 let written = backend.normalise(&norm, Some(&shortcut.as_input()))?;
-                (Input::Plain(written.clone()), Some(written))
+                (Input::Plain(written.clone()), relu.then_some(written))
             }
             None => (Input::Norm(norm.clone()), None),
         };
@@ -127,8 +172,8 @@ impl<B: Backend> Normalised<B> {
             output,
             batch: moments.is_some(),
             shortcut: shortcut.and_then(Var::target),
-            gamma_key: layer.weight.gradient_key(pass)?,
-            beta_key: layer.bias.gradient_key(pass)?,
+            gamma_key: params.gamma.key,
+            beta_key: params.beta.key,
         };
         Ok((value, normalised))
     }

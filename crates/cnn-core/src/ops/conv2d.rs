@@ -1,31 +1,34 @@
 //! Convolution.
 
 use crate::backend::{Backend, Epilogue, Gradient, Input, Uses};
-use crate::graph::{Bias, Op, Weights};
-use crate::nn::Param;
+use crate::graph::Op;
+use crate::ops::learned::Learned;
 use crate::spec::{Conv2dOptions, Conv2dSpec};
 use crate::tape::{Flow, VarId};
 use crate::{Error, Result, Shape, Var};
 
-/// The convolution of `x` \[N, H, W, C\] with `weight` \[KH, KW, C / groups, K\], plus `bias` \[K\].
-pub(crate) fn conv2d<B: Backend>(
-    x: &Var<B>,
-    weight: &Param<B>,
-    bias: Option<&Param<B>>,
-    options: &Conv2dOptions,
-) -> Result<Var<B>> {
-    let (pass, backend) = (x.pass(), x.pass().backend());
-    let spec = spec(x, weight, options)?;
-    let convolution = Convolution::new(x, weight, spec)?;
-    let epilogue = Epilogue::bias(bias.map(Param::value));
-    let y = backend.conv2d(&spec, &convolution.x, &convolution.filter, epilogue)?;
+/// What a convolution learned, and its geometry.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvParams<'a, B: Backend> {
+    /// \[KH, KW, C / groups, K\].
+    pub(crate) weight: Learned<'a, B>,
+    /// \[K\].
+    pub(crate) bias: Option<Learned<'a, B>>,
+    pub(crate) options: &'a Conv2dOptions,
+}
 
-    let bias_key = bias.map(|bias| bias.gradient_key(pass)).transpose()?.flatten();
+/// The convolution of `x` \[N, H, W, C\].
+pub(crate) fn conv2d<B: Backend>(x: &Var<B>, params: ConvParams<'_, B>) -> Result<Var<B>> {
+    let (pass, backend) = (x.pass(), x.pass().backend());
+    let spec = params.spec(x.shape())?;
+    let convolution = Convolution::new(x, params.weight, spec)?;
+    let y = backend.conv2d(&spec, &convolution.x, &convolution.filter, params.epilogue())?;
+
+    let bias_key = params.bias.and_then(|bias| bias.key);
     let keys: Vec<usize> = convolution.weight_key.into_iter().chain(bias_key).collect();
     let tracked = x.is_tracked() || !keys.is_empty();
     let shape = Shape::new(&spec.output_shape())?;
-    let op = Op::Conv2d(spec, if bias.is_some() { Bias::With } else { Bias::Without });
-    let out = pass.emit_weighted(op, || weights(weight, bias), &[x], shape, Input::Plain(y), tracked)?;
+    let out = pass.emit(|| params.op(spec), &[x], shape, Input::Plain(y), tracked)?;
     pass.record(&out, &keys, move |backend, dy, flow| {
         if let Some(key) = bias_key {
             flow.add_parameter(backend, key, backend.sum_rows(&dy, spec.out_channels)?)?;
@@ -35,20 +38,26 @@ pub(crate) fn conv2d<B: Backend>(
     Ok(out)
 }
 
-/// What a convolution or a dense layer learned.
-pub(crate) fn weights<B: Backend>(weight: &Param<B>, bias: Option<&Param<B>>) -> Weights<B> {
-    Weights::Product { weight: weight.value().clone(), bias: bias.map(|bias| bias.value().clone()) }
-}
-
-/// The spec of a convolution of `x` with `weight`.
-pub(crate) fn spec<B: Backend>(x: &Var<B>, weight: &Param<B>, options: &Conv2dOptions) -> Result<Conv2dSpec> {
-    let input = x.shape().image_batch("input")?;
-    let expected = weight.shape().dims()[2] * options.groups;
-    if input[3] != expected {
-        let rule = format!("has {} channels, weight expects {expected}", input[3]);
-        return Err(Error::invalid("input", x.shape(), rule));
+impl<'a, B: Backend> ConvParams<'a, B> {
+    /// The spec of the convolution of values of the shape `x`.
+    pub(crate) fn spec(&self, x: Shape) -> Result<Conv2dSpec> {
+        let (input, weight) = (x.image_batch("input")?, self.weight.shape);
+        let expected = weight.dims()[2] * self.options.groups;
+        if input[3] != expected {
+            return Err(Error::invalid("input", x, format!("has {} channels, weight expects {expected}", input[3])));
+        }
+        Conv2dSpec::new(input, weight.channels(), self.options)
     }
-    Conv2dSpec::new(input, weight.shape().channels(), options)
+
+    /// What the convolution adds itself.
+    pub(crate) fn epilogue(&self) -> Epilogue<'a, B> {
+        Epilogue::bias(self.bias.map(|bias| bias.value))
+    }
+
+    /// What an observer sees.
+    pub(crate) fn op(&self, spec: Conv2dSpec) -> Op<B> {
+        Op::Conv2d { spec, weight: self.weight.value.clone(), bias: self.bias.map(|bias| bias.value.clone()) }
+    }
 }
 
 /// A convolution's operands: what the forward pass reads and the backward pass needs again.
@@ -61,12 +70,11 @@ pub(crate) struct Convolution<B: Backend> {
 }
 
 impl<B: Backend> Convolution<B> {
-    pub(crate) fn new(x: &Var<B>, weight: &Param<B>, spec: Conv2dSpec) -> Result<Self> {
+    pub(crate) fn new(x: &Var<B>, weight: Learned<'_, B>, spec: Conv2dSpec) -> Result<Self> {
         let target = x.target();
         let uses = if target.is_some() { Uses::Training } else { Uses::Forward };
-        let filter = x.pass().backend().prepare_filter(&spec, weight.value(), uses)?;
-        let weight_key = weight.gradient_key(x.pass())?;
-        Ok(Convolution { spec, x: x.as_input(), filter, weight_key, target })
+        let filter = x.pass().backend().prepare_filter(&spec, weight.value, uses)?;
+        Ok(Convolution { spec, x: x.as_input(), filter, weight_key: weight.key, target })
     }
 
     /// Gradients of weight and input; what was saved is freed as soon as it was read.

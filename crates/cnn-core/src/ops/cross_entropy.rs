@@ -39,7 +39,7 @@ impl<B: Backend> Var<B> {
         let result = backend.cross_entropy(&self.data()?, &backend.upload(labels)?, classes, smoothing)?;
         // The observer sees a scalar; the loss itself stays in the accumulator's precision.
         let scalar = backend.narrow(&result.loss)?;
-        pass.emit(Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
+        pass.emit(|| Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
         Ok(Loss { logits: self.clone(), result })
     }
 }

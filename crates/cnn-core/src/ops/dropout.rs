@@ -21,7 +21,7 @@ impl<B: Backend> Var<B> {
         }
         let mask = pass.next_mask();
         let y = pass.backend().dropout(self.data()?, probability, &mask)?;
-        let out = pass.emit(Op::Dropout(probability), &[self], self.shape(), Input::Plain(y), self.is_tracked())?;
+        let out = pass.emit(|| Op::Dropout(probability), &[self], self.shape(), Input::Plain(y), self.is_tracked())?;
         pass.record(&out, &[], move |backend, dy, flow| {
             flow.add(backend, target, backend.dropout(dy, probability, &mask)?)
         });

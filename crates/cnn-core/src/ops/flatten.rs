@@ -12,7 +12,7 @@ impl<B: Backend> Var<B> {
         let batch = self.shape().dims().first().copied().unwrap_or(1);
         let features = self.shape().dims().iter().skip(1).product();
         let shape = Shape::new(&[batch, features])?;
-        let out = pass.emit(Op::Flatten, &[self], shape, Input::Plain(self.data()?), self.is_tracked())?;
+        let out = pass.emit(|| Op::Flatten, &[self], shape, Input::Plain(self.data()?), self.is_tracked())?;
         pass.record(&out, &[], move |backend, dy, flow| flow.add(backend, target, dy));
         Ok(out)
     }

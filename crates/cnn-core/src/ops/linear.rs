@@ -1,30 +1,27 @@
 //! Dense layer.
 
 use crate::backend::{Backend, Epilogue, Input, LinearSpec};
-use crate::graph::{Bias, Op};
-use crate::nn::Param;
-use crate::ops::conv2d::weights;
+use crate::graph::Op;
+use crate::ops::learned::Learned;
 use crate::{Error, Result, Shape, Var};
 
 /// `x` \[N, in\] times `weight` \[in, out\], plus `bias` \[out\].
-pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: &Param<B>, bias: Option<&Param<B>>) -> Result<Var<B>> {
+pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: Learned<'_, B>, bias: Option<Learned<'_, B>>) -> Result<Var<B>> {
     let (pass, backend, target) = (x.pass(), x.pass().backend(), x.target());
-    let ([rows, features], [inputs, outputs]) = (x.shape().matrix("input")?, weight.shape().matrix("weight")?);
+    let ([rows, features], [inputs, outputs]) = (x.shape().matrix("input")?, weight.shape.matrix("weight")?);
     if features != inputs {
         let rule = format!("has {features} features, weight expects {inputs}");
         return Err(Error::invalid("input", x.shape(), rule));
     }
     let (spec, x_data) = (LinearSpec { rows, inputs, outputs }, x.data()?);
-    let y = backend.linear(&spec, &x_data, weight.value(), Epilogue::bias(bias.map(Param::value)))?;
+    let y = backend.linear(&spec, &x_data, weight.value, Epilogue::bias(bias.map(|bias| bias.value)))?;
 
-    let weight_key = weight.gradient_key(pass)?;
-    let bias_key = bias.map(|bias| bias.gradient_key(pass)).transpose()?.flatten();
+    let (weight_key, bias_key) = (weight.key, bias.and_then(|bias| bias.key));
     let keys: Vec<usize> = weight_key.into_iter().chain(bias_key).collect();
     let tracked = x.is_tracked() || !keys.is_empty();
-    let op = Op::Linear(spec, if bias.is_some() { Bias::With } else { Bias::Without });
-    let shape = Shape::new(&[rows, outputs])?;
-    let out = pass.emit_weighted(op, || weights(weight, bias), &[x], shape, Input::Plain(y), tracked)?;
-    let weight = weight.value().clone();
+    let op = || Op::Linear { spec, weight: weight.value.clone(), bias: bias.map(|bias| bias.value.clone()) };
+    let out = pass.emit(op, &[x], Shape::new(&[rows, outputs])?, Input::Plain(y), tracked)?;
+    let weight = weight.value.clone();
     pass.record(&out, &keys, move |backend, dy, flow| {
         if let Some(key) = bias_key {
             flow.add_parameter(backend, key, backend.sum_rows(&dy, outputs)?)?;

@@ -12,7 +12,7 @@ impl<B: Backend> Var<B> {
         let spec = Pool2dSpec::new(self.shape().image_batch("input")?, options)?;
         let (y, places) = pass.backend().max_pool2d(&spec, &self.data()?)?;
         let shape = Shape::new(&spec.output_shape())?;
-        let out = pass.emit(Op::MaxPool2d(spec), &[self], shape, Input::Plain(y), self.is_tracked())?;
+        let out = pass.emit(|| Op::MaxPool2d(spec), &[self], shape, Input::Plain(y), self.is_tracked())?;
         pass.record(&out, &[], move |backend, dy, flow| {
             flow.add(backend, target, backend.max_pool2d_backward(&spec, &dy, &places)?)
         });
@@ -34,7 +34,7 @@ fn average<B: Backend>(x: &Var<B>, spec: Pool2dSpec) -> Result<Var<B>> {
     let (pass, target) = (x.pass(), x.target());
     let y = pass.backend().avg_pool2d(&spec, &x.data()?)?;
     let shape = Shape::new(&spec.output_shape())?;
-    let out = pass.emit(Op::AvgPool2d(spec), &[x], shape, Input::Plain(y), x.is_tracked())?;
+    let out = pass.emit(|| Op::AvgPool2d(spec), &[x], shape, Input::Plain(y), x.is_tracked())?;
     pass.record(&out, &[], move |backend, dy, flow| {
         flow.add(backend, target, backend.avg_pool2d_backward(&spec, &dy)?)
     });

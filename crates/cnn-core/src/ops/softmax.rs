@@ -9,7 +9,7 @@ impl<B: Backend> Var<B> {
     pub fn softmax(&self) -> Result<Var<B>> {
         let (pass, target, classes) = (self.pass(), self.target(), self.shape().channels());
         let y = pass.backend().softmax(&self.data()?, classes)?;
-        let out = pass.emit(Op::Softmax, &[self], self.shape(), Input::Plain(y.clone()), self.is_tracked())?;
+        let out = pass.emit(|| Op::Softmax, &[self], self.shape(), Input::Plain(y.clone()), self.is_tracked())?;
         pass.record(&out, &[], move |backend, dy, flow| {
             flow.add(backend, target, backend.softmax_backward(&y, dy, classes)?)
         });

@@ -19,13 +19,15 @@ mod winograd;
 use std::sync::Arc;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
-use cnn_core::{Conv2dSpec, Error, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
+use crate::activation::activate;
 use crate::buffer::Buffer;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::kernel::epilogue::Epilogue;
+use crate::kernel::epilogue::{Epilogue, late};
+use crate::norm::channel_moments;
 use direct::Direct;
 use panels::Panels;
 use plan::Fold;
@@ -140,7 +142,11 @@ pub(crate) fn conv2d<T: CpuElement>(
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
-    Ok(forward(cpu, spec, x, filter, epilogue, false)?.0)
+    let y = forward(cpu, spec, x, filter, epilogue, false)?.0;
+    match late(&epilogue) {
+        Some(activation) => activate(cpu, activation, y),
+        None => Ok(y),
+    }
 }
 
 pub(crate) fn conv2d_moments<T: CpuElement>(
@@ -150,6 +156,13 @@ pub(crate) fn conv2d_moments<T: CpuElement>(
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Output<T>> {
+    if late(&epilogue).is_some() {
+        // Training asks for nothing of the kind: its activations follow the normalisation that wants the moments.
+        let y = conv2d(cpu, spec, x, filter, epilogue)?;
+        let rows = spec.batch * spec.output[0] * spec.output[1];
+        let moments = channel_moments(cpu, &y, &BatchNormSpec { rows, channels: spec.out_channels, eps: 0.0 })?;
+        return Ok((y, moments));
+    }
     let (y, moments) = forward(cpu, spec, x, filter, epilogue, true)?;
     Ok((y, moments.expect("moments were asked for")))
 }

@@ -5,7 +5,7 @@
 //! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
 //! difference is an indexing fault; in bf16 both sides round the same sum.
 
-use cnn_core::backend::{Backend, Device, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::backend::{Activation, Backend, Device, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
 use half::bf16;
 
@@ -156,7 +156,11 @@ impl<T: CpuElement> Case<T> {
         }
         let filter = b.prepare_filter(spec, &up(&self.weight), Uses::Training).unwrap();
         let (bias, residual) = (self.bias.as_deref().map(up), self.residual.as_deref().map(data));
-        let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), relu: self.relu };
+        let epilogue = Epilogue {
+            bias: bias.as_ref(),
+            residual: residual.as_ref(),
+            activation: self.relu.then_some(Activation::Relu),
+        };
         let (y, moments) = b.conv2d_moments(spec, &x, &filter, epilogue).unwrap();
         let dx = b.conv2d_backward_data(spec, &dy, &filter, self.add.as_deref().map(data)).unwrap();
         let dw = b.conv2d_backward_weight(spec, &dy, &x).unwrap();

@@ -3,7 +3,7 @@
 //! Every kernel that stores sums finishes them so: the register blocks of convolutions and matrix products with
 //! unrolled loops of their own, the others with [`Finish::of`].
 
-use cnn_core::backend;
+use cnn_core::backend::{self, Activation};
 use num_traits::{Float, Zero};
 
 use crate::buffer::Buffer;
@@ -29,18 +29,24 @@ pub(crate) struct Finish<T: CpuElement> {
     pub(crate) relu: bool,
 }
 
+/// The activation that is left for a pass over the stored output: each but ReLU, as inlined into every register block
+/// it would take registers and code from the sums, and beside a convolution a pass over what it has just written is short.
+pub(crate) fn late<T: CpuElement>(of: &backend::Epilogue<'_, Cpu<T>>) -> Option<Activation> {
+    of.activation.filter(|&activation| activation != Activation::Relu)
+}
+
 impl<'a, T: CpuElement> Epilogue<'a, T> {
     /// Nothing follows.
     pub(crate) fn none() -> Self {
         Epilogue { bias: None, residual: None, relu: false }
     }
 
-    /// What follows an output of `len` elements.
+    /// What follows an output of `len` elements, but for an activation that is [`late`].
     pub(crate) fn new(of: &backend::Epilogue<'a, Cpu<T>>, len: usize, channels: usize) -> Self {
         let epilogue = Epilogue {
             bias: of.bias.map(Buffer::as_slice),
             residual: of.residual.map(Buffer::as_slice),
-            relu: of.relu,
+            relu: of.activation == Some(Activation::Relu),
         };
         assert!(epilogue.fits(len, channels), "an epilogue does not fit its output");
         epilogue

@@ -1,5 +1,6 @@
 //! Activations, dropout, addition.
 
+use cnn_core::backend::Activation;
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, Inference};
 
@@ -14,8 +15,8 @@ fn relu_and_addition_are_exact() {
         let (a, b) = (whole(n, 9, 1), whole(n, 9, 2));
         agree!(n, [0.0; 2], |backend| {
             let (x, y) = (data(backend, &a), data(backend, &b));
-            let mut out = vec![read(backend, &backend.relu(&x).unwrap())];
-            out.push(read(backend, &backend.relu_backward(&y, x.clone()).unwrap())); // shared: x must stay
+            let mut out = vec![read(backend, &backend.activate(Activation::Relu, x.clone()).unwrap())];
+            out.push(read(backend, &backend.activate_backward(Activation::Relu, &y, x.clone()).unwrap())); // shared: x must stay
             out.push(read(backend, &backend.add(x.clone(), &y).unwrap()));
             out.push(read(backend, &x));
             out.push(read(backend, &backend.add(x, &y).unwrap())); // not shared: in place
@@ -28,8 +29,8 @@ fn relu_and_addition_are_exact() {
 fn nan_passes_and_zero_has_no_slope() {
     let x = [f64::NAN, -0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY, -1.0, 2.0];
     agree!("specials", [0.0; 2], |b| {
-        let dx = b.relu_backward(&data(b, &x), data(b, &[3.0; 7])).unwrap();
-        let y = b.relu(&data(b, &x)).unwrap();
+        let dx = b.activate_backward(Activation::Relu, &data(b, &x), data(b, &[3.0; 7])).unwrap();
+        let y = b.activate(Activation::Relu, data(b, &x)).unwrap();
         vec![read(b, &y).iter().map(|y| y + 0.0).collect(), read(b, &dx)] // -0 is 0 here
     });
 }
@@ -40,7 +41,10 @@ fn gelu() {
         let (x, dy) = (normal(n, 3), normal(n, 4));
         agree!(n, [3e-7, 1e-15], |b| {
             let (x, dy) = (data(b, &x), data(b, &dy));
-            vec![read(b, &b.gelu(&x).unwrap()), read(b, &b.gelu_backward(&x, dy).unwrap())]
+            vec![
+                read(b, &b.activate(Activation::Gelu, x.clone()).unwrap()),
+                read(b, &b.activate_backward(Activation::Gelu, &x, dy).unwrap()),
+            ]
         });
     }
 }
@@ -52,7 +56,10 @@ fn gelu_is_accurate_everywhere() {
     let both = |b: &dyn Fn(&[f64]) -> [Vec<f64>; 2]| b(&x);
     fn run<B: Backend>(b: &B, x: &[f64]) -> [Vec<f64>; 2] {
         let (x, ones) = (data(b, x), data(b, &vec![1.0; x.len()]));
-        [read(b, &b.gelu(&x).unwrap()), read(b, &b.gelu_backward(&x, ones).unwrap())]
+        [
+            read(b, &b.activate(Activation::Gelu, x.clone()).unwrap()),
+            read(b, &b.activate_backward(Activation::Gelu, &x, ones).unwrap()),
+        ]
     }
     let expected = both(&|x| run(&cnn_core::Naive::<f64>::new(), x));
     for (i, (f32, f64)) in cpus().f32.iter().zip(&cpus().f64).enumerate() {

@@ -1,6 +1,6 @@
 //! Dense layers.
 
-use cnn_core::backend::{Backend, Epilogue, Inference, LinearSpec};
+use cnn_core::backend::{Activation, Backend, Epilogue, Inference, LinearSpec};
 
 use crate::{CHANNELS, agree, data, normal, read, whole, wide};
 
@@ -25,7 +25,16 @@ fn products_of_whole_numbers_are_exact() {
             let (x, w, dy) = (data(b, &x), wide(b, &w), data(b, &dy));
             vec![
                 read(b, &b.linear(&spec, &x, &w, Epilogue::bias(Some(&wide(b, &bias)))).unwrap()),
-                read(b, &b.linear(&spec, &x, &w, Epilogue { bias: None, residual: Some(&dy), relu: true }).unwrap()),
+                read(
+                    b,
+                    &b.linear(
+                        &spec,
+                        &x,
+                        &w,
+                        Epilogue { bias: None, residual: Some(&dy), activation: Some(Activation::Relu) },
+                    )
+                    .unwrap(),
+                ),
                 read(b, &b.linear_backward_data(&spec, &dy, &w).unwrap()),
                 read(b, &b.linear_backward_weight(&spec, &dy, &x).unwrap()),
                 read(b, &b.sum_rows(&dy, outputs).unwrap()),

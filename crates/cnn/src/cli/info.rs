@@ -73,7 +73,10 @@ fn check([height, width, channels]: [usize; 3], classes: usize) -> Result<(), Fa
 /// One operation on one image.
 struct Layer {
     path: String,
-    op: Op,
+    /// The operation and its window.
+    operation: String,
+    name: String,
+    macs: u64,
     shape: Vec<usize>,
     parameters: usize,
 }
@@ -108,9 +111,16 @@ impl Summary {
         let graph = Graph::trace(backend, &mut **model, Shape::new(&[1, height, width, channels])?)?;
         let layers: Vec<Layer> = (graph.nodes.into_iter())
             .map(|node| {
-                let weighty = matches!(node.op, Op::Conv2d(..) | Op::BatchNorm2d(..) | Op::Linear(..));
+                let weighty = matches!(node.op, Op::Conv2d { .. } | Op::BatchNorm2d { .. } | Op::Linear { .. });
                 let parameters = if weighty { weights.remove(&node.path).unwrap_or(0) } else { 0 };
-                Layer { path: node.path, op: node.op, shape: node.shape.dims()[1..].to_vec(), parameters }
+                Layer {
+                    operation: operation(&node.op),
+                    name: node.op.name().into_owned(),
+                    macs: node.op.macs(),
+                    path: node.path,
+                    shape: node.shape.dims()[1..].to_vec(),
+                    parameters,
+                }
             })
             .collect();
         let values = layers.iter().map(|layer| layer.shape.iter().product::<usize>() as u64).sum::<u64>();
@@ -119,7 +129,7 @@ impl Summary {
             image,
             classes,
             parameters: total,
-            macs: layers.iter().map(|layer| layer.op.macs()).sum(),
+            macs: layers.iter().map(|layer| layer.macs).sum(),
             activation_bytes: values * size_of::<B::Elem>() as u64,
             layers,
         })
@@ -132,10 +142,10 @@ impl Summary {
             let number = |number: u64| if number == 0 { "-".to_owned() } else { grouped(number) };
             rows.push(vec![
                 if layer.path.is_empty() { "-".to_owned() } else { layer.path.clone() },
-                operation(&layer.op),
+                layer.operation.clone(),
                 format!("{:?}", layer.shape),
                 number(layer.parameters as u64),
-                number(layer.op.macs()),
+                number(layer.macs),
             ]);
         }
         format!(
@@ -156,10 +166,10 @@ impl Summary {
         let layer = |layer: &Layer| {
             json!({
                 "path": layer.path,
-                "operation": layer.op.name(),
+                "operation": layer.name,
                 "output": layer.shape,
                 "parameters": layer.parameters,
-                "macs": layer.op.macs(),
+                "macs": layer.macs,
             })
         };
         json!({
@@ -175,7 +185,7 @@ impl Summary {
 }
 
 /// An operation with its geometry.
-fn operation(op: &Op) -> String {
+fn operation<B: Backend>(op: &Op<B>) -> String {
     let window = |kernel: [usize; 2], stride: [usize; 2], padding: usize| {
         let mut text = format!(" {}x{}", kernel[0], kernel[1]);
         if stride != [1, 1] {
@@ -186,9 +196,9 @@ fn operation(op: &Op) -> String {
         }
         text
     };
-    op.name().to_owned()
+    op.name().into_owned()
         + &match op {
-            Op::Conv2d(spec, _) => window(spec.kernel, spec.stride, spec.padding.top),
+            Op::Conv2d { spec, .. } => window(spec.kernel, spec.stride, spec.padding.top),
             Op::MaxPool2d(spec) | Op::AvgPool2d(spec) => window(spec.window, spec.stride, spec.padding.top),
             _ => String::new(),
         }

@@ -1,6 +1,5 @@
 //! Layers together: fused pairs, a residual block, a small network.
 
-use cnn_core::graph::After;
 use cnn_core::nn::{
     AvgPool2d, BatchNorm2d, Conv2d, ConvNorm, Dropout, Flatten, Gelu, Init, Linear, MaxPool2d, Module, Relu, Scope,
     Sequential,
@@ -10,7 +9,7 @@ use cnn_models::BasicBlock;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::difference::{Array, Draw, Output, check};
+use super::difference::{After, Array, Draw, Output, check};
 use super::layers::redraw;
 
 super::on_every_backend! {

@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use cnn_core::backend::{Accum, Wide};
-use cnn_core::graph::{After, Event, Observer, Op};
+use cnn_core::backend::{Accum, Activation, Wide};
+use cnn_core::graph::{Event, Observer, Op};
 use cnn_core::nn::{Fields, parameters, parameters_mut};
 use cnn_core::ops::Loss;
 use cnn_core::rng::{Philox, Purpose, Stream};
@@ -59,6 +59,14 @@ impl Draw {
     pub(super) fn below(&mut self, n: usize) -> usize {
         self.0.below(n as u32) as usize
     }
+}
+
+/// What follows a normalisation in the same op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Nothing,
+    Relu,
+    AddRelu,
 }
 
 /// An array that goes in.
@@ -315,7 +323,12 @@ struct Sides(Vec<bool>);
 
 impl<B: Backend> Observer<B> for Sides {
     fn observe(&mut self, event: &Event<'_, B>) -> Result<()> {
-        if let Op::Relu | Op::BatchNorm2d(_, After::Relu | After::AddRelu) = event.op {
+        let last = match event.op {
+            Op::Activation(activation) => Some(*activation),
+            Op::BatchNorm2d { after, .. } => after.activation,
+            _ => None,
+        };
+        if last == Some(Activation::Relu) {
             self.0.extend(event.output.to_vec()?.into_iter().map(|y| y.as_f64() > 0.0));
         }
         Ok(())

@@ -1,14 +1,13 @@
 //! Layers with parameters.
 
 use cnn_core::backend::Accum;
-use cnn_core::graph::After;
 use cnn_core::nn::{BatchNorm2d, Conv2d, Fields, Init, Kind, LeafMut, Linear, Module, Path};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Mode, Real, Result};
 use cnn_tests::cases::{channels, conv2d_geometry, sides};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::difference::{Array, Draw, check};
+use super::difference::{After, Array, Draw, check};
 
 super::on_every_backend! {
     conv2d linear linear_behind_an_image batch_norm2d_in_training batch_norm2d_in_evaluation
