@@ -54,7 +54,7 @@ fn own<T: CpuElement>(threads: usize, batch: usize) -> Result<Vec<Row>> {
             eprintln!("{cap}: this CPU does not have it, or no use for it in {}", T::DTYPE);
             continue;
         }
-        let (flops, bytes) = (fma_peak(&cpu, 0.2), memory_bandwidth(&cpu, 0.2));
+        let (flops, bytes) = (fma_peak(&cpu, 0.2), memory_bandwidth(&cpu, 0.2)?);
         eprintln!("{}: multiply-add peak {flops:.0} GFLOP/s, memory triad {bytes:.1} GB/s", cpu.describe());
         rows.extend(layers::measure(&cpu, batch, Repeat::default())?);
         if cap == best {

@@ -36,6 +36,14 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// The device has no memory for a buffer.
+    #[error("{backend}: out of memory: {bytes} bytes were asked for")]
+    OutOfMemory {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What was asked for.
+        bytes: u128,
+    },
     /// Reading or writing a file failed.
     #[error("{path}: {source}")]
     Io {

@@ -3,6 +3,7 @@
 //! Images stay bytes until the backend reads them: one method crops, flips, cuts out, normalises and converts
 //! (`Backend::load_images`), so that a step uploads a few numbers a sample.
 
+use crate::shape::checked_numel;
 use crate::{Error, Result};
 
 /// What a pixel outside the stored image is.
@@ -33,8 +34,9 @@ pub struct ImageSpec {
 }
 
 impl ImageSpec {
-    /// Checks that mean and std fit the channels and can be divided by.
+    /// Checks that an image can be addressed, and that mean and std fit the channels and can be divided by.
     pub fn check(&self) -> Result<()> {
+        checked_numel(&[self.height, self.width, self.channels])?;
         for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.channels {
                 return Err(Error::invalid(

@@ -11,8 +11,10 @@ use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::elementwise::{Op, update};
 use crate::exp::gaussian_tail;
+use crate::kernel::mask;
 use crate::simd::{Simd, SimdKernel, Vector};
-use crate::threads::{CHUNK, chunks};
+use crate::threads::CHUNK;
+use crate::update::Update;
 
 #[derive(Clone, Copy)]
 struct Relu;
@@ -30,8 +32,7 @@ struct ReluBackward;
 impl<T: CpuElement> Op<T> for ReluBackward {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, dy: V<T, S>, y: V<T, S>) -> V<T, S> {
-        let zero = V::<T, S>::zero(simd);
-        y.select_greater(zero, dy, zero)
+        mask::relu_backward::<T, S>(simd, y, dy)
     }
 }
 
@@ -66,10 +67,10 @@ fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V
 }
 
 pub(crate) fn activate<T: CpuElement>(cpu: &Cpu<T>, activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(match activation {
+    match activation {
         Activation::Relu => update(cpu, x, None, Relu),
         Activation::Gelu => update(cpu, x, None, Gelu),
-    })
+    }
 }
 
 pub(crate) fn activate_backward<T: CpuElement>(
@@ -78,33 +79,27 @@ pub(crate) fn activate_backward<T: CpuElement>(
     saved: &Data<Cpu<T>>,
     dy: Data<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
-    Ok(match activation {
+    match activation {
         Activation::Relu => update(cpu, dy, Some(saved), ReluBackward),
         Activation::Gelu => update(cpu, dy, Some(saved), GeluBackward),
-    })
+    }
 }
 
 pub(crate) fn dropout<T: CpuElement>(
     cpu: &Cpu<T>,
-    mut x: Data<Cpu<T>>,
+    x: Data<Cpu<T>>,
     probability: f64,
     mask: &Philox,
 ) -> Result<Data<Cpu<T>>> {
     // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
     let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
     let keep = T::Accum::from_f64(1.0 - probability);
-    let shared = (!x.is_unique()).then(|| x.clone());
-    if shared.is_some() {
-        x = cpu.alloc(x.len());
-    }
-    cpu.for_each_part(chunks(x.make_mut(), CHUNK), |i, x: &mut [T]| {
-        if let Some(shared) = &shared {
-            x.copy_from_slice(&shared.as_slice()[i * CHUNK..][..x.len()]);
-        }
+    let mut update = Update::new(cpu, x)?;
+    cpu.for_each_part(update.parts(CHUNK)?, |i, x: &mut [T]| {
         let first_block = (i * (CHUNK / 4)) as u32;
         cpu.run(Dropout { x, mask, first_block, dropped, keep });
     });
-    Ok(x)
+    Ok(update.done())
 }
 
 struct Dropout<'a, T: CpuElement> {

@@ -8,7 +8,7 @@ use std::any::Any;
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Plain, Pool2dSpec, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
@@ -84,15 +84,19 @@ delegate! {
             }
 
             fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
-                let mut buffer = self.alloc(host.len());
-                self.for_each_part(chunks(buffer.make_mut(), CHUNK), |i, part: &mut [U]| {
+                let mut buffer = self.alloc(host.len())?;
+                self.for_each_part(chunks(buffer.make_mut()?, CHUNK), |i, part: &mut [U]| {
                     part.copy_from_slice(&host[i * CHUNK..][..part.len()]);
                 });
                 Ok(buffer)
             }
 
             fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
-                Ok(buffer.as_slice().to_vec())
+                let mut host = Vec::new();
+                let bytes = size_of_val(buffer.as_slice()) as u128;
+                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "cpu", bytes })?;
+                host.extend_from_slice(buffer.as_slice());
+                Ok(host)
             }
 
             fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
@@ -100,7 +104,7 @@ delegate! {
             }
 
             fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
-                Ok(self.filled(len, value))
+                self.filled(len, value)
             }
         }
         elementwise::widen(x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;

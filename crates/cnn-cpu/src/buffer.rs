@@ -5,15 +5,14 @@
 //! recycled block keeps what was in it, so that reading is always defined; in builds with debug assertions both are
 //! filled with ones instead (NaN as a float), so that tests notice an element that was not written.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cnn_core::Plain;
+use cnn_core::{Error, Plain, Result};
 
 /// Every block starts on a cache line.
 const ALIGN: usize = 64;
@@ -33,6 +32,9 @@ struct Free {
     /// Bytes handed out, and the most there ever were.
     used: usize,
     peak: usize,
+    /// How many more requests succeed, in tests of what happens then.
+    #[cfg(test)]
+    fails_in: Option<usize>,
 }
 
 // SAFETY: the pointers are owned by the list, nobody else knows them.
@@ -43,37 +45,87 @@ impl Pool {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A block of at least `bytes` bytes.
-    fn take(self: &Arc<Self>, bytes: usize) -> Block {
-        let wanted = capacity(bytes);
+    /// A block for `len` numbers of type `T`.
+    ///
+    /// # Errors
+    /// More bytes than can be addressed, or than the system has.
+    pub(crate) fn take<T: Plain>(self: &Arc<Self>, len: usize) -> Result<Block> {
+        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let block = bytes.and_then(|bytes| self.take_layout(layout(bytes)?));
+        let bytes = len as u128 * size_of::<T>() as u128;
+        block.ok_or(Error::OutOfMemory { backend: "cpu", bytes })
+    }
+
+    fn take_layout(self: &Arc<Self>, layout: Layout) -> Option<Block> {
+        let wanted = layout.size();
         let recycled = {
             let mut free = self.lock();
+            #[cfg(test)]
+            free.fail_when_due()?;
             let recycled = free.blocks.get_mut(&wanted).and_then(Vec::pop);
             match recycled {
-                Some(_) => free.idle -= wanted,
+                Some(_) => {
+                    free.idle -= wanted;
+                    free.hand_out(wanted);
+                }
                 None if free.idle > free.peak => free.clear(), // the sizes have changed: what waits is of no use
                 None => {}
             }
-            free.used += wanted;
-            free.peak = free.peak.max(free.used);
             recycled
         };
-        let at = recycled.unwrap_or_else(|| fresh(wanted));
+        let at = match recycled {
+            Some(at) => at,
+            None => {
+                // What waits for requests of other sizes may be what this one needs.
+                let at = fresh(layout).or_else(|| {
+                    self.lock().clear();
+                    fresh(layout)
+                })?;
+                self.lock().hand_out(wanted);
+                at
+            }
+        };
+        let mut block = Block { at, capacity: wanted, pool: self.clone() };
         if cfg!(debug_assertions) {
-            // SAFETY: the block has `wanted` bytes, and nobody else has it.
-            unsafe { at.write_bytes(0xFF, wanted) }
+            block.poison();
         }
-        Block { at, capacity: wanted, pool: self.clone() }
+        Some(block)
+    }
+
+    /// Makes request `n` from now on fail, counted from 0, and all after it; none for none.
+    #[cfg(test)]
+    pub(crate) fn fail_from(&self, n: Option<usize>) {
+        self.lock().fails_in = n;
     }
 }
 
 impl Free {
+    /// Counts bytes that are handed out.
+    fn hand_out(&mut self, bytes: usize) {
+        self.used += bytes;
+        self.peak = self.peak.max(self.used);
+    }
+
+    #[cfg(test)]
+    fn fail_when_due(&mut self) -> Option<()> {
+        match &mut self.fails_in {
+            Some(0) => None,
+            Some(n) => {
+                *n -= 1;
+                Some(())
+            }
+            None => Some(()),
+        }
+    }
+
     /// Gives all idle blocks back to the system.
     fn clear(&mut self) {
         for (capacity, list) in std::mem::take(&mut self.blocks) {
             for at in list {
-                // SAFETY: `fresh` allocated the block with this layout, and the list was its only owner.
-                unsafe { dealloc(at.as_ptr(), layout(capacity)) }
+                let layout = layout(capacity).expect("the layout of an allocation is one");
+                // SAFETY: `fresh` allocated the block with this layout, as a capacity is its own capacity, and the list
+                // was its only owner.
+                unsafe { dealloc(at.as_ptr(), layout) }
             }
         }
         self.idle = 0;
@@ -93,26 +145,28 @@ impl Debug for Pool {
     }
 }
 
-/// The size of the block that serves a request of `bytes` bytes: at most an eighth more, so that requests of about one
-/// size share blocks. A request takes no block of another size: what repeats finds all of its blocks the second time.
+/// The size of the block that serves a request of `bytes` bytes, so that requests of about one size share blocks: at most
+/// an eighth more, or what is left of a line or, from the first on, of a huge page. A request takes no block of another
+/// size: what repeats finds all of its blocks the second time.
 fn capacity(bytes: usize) -> usize {
     let eighth = bytes.max(1).next_power_of_two() / 16;
     bytes.max(1).next_multiple_of(eighth.max(if bytes >= HUGE { HUGE } else { ALIGN }))
 }
 
-fn layout(capacity: usize) -> Layout {
-    let align = if capacity >= HUGE { HUGE } else { ALIGN };
-    Layout::from_size_align(capacity, align).expect("a block's size is far below the largest layout")
+/// The layout of the block that serves a request of `bytes` bytes; none where that cannot be addressed.
+fn layout(bytes: usize) -> Option<Layout> {
+    let capacity = capacity(bytes);
+    Layout::from_size_align(capacity, if capacity >= HUGE { HUGE } else { ALIGN }).ok()
 }
 
-fn fresh(capacity: usize) -> NonNull<u8> {
-    let layout = layout(capacity);
-    // SAFETY: the layout's size is not zero.
-    let at = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-    advise_huge_pages(at, capacity); // before the first touch, which is what decides about a page
-    // SAFETY: the block has `capacity` bytes.
-    unsafe { at.write_bytes(0, capacity) };
-    at
+/// Memory that is zero; none where the system has none.
+fn fresh(layout: Layout) -> Option<NonNull<u8>> {
+    // SAFETY: the layout's size, a capacity, is not zero.
+    let at = NonNull::new(unsafe { alloc(layout) })?;
+    advise_huge_pages(at, layout.size()); // before the first touch, which is what decides about a page
+    // SAFETY: the block has as many bytes.
+    unsafe { at.write_bytes(0, layout.size()) };
+    Some(at)
 }
 
 /// Asks for huge pages: large strides in the packed layouts would otherwise miss in the TLB.
@@ -130,10 +184,23 @@ fn advise_huge_pages(at: NonNull<u8>, capacity: usize) {
 }
 
 /// A block on loan from the free list.
-struct Block {
+pub(crate) struct Block {
     at: NonNull<u8>,
     capacity: usize,
     pool: Arc<Pool>,
+}
+
+impl Block {
+    /// The first byte: aligned to a line, and initialised up to the capacity.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.at
+    }
+
+    /// Fills it with ones, NaN as floats, so that tests notice an element that was not written.
+    pub(crate) fn poison(&mut self) {
+        // SAFETY: the block has as many bytes, and is borrowed alone.
+        unsafe { self.at.write_bytes(0xFF, self.capacity) }
+    }
 }
 
 // SAFETY: a block owns its memory; it is written only through `&mut`.
@@ -159,8 +226,8 @@ pub struct Buffer<T: Plain> {
 
 impl<T: Plain> Buffer<T> {
     /// A buffer whose contents mean nothing yet.
-    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Self {
-        Buffer { block: Arc::new(pool.take(len * size_of::<T>())), len, of: PhantomData }
+    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Result<Self> {
+        Ok(Buffer { block: Arc::new(pool.take::<T>(len)?), len, of: PhantomData })
     }
 
     /// How many numbers there are.
@@ -186,19 +253,22 @@ impl<T: Plain> Buffer<T> {
     }
 
     /// Where the numbers are, for tasks that change each its own part of a buffer that no other handle shares.
-    pub(crate) fn place(&self) -> *mut T {
+    pub(crate) fn as_mut_ptr(&self) -> *mut T {
         self.block.at.as_ptr().cast()
     }
 
     /// The numbers, to be changed; copied first if another handle shares them.
-    pub fn make_mut(&mut self) -> &mut [T] {
+    ///
+    /// # Errors
+    /// No memory for the copy.
+    pub fn make_mut(&mut self) -> Result<&mut [T]> {
         if Arc::get_mut(&mut self.block).is_none() {
-            let mut copy = Buffer::new(&self.block.pool, self.len);
-            copy.make_mut().copy_from_slice(self.as_slice());
+            let mut copy = Buffer::new(&self.block.pool, self.len)?;
+            copy.make_mut()?.copy_from_slice(self.as_slice());
             *self = copy;
         }
         // SAFETY: as in as_slice; this handle is the block's only one, and it is borrowed.
-        unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) }
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) })
     }
 }
 
@@ -214,34 +284,6 @@ impl<T: Plain> Debug for Buffer<T> {
     }
 }
 
-/// Working memory of one task. Unlike a buffer it has one owner, and getting one does not touch the heap.
-pub(crate) struct Scratch<T: Plain> {
-    block: Block,
-    len: usize,
-    of: PhantomData<T>,
-}
-
-impl<T: Plain> Scratch<T> {
-    pub(crate) fn new(pool: &Arc<Pool>, len: usize) -> Self {
-        Scratch { block: pool.take(len * size_of::<T>()), len, of: PhantomData }
-    }
-}
-
-impl<T: Plain> Deref for Scratch<T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        // SAFETY: as in Buffer::as_slice.
-        unsafe { std::slice::from_raw_parts(self.block.at.as_ptr().cast(), self.len) }
-    }
-}
-
-impl<T: Plain> DerefMut for Scratch<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in Buffer::as_slice; there is one owner, and it is borrowed.
-        unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,11 +291,11 @@ mod tests {
     #[test]
     fn memory_comes_back_and_is_not_clean() {
         let pool = Arc::new(Pool::default());
-        let mut a = Buffer::<f32>::new(&pool, 1000);
-        a.make_mut().fill(1.0);
+        let mut a = Buffer::<f32>::new(&pool, 1000).unwrap();
+        a.make_mut().unwrap().fill(1.0);
         let at = a.as_slice().as_ptr();
         drop(a);
-        let b = Buffer::<f32>::new(&pool, 970);
+        let b = Buffer::<f32>::new(&pool, 970).unwrap();
         assert_eq!(b.as_slice().as_ptr(), at);
         let poisoned = b.as_slice().iter().all(|x| x.is_nan());
         assert_eq!(poisoned, cfg!(debug_assertions), "recycled memory is poisoned in test builds");
@@ -262,13 +304,13 @@ mod tests {
     #[test]
     fn a_shared_buffer_is_copied_before_it_is_changed() {
         let pool = Arc::new(Pool::default());
-        let mut a = Buffer::<u32>::new(&pool, 3);
-        a.make_mut().copy_from_slice(&[1, 2, 3]);
+        let mut a = Buffer::<u32>::new(&pool, 3).unwrap();
+        a.make_mut().unwrap().copy_from_slice(&[1, 2, 3]);
         let b = a.clone();
-        a.make_mut()[0] = 9;
+        a.make_mut().unwrap()[0] = 9;
         assert_eq!((a.as_slice(), b.as_slice()), (&[9, 2, 3][..], &[1, 2, 3][..]));
         let at = a.as_slice().as_ptr();
-        assert_eq!(a.make_mut().as_ptr(), at.cast_mut());
+        assert_eq!(a.make_mut().unwrap().as_ptr(), at.cast_mut());
     }
 
     /// The advice counts only for pages that were not touched before.
@@ -281,7 +323,7 @@ mod tests {
             eprintln!("SKIPPED: this system has no transparent huge pages ({on:?})");
             return;
         }
-        let block = Buffer::<f32>::new(&Arc::default(), 8 * HUGE);
+        let block = Buffer::<f32>::new(&Arc::default(), 8 * HUGE).unwrap();
         let at = block.as_slice().as_ptr() as usize;
         let smaps = read("/proc/self/smaps");
         let (mut inside, mut huge) = (false, 0);
@@ -300,7 +342,31 @@ mod tests {
     #[test]
     fn nothing_has_an_address_too() {
         let pool = Arc::new(Pool::default());
-        assert!(Buffer::<f64>::new(&pool, 0).is_empty());
-        assert!(Buffer::<f64>::new(&pool, 0).make_mut().is_empty());
+        assert!(Buffer::<f64>::new(&pool, 0).unwrap().is_empty());
+        assert!(Buffer::<f64>::new(&pool, 0).unwrap().make_mut().unwrap().is_empty());
+    }
+
+    /// Bytes that wrap to few, that no layout has, and that no system has: 2^47 are all addresses of a process.
+    #[test]
+    fn what_cannot_be_had_is_an_error_with_the_bytes() {
+        let pool = Arc::new(Pool::default());
+        let wraps = usize::MAX / 4 + 1; // f32: 0 bytes modulo 2^64
+        for len in [wraps, usize::MAX, isize::MAX as usize / 4, 1 << (usize::BITS.min(49) - 2)] {
+            let error = Buffer::<f32>::new(&pool, len).unwrap_err();
+            assert!(matches!(error, Error::OutOfMemory { bytes, .. } if bytes == 4 * len as u128), "{len}: {error}");
+            assert_eq!(error.to_string(), format!("cpu: out of memory: {} bytes were asked for", 4 * len as u128));
+        }
+        let debug = format!("{pool:?}");
+        assert_eq!(debug, "Pool { used: 0, idle: 0, peak: 0 }", "what was not had is not counted");
+        assert!(Buffer::<f32>::new(&pool, 10).is_ok());
+    }
+
+    #[test]
+    fn a_capacity_is_its_own() {
+        let sizes = (0..200).map(|i| i * 17).chain((0..40).flat_map(|i| [(1 << i) - 1, 1 << i, (1 << i) + 1]));
+        for bytes in sizes {
+            let capacity = capacity(bytes);
+            assert!(capacity >= bytes && super::capacity(capacity) == capacity, "{bytes}: {capacity}");
+        }
     }
 }

@@ -13,7 +13,10 @@ pub enum ConvAlgorithm {
     Auto,
     /// `direct`: direct convolution.
     Direct,
-    /// `winograd`: Winograd's F(4x4, 3x3) wherever it can compute the convolution.
+    /// `winograd`: Winograd's F(4x4, 3x3) wherever it can compute the convolution, also where `auto` would not choose it
+    /// because it is slower there, or rounds more than it saves: in f32 the logits of small networks were up to 2e-5 off,
+    /// relative to exact ones, where `auto` and `direct` stay within 1e-5; a value that is not finite spreads over its
+    /// tile of 4x4 outputs.
     Winograd,
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use cnn_core::{Error, Plain, Result};
 
-use crate::buffer::{Buffer, Pool, Scratch};
+use crate::buffer::{Buffer, Pool};
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::plans::Plans;
 use crate::element::{CpuElement, lanes};
+use crate::scratch::{Rooms, Scratch};
 use crate::simd::{Isa, SimdKernel};
 use crate::threads::{CHUNK, Parts, chunks};
 use crate::workers::Workers;
@@ -95,27 +96,25 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     /// A buffer whose contents mean nothing yet.
-    pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Buffer<U> {
+    pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Result<Buffer<U>> {
         Buffer::new(&self.0.pool, len)
     }
 
     /// A buffer of `len` times `value`.
-    pub(crate) fn filled<U: Plain>(&self, len: usize, value: U) -> Buffer<U> {
-        let mut buffer = self.alloc(len);
-        self.for_each_part(chunks(buffer.make_mut(), CHUNK), |_, part: &mut [U]| part.fill(value));
-        buffer
+    pub(crate) fn filled<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
+        let mut buffer = self.alloc(len)?;
+        self.for_each_part(chunks(buffer.make_mut()?, CHUNK), |_, part: &mut [U]| part.fill(value));
+        Ok(buffer)
     }
 
-    /// Working memory of a task, its contents meaning nothing yet.
-    pub(crate) fn scratch<U: Plain>(&self, len: usize) -> Scratch<U> {
+    /// Working memory of an operation, its contents meaning nothing yet.
+    pub(crate) fn scratch<U: Plain>(&self, len: usize) -> Result<Scratch<U>> {
         Scratch::new(&self.0.pool, len)
     }
 
-    /// Puts into the free list what `tasks` parallel tasks will take as working memory, so that how many of them meet by
-    /// chance does not decide when the last allocation happens.
-    pub(crate) fn reserve<U: Plain>(&self, tasks: usize, lens: &[usize]) {
-        let _held: Vec<Scratch<U>> =
-            (0..self.0.threads.min(tasks)).flat_map(|_| lens.iter().map(|&len| self.scratch(len))).collect();
+    /// Working memory for a loop of `tasks` tasks, which take a room each: pieces of these lengths.
+    pub(crate) fn rooms<U: Plain, const N: usize>(&self, tasks: usize, lens: [usize; N]) -> Result<Rooms<U, N>> {
+        Rooms::new(&self.0.pool, self.0.threads.min(tasks), lens)
     }
 
     /// Calls `body` with every number below `count`, in parallel.
@@ -131,6 +130,12 @@ impl<T: CpuElement> Cpu<T> {
     pub(crate) fn for_each_part<P: Parts>(&self, parts: P, body: impl Fn(usize, P::Part) + Sync) {
         // SAFETY: every index below the count is visited once.
         self.for_each(parts.count(), |i| body(i, unsafe { parts.part(i) }));
+    }
+
+    /// The free list.
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
     }
 
     /// The plans of the convolutions so far.

@@ -4,6 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
 
 use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};
@@ -16,10 +17,15 @@ pub(crate) trait Op<T: CpuElement>: Copy + Sync {
 }
 
 /// `op` of `a` and `b` in a new buffer.
-pub(crate) fn map<T: CpuElement>(cpu: &Cpu<T>, a: &Buffer<T>, b: Option<&Buffer<T>>, op: impl Op<T>) -> Buffer<T> {
-    let mut y = cpu.alloc(a.len());
-    pass(cpu, y.make_mut(), Some(a.as_slice()), b, op);
-    y
+pub(crate) fn map<T: CpuElement>(
+    cpu: &Cpu<T>,
+    a: &Buffer<T>,
+    b: Option<&Buffer<T>>,
+    op: impl Op<T>,
+) -> Result<Buffer<T>> {
+    let mut y = cpu.alloc(a.len())?;
+    pass(cpu, y.make_mut()?, Some(a.as_slice()), b, op)?;
+    Ok(y)
 }
 
 /// `op` of `a` and `b`, in place of `a` unless another handle shares it.
@@ -28,20 +34,31 @@ pub(crate) fn update<T: CpuElement>(
     mut a: Buffer<T>,
     b: Option<&Buffer<T>>,
     op: impl Op<T>,
-) -> Buffer<T> {
+) -> Result<Buffer<T>> {
     if !a.is_unique() {
         return map(cpu, &a, b, op);
     }
-    pass(cpu, a.make_mut(), None, b, op);
-    a
+    pass(cpu, a.make_mut()?, None, b, op)?;
+    Ok(a)
 }
 
-fn pass<T: CpuElement>(cpu: &Cpu<T>, y: &mut [T], a: Option<&[T]>, b: Option<&Buffer<T>>, op: impl Op<T>) {
+/// `y = op(a, b)`, see [`Map`].
+fn pass<T: CpuElement>(
+    cpu: &Cpu<T>,
+    y: &mut [T],
+    a: Option<&[T]>,
+    b: Option<&Buffer<T>>,
+    op: impl Op<T>,
+) -> Result<()> {
+    if let Some(b) = b {
+        check::length("the second operand", b.len(), y.len())?;
+    }
     cpu.for_each_part(chunks(y, CHUNK), |i, y: &mut [T]| {
         let part = i * CHUNK..i * CHUNK + y.len();
         let (a, b) = (a.map(|a| &a[part.clone()]), b.map(|b| &b.as_slice()[part.clone()]));
         cpu.run(Map { y, a, b, op });
     });
+    Ok(())
 }
 
 /// `y = op(a, b)`; `a` is `y` itself, and `b` is zero, where it is not given.
@@ -102,14 +119,14 @@ impl<A: CpuElement, B: CpuElement<Number = A::Number>> SimdKernel for Convert<'_
 }
 
 pub(crate) fn widen<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>> {
-    let mut y = cpu.alloc(x.len());
-    convert(cpu, x.as_slice(), y.make_mut());
+    let mut y = cpu.alloc(x.len())?;
+    convert(cpu, x.as_slice(), y.make_mut()?);
     Ok(y)
 }
 
 pub(crate) fn narrow<T: CpuElement>(cpu: &Cpu<T>, x: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    let mut y = cpu.alloc(x.len());
-    convert(cpu, x.as_slice(), y.make_mut());
+    let mut y = cpu.alloc(x.len())?;
+    convert(cpu, x.as_slice(), y.make_mut()?);
     Ok(y)
 }
 
@@ -124,5 +141,5 @@ impl<T: CpuElement> Op<T> for Add {
 }
 
 pub(crate) fn add<T: CpuElement>(cpu: &Cpu<T>, a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    Ok(update(cpu, a, Some(b), Add))
+    update(cpu, a, Some(b), Add)
 }

@@ -10,6 +10,7 @@
 //!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
+use cnn_core::Result;
 use num_traits::Zero;
 
 use crate::device::Cpu;
@@ -68,7 +69,8 @@ pub(crate) fn gemm<T, A, B, C>(
     b: Matrix<'_, B>,
     epilogue: Epilogue<'_, C>,
     c: &mut [C],
-) where
+) -> Result<()>
+where
     T: CpuElement,
     A: CpuElement<Number = T::Number>,
     B: CpuElement<Number = T::Number>,
@@ -79,15 +81,15 @@ pub(crate) fn gemm<T, A, B, C>(
     a.check(m, k);
     b.check(k, n);
     if let (Some(c), Some(epilogue)) = (C::as_wide_mut(c), epilogue.wide()) {
-        product(cpu, [m, k, n], a, b, epilogue, c);
-        return;
+        return product(cpu, [m, k, n], a, b, epilogue, c);
     }
-    let mut sums = cpu.scratch::<T::Accum>(c.len());
-    product(cpu, [m, k, n], a, b, Epilogue::none(), &mut sums);
+    let mut sums = cpu.scratch::<T::Accum>(c.len())?;
+    product(cpu, [m, k, n], a, b, Epilogue::none(), &mut sums)?;
     let (sums, part) = (&*sums, (CHUNK / n.max(1)).max(1) * n.max(1)); // whole rows
     cpu.for_each_part(chunks(c, part), |i, y: &mut [C]| {
         cpu.run(Total { sums, epilogue, start: i * part, of: m * n, channels: n, y });
     });
+    Ok(())
 }
 
 fn product<T, A, B>(
@@ -97,18 +99,19 @@ fn product<T, A, B>(
     b: Matrix<'_, B>,
     epilogue: Epilogue<'_, T::Accum>,
     c: &mut [T::Accum],
-) where
+) -> Result<()>
+where
     T: CpuElement,
     A: CpuElement<Number = T::Number>,
     B: CpuElement<Number = T::Number>,
 {
     if m * n == 0 {
-        return;
+        return Ok(());
     }
     let width = 2 * cpu.lanes();
     let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
     let shared = row_sets > 1;
-    let mut panels = cpu.scratch(if shared { all * width * k } else { 0 });
+    let mut panels = cpu.scratch(if shared { all * width * k } else { 0 })?;
     cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |panel, to| {
         cpu.run(Pack { b, n, panel, terms: 0..k, to });
     });
@@ -116,15 +119,15 @@ fn product<T, A, B>(
     let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
     let sets = all.div_ceil(set);
     let (c, panels) = (Shared::new(c), &*panels);
-    let room = [ROWS * TERMS, if shared { 0 } else { width * TERMS }];
-    cpu.reserve::<T::Accum>(row_sets * sets, &room);
+    let rooms = cpu.rooms(row_sets * sets, [ROWS * TERMS, if shared { 0 } else { width * TERMS }])?;
     cpu.for_each(row_sets * sets, |task| {
         let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
         let rows = rows..m.min(rows + ROWS);
-        let (mut scratch, mut part) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
-        let packed = if shared { Packed::All(panels) } else { Packed::Part(b, &mut part) };
-        cpu.run(Product { k, n, a, rows, packed, set, epilogue, c, scratch: &mut scratch });
+        let [scratch, part] = &mut *rooms.take();
+        let packed = if shared { Packed::All(panels) } else { Packed::Part(b, part) };
+        cpu.run(Product { k, n, a, rows, packed, set, epilogue, c, scratch });
     });
+    Ok(())
 }
 
 /// Packs some terms of a panel of B \[_, n\] as `[terms][width]`: the columns become lanes, zeros where there are none.
@@ -271,7 +274,8 @@ mod tests {
     use num_traits::Float;
 
     use super::*;
-    use crate::simd::Isa;
+    use crate::conv_algorithm::ConvAlgorithm;
+    use crate::testing::cpus;
 
     /// Integers whose products are exact in any order, in C rounded as the conversion rounds.
     fn agrees<A: CpuElement, B: CpuElement<Number = A::Number>, C: CpuElement<Number = A::Number>>() {
@@ -287,15 +291,14 @@ mod tests {
                 let residual: Vec<C> = (0..m * n).map(|i| C::from_accum(number(i, 11))).collect();
                 let a = if flip_a { Matrix::rows(&a, m).transposed() } else { Matrix::rows(&a, k) };
                 let b = if flip_b { Matrix::rows(&b, k).transposed() } else { Matrix::rows(&b, n) };
-                for isa in ["portable", "avx2", "avx512"] {
-                    let cpu = Cpu::<C>::with_isa(2, Isa::capped(isa).unwrap()).unwrap();
+                for cpu in cpus::<C>(2, ConvAlgorithm::Auto) {
                     let (bias, residual) = (cpu.upload(&bias).unwrap(), cpu.upload(&residual).unwrap());
                     let epilogue = match flip_a {
                         false => backend::Epilogue { bias: Some(&bias), residual: Some(&residual), activation },
                         true => backend::Epilogue { bias: None, residual: None, activation },
                     };
                     let mut c = vec![C::from_accum(A::Accum::nan()); m * n];
-                    gemm(&cpu, [m, k, n], a, b, Epilogue::new(&epilogue, m * n, n), &mut c);
+                    gemm(&cpu, [m, k, n], a, b, Epilogue::new(&epilogue, m * n, n).unwrap(), &mut c).unwrap();
                     for (at, got) in c.iter().enumerate() {
                         let (i, j) = (at / n, at % n);
                         let a = |t: usize| a.data[i * a.strides[0] + t * a.strides[1]].to_accum().as_f64();
@@ -310,7 +313,7 @@ mod tests {
                         let expected = C::from_accum(A::Accum::from_f64(sum));
                         assert!(
                             *got == expected,
-                            "{isa} {m}x{k}x{n}, {epilogue:?}: {got}, expected {expected} at {at}"
+                            "{cpu:?} {m}x{k}x{n}, {epilogue:?}: {got}, expected {expected} at {at}"
                         );
                     }
                 }

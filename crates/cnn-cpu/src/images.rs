@@ -17,7 +17,7 @@ pub(crate) fn load_images<T: CpuElement>(
 ) -> Result<Data<Cpu<T>>> {
     check_samples(spec, bytes.len(), samples)?;
     let (image, bytes) = (spec.bytes(), bytes.as_slice());
-    let mut tables = cpu.scratch::<T>(256 * spec.channels);
+    let mut tables = cpu.scratch::<T>(256 * spec.channels)?;
     for (channel, table) in tables.chunks_mut(256).enumerate() {
         let (mean, std) = (f64::from(spec.mean[channel]), f64::from(spec.std[channel]));
         for (byte, value) in table.iter_mut().enumerate() {
@@ -25,8 +25,8 @@ pub(crate) fn load_images<T: CpuElement>(
         }
     }
     let tables = &*tables;
-    let mut y = cpu.alloc(samples.len() * image);
-    cpu.for_each_part(chunks(y.make_mut(), image), |i, y: &mut [T]| {
+    let mut y = cpu.alloc(samples.len().saturating_mul(image))?;
+    cpu.for_each_part(chunks(y.make_mut()?, image), |i, y: &mut [T]| {
         let view = &samples[i];
         load(spec, &bytes[view.index as usize * image..][..image], view, tables, y);
     });

@@ -7,6 +7,7 @@
 mod activation;
 mod backend;
 mod buffer;
+mod check;
 mod conv2d;
 mod conv_algorithm;
 mod device;
@@ -20,11 +21,17 @@ mod linear;
 mod loss;
 mod norm;
 mod optim;
+#[cfg(test)]
+mod out_of_memory;
 mod pool2d;
 mod roofline;
+mod scratch;
 mod simd;
 mod sums;
+#[doc(hidden)]
+pub mod testing;
 mod threads;
+mod update;
 mod workers;
 
 pub use buffer::Buffer;

@@ -7,6 +7,7 @@ use cnn_core::Result;
 use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
 use crate::activation::activate;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::gemm::{Matrix, gemm};
@@ -25,15 +26,17 @@ pub(crate) fn linear<T: CpuElement>(
     epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
     let LinearSpec { rows, inputs, outputs } = *spec;
-    let mut y = cpu.alloc(rows * outputs);
+    check::length("the input", x.len(), check::numel(rows, inputs)?)?;
+    check::length("the weight", weight.len(), check::numel(inputs, outputs)?)?;
+    let mut y = cpu.alloc(check::numel(rows, outputs)?)?;
     let late = late(&epilogue);
-    let epilogue = Epilogue::new(&epilogue, y.len(), outputs);
-    let (out, x, weight) = (y.make_mut(), x.as_slice(), weight.as_slice());
+    let epilogue = Epilogue::new(&epilogue, y.len(), outputs)?;
+    let (out, x, weight) = (y.make_mut()?, x.as_slice(), weight.as_slice());
     if rows <= FEW {
-        few_rows(cpu, spec, x, weight, epilogue, out);
+        few_rows(cpu, spec, x, weight, epilogue, out)?;
     } else {
         let (x, weight) = (Matrix::rows(x, inputs), Matrix::rows(weight, outputs));
-        gemm(cpu, [rows, inputs, outputs], x, weight, epilogue, out);
+        gemm(cpu, [rows, inputs, outputs], x, weight, epilogue, out)?;
     }
     match late {
         Some(activation) => activate(cpu, activation, y),
@@ -48,9 +51,11 @@ pub(crate) fn linear_backward_data<T: CpuElement>(
     weight: &Wide<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
     let LinearSpec { rows, inputs, outputs } = *spec;
-    let mut dx = cpu.alloc(rows * inputs);
+    check::length("the gradient", dy.len(), check::numel(rows, outputs)?)?;
+    check::length("the weight", weight.len(), check::numel(inputs, outputs)?)?;
+    let mut dx = cpu.alloc(check::numel(rows, inputs)?)?;
     let (dy, weight) = (Matrix::rows(dy.as_slice(), outputs), Matrix::rows(weight.as_slice(), outputs).transposed());
-    gemm(cpu, [rows, outputs, inputs], dy, weight, Epilogue::none(), dx.make_mut());
+    gemm(cpu, [rows, outputs, inputs], dy, weight, Epilogue::none(), dx.make_mut()?)?;
     Ok(dx)
 }
 
@@ -61,9 +66,11 @@ pub(crate) fn linear_backward_weight<T: CpuElement>(
     x: &Data<Cpu<T>>,
 ) -> Result<Wide<Cpu<T>>> {
     let LinearSpec { rows, inputs, outputs } = *spec;
-    let mut dw = cpu.alloc(inputs * outputs);
+    check::length("the gradient", dy.len(), check::numel(rows, outputs)?)?;
+    check::length("the input", x.len(), check::numel(rows, inputs)?)?;
+    let mut dw = cpu.alloc(check::numel(inputs, outputs)?)?;
     let (x, dy) = (Matrix::rows(x.as_slice(), inputs).transposed(), Matrix::rows(dy.as_slice(), outputs));
-    gemm(cpu, [inputs, rows, outputs], x, dy, Epilogue::none(), dw.make_mut());
+    gemm(cpu, [inputs, rows, outputs], x, dy, Epilogue::none(), dw.make_mut()?)?;
     Ok(dw)
 }
 
@@ -75,13 +82,13 @@ fn few_rows<T: CpuElement>(
     weight: &[T::Accum],
     epilogue: Epilogue<'_, T>,
     y: &mut [T],
-) {
+) -> Result<()> {
     let LinearSpec { inputs, outputs, .. } = *spec;
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let part = (2 * CHUNK / outputs).max(1);
-    let mut products = cpu.scratch::<T::Accum>(inputs.div_ceil(part) * y.len());
+    let mut products = cpu.scratch::<T::Accum>(inputs.div_ceil(part) * y.len())?;
     cpu.for_each_part(chunks(&mut products, y.len()), |i, y: &mut [T::Accum]| {
         let range = i * part..((i + 1) * part).min(inputs);
         let weight = &weight[range.start * outputs..range.end * outputs];
@@ -93,6 +100,7 @@ fn few_rows<T: CpuElement>(
         }
     });
     cpu.run(Total { sums: &products, epilogue, start: 0, of: y.len(), channels: outputs, y });
+    Ok(())
 }
 
 /// `y` \[R, outputs\] = `x` \[R, inputs\] times `weight` \[inputs, outputs\].

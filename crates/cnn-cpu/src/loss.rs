@@ -4,15 +4,17 @@
 //! loss.
 
 use cnn_core::backend::{CrossEntropy, Data};
-use cnn_core::{Real, Result};
+use cnn_core::{Error, Real, Result};
 
 use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
 use crate::exp::exp;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
+use crate::update::Update;
 
 /// Rows of a task: an exponential costs as much as reading several numbers.
 fn rows_of_task(classes: usize) -> usize {
@@ -78,11 +80,13 @@ pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: us
         }
     }
 
-    let (mut y, classes) = (cpu.alloc(x.len()), classes.max(1));
+    check::whole_rows("the logits", x.len(), classes)?;
+    let (mut y, classes) = (cpu.alloc(x.len())?, classes.max(1));
     let part = rows_of_task(classes) * classes;
-    cpu.for_each_part(chunks(y.make_mut(), part), |i, y: &mut [T]| {
-        let mut room = cpu.scratch(2 * classes);
-        cpu.run(Rows(&x.as_slice()[i * part..][..y.len()], y, room.split_at_mut(classes).into()));
+    let rooms = cpu.rooms(x.len().div_ceil(part), [classes; 2])?;
+    cpu.for_each_part(chunks(y.make_mut()?, part), |i, y: &mut [T]| {
+        let [row, result] = &mut *rooms.take();
+        cpu.run(Rows(&x.as_slice()[i * part..][..y.len()], y, [row, result]));
     });
     Ok(y)
 }
@@ -90,7 +94,7 @@ pub(crate) fn softmax<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, classes: us
 pub(crate) fn softmax_backward<T: CpuElement>(
     cpu: &Cpu<T>,
     y: &Data<Cpu<T>>,
-    mut dy: Data<Cpu<T>>,
+    dy: Data<Cpu<T>>,
     classes: usize,
 ) -> Result<Data<Cpu<T>>> {
     struct Rows<'a, T>(&'a [T], &'a mut [T], usize);
@@ -113,12 +117,15 @@ pub(crate) fn softmax_backward<T: CpuElement>(
         }
     }
 
+    check::whole_rows("the gradient", dy.len(), classes)?;
+    check::length("the output", y.len(), dy.len())?;
     let classes = classes.max(1);
     let part = rows_of_task(classes) * classes;
-    cpu.for_each_part(chunks(dy.make_mut(), part), |i, dy: &mut [T]| {
+    let mut update = Update::new(cpu, dy)?;
+    cpu.for_each_part(update.parts(part)?, |i, dy: &mut [T]| {
         cpu.run(Rows(&y.as_slice()[i * part..][..dy.len()], dy, classes));
     });
-    Ok(dy)
+    Ok(update.done())
 }
 
 pub(crate) fn cross_entropy<T: CpuElement>(
@@ -128,23 +135,28 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     classes: usize,
     smoothing: f64,
 ) -> Result<CrossEntropy<Cpu<T>>> {
-    let (total, classes) = (labels.len(), classes.max(1));
+    let total = check::whole_rows("the logits", logits.len(), classes)?;
+    check::length("the labels", labels.len(), total)?;
+    if let Some(label) = labels.as_slice().iter().find(|&&label| label as usize >= classes) {
+        return Err(Error::invalid("label", label, format!("must be below {classes}, the classes")));
+    }
+    let classes = classes.max(1);
     let rows = rows_of_task(classes);
-    let mut dlogits = cpu.alloc(logits.len());
-    let mut losses = cpu.scratch::<f64>(total.div_ceil(rows));
-    let mut hits = cpu.scratch::<u32>(losses.len());
-    let parts = (chunks(dlogits.make_mut(), rows * classes), chunks(&mut losses, 1), chunks(&mut hits, 1));
+    let mut dlogits = cpu.alloc(logits.len())?;
+    let mut losses = cpu.scratch::<f64>(total.div_ceil(rows))?;
+    let mut hits = cpu.scratch::<u32>(losses.len())?;
+    let rooms = cpu.rooms(losses.len(), [classes; 2])?;
+    let parts = (chunks(dlogits.make_mut()?, rows * classes), chunks(&mut losses, 1), chunks(&mut hits, 1));
     cpu.for_each_part(parts, |i, (dlogits, loss, hits)| {
         let (logits, labels) = (&logits.as_slice()[i * rows * classes..], &labels.as_slice()[i * rows..]);
-        let mut room = cpu.scratch(2 * classes);
-        let room = room.split_at_mut(classes).into();
-        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, smoothing, total, dlogits, room });
+        let [row, result] = &mut *rooms.take();
+        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, smoothing, total, dlogits, room: [row, result] });
     });
     let loss = losses.iter().sum::<f64>() / total as f64;
     Ok(CrossEntropy {
-        loss: cpu.filled(1, T::Accum::from_f64(loss)),
+        loss: cpu.filled(1, T::Accum::from_f64(loss))?,
         dlogits,
-        correct: cpu.filled(1, hits.iter().sum()),
+        correct: cpu.filled(1, hits.iter().sum())?,
     })
 }
 

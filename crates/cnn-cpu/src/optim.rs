@@ -8,9 +8,9 @@ use cnn_core::{Error, Real, Result};
 use num_traits::Float;
 
 use crate::buffer::Buffer;
-use crate::buffer::Scratch;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
+use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 
@@ -21,14 +21,14 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new<T: CpuElement>(cpu: &Cpu<T>, lengths: impl ExactSizeIterator<Item = usize>) -> Self {
-        let mut ends = cpu.scratch::<u32>(lengths.len());
+    fn new<T: CpuElement>(cpu: &Cpu<T>, lengths: impl ExactSizeIterator<Item = usize>) -> Result<Self> {
+        let mut ends = cpu.scratch::<u32>(lengths.len())?;
         let mut count = 0;
         for (end, len) in ends.iter_mut().zip(lengths) {
             count += len.div_ceil(CHUNK) as u32;
             *end = count;
         }
-        Pieces { ends }
+        Ok(Pieces { ends })
     }
 
     fn count(&self) -> usize {
@@ -56,7 +56,7 @@ fn piece<R: CpuReal>(buffer: &Buffer<R>, start: usize) -> &[R] {
 unsafe fn piece_mut<R: CpuReal>(buffer: &Buffer<R>, start: usize) -> &mut [R] {
     let len = CHUNK.min(buffer.len() - start);
     // SAFETY: the piece is inside the buffer and, the caller promises, nobody else's.
-    unsafe { std::slice::from_raw_parts_mut(buffer.place().add(start), len) }
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().add(start), len) }
 }
 
 /// Makes the buffers of a parameter its own, and checks that they fit together.
@@ -66,7 +66,7 @@ fn own<R: CpuReal>(gradient: &Buffer<R>, buffers: &mut [&mut Buffer<R>]) -> Resu
             let rule = format!("must be as long as the gradient, which has {}", gradient.len());
             return Err(Error::invalid("length of a parameter or its state", buffer.len(), rule));
         }
-        buffer.make_mut();
+        buffer.make_mut()?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ pub(crate) fn blend<T: CpuElement>(
 ) -> Result<()> {
     check_blend(into.len(), from.len())?;
     let [a, b] = [a, b].map(T::Accum::from_f64);
-    cpu.for_each_part(chunks(into.make_mut(), CHUNK), |i, into: &mut [T::Accum]| {
+    cpu.for_each_part(chunks(into.make_mut()?, CHUNK), |i, into: &mut [T::Accum]| {
         cpu.run(Blend { into, from: piece(from, i * CHUNK), a, b });
     });
     Ok(())
@@ -112,15 +112,15 @@ pub(crate) fn gradient_health<T: CpuElement>(
     loss: Option<&Wide<Cpu<T>>>,
     gradients: &[&Wide<Cpu<T>>],
 ) -> Result<Health<Cpu<T>>> {
-    let pieces = Pieces::new(cpu, gradients.iter().map(|gradient| gradient.len()));
-    let mut squares = cpu.scratch::<f64>(pieces.count());
+    let pieces = Pieces::new(cpu, gradients.iter().map(|gradient| gradient.len()))?;
+    let mut squares = cpu.scratch::<f64>(pieces.count())?;
     cpu.for_each_part(chunks(&mut squares, 1), |i, square: &mut [f64]| {
         let (gradient, start) = pieces.get(i);
         square[0] = cpu.run(SquaredNorm(piece(gradients[gradient], start)));
     });
     let norm = T::Accum::from_f64(squares.iter().sum::<f64>().sqrt());
     let finite = norm.is_finite() && loss.iter().all(|loss| loss.as_slice().iter().all(|loss| loss.is_finite()));
-    Ok(Health { norm: cpu.filled(1, norm), finite: cpu.filled(1, u32::from(finite)) })
+    Ok(Health { norm: cpu.filled(1, norm)?, finite: cpu.filled(1, u32::from(finite))? })
 }
 
 /// The sum of squares in f64: the square of a large f32 would overflow.
@@ -165,7 +165,7 @@ pub(crate) fn sgd<T: CpuElement>(
         own(p.gradient, &mut [p.value, p.velocity])?;
     }
     let parameters = &*parameters;
-    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()));
+    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()))?;
     cpu.for_each(pieces.count(), |i| {
         let (p, start) = pieces.get(i);
         let p = &parameters[p];
@@ -228,12 +228,14 @@ pub(crate) fn adam<T: CpuElement>(
         if p.steps.is_empty() {
             return Err(Error::invalid("counts of a parameter's steps", 0, "must be one"));
         }
+        p.steps.make_mut()?;
     }
+    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()))?;
+    // From here on nothing fails: a step is counted where it is taken.
     for p in parameters.iter_mut() {
-        p.steps.make_mut().iter_mut().for_each(|steps| *steps = steps.saturating_add(1));
+        p.steps.make_mut()?.iter_mut().for_each(|steps| *steps = steps.saturating_add(1));
     }
     let parameters = &*parameters;
-    let pieces = Pieces::new(cpu, parameters.iter().map(|p| p.value.len()));
     cpu.for_each(pieces.count(), |i| {
         let (p, start) = pieces.get(i);
         let p = &parameters[p];

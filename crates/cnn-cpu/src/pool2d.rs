@@ -4,12 +4,14 @@
 //! adds wherever a maximum was, over images.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use cnn_core::backend::Data;
-use cnn_core::{Pool2dSpec, Real, Result};
+use cnn_core::{Error, Pool2dSpec, Real, Result};
 use num_traits::Zero;
 
 use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
@@ -26,16 +28,23 @@ fn pitches(spec: &Pool2dSpec) -> [usize; 2] {
     [spec.input[1], spec.output[1]].map(|columns| (columns * spec.channels).max(1))
 }
 
+/// Elements of the input and of the output, of a spec that is one.
+fn lengths(spec: &Pool2dSpec) -> Result<[usize; 2]> {
+    check::pool2d(spec)?;
+    Ok([spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product()))
+}
+
 pub(crate) fn max_pool2d<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Pool2dSpec,
     x: &Data<Cpu<T>>,
 ) -> Result<(Data<Cpu<T>>, Buffer<u32>)> {
-    let len = spec.output_shape().iter().product();
-    let (mut y, mut indices) = (cpu.alloc(len), cpu.alloc(len));
+    let [read, len] = lengths(spec)?;
+    check::length("the input", x.len(), read)?;
+    let (mut y, mut indices) = (cpu.alloc(len)?, cpu.alloc(len)?);
     let [input, output] = pitches(spec);
     let rows = rows_of_task(input * spec.stride[0].min(spec.window[0]));
-    let parts = (chunks(y.make_mut(), rows * output), chunks(indices.make_mut(), rows * output));
+    let parts = (chunks(y.make_mut()?, rows * output), chunks(indices.make_mut()?, rows * output));
     cpu.for_each_part(parts, |i, (y, indices): (&mut [T], &mut [u32])| {
         cpu.run(Max { spec, x: x.as_slice(), first: i * rows, y, indices });
     });
@@ -112,10 +121,11 @@ fn update_max<T: CpuElement, const N: usize>(
     }
 }
 
-/// Whether `a` is larger than `b`; NaN counts as larger than numbers, and as no larger than NaN.
+/// Whether `a` takes the place of `b`: the larger, of equal numbers the first, and any NaN.
 #[inline(always)]
 fn exceeds<R: CpuReal>(a: R, b: R) -> bool {
-    (a > b) | (a.is_nan() & !b.is_nan()) // without branches
+    // Without branches. A comparison with NaN is false: a number never takes its place.
+    (a > b) | a.is_nan()
 }
 
 pub(crate) fn max_pool2d_backward<T: CpuElement>(
@@ -124,35 +134,58 @@ pub(crate) fn max_pool2d_backward<T: CpuElement>(
     dy: &Data<Cpu<T>>,
     indices: &Buffer<u32>,
 ) -> Result<Data<Cpu<T>>> {
+    let [len, written] = lengths(spec)?;
+    check::length("the gradient", dy.len(), written)?;
+    check::length("the indices", indices.len(), written)?;
     let [input, output] = pitches(spec);
     let (image, pixels) = (spec.output[0] * output, spec.channels.max(1));
-    let mut dx = cpu.alloc(spec.input_shape().iter().product());
+    let mut dx = cpu.alloc(len)?;
+    let outside = AtomicU64::new(0); // one more than an index that is not in its image, if there is one
     let add_up = |i: usize, dx: &mut [T::Accum]| {
         dx.fill(T::Accum::zero());
         let dy = dy.as_slice()[i * image..][..image].chunks_exact(pixels);
         let indices = indices.as_slice()[i * image..][..image].chunks_exact(pixels);
         for (dy, indices) in dy.zip(indices) {
             for (c, (dy, &index)) in dy.iter().zip(indices).enumerate() {
-                dx[index as usize * pixels + c] += dy.to_accum();
+                let at = usize::try_from(u64::from(index) * pixels as u64 + c as u64);
+                match at.ok().and_then(|at| dx.get_mut(at)) {
+                    Some(dx) => *dx += dy.to_accum(),
+                    None => outside.store(u64::from(index) + 1, Relaxed),
+                }
             }
         }
     };
-    cpu.for_each_part(chunks(dx.make_mut(), (spec.input[0] * input).max(1)), |i, dx: &mut [T]| {
+    let part = (spec.input[0] * input).max(1);
+    // Where elements are not what is summed in.
+    let rooms = cpu.rooms(len.div_ceil(part), [if T::as_wide(&[]).is_some() { 0 } else { part }])?;
+    cpu.for_each_part(chunks(dx.make_mut()?, part), |i, dx: &mut [T]| {
         if let Some(dx) = T::as_wide_mut(dx) {
             return add_up(i, dx);
         }
-        let mut sums = cpu.scratch(dx.len());
-        add_up(i, &mut sums);
-        cpu.run(Convert::<T::Accum, T> { from: &sums, to: dx });
+        let [sums] = &mut *rooms.take();
+        add_up(i, sums);
+        cpu.run(Convert::<T::Accum, T> { from: sums, to: dx });
     });
-    Ok(dx)
+    match outside.into_inner() {
+        0 => Ok(dx),
+        index => {
+            let pixels = spec.input[0] * spec.input[1];
+            Err(Error::invalid(
+                "index of a maximum",
+                index - 1,
+                format!("must be below {pixels}, the pixels of an image"),
+            ))
+        }
+    }
 }
 
 pub(crate) fn avg_pool2d<T: CpuElement>(cpu: &Cpu<T>, spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let [read, len] = lengths(spec)?;
+    check::length("the input", x.len(), read)?;
     let [input, output] = pitches(spec);
     let rows = rows_of_task(input * spec.window[0].min(spec.input[0]));
-    let mut y = cpu.alloc(spec.output_shape().iter().product());
-    cpu.for_each_part(chunks(y.make_mut(), rows * output), |i, y: &mut [T]| {
+    let mut y = cpu.alloc(len)?;
+    cpu.for_each_part(chunks(y.make_mut()?, rows * output), |i, y: &mut [T]| {
         cpu.run(Average { spec, x: x.as_slice(), first: i * rows, y });
     });
     Ok(y)
@@ -236,10 +269,12 @@ pub(crate) fn avg_pool2d_backward<T: CpuElement>(
     spec: &Pool2dSpec,
     dy: &Data<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
+    let [len, written] = lengths(spec)?;
+    check::length("the gradient", dy.len(), written)?;
     let [input, _] = pitches(spec);
     let rows = rows_of_task(input);
-    let mut dx = cpu.alloc(spec.input_shape().iter().product());
-    cpu.for_each_part(chunks(dx.make_mut(), rows * input), |i, dx: &mut [T]| {
+    let mut dx = cpu.alloc(len)?;
+    cpu.for_each_part(chunks(dx.make_mut()?, rows * input), |i, dx: &mut [T]| {
         cpu.run(AverageBackward { spec, dy: dy.as_slice(), first: i * rows, dx });
     });
     Ok(dx)

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use cnn_core::Real;
+use cnn_core::{Real, Result};
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
@@ -79,22 +79,25 @@ impl<T: CpuElement, const PAIRS: bool> SimdKernel for MulAdds<T, PAIRS> {
 /// GB/s of the triad `a = b + 3 c` (J. McCalpin's STREAM) over arrays of f32 that no cache holds, on all threads of
 /// `cpu`: the best pass of about `seconds` of them. What the program reads and writes counts, and not what a store reads
 /// first.
-pub fn memory_bandwidth<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
+///
+/// # Errors
+/// No memory for the arrays.
+pub fn memory_bandwidth<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> Result<f64> {
     /// 64 MiB an array, and 1 MiB of it a task.
     const LEN: usize = 16 << 20;
     const PART: usize = 256 << 10;
-    let (mut a, b, c) = (cpu.filled(LEN, 0.0f32), cpu.filled(LEN, 1.0f32), cpu.filled(LEN, 2.0f32));
+    let (mut a, b, c) = (cpu.filled(LEN, 0.0f32)?, cpu.filled(LEN, 1.0f32)?, cpu.filled(LEN, 2.0f32)?);
     let (start, mut best) = (Instant::now(), 0f64);
     while {
         let pass = Instant::now();
-        cpu.for_each_part(chunks(a.make_mut(), PART), |i, a: &mut [f32]| {
+        cpu.for_each_part(chunks(a.make_mut()?, PART), |i, a: &mut [f32]| {
             let part = i * PART..i * PART + a.len();
             cpu.run(Triad { a, b: &b.as_slice()[part.clone()], c: &c.as_slice()[part] });
         });
         best = best.max((3 * LEN * size_of::<f32>()) as f64 / pass.elapsed().as_secs_f64());
         start.elapsed().as_secs_f64() < seconds
     } {}
-    best * 1e-9
+    Ok(best * 1e-9)
 }
 
 /// `a = b + 3 c`.

@@ -6,9 +6,10 @@
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
 
-use crate::buffer::Scratch;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
+use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 
@@ -105,7 +106,7 @@ fn add_columns<T: CpuElement, S: Simd, const N: usize, const W: usize>(
 }
 
 /// Adds up the sums of all parts, `[parts][width]`, in their order.
-pub(crate) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: usize) -> Scratch<f64> {
+pub(crate) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: usize) -> Result<Scratch<f64>> {
     struct Combine<'a, R>(&'a [R], &'a mut [f64]);
     impl<R: CpuReal> SimdKernel for Combine<'_, R> {
         type Output = ();
@@ -117,9 +118,9 @@ pub(crate) fn combine<T: CpuElement>(cpu: &Cpu<T>, parts: &[T::Accum], width: us
             }
         }
     }
-    let mut totals = cpu.scratch(width);
+    let mut totals = cpu.scratch(width)?;
     cpu.run(Combine(parts, &mut totals));
-    totals
+    Ok(totals)
 }
 
 pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>> {
@@ -136,14 +137,15 @@ pub(crate) fn sum_rows<T: CpuElement>(cpu: &Cpu<T>, x: &Data<Cpu<T>>, channels: 
         }
     }
 
-    let (mut sums, width) = (cpu.alloc(channels), channels.max(1));
+    check::whole_rows("the summed rows", x.len(), channels)?;
+    let (mut sums, width) = (cpu.alloc(channels)?, channels.max(1));
     let part = rows_of_part(channels) * width;
-    let mut parts = cpu.scratch::<T::Accum>(x.len().div_ceil(part) * channels);
+    let mut parts = cpu.scratch::<T::Accum>(x.len().div_ceil(part) * channels)?;
     cpu.for_each_part(chunks(&mut parts, width), |i, sums: &mut [T::Accum]| {
         let x = &x.as_slice()[i * part..];
         cpu.run(Sum { x: &x[..part.min(x.len())], channels, sums });
     });
-    let totals = combine(cpu, &parts, channels);
-    sums.make_mut().iter_mut().zip(totals.iter()).for_each(|(sum, &total)| *sum = T::Accum::from_f64(total));
+    let totals = combine(cpu, &parts, channels)?;
+    sums.make_mut()?.iter_mut().zip(totals.iter()).for_each(|(sum, &total)| *sum = T::Accum::from_f64(total));
     Ok(sums)
 }

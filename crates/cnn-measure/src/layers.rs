@@ -18,13 +18,13 @@ pub fn measure<B: Machine>(backend: &B, batch: usize, repeat: Repeat) -> Result<
     let mut rows = Vec::new();
     kernels::resnet18(backend, batch, &mut |kernel| {
         let limit = || match kernel.work {
-            Work::Flops(_) => backend.fma_peak(SECONDS),
+            Work::Flops(_) => Ok(backend.fma_peak(SECONDS)),
             Work::Bytes(_) => backend.memory_bandwidth(SECONDS),
         };
-        let before = limit();
+        let before = limit()?;
         let time = median(repeat, kernel.run)?;
         let setting = Setting::new(backend, Area::Layers, "resnet18", &kernel.name, batch);
-        rows.push(Row::new(setting, time).doing(kernel.work, before.max(limit())));
+        rows.push(Row::new(setting, time).doing(kernel.work, before.max(limit()?)));
         Ok(())
     })?;
     Ok(rows)

@@ -1,6 +1,6 @@
 //! What a measurement is held against: the limits of the machine that a backend runs on.
 
-use cnn_core::backend::Backend;
+use cnn_core::{Backend, Result};
 use cnn_cpu::{Cpu, CpuElement};
 
 /// A backend that can say what its machine does at most.
@@ -15,7 +15,10 @@ pub trait Machine: Backend {
     fn fma_peak(&self, seconds: f64) -> f64;
 
     /// GB/s of the triad `a = b + 3 c` over arrays that no cache holds, measured for about `seconds`.
-    fn memory_bandwidth(&self, seconds: f64) -> f64;
+    ///
+    /// # Errors
+    /// No memory for the arrays.
+    fn memory_bandwidth(&self, seconds: f64) -> Result<f64>;
 }
 
 impl<T: CpuElement> Machine for Cpu<T> {
@@ -31,7 +34,7 @@ impl<T: CpuElement> Machine for Cpu<T> {
         cnn_cpu::fma_peak(self, seconds)
     }
 
-    fn memory_bandwidth(&self, seconds: f64) -> f64 {
+    fn memory_bandwidth(&self, seconds: f64) -> Result<f64> {
         cnn_cpu::memory_bandwidth(self, seconds)
     }
 }

@@ -1,7 +1,7 @@
 //! Every backend against plain loops, see [`cnn_tests::check`].
 
 use cnn_core::{DType, Naive};
-use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, Isa};
+use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, testing};
 use cnn_tests::{Bound, Effort, cases, check};
 use half::bf16;
 
@@ -27,10 +27,7 @@ macro_rules! suite {
 /// Every instruction set that this machine has, each with some numbers of threads that must not matter. Convolutions run
 /// by the direct algorithm, which is exact on integers; Winograd's is held to its own bounds by the tests beside it.
 fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
-    let at_most =
-        |cap| Cpu::<T>::with_isa(1, Isa::capped(cap).expect("a name of an instruction set")).expect("one thread");
-    let mut sets = ["portable", "avx2", "avx512", "avx512bf16"].map(|cap| at_most(cap).isa()).to_vec();
-    sets.dedup_by_key(|isa| isa.to_string()); // a cap that this machine does not reach, or these elements
+    let sets: Vec<Isa> = testing::cpus::<T>(1, ConvAlgorithm::Direct).iter().map(Cpu::isa).collect();
     let threads = |i| if i + 1 == sets.len() { [2, 1, 3, 4, 7].as_slice() } else { &[2, 1] };
     let direct = |n, isa| Cpu::with_algorithm(n, isa, ConvAlgorithm::Direct);
     let group = |(i, &isa): (usize, &Isa)| threads(i).iter().map(|&n| direct(n, isa).expect("threads")).collect();

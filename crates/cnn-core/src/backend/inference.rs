@@ -44,8 +44,8 @@ pub trait Inference: Device {
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>>;
     /// `activation` of each element.
     fn activate(&self, activation: Activation, x: Data<Self>) -> Result<Data<Self>>;
-    /// The maximum of every window and where it was, as `row * W + column` of the input; the first of equal values
-    /// wins, and NaN wins over numbers.
+    /// The maximum of every window and where it was, as `row * W + column` of the input; the first of equal numbers
+    /// wins, and the last NaN over all, as in PyTorch.
     fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Self::Buffer<u32>)>;
     /// The average of every window, see [`Pool2dSpec::span`].
     fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;

@@ -83,7 +83,7 @@ pub trait Backend: Inference {
     /// ([`Activation::saved`]):
     ///
     /// ```text
-    /// ReLU    dy where the output is above 0, else 0
+    /// ReLU    0 where the output is at most 0, else dy, of NaN too
     /// GELU    dy * (Phi(x) + x * phi(x))
     /// ```
     fn activate_backward(&self, activation: Activation, saved: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;

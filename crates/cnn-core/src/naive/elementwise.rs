@@ -28,9 +28,9 @@ pub(super) fn relu<A: Real>(x: A) -> A {
     if x > A::zero() || x.is_nan() { x } else { A::zero() }
 }
 
-/// `dy` where `y` is above 0.
+/// `dy`, or 0 where `y` is at most 0; a NaN lets it through, as in PyTorch.
 fn relu_backward<E: Element>(y: &[E], dy: &[E]) -> Vec<E> {
-    y.iter().zip(dy).map(|(y, &dy)| if y.to_accum() > num_traits::zero() { dy } else { E::default() }).collect()
+    y.iter().zip(dy).map(|(y, &dy)| if y.to_accum() <= num_traits::zero() { E::default() } else { dy }).collect()
 }
 
 /// The Gaussian distribution function; by erfc, which keeps its digits in the lower tail.
@@ -69,7 +69,7 @@ mod tests {
     fn relu_at_zero_and_of_nan() {
         assert_eq!([-1.0, 0.0, 2.0].map(relu), [0.0, 0.0, 2.0]);
         assert!(relu(f32::NAN).is_nan());
-        assert_eq!(relu_backward(&[0.0, -0.0, 1.0], &[5.0, 6.0, 7.0]), [0.0, 0.0, 7.0]);
+        assert_eq!(relu_backward(&[0.0, -0.0, 1.0, f32::NAN], &[5.0, 6.0, 7.0, 8.0]), [0.0, 0.0, 7.0, 8.0]);
     }
 
     // x = torch.tensor([-3.0, -0.5, 0.0, 1.0, 2.5], requires_grad=True)   # float64

@@ -29,7 +29,7 @@ pub(super) fn max<A: Real>(spec: &Pool2dSpec, x: &[A]) -> (Vec<A>, Vec<u32>) {
         let mut best = pixels[0];
         for &pixel in pixels {
             let (value, champion) = (x[image + pixel * spec.channels], x[image + best * spec.channels]);
-            if value > champion || value.is_nan() && !champion.is_nan() {
+            if value > champion || value.is_nan() {
                 best = pixel;
             }
         }
@@ -83,12 +83,21 @@ mod tests {
         assert_eq!(max_backward(&spec, &[5.0, 7.0], &places), [0.0, 5.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
+    // x = torch.tensor([[[[1, nan], [nan, inf]]]], requires_grad=True); torch.nn.functional.max_pool2d(x, 2).sum().backward()
+    // print(x.grad)
     #[test]
-    fn nan_wins_over_numbers() {
+    fn the_last_nan_wins_over_all() {
         let spec = spec([1, 2, 2, 1], Pool2dOptions::square(2));
         let (y, places) = max(&spec, &[1.0, f32::NAN, f32::NAN, f32::INFINITY]);
         assert!(y[0].is_nan());
-        assert_eq!(places, [1]);
+        assert_eq!(places, [2]);
+    }
+
+    #[test]
+    fn of_a_window_of_minus_infinity_the_first_wins() {
+        let spec = spec([1, 2, 2, 1], Pool2dOptions::square(2));
+        let (y, places) = max(&spec, &[f32::NEG_INFINITY; 4]);
+        assert_eq!((y, places), (vec![f32::NEG_INFINITY], vec![0]));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use cnn_core::Conv2dSpec;
 use cnn_core::backend::Moments;
+use cnn_core::{Conv2dSpec, Result};
 use num_traits::Zero;
 
 use super::pack::{Strip, Word, pack};
@@ -51,7 +51,7 @@ pub(super) fn forward<T: CpuElement>(
     epilogue: Epilogue<'_, T>,
     y: &mut [T],
     moments: bool,
-) -> Option<Moments<Cpu<T>>> {
+) -> Result<Option<Moments<Cpu<T>>>> {
     let (batch, channels) = (spec.batch, spec.in_channels);
     let (from, to) = (spec.input, spec.output);
     let depthwise = Depthwise { reader, batch, channels, from, to, plan, weight, epilogue, accumulate: false };
@@ -66,11 +66,12 @@ pub(super) fn data<T: CpuElement>(
     weight: &[T::Accum],
     dx: &mut [T],
     accumulate: bool,
-) {
+) -> Result<()> {
     let (batch, channels) = (spec.batch, spec.in_channels);
     let (from, to) = (spec.output, spec.input);
     let epilogue = Epilogue::none();
-    Depthwise { reader, batch, channels, from, to, plan, weight, epilogue, accumulate }.run(cpu, dx, false);
+    Depthwise { reader, batch, channels, from, to, plan, weight, epilogue, accumulate }.run(cpu, dx, false)?;
+    Ok(())
 }
 
 /// Outputs of a class of rows in a strip, so that the packed strip stays in the cache and a small batch has strips for
@@ -83,25 +84,26 @@ fn strip_rows(plan: &Plan, batch: usize, channels: usize, size: usize) -> usize 
 }
 
 impl<T: CpuElement> Depthwise<'_, T> {
-    fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
+    fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Result<Option<Moments<Cpu<T>>>> {
         let (lanes, channels) = (cpu.lanes(), self.channels);
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
-        assert!(self.weight.len().is_multiple_of(channels) && self.epilogue.fits(y.len(), channels));
+        assert!(self.epilogue.fits(y.len(), channels));
+        assert!(self.plan.taps.iter().flatten().all(|tap| (tap.w + 1) * channels <= self.weight.len()));
         let (rows, columns) = (&self.plan.rows, &self.plan.columns);
         let height = strip_rows(self.plan, self.batch, channels, size_of::<T::Accum>());
         let strips = rows.count().div_ceil(height);
-        let mut pieces = cpu.alloc::<T::Accum>(if moments { self.batch * strips * 2 * channels } else { 0 });
-        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
+        let mut pieces = cpu.scratch::<T::Accum>(if moments { self.batch * strips * 2 * channels } else { 0 })?;
+        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(&mut pieces)));
         let width = columns.source.len();
         let plane = |strip: Range<usize>| (rows.reach(strip).len() * width + 1) * lanes;
         let room = channels.div_ceil(lanes) * plane(0..height);
-        cpu.reserve::<T::Accum>(self.batch * strips, &[room]);
+        let rooms = cpu.rooms(self.batch * strips, [room])?;
         cpu.for_each(self.batch * strips, |task| {
             let (image, strip) = (task / strips, task % strips);
             let strip = strip * height..((strip + 1) * height).min(rows.count());
             let plane = plane(strip.clone());
-            let mut scratch = cpu.scratch(room);
-            cpu.run(Task { depthwise: self, image, strip, plane, scratch: &mut scratch, y });
+            let [scratch] = &mut *rooms.take();
+            cpu.run(Task { depthwise: self, image, strip, plane, scratch, y });
             if let Some(pieces) = out {
                 let start = (image * self.to[0] + task % strips * height) * self.to[1] * channels;
                 let rows = height.min(self.to[0] - task % strips * height);
@@ -113,10 +115,8 @@ impl<T: CpuElement> Depthwise<'_, T> {
                 }
             }
         });
-        moments.then(|| {
-            let rows = |piece: usize| height.min(self.to[0] - piece % strips * height);
-            combine(cpu, pieces.as_slice(), channels, |piece| rows(piece) * self.to[1])
-        })
+        let rows = |piece: usize| height.min(self.to[0] - piece % strips * height);
+        moments.then(|| combine(cpu, &pieces, channels, |piece| rows(piece) * self.to[1])).transpose()
     }
 }
 
@@ -247,19 +247,20 @@ pub(super) fn weight<T: CpuElement>(
     x: Reader<'_, T>,
     dy: Reader<'_, T>,
     dw: &mut [T::Accum],
-) {
+) -> Result<()> {
     let (lanes, channels, batch) = (cpu.lanes(), spec.in_channels, spec.batch);
     let height = strip_rows(plan, batch, channels, size_of::<T::Accum>());
     let chunk = batch.div_ceil(TASKS).max(1);
     let count = batch.div_ceil(chunk);
-    let mut partial = cpu.alloc::<T::Accum>(count * dw.len());
+    let mut partial = cpu.scratch::<T::Accum>(count * dw.len())?;
     let planes = |rows: Range<usize>| {
         [plan.rows.reach(rows.clone()).len() * plan.columns.source.len(), rows.len() * spec.output[1]]
             .map(|pixels| (pixels + 1) * lanes)
     };
     let room = channels.div_ceil(lanes) * planes(0..height).iter().sum::<usize>();
-    cpu.reserve::<T::Accum>(count, &[room]);
-    cpu.for_each_part(chunks(partial.make_mut(), dw.len()), |i, dw| {
+    let rooms = cpu.rooms(count, [room])?;
+    cpu.for_each_part(chunks(&mut partial, dw.len()), |i, dw: &mut [T::Accum]| {
+        let [packed] = &mut *rooms.take();
         dw.fill(T::Accum::zero());
         for image in i * chunk..((i + 1) * chunk).min(batch) {
             for start in (0..spec.output[0]).step_by(height) {
@@ -267,7 +268,6 @@ pub(super) fn weight<T: CpuElement>(
                 let read = plan.rows.reach(rows.clone());
                 let planes = planes(rows.clone());
                 let blocks = channels.div_ceil(lanes);
-                let mut packed = cpu.scratch(room);
                 let (to_x, to_dy) = packed.split_at_mut(blocks * planes[0]);
                 let strip = |rows, columns, size, plane| Strip {
                     rows,
@@ -293,11 +293,11 @@ pub(super) fn weight<T: CpuElement>(
             }
         }
     });
-    let partial = partial.as_slice();
     let len = dw.len();
     for (i, dw) in dw.iter_mut().enumerate() {
         *dw = (0..count).map(|chunk| partial[chunk * len + i]).fold(T::Accum::zero(), |sum, part| sum + part);
     }
+    Ok(())
 }
 
 /// Adds the products of some rows of one image to `dw`.

@@ -23,6 +23,7 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::activation::activate;
 use crate::buffer::Buffer;
+use crate::check;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;
@@ -38,7 +39,60 @@ use winograd::{Convolution, Kernel3x3, Kernels, Tiling};
 
 /// A convolution's weight in the form its kernels read.
 #[derive(Clone, Debug)]
-pub struct Filter<T: CpuElement>(Form<T>);
+pub struct Filter<T: CpuElement> {
+    form: Form<T>,
+    of: Prepared,
+}
+
+/// What a filter's form depends on beside the weight: all but the images and their padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prepared {
+    weight: [usize; 4],
+    groups: usize,
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    /// Of the instruction set: its lanes, and whether it multiplies pairs.
+    lanes: usize,
+    pairs: bool,
+}
+
+impl Prepared {
+    fn new<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Self {
+        let Conv2dSpec { groups, stride, dilation, .. } = *spec;
+        Prepared { weight: spec.weight_shape(), groups, stride, dilation, lanes: cpu.lanes(), pairs: cpu.isa().dots() }
+    }
+}
+
+impl<T: CpuElement> Filter<T> {
+    /// The form, if it was prepared for this convolution and these vectors. Of a spec that was checked.
+    fn form(&self, cpu: &Cpu<T>, spec: &Conv2dSpec) -> Result<&Form<T>> {
+        let (of, wanted) = (self.of, Prepared::new(cpu, spec));
+        let winograd = matches!(self.form, Form::Winograd(_) | Form::WinogradForward { .. });
+        if of == wanted && (!winograd || Tiling::fits(spec)) {
+            return Ok(&self.form);
+        }
+        let differs = |what: &str, got: String, wanted: String| {
+            let rule = format!("must be that of the convolution, {wanted}");
+            Err(Error::invalid(format!("{what} that a filter was prepared for"), got, rule))
+        };
+        if of.weight != wanted.weight {
+            return differs("weight", format!("{:?}", of.weight), format!("{:?}", wanted.weight));
+        }
+        if of.groups != wanted.groups {
+            return differs("groups", of.groups.to_string(), wanted.groups.to_string());
+        }
+        if of.stride != wanted.stride {
+            return differs("stride", format!("{:?}", of.stride), format!("{:?}", wanted.stride));
+        }
+        if of.dilation != wanted.dilation {
+            return differs("dilation", format!("{:?}", of.dilation), format!("{:?}", wanted.dilation));
+        }
+        if of == wanted {
+            return differs("padding", "odd".into(), format!("{:?}", spec.padding));
+        }
+        differs("vectors", format!("{} lanes", of.lanes), format!("{} lanes of {}", wanted.lanes, cpu.isa()))
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Form<T: CpuElement> {
@@ -99,36 +153,49 @@ pub(crate) fn prepare_filter<T: CpuElement>(
     weight: &Wide<Cpu<T>>,
     uses: Uses,
 ) -> Result<Filter<T>> {
-    match algorithm(cpu, spec) {
-        Algorithm::Direct => {}
-        Algorithm::Depthwise => return Ok(Filter(Form::Depthwise(weight.clone()))),
+    check::conv2d(spec)?;
+    check::length("the weight", weight.len(), spec.weight_shape().iter().product())?;
+    let form = match algorithm(cpu, spec) {
+        Algorithm::Direct => Form::Direct {
+            forward: packed(cpu, panels(cpu, spec, fold(spec)), weight, false)?,
+            transposed: match uses {
+                Uses::Training => Some(packed(cpu, transposed(cpu, spec), weight, true)?),
+                Uses::Forward => None,
+            },
+        },
+        Algorithm::Depthwise => Form::Depthwise(weight.clone()),
+        // A training step transforms each weight when it runs, which is once: kept, it would be memory.
+        Algorithm::Winograd if uses == Uses::Training => Form::Winograd(weight.clone()),
         Algorithm::Winograd => {
-            // A training step transforms each weight when it runs, which is once: kept, it would be memory.
-            if uses == Uses::Training {
-                return Ok(Filter(Form::Winograd(weight.clone())));
-            }
             let (read, write, lanes) = (spec.in_channels, spec.out_channels, cpu.lanes());
-            let (ready, panels) = (winograd::ready_len(read, write, lanes), winograd::panels(read, write, lanes));
-            let mut to = cpu.alloc(ready.unwrap_or(panels.len()));
-            if ready.is_some() {
-                let (weights, strided) = (weight.as_slice(), spec.stride != [1; 2]);
-                let kernels = Kernels { weights, read, write, packed: false, turned: false, strided };
-                winograd::transform_ready(cpu, kernels, to.make_mut());
-            } else {
-                panels.pack(cpu, weight.as_slice(), false, to.make_mut());
+            match winograd::ready_len(read, write, lanes) {
+                Some(len) => {
+                    let (mut to, strided) = (cpu.alloc(len)?, spec.stride != [1; 2]);
+                    let weights = weight.as_slice();
+                    let kernels = Kernels { weights, read, write, packed: false, turned: false, strided };
+                    winograd::transform_ready(cpu, kernels, to.make_mut()?);
+                    Form::WinogradForward { weight: to, ready: true }
+                }
+                None => {
+                    let panels = winograd::panels(read, write, lanes);
+                    Form::WinogradForward { weight: packed(cpu, panels, weight, false)?, ready: false }
+                }
             }
-            return Ok(Filter(Form::WinogradForward { weight: to, ready: ready.is_some() }));
         }
-    }
-    let packed = |panels: Panels, exchanged: bool| {
-        let mut to = cpu.alloc(panels.len());
-        panels.pack(cpu, weight.as_slice(), exchanged, to.make_mut());
-        to
     };
-    Ok(Filter(Form::Direct {
-        forward: packed(panels(cpu, spec, fold(spec)), false),
-        transposed: (uses == Uses::Training).then(|| packed(transposed(cpu, spec), true)),
-    }))
+    Ok(Filter { form, of: Prepared::new(cpu, spec) })
+}
+
+/// The weight in panels, the roles of the channels exchanged or not.
+fn packed<T: CpuElement>(
+    cpu: &Cpu<T>,
+    panels: Panels,
+    weight: &Wide<Cpu<T>>,
+    exchanged: bool,
+) -> Result<Buffer<T::Accum>> {
+    let mut to = cpu.alloc(panels.len())?;
+    panels.pack(cpu, weight.as_slice(), exchanged, to.make_mut()?);
+    Ok(to)
 }
 
 pub(crate) fn filter_serves<T: CpuElement>(cpu: &Cpu<T>, prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool {
@@ -175,17 +242,19 @@ fn forward<T: CpuElement>(
     epilogue: backend::Epilogue<'_, Cpu<T>>,
     moments: bool,
 ) -> Result<Output<T, Option<Moments<Cpu<T>>>>> {
-    let mut y = cpu.alloc(spec.output_shape().iter().product());
-    let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
-    let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels);
-    let moments = match &filter.0 {
+    check::conv2d(spec)?;
+    let form = filter.form(cpu, spec)?;
+    let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels)?;
+    let mut y = cpu.alloc(spec.output_shape().iter().product())?;
+    let epilogue = Epilogue::new(&epilogue, y.len(), spec.out_channels)?;
+    let moments = match form {
         Form::Winograd(weight) | Form::WinogradForward { weight, .. } => {
             let convolution = Convolution {
                 reader,
                 tiling: Tiling::forward(spec),
                 read: spec.in_channels,
                 write: spec.out_channels,
-                weight: match filter.0 {
+                weight: match *form {
                     Form::WinogradForward { ready: true, .. } => Kernel3x3::Ready(weight.as_slice()),
                     Form::WinogradForward { .. } => Kernel3x3::Packed(weight.as_slice()),
                     _ => Kernel3x3::Plain(weight.as_slice()),
@@ -193,7 +262,7 @@ fn forward<T: CpuElement>(
                 epilogue,
                 accumulate: false,
             };
-            convolution.run(cpu, y.make_mut(), moments)
+            convolution.run(cpu, y.make_mut()?, moments)?
         }
         Form::Direct { forward, .. } => {
             let plan = planned(cpu, spec, Direction::Forward);
@@ -208,11 +277,11 @@ fn forward<T: CpuElement>(
                 epilogue,
                 accumulate: false,
             };
-            direct.run(cpu, y.make_mut(), moments)
+            direct.run(cpu, y.make_mut()?, moments)?
         }
         Form::Depthwise(weight) => {
             let plan = planned(cpu, spec, Direction::Forward);
-            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut(), moments)
+            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut()?, moments)?
         }
     };
     Ok((y, moments))
@@ -225,10 +294,16 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
     filter: &Filter<T>,
     accumulate: Option<Data<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
-    let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
-    let add = accumulate.is_some();
-    let mut dx = accumulate.unwrap_or_else(|| cpu.alloc(spec.input_shape().iter().product()));
-    match &filter.0 {
+    check::conv2d(spec)?;
+    let form = filter.form(cpu, spec)?;
+    let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels)?;
+    let (add, len) = (accumulate.is_some(), spec.input_shape().iter().product());
+    let mut dx = match accumulate {
+        Some(dx) => dx,
+        None => cpu.alloc(len)?,
+    };
+    check::length("the gradient that is added to", dx.len(), len)?;
+    match form {
         Form::Winograd(weight) => {
             let convolution = Convolution {
                 reader,
@@ -239,7 +314,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 epilogue: Epilogue::none(),
                 accumulate: add,
             };
-            convolution.run(cpu, dx.make_mut(), false);
+            convolution.run(cpu, dx.make_mut()?, false)?;
         }
         Form::Direct { transposed: Some(weights), .. } => {
             let plan = planned(cpu, spec, Direction::Data);
@@ -254,7 +329,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 epilogue: Epilogue::none(),
                 accumulate: add,
             };
-            direct.run(cpu, dx.make_mut(), false);
+            direct.run(cpu, dx.make_mut()?, false)?;
         }
         Form::Direct { transposed: None, .. } | Form::WinogradForward { .. } => {
             let message = "the filter was prepared for the forward pass only".into();
@@ -262,7 +337,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
         }
         Form::Depthwise(weight) => {
             let plan = planned(cpu, spec, Direction::Data);
-            depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut(), add);
+            depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut()?, add)?;
         }
     }
     Ok(dx)
@@ -274,13 +349,14 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
     dy: &Gradient<Cpu<T>>,
     x: &Input<Cpu<T>>,
 ) -> Result<Wide<Cpu<T>>> {
-    let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels);
-    let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels);
-    let mut dw = cpu.alloc(spec.weight_shape().iter().product());
+    check::conv2d(spec)?;
+    let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels)?;
+    let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels)?;
+    let mut dw = cpu.alloc(spec.weight_shape().iter().product())?;
     match algorithm(cpu, spec) {
         Algorithm::Winograd => {
             let (read, write) = (spec.in_channels, spec.out_channels);
-            winograd::WeightGradient { x, dy, tiling: Tiling::forward(spec), read, write }.run(cpu, dw.make_mut());
+            winograd::WeightGradient { x, dy, tiling: Tiling::forward(spec), read, write }.run(cpu, dw.make_mut()?)?;
         }
         Algorithm::Direct => {
             let plan = planned(cpu, spec, Direction::Forward);
@@ -294,11 +370,11 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
                 panels: Panels { pairs: false, ..panels(cpu, spec, plan.fold) },
                 pairs: plan.fold.is_none() && spec.batch > 1 && cpu.isa().dots(),
             };
-            gradient.run(cpu, dw.make_mut());
+            gradient.run(cpu, dw.make_mut()?)?;
         }
         Algorithm::Depthwise => {
             let plan = planned(cpu, spec, Direction::Forward);
-            depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut());
+            depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut()?)?;
         }
     }
     Ok(dw)

@@ -3,10 +3,14 @@
 //! A normalisation that was never written, or the gradient through one, is computed here, a vector of channels at a time.
 
 use cnn_core::backend::{Gradient, Input};
+use cnn_core::{Plain as Number, Result};
 use num_traits::{Float, One, Zero};
 
+use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::kernel::mask::relu_backward;
 use crate::simd::{Simd, Vector};
 
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
@@ -43,16 +47,16 @@ pub(super) struct NormGradient<'a, T: CpuElement> {
 
 impl<'a, T: CpuElement> Reader<'a, T> {
     /// An input of `pixels` pixels of `channels` channels.
-    pub(super) fn input(input: &'a Input<Cpu<T>>, pixels: usize, channels: usize) -> Self {
-        match input {
-            Input::Plain(x) => Reader::Plain(Plain(checked(x.as_slice(), pixels * channels))),
+    pub(super) fn input(input: &'a Input<Cpu<T>>, pixels: usize, channels: usize) -> Result<Self> {
+        Ok(match input {
+            Input::Plain(x) => Reader::Plain(Plain(checked("the input", x, pixels * channels)?)),
             Input::Norm(norm) => Reader::Norm(Norm {
-                x: checked(norm.x.as_slice(), pixels * channels),
-                scale: checked(norm.scale.as_slice(), channels),
-                shift: checked(norm.shift.as_slice(), channels),
+                x: checked("the input", &norm.x, pixels * channels)?,
+                scale: checked("the input's scale", &norm.scale, channels)?,
+                shift: checked("the input's shift", &norm.shift, channels)?,
                 floor: if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() },
             }),
-        }
+        })
     }
 
     /// The arrays that are read.
@@ -65,28 +69,29 @@ impl<'a, T: CpuElement> Reader<'a, T> {
     }
 
     /// A gradient of `pixels` pixels of `channels` channels.
-    pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Self {
-        match gradient {
-            Gradient::Plain(dy) => Reader::Plain(Plain(checked(dy.as_slice(), pixels * channels))),
+    pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Result<Self> {
+        let coefficients = |list| checked("a coefficient of the gradient", list, channels);
+        Ok(match gradient {
+            Gradient::Plain(dy) => Reader::Plain(Plain(checked("the gradient", dy, pixels * channels)?)),
             Gradient::Norm(norm) => Reader::Gradient(NormGradient {
-                dy: checked(norm.dy.as_slice(), pixels * channels),
-                x: checked(norm.x.as_slice(), pixels * channels),
-                dy_scale: checked(norm.dy_scale.as_slice(), channels),
-                x_scale: checked(norm.x_scale.as_slice(), channels),
-                shift: checked(norm.shift.as_slice(), channels),
-                mask: norm
-                    .mask
-                    .as_ref()
-                    .map(|(scale, shift)| [scale, shift].map(|list| checked(list.as_slice(), channels))),
+                dy: checked("the gradient", &norm.dy, pixels * channels)?,
+                x: checked("the gradient's activation", &norm.x, pixels * channels)?,
+                dy_scale: coefficients(&norm.dy_scale)?,
+                x_scale: coefficients(&norm.x_scale)?,
+                shift: coefficients(&norm.shift)?,
+                mask: match &norm.mask {
+                    Some((scale, shift)) => Some([coefficients(scale)?, coefficients(shift)?]),
+                    None => None,
+                },
             }),
-        }
+        })
     }
 }
 
-/// The kernels read by pointer: here is where a buffer that does not fit its spec would be noticed.
-fn checked<T>(slice: &[T], len: usize) -> &[T] {
-    assert_eq!(slice.len(), len, "a buffer does not fit its spec");
-    slice
+/// The numbers of a buffer: the kernels read by pointer, and here is where one that does not fit its spec is noticed.
+fn checked<'a, U: Number>(what: &str, buffer: &'a Buffer<U>, len: usize) -> Result<&'a [U]> {
+    check::length(what, buffer.len(), len)?;
+    Ok(buffer.as_slice())
 }
 
 /// How pixels are read, a vector of channels at a time.
@@ -173,8 +178,7 @@ impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
         let [dy_scale, x_scale, shift, mask_scale, mask_shift] = *with;
         // SAFETY: the caller's promise.
         let (dy, x) = unsafe { (load(simd, self.dy, at, n), load(simd, self.x, at, n)) };
-        let zero = V::<T, S>::zero(simd);
-        let dy = x.mul_add(mask_scale, mask_shift).select_greater(zero, dy, zero);
+        let dy = relu_backward::<T, S>(simd, x.mul_add(mask_scale, mask_shift), dy);
         dy.mul_add(dy_scale, x.mul_add(x_scale, shift))
     }
     #[inline(always)]

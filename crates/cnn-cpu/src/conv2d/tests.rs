@@ -10,9 +10,8 @@ use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
 use half::bf16;
 
 use crate::conv_algorithm::ConvAlgorithm;
-use crate::device::Cpu;
 use crate::element::CpuElement;
-use crate::simd::Isa;
+pub(super) use crate::testing::cpus as backends;
 
 /// A small generator for the tests: splitmix64.
 pub(super) struct Random(pub(super) u64);
@@ -208,14 +207,6 @@ pub(super) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
         }),
         add: case.add.as_ref().map(data),
     }
-}
-
-/// Every instruction set that this CPU has for these elements.
-pub(super) fn backends<T: CpuElement>(threads: usize, conv: ConvAlgorithm) -> Vec<Cpu<T>> {
-    let at_most = |cap| Cpu::with_algorithm(threads, Isa::capped(cap).unwrap(), conv).unwrap();
-    let mut cpus = ["portable", "avx2", "avx512", "avx512bf16"].map(at_most).to_vec();
-    cpus.dedup_by_key(|cpu| cpu.isa().to_string()); // a cap that this CPU does not reach, or these elements
-    cpus
 }
 
 /// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.

@@ -17,11 +17,12 @@
 
 use std::ops::Range;
 
+use cnn_core::Result;
+
 use super::pack::{Strip, Word, pack};
 use super::panels::Panels;
 use super::plans::Plan;
 use super::reader::Reader;
-use crate::buffer::Buffer;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::kernel::Tap;
@@ -113,7 +114,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// Writes `dw` \[KH, KW, C / groups, K\].
-    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
+    pub(super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) -> Result<()> {
         let layout = self.panels;
         let Panels { groups, taps: w_taps, read, write, lanes, .. } = layout;
         assert_eq!(dw.len(), groups * w_taps * read * write);
@@ -122,18 +123,18 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let sets = all_panels.div_ceil(tile.panels);
         let chunks = self.images().div_ceil(tile.chunk);
         let list: &[Tap] = &self.plan.taps[0];
-        let mut partial: Buffer<T::Accum> = cpu.alloc(chunks * layout.len());
-        let out = Shared::new(partial.make_mut());
+        let mut partial = cpu.scratch::<T::Accum>(chunks * layout.len())?;
+        let out = Shared::new(&mut partial);
         let blocks = [read.div_ceil(lanes), 2 * layout.count().min(tile.panels)];
         // Room for as much as is ever packed at a time.
         let positions = self.plan.rows.reach(0..tile.rows).len();
         let planes = self.planes(positions, tile.rows);
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), read, lanes));
         let room = [tile.images * blocks[0] * planes[0] + work, tile.images * blocks[1] * planes[1]];
-        cpu.reserve::<T::Accum>(chunks * sets, &room);
+        let rooms = cpu.rooms(chunks * sets, room)?;
         cpu.for_each(chunks * sets, |task| {
             let (chunk, set) = (task / sets, task % sets);
-            let (mut x, mut dy) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
+            let [x, dy] = &mut *rooms.take();
             // SAFETY: every task has a chunk of its own, or panels of its own in it.
             let partial = unsafe { out.get().add(chunk * layout.len()) };
             let task = Task {
@@ -142,16 +143,17 @@ impl<T: CpuElement> WeightGradient<'_, T> {
                 taps: list,
                 images: chunk * tile.chunk..((chunk + 1) * tile.chunk).min(self.images()),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
-                x: &mut x,
-                dy: &mut dy,
+                x,
+                dy,
                 partial,
             };
             cpu.run(task);
         });
-        let (partial, dw) = (partial.as_slice(), Shared::new(dw));
+        let (partial, dw): (&[T::Accum], _) = (&partial, Shared::new(dw));
         cpu.for_each(all_panels * blocks[0], |i| {
             cpu.run(AddUp { layout, taps: list, partial, chunks, panel: i / blocks[0], block: i % blocks[0], dw });
         });
+        Ok(())
     }
 }
 

@@ -3,10 +3,12 @@
 //! Every kernel that stores sums finishes them so: the register blocks of convolutions and matrix products with
 //! unrolled loops of their own, the others with [`Finish::of`].
 
+use cnn_core::Result;
 use cnn_core::backend::{self, Activation};
 use num_traits::{Float, Zero};
 
 use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};
@@ -42,14 +44,22 @@ impl<'a, T: CpuElement> Epilogue<'a, T> {
     }
 
     /// What follows an output of `len` elements, but for an activation that is [`late`].
-    pub(crate) fn new(of: &backend::Epilogue<'a, Cpu<T>>, len: usize, channels: usize) -> Self {
+    ///
+    /// # Errors
+    /// Operands that are not those of such an output.
+    pub(crate) fn new(of: &backend::Epilogue<'a, Cpu<T>>, len: usize, channels: usize) -> Result<Self> {
         let epilogue = Epilogue {
             bias: of.bias.map(Buffer::as_slice),
             residual: of.residual.map(Buffer::as_slice),
             relu: of.activation == Some(Activation::Relu),
         };
-        assert!(epilogue.fits(len, channels), "an epilogue does not fit its output");
-        epilogue
+        if let Some(bias) = epilogue.bias {
+            check::length("the bias", bias.len(), channels)?;
+        }
+        if let Some(residual) = epilogue.residual {
+            check::length("the residual", residual.len(), len)?;
+        }
+        Ok(epilogue)
     }
 
     /// The same for an output of what is computed with, where that is how it is stored.

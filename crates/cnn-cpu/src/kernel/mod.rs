@@ -1,7 +1,9 @@
-//! What the operations share below their loops: the register block, what follows a sum, and moments of what was stored.
+//! What the operations share below their loops: the register block, what follows a sum, what a ReLU lets back, and
+//! moments of what was stored.
 
 pub(crate) mod block;
 pub(crate) mod epilogue;
+pub(crate) mod mask;
 pub(crate) mod moments;
 
 /// What a tap of a convolution reads.

@@ -7,8 +7,8 @@
 //! mean = sum n_i mean_i / sum n_i,   M2 = sum M2_i + n_i (mean_i - mean)^2
 //! ```
 
-use cnn_core::Real;
 use cnn_core::backend::Moments;
+use cnn_core::{Real, Result};
 use num_traits::One;
 
 use crate::device::Cpu;
@@ -94,11 +94,11 @@ pub(crate) fn combine<T: CpuElement>(
     pieces: &[T::Accum],
     channels: usize,
     pixels: impl Fn(usize) -> usize + Sync,
-) -> Moments<Cpu<T>> {
+) -> Result<Moments<Cpu<T>>> {
     const CHANNELS: usize = 32; // of a task
-    let (mut mean, mut variance) = (cpu.alloc(channels), cpu.alloc(channels));
+    let (mut mean, mut variance) = (cpu.alloc(channels)?, cpu.alloc(channels)?);
     let total: usize = (0..pieces.len() / (2 * channels)).map(&pixels).sum();
-    let out = (chunks(mean.make_mut(), CHANNELS), chunks(variance.make_mut(), CHANNELS));
+    let out = (chunks(mean.make_mut()?, CHANNELS), chunks(variance.make_mut()?, CHANNELS));
     cpu.for_each_part(out, |task, (mean, variance)| {
         let (mut sums, mut squares) = ([0.0f64; CHANNELS], [0.0f64; CHANNELS]);
         let first = task * CHANNELS;
@@ -122,5 +122,5 @@ pub(crate) fn combine<T: CpuElement>(
             variance[c] = T::Accum::from_f64(squares[c] / total as f64);
         }
     });
-    Moments { mean, variance }
+    Ok(Moments { mean, variance })
 }

@@ -4,11 +4,14 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
 use num_traits::{Float, Zero};
 
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::kernel::mask::relu_backward;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::rows_of_part;
 use crate::threads::chunks;
+use crate::update::Update;
 
 /// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
 #[derive(Clone, Copy)]
@@ -21,9 +24,13 @@ struct Read<'a, T: CpuElement> {
 }
 
 impl<'a, T: CpuElement> Read<'a, T> {
-    fn new(norm: &'a Norm<Cpu<T>>) -> Self {
+    /// A normalisation of `len` elements in `channels` channels.
+    fn new(norm: &'a Norm<Cpu<T>>, len: usize, channels: usize) -> Result<Self> {
+        check::length("the activation", norm.x.len(), len)?;
+        check::length("the scale", norm.scale.len(), channels)?;
+        check::length("the shift", norm.shift.len(), channels)?;
         let floor = if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() };
-        Read { x: norm.x.as_slice(), scale: norm.scale.as_slice(), shift: norm.shift.as_slice(), floor }
+        Ok(Read { x: norm.x.as_slice(), scale: norm.scale.as_slice(), shift: norm.shift.as_slice(), floor })
     }
 
     /// The same of the elements from `first` on.
@@ -68,20 +75,34 @@ pub(crate) fn normalise<T: CpuElement>(
     norm: &Norm<Cpu<T>>,
     residual: Option<&Input<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
-    let mut y = cpu.alloc(norm.x.len());
-    let (read, channels) = (Read::new(norm), norm.channels.max(1));
-    let part = rows_of_part(channels) * channels;
-    cpu.for_each_part(chunks(y.make_mut(), part), |i, y: &mut [T]| {
-        let (first, read) = (i * part, read.from(i * part));
-        match residual {
-            None => cpu.run(Normalise { y, channels, read, residual: Nothing }),
-            Some(Input::Plain(r)) => {
-                cpu.run(Normalise { y, channels, read, residual: Written(&r.as_slice()[first..]) });
-            }
-            Some(Input::Norm(r)) => {
-                cpu.run(Normalise { y, channels, read, residual: Read::new(r).from(first) });
-            }
+    let (len, channels) = (norm.x.len(), norm.channels);
+    check::whole_rows("the activation", len, channels)?;
+    let read = Read::new(norm, len, channels)?;
+    match residual {
+        None => normalise_and(cpu, len, channels, read, |_| Nothing),
+        Some(Input::Plain(r)) => {
+            check::length("the residual", r.len(), len)?;
+            normalise_and(cpu, len, channels, read, |first| Written(&r.as_slice()[first..]))
         }
+        Some(Input::Norm(r)) => {
+            let r = Read::new(r, len, channels)?;
+            normalise_and(cpu, len, channels, read, |first| r.from(first))
+        }
+    }
+}
+
+/// Normalises `len` elements; `residual` is what is added to those from an element on.
+fn normalise_and<T: CpuElement, R: Residual<T>>(
+    cpu: &Cpu<T>,
+    len: usize,
+    channels: usize,
+    read: Read<'_, T>,
+    residual: impl Fn(usize) -> R + Sync,
+) -> Result<Data<Cpu<T>>> {
+    let (mut y, channels) = (cpu.alloc(len)?, channels.max(1));
+    let part = rows_of_part(channels) * channels;
+    cpu.for_each_part(chunks(y.make_mut()?, part), |i, y: &mut [T]| {
+        cpu.run(Normalise { y, channels, read: read.from(i * part), residual: residual(i * part) });
     });
     Ok(y)
 }
@@ -138,18 +159,18 @@ impl<T: CpuElement, R: Residual<T>> SimdKernel for Normalise<'_, T, R> {
 
 /// In place, where the gradient is not also somebody else's.
 pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    let NormGradient { dy: mut dx, x, dy_scale, x_scale, shift, mask, channels } = gradient;
-    let dy = (!dx.is_unique()).then(|| dx.clone());
-    if dy.is_some() {
-        dx = cpu.alloc(dx.len());
+    let NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels } = gradient;
+    check::whole_rows("the gradient", dy.len(), channels)?;
+    check::length("the activation", x.len(), dy.len())?;
+    let of_mask = mask.iter().flat_map(|(scale, shift)| [scale, shift]);
+    for list in [&dy_scale, &x_scale, &shift].into_iter().chain(of_mask) {
+        check::length("a coefficient", list.len(), channels)?;
     }
     let channels = channels.max(1);
     let part = rows_of_part(channels) * channels;
     let coefficients = [&dy_scale, &x_scale, &shift].map(|c| c.as_slice());
-    cpu.for_each_part(chunks(dx.make_mut(), part), |i, dx: &mut [T]| {
-        if let Some(dy) = &dy {
-            dx.copy_from_slice(&dy.as_slice()[i * part..][..dx.len()]);
-        }
+    let mut update = Update::new(cpu, dy)?;
+    cpu.for_each_part(update.parts(part)?, |i, dx: &mut [T]| {
         let x = &x.as_slice()[i * part..][..dx.len()];
         match &mask {
             None => cpu.run(NormaliseBackward { dx, x, coefficients, mask: Open }),
@@ -159,7 +180,7 @@ pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGrad
             }
         }
     });
-    Ok(dx)
+    Ok(update.done())
 }
 
 /// Written, if nothing is lost by that: Winograd's patches overlap, so both readers would compute most of it twice.
@@ -208,9 +229,7 @@ impl<T: CpuElement> Mask<T> for Positive<'_, T::Accum> {
     }
     #[inline(always)]
     fn apply<S: Simd>(simd: S, &[scale, shift]: &[V<T, S>; 2], dy: V<T, S>, x: V<T, S>) -> V<T, S> {
-        // The least number above 0: to be below it is to be at most 0.
-        let least = V::<T, S>::splat(simd, T::Accum::min_positive_value() * T::Accum::epsilon());
-        least.select_greater(x.mul_add(scale, shift), V::<T, S>::zero(simd), dy)
+        relu_backward::<T, S>(simd, x.mul_add(scale, shift), dy)
     }
 }
 

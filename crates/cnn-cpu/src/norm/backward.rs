@@ -15,11 +15,14 @@ use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::apply::{Mask, Open, Positive};
 use crate::buffer::Buffer;
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::kernel::mask::relu_backward;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::{Terms, add_rows, combine, rows_of_part};
 use crate::threads::chunks;
+use crate::update::Update;
 
 pub(crate) fn batch_norm_backward<T: CpuElement>(
     cpu: &Cpu<T>,
@@ -30,12 +33,21 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
     output: Option<&Data<Cpu<T>>>,
     batch: bool,
 ) -> Result<NormBackward<Cpu<T>>> {
+    let len = check::numel(spec.rows, spec.channels)?;
+    check::length("the gradient", dy.len(), len)?;
+    check::length("the activation", norm.x.len(), len)?;
+    if let Some(y) = output {
+        check::length("the output", y.len(), len)?;
+    }
+    for list in [&norm.scale, &norm.shift, &stats.mean, &stats.inv_std, &stats.scale, &stats.shift] {
+        check::length("a coefficient", list.len(), spec.channels)?;
+    }
     let channels = spec.channels.max(1);
     let rows = rows_of_part(channels);
-    let mut parts = cpu.scratch::<T::Accum>(spec.rows.div_ceil(rows) * 2 * channels);
+    let mut parts = cpu.scratch::<T::Accum>((len / channels).div_ceil(rows) * 2 * channels)?;
     let (x, mean) = (norm.x.as_slice(), stats.mean.as_slice());
     let (dy, mask) = match output {
-        Some(y) => (masked(cpu, rows * channels, dy, y.as_slice(), x, mean, &mut parts), None),
+        Some(y) => (masked(cpu, rows * channels, dy, y.as_slice(), x, mean, &mut parts)?, None),
         None => {
             let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
             cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, sums: &mut [T::Accum]| {
@@ -53,9 +65,10 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
         }
     };
 
-    let totals = combine(cpu, &parts, 2 * channels);
-    let [mut dgamma, mut dbeta, mut x_scale, mut shift] = [(); 4].map(|()| cpu.alloc::<T::Accum>(spec.channels));
-    let out = (dgamma.make_mut(), dbeta.make_mut(), x_scale.make_mut(), shift.make_mut());
+    let totals = combine(cpu, &parts, 2 * channels)?;
+    let list = || cpu.alloc::<T::Accum>(spec.channels);
+    let (mut dgamma, mut dbeta, mut x_scale, mut shift) = (list()?, list()?, list()?, list()?);
+    let out = (dgamma.make_mut()?, dbeta.make_mut()?, x_scale.make_mut()?, shift.make_mut()?);
     for c in 0..spec.channels {
         let [mean, inv_std, scale] = [&stats.mean, &stats.inv_std, &stats.scale].map(|s| s.as_slice()[c].as_f64());
         let (dbeta, dgamma) = (totals[c], totals[channels + c] * inv_std);
@@ -71,29 +84,23 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
     Ok(NormBackward { dx, dgamma, dbeta })
 }
 
-/// `dy` where the output `y` is above 0, else 0: in place unless another handle shares it. Takes the sums as it goes.
+/// `dy`, or 0 where the output `y` is at most 0: in place unless another handle shares it. Takes the sums as it goes.
 fn masked<T: CpuElement>(
     cpu: &Cpu<T>,
     part: usize,
-    mut dy: Buffer<T>,
+    dy: Buffer<T>,
     y: &[T],
     x: &[T],
     mean: &[T::Accum],
     parts: &mut [T::Accum],
-) -> Buffer<T> {
-    let shared = (!dy.is_unique()).then(|| dy.clone());
-    if shared.is_some() {
-        dy = cpu.alloc(dy.len());
-    }
-    let out = chunks(dy.make_mut(), part);
-    cpu.for_each_part((chunks(parts, 2 * mean.len().max(1)), out), |i, (sums, dy): (&mut [T::Accum], &mut [T])| {
-        if let Some(shared) = &shared {
-            dy.copy_from_slice(&shared.as_slice()[i * part..][..dy.len()]);
-        }
+) -> Result<Buffer<T>> {
+    let mut update = Update::new(cpu, dy)?;
+    let out = (chunks(parts, 2 * mean.len().max(1)), update.parts(part)?);
+    cpu.for_each_part(out, |i, (sums, dy): (&mut [T::Accum], &mut [T])| {
         let range = i * part..i * part + dy.len();
         cpu.run(Sums { terms: Masked { dy, y: &y[range.clone()], x: &x[range], mean }, sums });
     });
-    dy
+    Ok(update.done())
 }
 
 struct Sums<'a, T: CpuElement, G> {
@@ -166,9 +173,8 @@ impl<T: CpuElement> Terms<T, 2> for Masked<'_, T> {
     }
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, mean: &V<T, S>, at: usize, n: usize) -> [V<T, S>; 2] {
-        let (zero, place) = (V::<T, S>::zero(simd), &mut self.dy[at..][..n]);
-        let dy = T::read(simd, place);
-        let dy = T::read(simd, &self.y[at..][..n]).select_greater(zero, dy, zero);
+        let place = &mut self.dy[at..][..n];
+        let dy = relu_backward::<T, S>(simd, T::read(simd, &self.y[at..][..n]), T::read(simd, place));
         T::write::<S>(dy, place);
         [dy, dy.mul(T::read(simd, &self.x[at..][..n]).sub(*mean))]
     }

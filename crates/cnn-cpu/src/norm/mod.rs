@@ -14,6 +14,7 @@ pub(crate) use moments::channel_moments;
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide};
 use cnn_core::{BatchNormSpec, Real, Result};
 
+use crate::check;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 
@@ -24,8 +25,11 @@ pub(crate) fn batch_norm_train<T: CpuElement>(
     affine: Affine<'_, Cpu<T>>,
     running: Running<'_, Cpu<T>>,
 ) -> Result<NormStats<Cpu<T>>> {
+    let stats = batch_norm_eval(cpu, spec, affine, &moments.mean, &moments.variance)?;
+    check::length("the running mean", running.mean.len(), spec.channels)?;
+    check::length("the running variance", running.variance.len(), spec.channels)?;
     let rows = spec.rows as f64;
-    let (means, variances) = (running.mean.make_mut(), running.variance.make_mut());
+    let (means, variances) = (running.mean.make_mut()?, running.variance.make_mut()?);
     let batch = moments.mean.as_slice().iter().zip(moments.variance.as_slice());
     for ((running_mean, running_variance), (mean, variance)) in means.iter_mut().zip(variances).zip(batch) {
         let (mean, variance) = (mean.as_f64(), variance.as_f64() * (rows / (rows - 1.0)));
@@ -37,7 +41,7 @@ pub(crate) fn batch_norm_train<T: CpuElement>(
             *running_variance = moved(*running_variance, variance);
         }
     }
-    batch_norm_eval(cpu, spec, affine, &moments.mean, &moments.variance)
+    Ok(stats)
 }
 
 pub(crate) fn batch_norm_eval<T: CpuElement>(
@@ -47,8 +51,13 @@ pub(crate) fn batch_norm_eval<T: CpuElement>(
     mean: &Wide<Cpu<T>>,
     variance: &Wide<Cpu<T>>,
 ) -> Result<NormStats<Cpu<T>>> {
-    let [mut inv_std, mut scale, mut shift] = [(); 3].map(|()| cpu.alloc::<T::Accum>(spec.channels));
-    let out = (inv_std.make_mut(), scale.make_mut(), shift.make_mut());
+    let lists = [("the mean", mean), ("the variance", variance), ("gamma", affine.gamma), ("beta", affine.beta)];
+    for (what, list) in lists {
+        check::length(what, list.len(), spec.channels)?;
+    }
+    let list = || cpu.alloc::<T::Accum>(spec.channels);
+    let (mut inv_std, mut scale, mut shift) = (list()?, list()?, list()?);
+    let out = (inv_std.make_mut()?, scale.make_mut()?, shift.make_mut()?);
     for c in 0..spec.channels {
         let inverse = 1.0 / (variance.as_slice()[c].as_f64() + spec.eps).sqrt();
         let factor = affine.gamma.as_slice()[c].as_f64() * inverse;

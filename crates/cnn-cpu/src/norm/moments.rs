@@ -6,6 +6,7 @@
 use cnn_core::backend::{Data, Moments};
 use cnn_core::{BatchNormSpec, Real, Result};
 
+use crate::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::moments::combine;
@@ -19,18 +20,19 @@ pub(crate) fn channel_moments<T: CpuElement>(
     spec: &BatchNormSpec,
 ) -> Result<Moments<Cpu<T>>> {
     let BatchNormSpec { rows, channels, .. } = *spec;
+    check::length("the activation", x.len(), check::numel(rows, channels)?)?;
     if channels == 0 {
-        return Ok(Moments { mean: cpu.alloc(0), variance: cpu.alloc(0) });
+        return Ok(Moments { mean: cpu.alloc(0)?, variance: cpu.alloc(0)? });
     }
     let rows_of_part = rows_of_part(channels);
     let part = rows_of_part * channels;
-    let mut parts = cpu.scratch::<T::Accum>(rows.div_ceil(rows_of_part) * 2 * channels);
+    let mut parts = cpu.scratch::<T::Accum>(rows.div_ceil(rows_of_part) * 2 * channels)?;
     cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, out: &mut [T::Accum]| {
         let x = &x.as_slice()[i * part..];
         let (mean, squares) = out.split_at_mut(channels);
         cpu.run(Part { x: &x[..part.min(x.len())], mean, squares });
     });
-    Ok(combine(cpu, &parts, channels, |i| rows_of_part.min(rows - i * rows_of_part)))
+    combine(cpu, &parts, channels, |i| rows_of_part.min(rows - i * rows_of_part))
 }
 
 /// Takes the means and the sums of squared deviations of a part.

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use half::bf16;
 
 use super::vector::halve;
+use super::x86::{owned, x86_memory, x86_vector};
 use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -43,201 +44,54 @@ impl Simd for Avx2 {
         // SAFETY: the token was made by a detection of these features.
         unsafe { run(self, kernel) }
     }
+
+    x86_memory!();
 }
 
 /// Lanes below n are all ones: what the masked moves read.
 static HEAD32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 static HEAD64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
-macro_rules! vector {
-    ($v:ident, $e:ty, $n:literal, $head:ident, $load:ident, $store:ident, $stream:ident, $maskload:ident, $maskstore:ident, $splat:ident,
-     $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident, $max:ident, $min:ident, $sqrt:ident,
-     $andnot:ident, $cmp:ident, $blendv:ident, $bits:ident, $shift:ident, $number:ident) => {
-        // SAFETY of the blocks below that say "token": a vector or a token exists only after a detection of AVX2 and
-        // FMA, so the instructions exist.
-        impl Vector<$e> for $v {
-            type Simd = Avx2;
-            const LANES: usize = $n;
-
-            #[inline(always)]
-            fn splat(_: Avx2, value: $e) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $splat(value) })
-            }
-            #[inline(always)]
-            unsafe fn load(_: Avx2, from: *const $e) -> Self {
-                // SAFETY: token; the pointer is the caller's promise.
-                $v(unsafe { $load(from) })
-            }
-            #[inline(always)]
-            unsafe fn load_head(_: Avx2, from: *const $e, n: usize) -> Self {
-                // SAFETY: token; n <= LANES keeps the mask inside its table, and lanes at or past n are not accessed.
-                $v(unsafe { $maskload(from, _mm256_loadu_si256($head.as_ptr().add($n - n).cast())) })
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $e) {
-                // SAFETY: token; the pointer is the caller's promise.
-                unsafe { $store(to, self.0) }
-            }
-            #[inline(always)]
-            unsafe fn stream(self, to: *mut $e) {
-                // SAFETY: token; the pointer and its alignment are the caller's promise.
-                unsafe { $stream(to, self.0) }
-            }
-            #[inline(always)]
-            unsafe fn store_head(self, to: *mut $e, n: usize) {
-                // SAFETY: token; n <= LANES keeps the mask inside its table, and lanes at or past n are not accessed.
-                unsafe { $maskstore(to, _mm256_loadu_si256($head.as_ptr().add($n - n).cast()), self.0) }
-            }
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $add(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $sub(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $mul(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $div(self.0, other.0) })
-            }
-            #[inline(always)]
-            fn mul_add(self, factor: Self, term: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $fmadd(self.0, factor.0, term.0) })
-            }
-            #[inline(always)]
-            fn neg_mul_add(self, factor: Self, term: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $fnmadd(self.0, factor.0, term.0) })
-            }
-            #[inline(always)]
-            fn max(self, other: Self) -> Self {
-                // SAFETY: token. The instruction returns its second operand unless the first is greater.
-                $v(unsafe { $max(other.0, self.0) })
-            }
-            #[inline(always)]
-            fn min(self, other: Self) -> Self {
-                // SAFETY: token. The instruction returns its second operand unless the first is less.
-                $v(unsafe { $min(other.0, self.0) })
-            }
-            #[inline(always)]
-            fn sqrt(self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $sqrt(self.0) })
-            }
-            #[inline(always)]
-            fn abs(self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $andnot($splat(-0.0), self.0) })
-            }
-            #[inline(always)]
-            fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
-                // SAFETY: token.
-                $v(unsafe { $blendv(no.0, yes.0, $cmp::<_CMP_GT_OQ>(self.0, other.0)) })
-            }
-            #[inline(always)]
-            fn pow2(self) -> Self {
-                // Adding this puts the biased exponent into the low bits of the mantissa.
-                const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;
-                // SAFETY: token.
-                $v(unsafe {
-                    $number($shift::<{ <$e>::MANTISSA_DIGITS as i32 - 1 }>($bits($add(self.0, $splat(BIAS)))))
-                })
-            }
-            #[inline(always)]
-            fn reduce_sum(self) -> $e {
-                let mut lanes = [0.0; $n];
-                // SAFETY: token; the array has this many lanes.
-                unsafe { $store(lanes.as_mut_ptr(), self.0) };
-                halve(lanes, |a, b| a + b)
-            }
-            #[inline(always)]
-            fn reduce_max(self) -> $e {
-                let mut lanes = [0.0; $n];
-                // SAFETY: token; the array has this many lanes.
-                unsafe { $store(lanes.as_mut_ptr(), self.0) };
-                halve(lanes, |a, b| if b > a || b.is_nan() { b } else { a })
-            }
-        }
+x86_vector! {
+    F32x8: [f32; 8] of Avx2;
+    load: _mm256_loadu_ps; store: _mm256_storeu_ps; stream: _mm256_stream_ps; splat: _mm256_set1_ps;
+    add: _mm256_add_ps; sub: _mm256_sub_ps; mul: _mm256_mul_ps; div: _mm256_div_ps; sqrt: _mm256_sqrt_ps;
+    mul_add: _mm256_fmadd_ps; neg_mul_add: _mm256_fnmadd_ps; max: _mm256_max_ps; min: _mm256_min_ps;
+    to_bits: _mm256_castps_si256; shift_left: _mm256_slli_epi32::<i32>; from_bits: _mm256_castsi256_ps;
+    // n up to the lanes keeps the mask inside its table.
+    load_head: |from, n| { _mm256_maskload_ps(from, _mm256_loadu_si256(HEAD32.as_ptr().add(8 - n).cast())) };
+    store_head: |to, value, n| {
+        _mm256_maskstore_ps(to, _mm256_loadu_si256(HEAD32.as_ptr().add(8 - n).cast()), value)
     };
+    abs: |x| { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) };
+    select_greater: |a, b, yes, no| { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) };
 }
 
-vector!(
-    F32x8,
-    f32,
-    8,
-    HEAD32,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_stream_ps,
-    _mm256_maskload_ps,
-    _mm256_maskstore_ps,
-    _mm256_set1_ps,
-    _mm256_add_ps,
-    _mm256_sub_ps,
-    _mm256_mul_ps,
-    _mm256_div_ps,
-    _mm256_fmadd_ps,
-    _mm256_fnmadd_ps,
-    _mm256_max_ps,
-    _mm256_min_ps,
-    _mm256_sqrt_ps,
-    _mm256_andnot_ps,
-    _mm256_cmp_ps,
-    _mm256_blendv_ps,
-    _mm256_castps_si256,
-    _mm256_slli_epi32,
-    _mm256_castsi256_ps
-);
-vector!(
-    F64x4,
-    f64,
-    4,
-    HEAD64,
-    _mm256_loadu_pd,
-    _mm256_storeu_pd,
-    _mm256_stream_pd,
-    _mm256_maskload_pd,
-    _mm256_maskstore_pd,
-    _mm256_set1_pd,
-    _mm256_add_pd,
-    _mm256_sub_pd,
-    _mm256_mul_pd,
-    _mm256_div_pd,
-    _mm256_fmadd_pd,
-    _mm256_fnmadd_pd,
-    _mm256_max_pd,
-    _mm256_min_pd,
-    _mm256_sqrt_pd,
-    _mm256_andnot_pd,
-    _mm256_cmp_pd,
-    _mm256_blendv_pd,
-    _mm256_castpd_si256,
-    _mm256_slli_epi64,
-    _mm256_castsi256_pd
-);
+x86_vector! {
+    F64x4: [f64; 4] of Avx2;
+    load: _mm256_loadu_pd; store: _mm256_storeu_pd; stream: _mm256_stream_pd; splat: _mm256_set1_pd;
+    add: _mm256_add_pd; sub: _mm256_sub_pd; mul: _mm256_mul_pd; div: _mm256_div_pd; sqrt: _mm256_sqrt_pd;
+    mul_add: _mm256_fmadd_pd; neg_mul_add: _mm256_fnmadd_pd; max: _mm256_max_pd; min: _mm256_min_pd;
+    to_bits: _mm256_castpd_si256; shift_left: _mm256_slli_epi64::<i32>; from_bits: _mm256_castsi256_pd;
+    // n up to the lanes keeps the mask inside its table.
+    load_head: |from, n| { _mm256_maskload_pd(from, _mm256_loadu_si256(HEAD64.as_ptr().add(4 - n).cast())) };
+    store_head: |to, value, n| {
+        _mm256_maskstore_pd(to, _mm256_loadu_si256(HEAD64.as_ptr().add(4 - n).cast()), value)
+    };
+    abs: |x| { _mm256_andnot_pd(_mm256_set1_pd(-0.0), x) };
+    select_greater: |a, b, yes, no| { _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_GT_OQ>(a, b)) };
+}
 
 impl F32x8 {
     #[inline(always)]
     fn from_half(halves: __m128i) -> Self {
-        // SAFETY: the halves were loaded with a token.
-        F32x8(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
+        F32x8(owned!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))))
     }
 
     /// The upper halves, rounded to the nearest, ties to even.
     #[inline(always)]
     fn to_half(self) -> __m128i {
-        // SAFETY: a vector exists only after a detection of AVX2.
-        unsafe {
+        owned!({
             let bits = _mm256_castps_si256(self.0);
             let upper = _mm256_srli_epi32::<16>(bits);
             let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
@@ -248,14 +102,14 @@ impl F32x8 {
             // Packed within each half of the register, and the two halves brought together.
             let packed = _mm256_permute4x64_epi64::<0b10_00_10_00>(_mm256_packus_epi32(halves, halves));
             _mm256_castsi256_si128(packed)
-        }
+        })
     }
 }
 
 impl Bf16Vector for F32x8 {
     #[inline(always)]
     unsafe fn load_half(_: Avx2, from: *const bf16) -> Self {
-        // SAFETY: token; the pointer is the caller's promise.
+        // SAFETY: there is a token; the pointer is the caller's promise.
         F32x8::from_half(unsafe { _mm_loadu_si128(from.cast()) })
     }
     #[inline(always)]
@@ -274,7 +128,7 @@ impl Bf16Vector for F32x8 {
     }
     #[inline(always)]
     unsafe fn store_half(self, to: *mut bf16) {
-        // SAFETY: token; the pointer is the caller's promise.
+        // SAFETY: there is a token; the pointer is the caller's promise.
         unsafe { _mm_storeu_si128(to.cast(), self.to_half()) }
     }
     #[inline(always)]
@@ -293,25 +147,22 @@ impl Bf16Vector for F32x8 {
     }
     #[inline(always)]
     fn concat(self, next: Self) -> Self {
-        // SAFETY: token.
-        F32x8(unsafe { _mm256_castsi256_ps(_mm256_set_m128i(next.to_half(), self.to_half())) })
+        F32x8(owned!(_mm256_castsi256_ps(_mm256_set_m128i(next.to_half(), self.to_half()))))
     }
     #[inline(always)]
     fn zip(self, other: Self) -> Self {
-        // SAFETY: token.
-        F32x8(unsafe {
+        F32x8(owned!({
             let upper = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(other.to_half()));
             _mm256_castsi256_ps(_mm256_or_si256(upper, _mm256_cvtepu16_epi32(self.to_half())))
-        })
+        }))
     }
     #[inline(always)]
     unsafe fn dot(self, factor: Self, sum: Self) -> Self {
-        // SAFETY: token.
-        unsafe {
+        owned!({
             let [a, b] = [_mm256_castps_si256(self.0), _mm256_castps_si256(factor.0)];
             let lower = |words| F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)));
             let upper = |words| F32x8(_mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-0x10000))));
             upper(a).mul_add(upper(b), lower(a).mul_add(lower(b), sum))
-        }
+        })
     }
 }

@@ -26,7 +26,7 @@ enum Set {
 }
 
 /// The names that cap the choice, narrowest first.
-const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
+pub(crate) const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 
 impl Isa {
     /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`.
@@ -60,6 +60,14 @@ impl Isa {
         }
         let _ = level; // where there is nothing to choose
         Ok(Isa(Set::Portable(Portable::new())))
+    }
+
+    /// The instruction set of this name; none if this CPU does not have it.
+    ///
+    /// # Errors
+    /// `name` is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
+    pub fn named(name: &str) -> Result<Option<Isa>> {
+        Ok(Some(Isa::capped(name)?).filter(|isa| isa.to_string() == name))
     }
 
     /// The same without the instruction for pairs of bf16, which is of no use to other elements.

@@ -18,8 +18,11 @@ mod portable;
 #[cfg(test)]
 mod tests;
 mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use isa::Isa;
+pub(crate) use isa::NAMES;
 pub(crate) use vector::{Bf16Vector, Vector};
 
 /// An instruction set that this CPU has.
@@ -41,36 +44,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the line at `at`, which need not exist, to be brought into the first-level cache: a hint.
     #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch changes nothing and cannot fault; every x86-64 CPU has the instruction.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
         let _ = at;
     }
 
     /// The same for the second-level cache.
     #[inline(always)]
     fn prefetch_far<T>(self, at: *const T) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as in `prefetch`.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
         let _ = at;
     }
 
     /// Orders what was written by [`Vector::stream`] before all that this thread writes after.
     #[inline(always)]
-    fn fence(self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: every x86-64 CPU has the instruction.
-        unsafe {
-            std::arch::x86_64::_mm_sfence();
-        }
-    }
+    fn fence(self) {}
 
     /// The same as [`outline`](Self::outline), with the instruction for [`Bf16Vector::dot`].
     ///

@@ -4,6 +4,9 @@ use std::array::from_fn;
 
 use half::bf16;
 
+#[cfg(target_arch = "x86_64")]
+use super::x86::x86_memory;
+
 use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
 /// The token of the portable path, which every CPU has.
@@ -33,6 +36,9 @@ impl Simd for Portable {
     fn outline<K: SimdKernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+
+    #[cfg(target_arch = "x86_64")]
+    x86_memory!();
 }
 
 macro_rules! array {

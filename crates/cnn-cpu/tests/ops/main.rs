@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use cnn_core::backend::{Accum, Backend, Data, Wide};
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Element, Plain, Real};
-use cnn_cpu::{Cpu, Isa};
+use cnn_cpu::{ConvAlgorithm, Cpu};
 
 /// Widths around those of vectors.
 pub(crate) const CHANNELS: [usize; 7] = [1, 3, 15, 16, 17, 33, 64];
@@ -27,8 +27,8 @@ pub(crate) struct Cpus {
 
 pub(crate) fn cpus() -> &'static Cpus {
     fn all<T: cnn_cpu::CpuElement>() -> Vec<Vec<Cpu<T>>> {
-        let on = |isa| [1, 2, 3, 4, 7].map(|threads| Cpu::with_isa(threads, isa).unwrap()).into_iter().collect();
-        ["portable", "avx2", "avx512"].map(|cap| on(Isa::capped(cap).unwrap())).into_iter().collect()
+        let on = |cpu: Cpu<T>| [1, 2, 3, 4, 7].map(|threads| Cpu::with_isa(threads, cpu.isa()).unwrap()).to_vec();
+        cnn_cpu::testing::cpus(1, ConvAlgorithm::Auto).into_iter().map(on).collect()
     }
     static CPUS: OnceLock<Cpus> = OnceLock::new();
     CPUS.get_or_init(|| Cpus { f32: all(), f64: all() })

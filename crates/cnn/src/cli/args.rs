@@ -55,7 +55,8 @@ pub(crate) struct DeviceArgs {
     /// CPU threads; by default as many as this process may use. The result does not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// How 3x3 convolutions are computed: auto, direct or winograd [default: as in training, or auto]
+    /// How 3x3 convolutions are computed: auto, direct, or winograd, which rounds more in small layers (logits up to 2e-5
+    /// off, not 1e-5) [default: as in training, or auto]
     #[arg(long, value_name = "NAME")]
     pub(crate) conv_algo: Option<String>,
 }

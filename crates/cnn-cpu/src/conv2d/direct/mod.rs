@@ -16,17 +16,18 @@
 
 mod task;
 
+use cnn_core::Result;
 use cnn_core::backend::Moments;
 
 use super::pack::{Strip, pack};
 use super::panels::Panels;
 use super::plans::Plan;
 use super::reader::Reader;
-use crate::buffer::{Buffer, Scratch};
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::kernel::epilogue::Epilogue;
 use crate::kernel::moments::combine;
+use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel};
 use crate::threads::{Shared, chunks};
 use task::{Packed, SUMS, Task};
@@ -113,11 +114,11 @@ impl<T: CpuElement> Direct<'_, T> {
     }
 
     /// All rows and groups of all images, packed.
-    fn pack_all(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
+    fn pack_all(&self, cpu: &Cpu<T>) -> Result<Scratch<T::Accum>> {
         let (panels, rows) = (self.panels, self.plan.rows.reach(0..self.plan.rows.count()));
         let (blocks, plane) = (self.blocks(), self.plane(rows.len()));
         let channels = if panels.pairs { 2 * panels.lanes } else { panels.lanes }; // of a block
-        let mut store = cpu.scratch(self.batch * panels.groups * blocks * plane);
+        let mut store = cpu.scratch(self.batch * panels.groups * blocks * plane)?;
         cpu.for_each_part(chunks(&mut store, plane), |i, to: &mut [T::Accum]| {
             let (image, group, block) = (i / blocks / panels.groups, i / blocks % panels.groups, i % blocks);
             let strip = Strip {
@@ -133,11 +134,11 @@ impl<T: CpuElement> Direct<'_, T> {
             };
             cpu.run(PackBlock { reader: &self.reader, strip, to });
         });
-        store
+        Ok(store)
     }
 
     /// Writes `y` \[N, H, W, channels\], and on request takes its moments.
-    pub(super) fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
+    pub(super) fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Result<Option<Moments<Cpu<T>>>> {
         let panels = self.panels;
         let channels = panels.groups * panels.write;
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
@@ -148,22 +149,22 @@ impl<T: CpuElement> Direct<'_, T> {
         let all_panels = panels.groups * panels.count();
         let sets = all_panels.div_ceil(tile.panels);
         let pieces = if moments { self.batch * strips * 2 * channels } else { 0 };
-        let mut pieces: Buffer<T::Accum> = cpu.alloc(pieces);
-        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(pieces.make_mut())));
-        let store = tile.shared.then(|| self.pack_all(cpu));
+        let mut pieces = cpu.scratch::<T::Accum>(pieces)?;
+        let (y, out) = (Shared::new(y), moments.then(|| Shared::new(&mut pieces)));
+        let store = if tile.shared { Some(self.pack_all(cpu)?) } else { None };
         // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
         let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
         let room = if tile.shared { 0 } else { tile.images * self.blocks() * plane + work };
         let groups = self.batch.div_ceil(tile.images);
         let tasks = groups * strips * sets;
-        cpu.reserve::<T::Accum>(tasks, &[room]);
+        let rooms = cpu.rooms(tasks, [room])?;
         cpu.for_each(tasks, |task| {
             // Tasks of the same panels follow each other.
             let (strip, group, set) = (task % strips, task / strips % groups, task / (strips * groups));
             let images = group * tile.images..((group + 1) * tile.images).min(self.batch);
             let rows = strip * tile.rows..((strip + 1) * tile.rows).min(self.plan.rows.count());
-            let mut scratch = cpu.scratch(room);
+            let [scratch] = &mut *rooms.take();
             cpu.run(Task {
                 direct: self,
                 images,
@@ -172,16 +173,15 @@ impl<T: CpuElement> Direct<'_, T> {
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),
                 packed: match &store {
                     Some(store) => Packed::Before(store),
-                    None => Packed::ByTask(&mut scratch),
+                    None => Packed::ByTask(scratch),
                 },
                 y,
                 pieces: out,
             });
         });
-        moments.then(|| {
-            let rows = |strip: usize| tile.rows.min(self.to[0] - strip * tile.rows);
-            combine(cpu, pieces.as_slice(), channels, |piece| rows(piece % strips) * self.to[1])
-        })
+        let rows = |strip: usize| tile.rows.min(self.to[0] - strip * tile.rows);
+        let pixels = |piece: usize| rows(piece % strips) * self.to[1];
+        moments.then(|| combine(cpu, &pieces, channels, pixels)).transpose()
     }
 }
 

@@ -20,6 +20,7 @@
 
 use std::ops::Range;
 
+use cnn_core::Result;
 use cnn_core::backend::Moments;
 
 use super::super::reader::Reader;
@@ -30,11 +31,11 @@ use super::product::Product;
 use super::tiling::{Planes, Stride, Tiling};
 use super::weights::{Kernel3x3, Kernels, Weights, panel_point, ready_len, transform_ready};
 use super::{PLANES, panels};
-use crate::buffer::{Buffer, Scratch};
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::epilogue::{Epilogue, Finish};
 use crate::kernel::moments::combine;
+use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
@@ -95,21 +96,21 @@ impl<T: CpuElement> Convolution<'_, T> {
     }
 
     /// Writes `y` \[N, H, W, write\], and on request takes its moments.
-    pub(in super::super) fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Option<Moments<Cpu<T>>> {
+    pub(in super::super) fn run(&self, cpu: &Cpu<T>, y: &mut [T], moments: bool) -> Result<Option<Moments<Cpu<T>>>> {
         let Tiling { batch, to: [height, width], .. } = self.tiling;
         assert_eq!(y.len(), batch * height * width * self.write);
         assert!(self.epilogue.fits(y.len(), self.write));
         let Schedule { tiles, staged } = self.schedule(cpu.lanes());
         let all = self.tiling.count();
         let blocks = all.div_ceil(tiles);
-        let mut taken: Buffer<T::Accum> = cpu.alloc(if moments { blocks * 2 * self.write } else { 0 });
-        let out = Out { len: y.len(), y: Shared::new(y), moments: moments.then(|| Shared::new(taken.make_mut())) };
+        let mut taken = cpu.scratch::<T::Accum>(if moments { blocks * 2 * self.write } else { 0 })?;
+        let out = Out { len: y.len(), y: Shared::new(y), moments: moments.then(|| Shared::new(&mut taken)) };
         let block = |i: usize| i * tiles..all.min((i + 1) * tiles);
         match staged {
-            false => self.at_once(cpu, tiles, blocks, block, out),
-            true => self.staged(cpu, tiles, blocks, block, out),
+            false => self.at_once(cpu, tiles, blocks, block, out)?,
+            true => self.staged(cpu, tiles, blocks, block, out)?,
         }
-        moments.then(|| combine(cpu, taken.as_slice(), self.write, |i| self.pixels(block(i))))
+        moments.then(|| combine(cpu, &taken, self.write, |i| self.pixels(block(i)))).transpose()
     }
 
     /// Output pixels of some tiles.
@@ -129,7 +130,7 @@ impl<T: CpuElement> Convolution<'_, T> {
         blocks: usize,
         block: impl Fn(usize) -> Range<usize> + Sync,
         out: Out<T>,
-    ) {
+    ) -> Result<()> {
         let lanes = cpu.lanes();
         let (read, write) = (self.read, self.write);
         let len = panels(read, write, lanes).count() * PLANES * panel_point(read, lanes);
@@ -137,9 +138,9 @@ impl<T: CpuElement> Convolution<'_, T> {
         let u: &[T::Accum] = match self.weight {
             Kernel3x3::Ready(u) => u,
             _ => {
-                let mut room = cpu.scratch(self.weight.room());
+                let mut room = cpu.scratch(self.weight.room())?;
                 let kernels = self.weight.plain(cpu, [read, write], self.tiling.stride, &mut room);
-                let mut u = cpu.scratch(len);
+                let mut u = cpu.scratch(len)?;
                 transform_ready(cpu, kernels, &mut u);
                 made = u;
                 &made
@@ -147,18 +148,18 @@ impl<T: CpuElement> Convolution<'_, T> {
         };
         assert_eq!(u.len(), len);
         let planes = self.planes(tiles, lanes);
-        let room = planes.map(|planes| planes.len());
-        cpu.reserve::<T::Accum>(blocks, &room);
         // Some blocks one after the other, so that the next one's input is asked for while this one computes.
         let run = (blocks / RUNS).clamp(1, RUN);
+        let rooms = cpu.rooms(blocks.div_ceil(run), planes.map(|planes| planes.len()))?;
         cpu.for_each(blocks.div_ceil(run), |task| {
-            let (mut v, mut m) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
+            let [v, m] = &mut *rooms.take();
             let end = blocks.min((task + 1) * run);
             for i in task * run..end {
                 let next = if i + 1 < end { block(i + 1) } else { 0..0 };
-                cpu.run(AtOnce { of: self, index: i, tiles: block(i), next, planes, v: &mut v, m: &mut m, u, out });
+                cpu.run(AtOnce { of: self, index: i, tiles: block(i), next, planes, v, m, u, out });
             }
         });
+        Ok(())
     }
 
     /// The layouts of V and of M.
@@ -167,25 +168,31 @@ impl<T: CpuElement> Convolution<'_, T> {
         [Planes::operand(stride, tiles, self.read, lanes), Planes::products(stride, tiles, lanes)]
     }
 
-    fn staged(&self, cpu: &Cpu<T>, tiles: usize, blocks: usize, block: impl Fn(usize) -> Range<usize>, out: Out<T>) {
+    fn staged(
+        &self,
+        cpu: &Cpu<T>,
+        tiles: usize,
+        blocks: usize,
+        block: impl Fn(usize) -> Range<usize>,
+        out: Out<T>,
+    ) -> Result<()> {
         let lanes = cpu.lanes();
-        let mut exchanged = cpu.scratch(self.weight.room());
+        let mut exchanged = cpu.scratch(self.weight.room())?;
         let kernels = self.weight.plain(cpu, [self.read, self.write], self.tiling.stride, &mut exchanged);
         let planes = self.planes(tiles, lanes);
         let panels = panels(self.read, self.write, lanes).count();
-        let mut v = cpu.scratch(planes[0].len());
-        let room = [PLANES * panel_point(CHANNELS, lanes), planes[1].len()];
-        cpu.reserve::<T::Accum>(panels, &room);
+        let mut v = cpu.scratch(planes[0].len())?;
+        let rooms = cpu.rooms(panels, [PLANES * panel_point(CHANNELS, lanes), planes[1].len()])?;
         for i in 0..blocks {
             let tiles = block(i);
             stage(cpu, &tiles, [self.operand()], [planes[0]], [&mut *v]);
             cpu.for_each(panels, |panel| {
-                let (mut u, mut m) = (cpu.scratch(room[0]), cpu.scratch(room[1]));
+                let [u, m] = &mut *rooms.take();
                 let (index, tiles) = (i, tiles.clone());
-                let (u, m) = (&mut *u, &mut *m);
                 cpu.run(Panel { of: self, index, tiles, planes, v: &v, panel, kernels, u, m, out });
             });
         }
+        Ok(())
     }
 
     /// Writes the outputs of some tiles from the products of one panel.

@@ -160,3 +160,53 @@ fn any_number_of_threads_gives_the_same_bits() {
         }
     }
 }
+
+/// Where it has few channels its transforms round more than direct convolution does, and where it has few tiles or wastes
+/// them it is slower.
+#[test]
+fn auto_takes_it_for_large_layers_alone() {
+    let same = Conv2dOptions::square(3).padding(1);
+    let pays = |input, k, options: Conv2dOptions| super::pays(&Conv2dSpec::new(input, k, &options).unwrap(), false);
+    for (input, k, options) in [
+        ([8, 32, 32, 3], 64, same),
+        ([8, 32, 32, 64], 3, same),
+        ([8, 32, 32, 31], 64, same),
+        ([8, 32, 32, 64], 31, same),
+        ([8, 32, 32, 16], 16, same),
+        ([1, 8, 8, 64], 64, same),    // 4 tiles
+        ([64, 1, 1, 64], 64, same),   // one output of 16 in each tile
+        ([64, 2, 2, 256], 256, same), // 4 of 16
+        ([8, 32, 32, 64], 64, same.dilation(2)),
+        ([8, 32, 32, 64], 64, same.groups(2)),
+        ([8, 32, 32, 64], 64, same.stride(3)),
+        ([8, 32, 32, 64], 64, same.stride(2).padding(2)),
+        ([8, 32, 32, 64], 64, Conv2dOptions::square(5).padding(2)),
+        ([8, 32, 32, 64], 64, Conv2dOptions::square(1)),
+        ([8, 32, 32, 64], 64, Conv2dOptions { kernel: [3, 1], ..same }),
+    ] {
+        assert!(!pays(input, k, options), "{input:?} to {k}, {options:?}");
+    }
+    for (input, k, options) in [([8, 32, 32, 32], 32, same), ([8, 16, 16, 64], 128, same.stride(2))] {
+        assert!(pays(input, k, options), "{input:?} to {k}, {options:?}");
+    }
+}
+
+/// The smallest layers that `auto` takes it for.
+#[test]
+fn what_auto_takes_it_for_is_rounded_little() {
+    let mut random = Random(16);
+    for (input, k, stride) in [([1, 16, 16, 32], 32, 1), ([4, 8, 8, 32], 40, 1), ([2, 32, 32, 33], 32, 2)] {
+        let spec = Conv2dSpec::new(input, k, &Conv2dOptions::square(3).stride(stride).padding(1)).unwrap();
+        assert!(super::pays(&spec, false), "{spec:?}");
+        let mut case = Case::<f32>::new(&mut random, spec);
+        case.make_real(&mut random);
+        let mut expected = widened(&case).run(&Naive::<f64>::default());
+        for cpu in backends::<f32>(2, ConvAlgorithm::Auto) {
+            let got = case.run(&cpu);
+            [expected[1], expected[2]] = moments_of(&got[0], k);
+            for (i, error) in errors(&got, &expected).into_iter().enumerate() {
+                assert!(error < SINGLE[i], "{}: {} is off by {error:.2e}, {spec:?}", cpu.describe(), OUTPUTS[i]);
+            }
+        }
+    }
+}

@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use cnn_core::Result;
 use num_traits::Zero;
 
 use super::super::panels::Panels;
@@ -23,9 +24,9 @@ use super::product::Outer;
 use super::tiling::{Planes, Stride, Tiling};
 use super::weights::WeightsBack;
 use super::{PLANES, TAPS, panels, pieces};
-use crate::buffer::Scratch;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{Shared, chunks};
 
@@ -58,16 +59,16 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// Writes `dw` \[3\]\[3\]\[read\]\[write\].
-    pub(in super::super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) {
+    pub(in super::super) fn run(&self, cpu: &Cpu<T>, dw: &mut [T::Accum]) -> Result<()> {
         assert_eq!(dw.len(), TAPS * TAPS * self.read * self.write);
         if self.tiling.count() == 0 {
             dw.fill(T::Accum::zero());
-            return;
+            return Ok(());
         }
         let sums = if self.tiling.stride.values() * self.read * self.write <= OWN {
-            self.chunks(cpu)
+            self.chunks(cpu)?
         } else {
-            self.shared(cpu)
+            self.shared(cpu)?
         };
         let parts = self.read.div_ceil(CHANNELS);
         let (panels, dw) = (self.panels(cpu.lanes()).count(), Shared::new(dw));
@@ -75,6 +76,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
             cpu.run(AddUp { of: self, sums: &sums, panel: task / parts, channels, dw });
         });
+        Ok(())
     }
 
     /// The layout of a sum, `[panels][read][9][vectors]`.
@@ -96,41 +98,40 @@ impl<T: CpuElement> WeightGradient<'_, T> {
     }
 
     /// A sum for each chunk of tiles.
-    fn chunks(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
+    fn chunks(&self, cpu: &Cpu<T>) -> Result<Scratch<T::Accum>> {
         let (lanes, all) = (cpu.lanes(), self.tiling.count());
         let tiles = self.tiles(NEAR, 16).min(all);
         let chunk = all.div_ceil(CHUNKS);
         let (count, len) = (all.div_ceil(chunk), self.panels(lanes).len());
-        let mut sums = cpu.scratch::<T::Accum>(count * len);
+        let mut sums = cpu.scratch::<T::Accum>(count * len)?;
         let planes = self.planes(tiles, lanes);
-        let room = [planes[0].len(), planes[1].len(), piece_len(lanes)];
-        cpu.reserve::<T::Accum>(count, &room);
+        let rooms = cpu.rooms(count, [planes[0].len(), planes[1].len(), piece_len(lanes)])?;
         cpu.for_each_part(chunks(&mut sums, len), |i, sum: &mut [T::Accum]| {
-            let [mut v, mut d, mut du] = room.map(|len| cpu.scratch(len));
+            let [v, d, du] = &mut *rooms.take();
             let tiles = i * chunk..all.min((i + 1) * chunk);
-            cpu.run(Chunk { of: self, tiles, planes, v: &mut v, d: &mut d, du: &mut du, sum });
+            cpu.run(Chunk { of: self, tiles, planes, v, d, du, sum });
         });
-        sums
+        Ok(sums)
     }
 
     /// One sum, of transforms that all tasks share.
-    fn shared(&self, cpu: &Cpu<T>) -> Scratch<T::Accum> {
+    fn shared(&self, cpu: &Cpu<T>) -> Result<Scratch<T::Accum>> {
         let (lanes, all) = (cpu.lanes(), self.tiling.count());
         let stages = all.div_ceil(self.tiles(FAR, 16));
         let most = all.div_ceil(stages);
         let planes = self.planes(most, lanes);
-        let [mut v, mut d] = planes.map(|planes| cpu.scratch::<T::Accum>(planes.len()));
-        let mut sum = cpu.scratch::<T::Accum>(self.panels(lanes).len());
+        let (mut v, mut d) = (cpu.scratch(planes[0].len())?, cpu.scratch(planes[1].len())?);
+        let mut sum = cpu.scratch::<T::Accum>(self.panels(lanes).len())?;
         let (panels, parts) = (self.panels(lanes).count(), self.read.div_ceil(CHANNELS));
-        cpu.reserve::<T::Accum>(panels * parts, &[piece_len(lanes)]);
+        let rooms = cpu.rooms(panels * parts, [piece_len(lanes)])?;
         for tiles in (0..all).step_by(most).map(|start| start..all.min(start + most)) {
             stage(cpu, &tiles, self.operands(), planes, [&mut *v, &mut *d]);
             let (v, d, sums): (&[T::Accum], &[T::Accum], _) = (&v, &d, Shared::new(&mut sum));
             cpu.for_each(panels * parts, |task| {
-                let mut du = cpu.scratch(piece_len(lanes));
+                let [du] = &mut *rooms.take();
                 let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
                 let (panel, accumulate) = (task / parts, tiles.start > 0);
-                let (du, ahead) = (&mut *du, [Ahead::NONE; 2]);
+                let ahead = [Ahead::NONE; 2];
                 cpu.run(Part {
                     of: self,
                     tiles: tiles.len(),
@@ -146,7 +147,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
                 });
             });
         }
-        sum
+        Ok(sum)
     }
 }
 

@@ -1,0 +1,133 @@
+//! Every operation answers an error wherever memory runs out, and the next one runs again.
+
+use cnn_core::backend::{
+    Activation, Backend, Device, Epilogue, Gradient, Inference, Input, LinearSpec, Norm, NormGradient, Uses,
+};
+use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Error, Pool2dOptions, Pool2dSpec, Result};
+use half::bf16;
+
+use crate::buffer::Buffer;
+use crate::conv_algorithm::ConvAlgorithm;
+use crate::device::Cpu;
+use crate::element::CpuElement;
+use crate::simd::Isa;
+
+/// Runs `body` with its allocations failing from the first on, from the second on, ..., until none fails.
+#[track_caller]
+fn errs<T: CpuElement, R>(cpu: &Cpu<T>, what: &str, mut body: impl FnMut() -> Result<R>) {
+    for n in 0..100 {
+        cpu.pool().fail_from(Some(n));
+        let result = body();
+        cpu.pool().fail_from(None);
+        match result {
+            Ok(_) if n > 0 => return,
+            Ok(_) => panic!("{what} asks for no memory"),
+            Err(Error::OutOfMemory { backend: "cpu", bytes }) => assert!(bytes < 1 << 30, "{what}"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    panic!("{what} never succeeds");
+}
+
+fn ones<T: CpuElement>(cpu: &Cpu<T>, len: usize) -> Buffer<T> {
+    cpu.fill(len, T::from_accum(num_traits::One::one())).unwrap()
+}
+
+fn wide<T: CpuElement>(cpu: &Cpu<T>, len: usize) -> Buffer<T::Accum> {
+    cpu.fill(len, num_traits::One::one()).unwrap()
+}
+
+fn convolutions<T: CpuElement>(cpu: &Cpu<T>) {
+    let square = |n| Conv2dOptions::square(n).padding(n / 2);
+    for (input, k, options) in [
+        ([2, 9, 9, 16], 32, square(3)),
+        ([1, 9, 9, 16], 16, square(3).groups(16)),
+        ([8, 16, 16, 64], 64, square(3)),
+        ([2, 16, 16, 64], 64, square(3).stride(2)),
+        ([2, 8, 8, 352], 320, square(3)), // by stages
+        ([2, 9, 9, 3], 8, square(3)),
+    ] {
+        let spec = Conv2dSpec::new(input, k, &options).unwrap();
+        let numel = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let weight = wide(cpu, numel(spec.weight_shape()));
+        let what = |pass| format!("{pass} of {input:?} on {cpu:?}");
+        if k != 16 {
+            errs(cpu, &what("filter"), || cpu.prepare_filter(&spec, &weight, Uses::Forward));
+        }
+        let filter = cpu.prepare_filter(&spec, &weight, Uses::Training).unwrap();
+        let x = Input::Plain(ones(cpu, numel(spec.input_shape())));
+        let dy = Gradient::Plain(ones(cpu, numel(spec.output_shape())));
+        let epilogue = Epilogue::bias(None);
+        errs(cpu, &what("conv2d"), || cpu.conv2d_moments(&spec, &x, &filter, epilogue));
+        errs(cpu, &what("data"), || cpu.conv2d_backward_data(&spec, &dy, &filter, None));
+        errs(cpu, &what("weight"), || cpu.conv2d_backward_weight(&spec, &dy, &x));
+    }
+}
+
+fn others<T: CpuElement>(cpu: &Cpu<T>) {
+    let data = |len| ones(cpu, len);
+    for rows in [3, 70] {
+        let spec = LinearSpec { rows, inputs: 40, outputs: 50 };
+        let (x, w, dy) = (data(rows * 40), wide(cpu, 2000), data(rows * 50));
+        errs(cpu, "linear", || cpu.linear(&spec, &x, &w, Epilogue::bias(None)));
+        errs(cpu, "linear_backward_data", || cpu.linear_backward_data(&spec, &dy, &w));
+        errs(cpu, "linear_backward_weight", || cpu.linear_backward_weight(&spec, &dy, &x));
+    }
+    let x = &data(96);
+    let shared = || x.clone(); // a copy is made
+    errs(cpu, "upload", || cpu.upload(&[1u8; 9]));
+    errs(cpu, "fill", || cpu.fill(9, 1u8));
+    errs(cpu, "widen", || cpu.widen(x));
+    errs(cpu, "activate", || cpu.activate(Activation::Relu, shared()));
+    errs(cpu, "activate_backward", || cpu.activate_backward(Activation::Relu, x, shared()));
+    errs(cpu, "add", || cpu.add(shared(), x));
+    errs(cpu, "softmax", || cpu.softmax(x, 6));
+    errs(cpu, "softmax_backward", || cpu.softmax_backward(x, shared(), 6));
+    let labels = cpu.fill(16, 1u32).unwrap();
+    errs(cpu, "cross_entropy", || cpu.cross_entropy(x, &labels, 6, 0.1));
+    errs(cpu, "sum_rows", || cpu.sum_rows(x, 6));
+    let mask = cnn_core::rng::Philox::new(0, cnn_core::rng::Purpose::Test, 0, 0);
+    errs(cpu, "dropout", || cpu.dropout(shared(), 0.5, &mask));
+    let pool = Pool2dSpec::new([2, 4, 4, 3], &Pool2dOptions::square(2)).unwrap();
+    errs(cpu, "max_pool2d", || cpu.max_pool2d(&pool, x));
+    errs(cpu, "avg_pool2d", || cpu.avg_pool2d(&pool, x));
+    let (dy, indices) = (data(24), cpu.fill(24, 1u32).unwrap());
+    errs(cpu, "max_pool2d_backward", || cpu.max_pool2d_backward(&pool, &dy, &indices));
+    errs(cpu, "avg_pool2d_backward", || cpu.avg_pool2d_backward(&pool, &dy));
+
+    let spec = BatchNormSpec { rows: 16, channels: 6, eps: 1e-5 };
+    errs(cpu, "channel_moments", || cpu.channel_moments(x, &spec));
+    let list = wide(cpu, 6);
+    let affine = || cnn_core::backend::Affine { gamma: &list, beta: &list };
+    errs(cpu, "batch_norm_eval", || cpu.batch_norm_eval(&spec, affine(), &list, &list));
+    let stats = cpu.batch_norm_eval(&spec, affine(), &list, &list).unwrap();
+    let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
+    let norm = Norm::<Cpu<T>> { x: x.clone(), scale, shift, channels: 6, relu: true };
+    errs(cpu, "normalise", || cpu.normalise(&norm, None));
+    errs(cpu, "batch_norm_backward", || cpu.batch_norm_backward(&spec, shared(), &norm, &stats, Some(x), true));
+    let gradient = || NormGradient::<Cpu<T>> {
+        dy: x.clone(),
+        x: x.clone(),
+        dy_scale: list.clone(),
+        x_scale: list.clone(),
+        shift: list.clone(),
+        mask: None,
+        channels: 6,
+    };
+    errs(cpu, "normalise_backward", || cpu.normalise_backward(gradient()));
+    errs(cpu, "blend", || cpu.blend(&mut list.clone(), 0.5, &list, 0.5));
+    errs(cpu, "gradient_health", || cpu.gradient_health(Some(&list), &[&list]));
+}
+
+#[test]
+fn of_every_operation() {
+    let isa = Isa::detect().unwrap();
+    for threads in [1, 3] {
+        let cpu = Cpu::<f32>::with_algorithm(threads, isa, ConvAlgorithm::Auto).unwrap();
+        convolutions(&cpu);
+        others(&cpu);
+        let cpu = Cpu::<bf16>::with_algorithm(threads, isa, ConvAlgorithm::Auto).unwrap();
+        convolutions(&cpu);
+        others(&cpu);
+    }
+}
