@@ -16,16 +16,18 @@ pub enum Border {
     Reflect,
 }
 
-/// The stored images (all of one size) and how bytes become numbers: `(byte / 255 - mean) / std` per channel.
+/// The stored images and the samples cut from them, each of one size, and how bytes become numbers:
+/// `(byte / 255 - mean) / std` per channel.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ImageSpec {
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// Channels of an image: 1 or 3.
+    /// Rows and columns of a stored image.
+    pub stored: [usize; 2],
+    /// Rows and columns of a sample.
+    pub output: [usize; 2],
+    /// Channels of both: 1 or 3.
     pub channels: usize,
-    /// What is read outside the image.
+    /// What is read outside the stored image.
     pub border: Border,
     /// Mean of each channel, of pixels scaled to [0, 1].
     pub mean: Vec<f32>,
@@ -34,9 +36,29 @@ pub struct ImageSpec {
 }
 
 impl ImageSpec {
-    /// Checks that an image can be addressed, and that mean and std fit the channels and can be divided by.
+    /// Images of height, width and channels `size`, and samples of the same size.
+    pub fn new(size: [usize; 3], border: Border, mean: &[f32], std: &[f32]) -> Self {
+        let [height, width, channels] = size;
+        let stored = [height, width];
+        ImageSpec { stored, output: stored, channels, border, mean: mean.to_vec(), std: std.to_vec() }
+    }
+
+    /// The same images, with samples of other rows and columns, such as 224x224 cut from 256x256.
+    pub fn with_output(self, output: [usize; 2]) -> Self {
+        ImageSpec { output, ..self }
+    }
+
+    /// Checks that images can be addressed and samples have pixels, and that mean and std fit the channels and can be divided by.
+    ///
+    /// # Errors
+    /// Which of them does not.
     pub fn check(&self) -> Result<()> {
-        checked_numel(&[self.height, self.width, self.channels])?;
+        let ([rows, columns], [height, width]) = (self.stored, self.output);
+        checked_numel(&[rows, columns, self.channels])?;
+        checked_numel(&[height, width, self.channels])?;
+        if height == 0 || width == 0 {
+            return Err(Error::invalid("sample size", format!("{height}x{width}"), "sides must be positive"));
+        }
         for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.channels {
                 return Err(Error::invalid(
@@ -54,29 +76,49 @@ impl ImageSpec {
 
     /// Bytes of one stored image.
     pub fn bytes(&self) -> usize {
-        self.height * self.width * self.channels
+        self.stored[0] * self.stored[1] * self.channels
+    }
+
+    /// Numbers of one sample.
+    pub fn numel(&self) -> usize {
+        self.output[0] * self.output[1] * self.channels
     }
 }
 
-/// One sample of a batch: which stored image, and how it is moved.
+/// One sample of a batch: which stored image, and how it is moved. Plain words only, so that a device can be handed a
+/// list of them as it lies in memory.
 ///
-/// Output pixel (y, x) of an H x W image reads input pixel (y + offset\[0\], x' + offset\[1\]), where x' is x, or
+/// Output pixel (y, x) of an H x W sample reads stored pixel (y + offset\[0\], x' + offset\[1\]), where x' is x, or
 /// W - 1 - x when `flip` is set; output pixels inside `cutout` are 0 after normalisation.
+///
+/// With `source`, a rectangle of so many rows and columns that begins at `offset` is stretched over the sample instead:
+/// bilinear interpolation between the centres of pixels, its outermost pixels repeated, as PyTorch's
+/// `resized_crop(.., antialias=False)` and `interpolate(.., align_corners=False)` do. Axis by axis, x' reads at
+/// `(x' + 1/2) * source / W - 1/2` of the rectangle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct SampleView {
     /// Index of the stored image.
     pub index: u32,
-    /// Rows and columns by which the crop is shifted.
+    /// Row and column of the stored image at which the sample begins.
     pub offset: [i32; 2],
-    /// Mirror left to right.
-    pub flip: bool,
+    /// Rows and columns of the stored image that the sample shows; 0 for as many as it has itself.
+    pub source: [u16; 2],
     /// Rows `cutout[0]..cutout[2]`, columns `cutout[1]..cutout[3]` of the output; all zero for none.
     pub cutout: [u16; 4],
+    /// Mirror left to right.
+    pub flip: bool,
 }
 
 impl SampleView {
     /// The image as it is stored.
     pub fn plain(index: u32) -> Self {
         SampleView { index, ..SampleView::default() }
+    }
+
+    /// Rows and columns of the stored image that a sample of `output` shows.
+    pub fn shown(&self, output: [usize; 2]) -> [usize; 2] {
+        let side = |axis: usize| if self.source[axis] == 0 { output[axis] } else { self.source[axis].into() };
+        [side(0), side(1)]
     }
 }

@@ -25,26 +25,29 @@ pub(crate) fn load_images<T: CpuElement>(
         }
     }
     let tables = &*tables;
-    let mut y = cpu.alloc(samples.len().saturating_mul(image))?;
-    cpu.for_each_part(chunks(y.make_mut()?, image), |i, y: &mut [T]| {
+    let mut y = cpu.alloc(samples.len().saturating_mul(spec.numel()))?;
+    cpu.for_each_part(chunks(y.make_mut()?, spec.numel()), |i, y: &mut [T]| {
         let view = &samples[i];
         load(spec, &bytes[view.index as usize * image..][..image], view, tables, y);
     });
     Ok(y)
 }
 
-/// One sample: `y` \[H, W, C\] from `x` \[H, W, C\].
+/// One sample: `y` \[H, W, C\] from the stored image `x`.
 fn load<T: CpuElement>(spec: &ImageSpec, x: &[u8], view: &SampleView, tables: &[T], y: &mut [T]) {
-    let ImageSpec { height, width, channels, border, .. } = *spec;
+    if view.shown(spec.output) != spec.output {
+        return stretch(spec, x, view, y);
+    }
+    let ImageSpec { stored: [height, width], output, channels, border, .. } = *spec;
     let [top, left, bottom, right] = view.cutout.map(usize::from);
-    for (row, y) in y.chunks_mut(width * channels).enumerate() {
+    for (row, y) in y.chunks_mut(output[1] * channels).enumerate() {
         let from_row = source(row, view.offset[0], height, border);
         for (column, y) in y.chunks_mut(channels).enumerate() {
             if (top..bottom).contains(&row) && (left..right).contains(&column) {
                 y.fill(T::default());
                 continue;
             }
-            let mirrored = if view.flip { width - 1 - column } else { column };
+            let mirrored = if view.flip { output[1] - 1 - column } else { column };
             let from = from_row.zip(source(mirrored, view.offset[1], width, border));
             for (channel, y) in y.iter_mut().enumerate() {
                 let byte = from.map_or(0, |(row, column)| x[(row * width + column) * channels + channel]);
@@ -52,6 +55,51 @@ fn load<T: CpuElement>(spec: &ImageSpec, x: &[u8], view: &SampleView, tables: &[
             }
         }
     }
+}
+
+/// One sample whose source has other sides: each number from four pixels.
+fn stretch<T: CpuElement>(spec: &ImageSpec, x: &[u8], view: &SampleView, y: &mut [T]) {
+    let ImageSpec { stored, output, channels, border, .. } = *spec;
+    let shown = view.shown(output);
+    let [top, left, bottom, right] = view.cutout.map(usize::from);
+    // The two pixels around an output pixel's place on an axis, where they are stored, and how much of each it takes.
+    let taps = |axis: usize, at: usize| {
+        let (first, part) = place(at, output[axis], shown[axis]);
+        let second = (first + 1).min(shown[axis] - 1);
+        [(first, 1.0 - part), (second, part)]
+            .map(|(at, part)| (source(at, view.offset[axis], stored[axis], border), part))
+    };
+    for (row, y) in y.chunks_mut(output[1] * channels).enumerate() {
+        let rows = taps(0, row);
+        for (column, y) in y.chunks_mut(channels).enumerate() {
+            if (top..bottom).contains(&row) && (left..right).contains(&column) {
+                y.fill(T::default());
+                continue;
+            }
+            let columns = taps(1, if view.flip { output[1] - 1 - column } else { column });
+            for (channel, y) in y.iter_mut().enumerate() {
+                let mut sum = 0.0;
+                for (row, row_part) in rows {
+                    for (column, column_part) in columns {
+                        let from = row.zip(column);
+                        let byte = from.map_or(0, |(row, column)| x[(row * stored[1] + column) * channels + channel]);
+                        sum += row_part * column_part * f64::from(byte);
+                    }
+                }
+                let (mean, std) = (f64::from(spec.mean[channel]), f64::from(spec.std[channel]));
+                *y = T::from_accum(T::Accum::from_f64((sum / 255.0 - mean) / std));
+            }
+        }
+    }
+}
+
+/// Where output pixel `at` of `size` lies among `shown` pixels: a pixel, and the part of the way to the next one.
+fn place(at: usize, size: usize, shown: usize) -> (usize, f64) {
+    // (at + 1/2) * shown / size - 1/2, as a fraction of whole numbers. A source of other sides has 16 bits of them.
+    let (size, shown) = (size as i64, shown as i64);
+    let [place, unit] = [(2 * at as i64 + 1) * shown - size, 2 * size];
+    let place = place.clamp(0, (shown - 1) * unit);
+    ((place / unit) as usize, (place % unit) as f64 / unit as f64)
 }
 
 /// Which row (or column) of `size` is read at `at + offset`; none for the border's zeros.

@@ -330,21 +330,18 @@ fn labels() {
 #[test]
 fn images() {
     let b = &cpu();
-    let spec = |channels: usize, means: usize| ImageSpec {
-        height: 2,
-        width: 2,
-        channels,
-        border: Border::Zero,
-        mean: vec![0.0; means],
-        std: vec![1.0; means],
+    let spec = |channels: usize, means: usize| {
+        ImageSpec::new([2, 2, channels], Border::Zero, &vec![0.0; means], &vec![1.0; means])
     };
     let bytes = b.upload(&[0u8; 12]).unwrap();
     refused(|| b.load_images(&spec(3, 3), &bytes, &[SampleView::plain(1)]), "sample");
     refused(|| b.load_images(&spec(3, 2), &bytes, &[SampleView::plain(0)]), "");
     refused(|| b.load_images(&spec(5, 5), &bytes, &[]), "stored images");
     refused(|| b.load_images(&spec(0, 0), &bytes, &[]), "");
-    let huge = ImageSpec { height: 1 << 32, width: 1 << 32, ..spec(1, 1) };
+    let huge = ImageSpec::new([1 << 32, 1 << 32, 1], Border::Zero, &[0.0], &[1.0]);
     refused(|| b.load_images(&huge, &b.upload(&[0u8; 0]).unwrap(), &[]), "");
+    refused(|| b.load_images(&spec(3, 3).with_output([1 << 32, 1 << 32]), &bytes, &[]), "");
+    refused(|| b.load_images(&spec(3, 3).with_output([0, 1]), &bytes, &[]), "sample size");
 }
 
 #[test]

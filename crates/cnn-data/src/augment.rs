@@ -38,7 +38,7 @@ impl Augment {
             (starts_mirrored ^ epoch) & 1 == 1
         };
         let cutout = if self.cutout == 0 { [0; 4] } else { [rows[0], columns[0], rows[1], columns[1]] };
-        SampleView { index: sample, offset, flip, cutout }
+        SampleView { offset, flip, cutout, ..SampleView::plain(sample) }
     }
 }
 

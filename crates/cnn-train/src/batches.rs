@@ -54,7 +54,7 @@ impl<B: Backend> DeviceBatches<B> {
             }
             BatchBytes::Decoded(bytes) => backend.load_images(spec, &backend.upload(bytes)?, &batch.views)?,
         };
-        let ImageSpec { height, width, channels, .. } = *spec;
+        let ImageSpec { output: [height, width], channels, .. } = *spec;
         Ok(Tensor::from_data(backend, Shape::new(&[batch.views.len(), height, width, channels])?, data)?)
     }
 }

@@ -171,8 +171,7 @@ const FILES: usize = 32;
 
 /// How the bytes of an image become the numbers that a network of `info` reads.
 fn spec(info: &WeightsInfo) -> ImageSpec {
-    let [height, width, channels] = info.image;
-    ImageSpec { height, width, channels, border: Border::Zero, mean: info.mean.clone(), std: info.std.clone() }
+    ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std)
 }
 
 impl<B: Backend> Debug for Classifier<B> {

@@ -106,8 +106,7 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
         }
         let (schedule, augment) = (recipe.schedule(steps), recipe.augment());
-        let [height, width, channels] = image;
-        let spec = |border| ImageSpec { height, width, channels, border, mean: mean.clone(), std: std.clone() };
+        let spec = |border| ImageSpec::new(image, border, &mean, &std);
         let train = DeviceBatches::new(backend, &train, spec(augment.border));
         let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
         let test = train.beside(&test, spec(Border::Zero));

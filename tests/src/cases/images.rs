@@ -21,17 +21,20 @@ pub fn images() -> impl Strategy<Value = Images> {
     let offset = || prop_oneof![3 => -5i32..=5, 1 => -100i32..=100, 1 => select(vec![i32::MIN, i32::MAX])];
     let corner = || prop_oneof![4 => 0u16..=20, 1 => Just(u16::MAX)];
     let cutout = prop_oneof![Just([0; 4]), [corner(), corner(), corner(), corner()]];
-    let sample = (any::<u32>(), [offset(), offset()], any::<bool>(), cutout)
-        .prop_map(|(index, offset, flip, cutout)| SampleView { index, offset, flip, cutout });
+    let side = || prop_oneof![3 => Just(0u16), 2 => 1u16..=40, 1 => Just(u16::MAX)];
+    let sample = (any::<u32>(), [offset(), offset()], [side(), side()], any::<bool>(), cutout)
+        .prop_map(|(index, offset, source, flip, cutout)| SampleView { index, offset, source, flip, cutout });
     let samples = proptest::collection::vec(sample, 0..=9);
     let border = prop_oneof![Just(Border::Zero), Just(Border::Reflect)];
     let size = (1usize..=19, 1usize..=19, select(vec![1usize, 3]));
-    (size, border, 1u32..=4, samples, any::<u32>()).prop_map(
-        |((height, width, channels), border, images, mut samples, seed)| {
+    let output = prop_oneof![1 => Just(None), 1 => [1usize..=19, 1usize..=19].prop_map(Some)];
+    (size, output, border, 1u32..=4, samples, any::<u32>()).prop_map(
+        |((height, width, channels), output, border, images, mut samples, seed)| {
             samples.iter_mut().for_each(|sample| sample.index %= images);
             let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]);
-            let (mean, std) = (mean[..channels].to_vec(), std[..channels].to_vec());
-            Images { spec: ImageSpec { height, width, channels, border, mean, std }, images, samples, seed }
+            let spec = ImageSpec::new([height, width, channels], border, &mean[..channels], &std[..channels]);
+            let spec = spec.with_output(output.unwrap_or([height, width]));
+            Images { spec, images, samples, seed }
         },
     )
 }

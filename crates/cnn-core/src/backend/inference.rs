@@ -15,8 +15,8 @@ pub trait Inference: Device {
     type Filter: Clone + Debug + Send + Sync;
 
     /// Crops, flips, cuts out and normalises `samples` of the stored images `bytes`
-    /// (\[images, H, W, C\]) into \[samples, H, W, C\]: see [`SampleView`]. Fails when a sample's index is not below
-    /// the number of stored images.
+    /// (\[images, H, W, C\]) into \[samples, H, W, C\], of the specification's output size: see [`SampleView`]. Fails when
+    /// a sample's index is not below the number of stored images.
     fn load_images(&self, spec: &ImageSpec, bytes: &Self::Buffer<u8>, samples: &[SampleView]) -> Result<Data<Self>>;
 
     /// Brings `weight` \[KH, KW, C / groups, K\] into the form that the kernels for `uses` read.

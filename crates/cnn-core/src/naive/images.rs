@@ -7,27 +7,42 @@ use super::conv2d::triples;
 
 /// The samples cut from the images, see [`SampleView`].
 pub(super) fn load<A: Real>(spec: &ImageSpec, bytes: &[u8], samples: &[SampleView]) -> Vec<A> {
-    let mut out = Vec::with_capacity(samples.len() * spec.bytes());
+    let [height, width] = spec.output;
+    let mut out = Vec::with_capacity(samples.len() * spec.numel());
     for sample in samples {
         let image = &bytes[sample.index as usize * spec.bytes()..][..spec.bytes()];
         let [top, left, bottom, right] = sample.cutout.map(usize::from);
-        for (y, x, c) in triples([spec.height, spec.width, spec.channels]) {
+        for (y, x, c) in triples([height, width, spec.channels]) {
             let cut = (top..bottom).contains(&y) && (left..right).contains(&x);
-            out.push(if cut { A::zero() } else { normalised(spec, c, byte(spec, image, sample, y, x, c)) });
+            out.push(if cut { A::zero() } else { normalised(spec, c, value(spec, image, sample, y, x, c)) });
         }
     }
     out
 }
 
-/// The stored byte that output pixel (y, x) shows.
-fn byte(spec: &ImageSpec, image: &[u8], sample: &SampleView, y: usize, x: usize, c: usize) -> u8 {
-    let x = if sample.flip { spec.width - 1 - x } else { x };
-    let y = within(y as i64 + i64::from(sample.offset[0]), spec.height, spec.border);
-    let x = within(x as i64 + i64::from(sample.offset[1]), spec.width, spec.border);
-    match (y, x) {
-        (Some(y), Some(x)) => image[(y * spec.width + x) * spec.channels + c],
-        _ => 0,
+/// What output pixel (y, x) shows, in bytes.
+fn value(spec: &ImageSpec, image: &[u8], sample: &SampleView, y: usize, x: usize, c: usize) -> f64 {
+    let x = if sample.flip { spec.output[1] - 1 - x } else { x };
+    let shown = sample.shown(spec.output);
+    let mut sum = 0.0;
+    for (row, row_part) in taps(y, spec.output[0], shown[0]) {
+        for (column, column_part) in taps(x, spec.output[1], shown[1]) {
+            let y = within(row as i64 + i64::from(sample.offset[0]), spec.stored[0], spec.border);
+            let x = within(column as i64 + i64::from(sample.offset[1]), spec.stored[1], spec.border);
+            if let (Some(y), Some(x)) = (y, x) {
+                sum += row_part * column_part * f64::from(image[(y * spec.stored[1] + x) * spec.channels + c]);
+            }
+        }
     }
+    sum
+}
+
+/// The two pixels of `shown` between which output pixel `at` of `size` lies, and how much of each it takes.
+fn taps(at: usize, size: usize, shown: usize) -> [(usize, f64); 2] {
+    let place = (at as f64 + 0.5) * shown as f64 / size as f64 - 0.5;
+    let place = place.clamp(0.0, shown as f64 - 1.0);
+    let (first, part) = (place.floor() as usize, place.fract());
+    [(first, 1.0 - part), ((first + 1).min(shown - 1), part)]
 }
 
 /// Position `i` on an axis of `size` pixels; none where the border shows.
@@ -43,8 +58,8 @@ fn within(i: i64, size: usize, border: Border) -> Option<usize> {
     }
 }
 
-fn normalised<A: Real>(spec: &ImageSpec, c: usize, byte: u8) -> A {
-    let [byte, mean, std] = [f32::from(byte), spec.mean[c], spec.std[c]].map(|v| A::from_f64(f64::from(v)));
+fn normalised<A: Real>(spec: &ImageSpec, c: usize, byte: f64) -> A {
+    let [byte, mean, std] = [byte, f64::from(spec.mean[c]), f64::from(spec.std[c])].map(A::from_f64);
     (byte / A::from_f64(255.0) - mean) / std
 }
 
@@ -63,14 +78,7 @@ mod tests {
 
     #[test]
     fn one_row_shifted_mirrored_and_cut() {
-        let spec = ImageSpec {
-            height: 1,
-            width: 4,
-            channels: 1,
-            border: Border::Zero,
-            mean: vec![0.0],
-            std: vec![1.0 / 255.0],
-        };
+        let spec = ImageSpec::new([1, 4, 1], Border::Zero, &[0.0], &[1.0 / 255.0]);
         let bytes = [9, 9, 9, 9, 10, 20, 30, 40];
         let load = |sample| load::<f64>(&spec, &bytes, &[sample]).iter().map(|v| v.round()).collect::<Vec<_>>();
         assert_eq!(load(SampleView::plain(1)), [10.0, 20.0, 30.0, 40.0]);
@@ -80,5 +88,30 @@ mod tests {
         assert_eq!(load(flipped), [0.0, 40.0, 30.0, 20.0]);
         let cut = SampleView { cutout: [0, 1, 1, 3], ..SampleView::plain(1) };
         assert_eq!(load(cut), [10.0, 0.0, 0.0, 40.0]);
+    }
+
+    /// The values of `torchvision.transforms.functional.resized_crop(.., antialias=False)`, worked out by hand.
+    #[test]
+    fn a_rectangle_is_stretched_between_the_centres_of_pixels() {
+        let load = |stored: [usize; 2], output: [usize; 2], bytes: &[u8], sample: SampleView| {
+            let [height, width] = stored;
+            let spec = ImageSpec::new([height, width, 1], Border::Zero, &[0.0], &[1.0 / 255.0]).with_output(output);
+            load::<f64>(&spec, bytes, &[sample]).iter().map(|v| (v * 1e3).round() / 1e3).collect::<Vec<_>>()
+        };
+        let view = |offset, source| SampleView { offset, source, ..SampleView::default() };
+        let row = [10, 20, 30, 40];
+        // Twice as wide: places -0.25 (the edge), 0.25, 0.75, 1.25.
+        assert_eq!(load([1, 4], [1, 4], &row, view([0, 1], [0, 2])), [20.0, 22.5, 27.5, 30.0]);
+        // Half as wide: places 0.5 and 2.5.
+        assert_eq!(load([1, 4], [1, 2], &row, view([0, 0], [0, 4])), [15.0, 35.0]);
+        assert_eq!(load([1, 4], [1, 2], &row, SampleView { flip: true, ..view([0, 0], [0, 4]) }), [35.0, 15.0]);
+        // Cut from the middle, one to one.
+        assert_eq!(load([1, 4], [1, 2], &row, view([0, 1], [0, 0])), [20.0, 30.0]);
+        // 2x2 to 3x3: the middle is the mean of all.
+        let nine = load([2, 2], [3, 3], &[0, 30, 60, 90], view([0, 0], [2, 2]));
+        assert_eq!(nine, [0.0, 15.0, 30.0, 30.0, 45.0, 60.0, 60.0, 75.0, 90.0]);
+        // What the rectangle has outside the image is the border.
+        assert_eq!(load([1, 4], [1, 4], &row, view([0, 3], [0, 2])), [40.0, 30.0, 10.0, 0.0]);
+        assert_eq!(load([1, 4], [1, 1], &row, view([0, 2], [1, 1])), [30.0]);
     }
 }
