@@ -19,7 +19,8 @@ pub(crate) const STREAM_CAP: u64 = 512 << 20;
 
 /// The `wanted` members of the archive at `path` that it has; each is a member's path and the bytes it may have.
 ///
-/// Errors: not a readable `.tar.gz`, truncated, a wanted member that is a link or a second copy or over its cap, or a
+/// # Errors
+/// Not a readable `.tar.gz`, truncated, a wanted member that is a link or a second copy or over its cap, or a
 /// stream that expands past 512 MiB.
 pub(crate) fn members(path: &Path, wanted: &[(String, u64)]) -> Result<Members> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;

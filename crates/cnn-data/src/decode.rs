@@ -21,7 +21,8 @@ pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 /// The picture at `path` as `height` x `width` x `channels` bytes, 1 channel (grey) or 3 (RGB).
 ///
 /// The format is told by the content, not by the name; the EXIF orientation is applied, transparency is dropped, 16 bits
-/// become 8, and colours become grey by ITU-R BT.601 in Pillow's integers.
+/// become 8, and colours become grey by ITU-R BT.601 in Pillow's integers. A decoder that panics is an error too, and
+/// silent: the first call puts a hook before the process's panic hook that lets every other panic pass.
 ///
 /// # Errors
 /// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or

@@ -50,11 +50,12 @@ pub struct Progress<'a> {
     pub total: Option<u64>,
 }
 
-/// Fetches what is missing of `set` under `root`, and returns the path that [`open`](crate::open) will read.
+/// Fetches what is missing of `set` under `root`, and returns the path that [`open`](crate::open()) will read.
 ///
 /// Files that are there are checked; an unpacked copy without them is taken as it is.
 ///
-/// Errors: [`Error::Hash`] for a file that is not the pinned one, fetched or there; [`Error::Download`] for the network;
+/// # Errors
+/// [`Error::Hash`] for a file that is not the pinned one, fetched or there; [`Error::Download`] for the network;
 /// [`Error::Missing`] offline; [`Error::Io`].
 pub fn fetch(set: Known, root: &Path, options: &FetchOptions, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     let folder = set.folder(root);
@@ -74,7 +75,8 @@ pub fn fetch(set: Known, root: &Path, options: &FetchOptions, progress: &mut dyn
 
 /// Fetches one pinned file from the folder at `url` into `folder`; a file of that name that is there is only checked.
 ///
-/// Errors: as [`fetch`].
+/// # Errors
+/// As [`fetch`].
 pub fn fetch_file(
     file: Remote,
     url: &str,

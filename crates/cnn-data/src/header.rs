@@ -26,7 +26,8 @@ pub(crate) struct Header {
 impl Header {
     /// The header of the picture that begins with `bytes`; None if they end before it does.
     ///
-    /// Errors: why it is refused: neither JPEG nor PNG, a broken header, a side over [`MAX_SIDE`].
+    /// # Errors
+    /// Why it is refused: neither JPEG nor PNG, a broken header, a side over [`MAX_SIDE`].
     pub(crate) fn read(bytes: &[u8]) -> Result<Option<Header>, String> {
         let header = match image::guess_format(bytes) {
             Ok(ImageFormat::Jpeg) => jpeg(bytes)?,
@@ -49,7 +50,8 @@ impl Header {
 
     /// Most bytes that decoding takes, to `channels` of 8 bits.
     ///
-    /// Errors: more than [`MAX_BYTES`] for the picture or [`MAX_MEMORY`] in all.
+    /// # Errors
+    /// More than [`MAX_BYTES`] for the picture or [`MAX_MEMORY`] in all.
     pub(crate) fn memory(&self, channels: usize) -> Result<u64, String> {
         let Header { width, height, .. } = *self;
         let pixels = u64::from(width) * u64::from(height);
@@ -69,40 +71,42 @@ impl Header {
     }
 }
 
-/// The four bytes at `at` as a big-endian number.
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_be_bytes)
+/// The first four bytes as a big-endian number, and what follows them.
+fn word(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    bytes.split_first_chunk().map(|(word, rest)| (u32::from_be_bytes(*word), rest))
 }
 
 /// PNG: the signature, and chunks of a length, a kind, that many bytes and a checksum, the first of them IHDR.
 fn png(bytes: &[u8]) -> Result<Option<Header>, String> {
     const INDEXED: u8 = 3;
-    let (Some(width), Some(height), Some(&[depth, colour])) = (word(bytes, 16), word(bytes, 20), bytes.get(24..26))
-    else {
+    let after_signature = bytes.get(8..).unwrap_or_default();
+    let &[_, _, _, _, _, _, _, _, w0, w1, w2, w3, h0, h1, h2, h3, depth, colour, ..] = after_signature else {
         return Ok(None);
     };
-    let samples = match colour {
-        0 => 1,
-        2 => 3,
-        INDEXED | 6 => 4,
-        4 => 2,
+    let [width, height] = [[w0, w1, w2, w3], [h0, h1, h2, h3]].map(u32::from_be_bytes);
+    let colours = match colour {
+        0 | 4 => 1,
+        2 | INDEXED | 6 => 3,
         _ => return Err(format!("PNG colour type {colour}: must be 0, 2, 3, 4 or 6")),
     };
-    let pixel = if depth == 16 { 2 * samples } else { samples };
-    if colour == INDEXED {
-        let mut at = 8;
-        while let (Some(length), Some(kind)) = (word(bytes, at), bytes.get(at + 4..at + 8)) {
-            match kind {
-                b"PLTE" if length == 0 || length > 3 * 256 || !length.is_multiple_of(3) => {
-                    return Err(format!("a palette of {length} bytes: must have 3 for each of 1 to 256 colours"));
-                }
-                b"PLTE" | b"IDAT" => break,
-                _ => {}
+    let mut transparent = matches!(colour, 4 | 6);
+    let mut chunks = after_signature;
+    while let Some((length, rest)) = word(chunks)
+        && let Some((kind, rest)) = rest.split_first_chunk()
+    {
+        match kind {
+            b"PLTE" if colour == INDEXED && (length == 0 || length > 3 * 256 || !length.is_multiple_of(3)) => {
+                return Err(format!("a palette of {length} bytes: must have 3 for each of 1 to 256 colours"));
             }
-            // 12: the length, the kind and the checksum.
-            at = at.saturating_add(length as usize).saturating_add(12);
+            b"tRNS" => transparent = true,
+            b"IDAT" => break,
+            _ => {}
         }
+        // After the data comes a checksum of four bytes.
+        chunks = rest.get(length as usize..).and_then(|rest| rest.get(4..)).unwrap_or_default();
     }
+    let samples = colours + u64::from(transparent);
+    let pixel = if depth == 16 { 2 * samples } else { samples };
     Ok(Some(Header { format: ImageFormat::Png, width, height, pixel, beside: 0 }))
 }
 

@@ -89,7 +89,7 @@ impl ImageSet {
     /// The same samples, every image of their source decoded into memory: also one that is no sample.
     ///
     /// # Errors
-    /// That of the first image that cannot be decoded, or more bytes than there can be.
+    /// That of the first image that cannot be decoded, or more bytes than there is memory for.
     pub fn load(&self) -> Result<ImageSet> {
         let (set, mut bad) = self.load_good(&|| {})?;
         if bad.is_empty() { Ok(set) } else { Err(bad.swap_remove(0).1) }
@@ -102,9 +102,10 @@ impl ImageSet {
             return Ok((self.clone(), Vec::new()));
         }
         let (size, count) = (self.image_bytes(), self.images.len());
-        let total = decoded_bytes(self.size, count).filter(|&bytes| isize::try_from(bytes).is_ok());
-        let total = total.ok_or_else(|| Error::invalid("images", count, "decoded, more bytes than there can be"))?;
-        let mut bytes = vec![0; total];
+        let mut bytes = Vec::new();
+        let total = decoded_bytes(self.size, count).filter(|&total| bytes.try_reserve_exact(total).is_ok());
+        bytes
+            .resize(total.ok_or_else(|| Error::invalid("images", count, "decoded, more than there is memory for"))?, 0);
         let results = self.pool.fill(&mut bytes, size, |i, out| {
             let result = self.decode(i, out);
             each();

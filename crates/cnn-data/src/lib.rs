@@ -1,9 +1,11 @@
 //! Data sets of labelled images: found, read, checked, split, shuffled and batched.
 //!
-//! [`open`] turns a name or a path into a [`Dataset`]: CIFAR-10 and CIFAR-100, MNIST-format files, a folder of pictures
-//! by class, or `shapes`, a set that is drawn on the spot. A [`Loader`] walks one of its splits in an order that depends
-//! on the seed and the epoch only, and says with each image how it is cropped, flipped and cut out ([`Augment`]);
-//! the pixels themselves stay bytes until a backend reads them.
+//! [`open()`] turns a name or a path into a [`Dataset`]: CIFAR-10 and CIFAR-100, MNIST-format files, a folder of pictures
+//! by class, or `shapes`, a set that is drawn on the spot. Its [`Report`] says what was used of a folder and what was not;
+//! [`list()`] has it before anything is decoded. A source of images of a program's own implements [`Images`].
+//!
+//! A [`Loader`] walks one of its splits in an order that depends on the seed and the epoch only, and says with each image
+//! how it is cropped, flipped and cut out ([`Augment`]); the pixels themselves stay bytes until a backend reads them.
 //!
 //! ```
 //! # fn main() -> cnn_data::Result<()> {

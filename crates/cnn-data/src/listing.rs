@@ -71,7 +71,7 @@ impl Listing {
         &self.report
     }
 
-    /// Reads all splits, see [`open`](crate::open).
+    /// Reads all splits, see [`open`](crate::open()).
     ///
     /// # Errors
     /// Pictures that cannot be decoded, all of them, unless [`OpenOptions::skip_bad`]; then a class without any other.

@@ -219,8 +219,10 @@ impl Epoch {
     }
 }
 
-/// Batches that are decoded ahead, the next one first.
+/// Most batches that are decoded ahead, the next one first.
 const AHEAD: usize = 2;
+/// Bytes after which one is enough.
+const AHEAD_BYTES: usize = 512 << 20;
 
 /// The batches that are being decoded; dropping it stops that.
 #[derive(Debug)]
@@ -240,7 +242,9 @@ impl Ahead {
     }
 
     fn fill(&mut self) {
-        while self.jobs.len() < AHEAD
+        let bytes = self.plan.batch.saturating_mul(self.plan.set.image_bytes());
+        let most = (AHEAD_BYTES / bytes.max(1)).clamp(1, AHEAD);
+        while self.jobs.len() < most
             && let Some(batch) = self.later.next()
         {
             let job = Arc::new(Job::new(self.plan.clone(), batch));

@@ -123,6 +123,7 @@ impl fmt::Display for Report {
         if self.classes.len() > CLASSES_SHOWN {
             writeln!(f, "  ... and {} more", self.classes.len() - CLASSES_SHOWN)?;
         }
-        self.warnings().iter().try_for_each(|warning| writeln!(f, "note: {warning}"))
+        let mut notes = self.warnings().into_iter().filter(|warning| *warning != self.split);
+        notes.try_for_each(|warning| writeln!(f, "note: {warning}"))
     }
 }

@@ -177,3 +177,27 @@ fn an_interrupted_run_in_half_precision_ends_in_the_same_bits() {
     let [whole, parts] = [&whole, &parts].map(|folder| fs::read(folder.weights()).unwrap());
     assert!(whole == parts, "the weights differ");
 }
+
+#[test]
+fn a_set_with_a_validation_split_of_its_own_is_watched_with_it() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut watched = dataset();
+    watched.validation = Some(watched.test.clone());
+    let plain = Recipe { validation: 0.0, epochs: 1, ..recipe() };
+    let mut seen = None;
+    Trainer::new(&backend(), plain.clone(), watched)
+        .unwrap()
+        .run(&folder, &mut |event| {
+            if let Event::EpochEnd(report) = event {
+                seen = report.validation.as_ref().map(|validation| validation.count);
+            }
+            Control::Continue
+        })
+        .unwrap();
+    assert_eq!(seen, Some(dataset().test.len() as u64));
+
+    // A fraction that leaves nothing to watch with is no fraction.
+    let error = Trainer::new(&backend(), Recipe { validation: 1e-4, ..plain }, dataset()).err().unwrap().to_string();
+    assert!(error.contains("validation 0.0001: holds out none of the "), "{error}");
+}

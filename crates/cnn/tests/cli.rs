@@ -428,3 +428,33 @@ fn the_algorithm_of_convolutions_from_training_to_prediction() {
     cnn(place.path()).args(["train", "--resume", "direct", "--conv-algo", "winograd"]).assert().code(2);
     assert!(!place.path().join("runs").exists(), "nothing that was refused has left a folder");
 }
+
+#[test]
+fn a_folder_is_accounted_for() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    fs::write(place.path().join("photos/red/1.webp"), "RIFF").unwrap();
+    let (text, _) = place.succeeds(&["data", "photos"]);
+    for part in ["2 classes, ", "\n  blue  ", "a tenth of the pictures", "neither JPEG nor PNG: ", "1.webp"] {
+        assert!(text.contains(part), "{text}");
+    }
+    for file in ["red/bad.jpg", "blue/bad.png"] {
+        fs::write(place.path().join("photos").join(file), "text").unwrap();
+    }
+    // The report is whole, and the status says that something is wrong with what it is about.
+    let output = cnn(place.path()).args(["data", "photos", "--json"]).assert().code(1).get_output().clone();
+    let report = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
+    assert_eq!((report["bad"].as_array().unwrap().len(), report["classes"][0]["name"].as_str()), (2, Some("blue")));
+    assert!(report["path"].as_str().unwrap().starts_with('/'));
+
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8x8", "--epochs", "1", "--out", "run"];
+    place.refuses(&train, 1, &["2 of 42 pictures cannot be decoded: ", "bad.jpg", "bad.png", "--skip-bad"]);
+    let (_, notes) = place.succeeds(&[&train[..], &["--skip-bad"]].concat());
+    assert!(
+        notes.contains("note: left out, cannot be decoded: ") && notes.contains("a tenth of the pictures"),
+        "{notes}"
+    );
+    // Testing decodes the images to test with and says which those are.
+    let (_, notes) = place.succeeds(&["eval", "run", "--skip-bad"]);
+    assert!(notes.contains("a tenth of the pictures, chosen by their names, is tested with"), "{notes}");
+}

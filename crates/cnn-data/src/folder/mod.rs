@@ -188,7 +188,8 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
 
 /// The pictures of the classes in `tree`, sorted by class and file.
 ///
-/// Errors: a class without pictures, unless it will not be used.
+/// # Errors
+/// A class without pictures, unless it will not be used.
 fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     notes.beside(tree.pictures, tree.others);
@@ -230,7 +231,8 @@ fn same_classes(train_place: &Path, train: &[Found], test_place: &Path, test: &[
 
 /// The classes of `train` that `other` does not have.
 ///
-/// Errors: a class of `other` that `train` does not have.
+/// # Errors
+/// A class of `other` that `train` does not have.
 fn missing(train: &[String], other: &[String], other_place: &Path, train_place: &Path) -> Result<Vec<String>> {
     match other.iter().find(|class| !train.contains(class)) {
         Some(lone) => Err(unknown(other_place, lone, train_place)),

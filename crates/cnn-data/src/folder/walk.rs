@@ -29,7 +29,7 @@ pub(super) enum Other {
     Format,
     /// A link to nothing.
     DeadLink,
-    /// Its name begins with a dot.
+    /// Its name begins with a dot, or it is a system's own.
     Hidden,
     /// A folder where only pictures are looked for.
     Folder,
@@ -60,6 +60,9 @@ const FORMATS: [&str; 17] = [
     "dng", "exr",
 ];
 
+/// What macOS packs beside the files of an archive, hidden there.
+const LEFTOVER: &str = "__MACOSX";
+
 impl Tree {
     /// Reads `path` and `depth` levels of folders in it.
     pub(super) fn read(path: &Path, depth: usize) -> Result<Tree> {
@@ -75,7 +78,7 @@ impl Tree {
             let path = path.join(&name);
             let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
             let ends = |endings: &[&str]| ending.as_ref().is_some_and(|ending| endings.iter().any(|&e| ending == e));
-            if name.as_encoded_bytes().starts_with(b".") {
+            if name.as_encoded_bytes().starts_with(b".") || name == LEFTOVER {
                 tree.others.push((Other::Hidden, path));
                 continue;
             }

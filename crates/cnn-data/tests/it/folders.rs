@@ -127,6 +127,7 @@ fn what_is_left_out_is_counted_by_reason() {
     let path = |file: &str| root.path().join(file);
     picture(&path("cat/sub/1.png"), 4, 4, 1);
     picture(&path("beside.png"), 4, 4, 1);
+    fs::create_dir(path("__MACOSX")).unwrap();
     for file in ["cat/1.webp", "cat/2.HEIC", "dog/notes.txt", "dog/.DS_Store", "labels.csv"] {
         fs::write(path(file), "text").unwrap();
     }
@@ -140,7 +141,7 @@ fn what_is_left_out_is_counted_by_reason() {
     let left_out: Vec<_> = report.left_out.iter().map(|left| (left.reason.as_str(), left.paths.len())).collect();
     let expected = [
         ("pictures that are neither JPEG nor PNG", 2),
-        ("hidden files", 1),
+        ("hidden files", 2),
         ("folders where only pictures are looked for", 1),
         ("pictures that are in no class's folder", 1),
         ("files that are no pictures", 2),

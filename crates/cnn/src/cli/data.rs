@@ -22,7 +22,10 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
     } else {
         output::print(&report.to_string())?;
     }
-    if report.bad.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+    match report.bad.len() {
+        0 => Ok(()),
+        bad => Err(Failure::fault(format!("{}: {bad} pictures cannot be decoded", report.name))),
+    }
 }
 
 /// How a data set is opened: its images at `size` if they are files, by as many threads as compute.

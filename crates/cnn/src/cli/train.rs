@@ -45,6 +45,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if let Some(classes) = &recipe.classes {
         dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
     }
+    if dataset.validation.is_some() && recipe.validation > 0.0 {
+        output::note("note: the set's own validation images are not used: --validation holds some of the others out");
+    }
     device.run(Train { recipe, dataset, start, json: args.json })
 }
 
