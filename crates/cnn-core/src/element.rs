@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 
 use half::{bf16, f16};
 use num_traits::{Float, NumAssign};
+use serde::{Deserialize, Serialize};
 
 /// What device memory holds: numbers without padding or pointers, of which every bit pattern is one. Backends rely on
 /// that when they hand out memory that was used before, so no other crate can add to the list.
@@ -27,7 +28,8 @@ macro_rules! plain {
 plain!(u8 u32 f32 f64 bf16 f16);
 
 /// A floating-point format by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DType {
     /// IEEE binary64.
     F64,

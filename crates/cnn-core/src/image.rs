@@ -3,11 +3,14 @@
 //! Images stay bytes until the backend reads them: one method crops, flips, cuts out, normalises and converts
 //! (`Backend::load_images`), so that a step uploads a few numbers a sample.
 
+use serde::{Deserialize, Serialize};
+
 use crate::shape::checked_numel;
 use crate::{Error, Result};
 
 /// What a pixel outside the stored image is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Border {
     /// Byte 0 (black), as torchvision's `RandomCrop` pads.
     #[default]

@@ -159,6 +159,11 @@ impl<B: Backend> Pass<B> {
         }
     }
 
+    /// Whether somebody sees the operations.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.0.observer.is_some()
+    }
+
     /// Whether gradients are recorded.
     pub fn is_recorded(&self) -> bool {
         self.0.tape.is_some()

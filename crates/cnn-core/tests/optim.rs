@@ -1,9 +1,12 @@
 //! Optimisers and averages over a whole model: what moves, what is counted, what is refused, what a resume brings back.
 
+use std::collections::VecDeque;
+
 use cnn_core::archive::{Archive, Array, Values};
+use cnn_core::image::Border;
 use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Sequential, name_fields, parameters, parameters_mut};
-use cnn_core::optim::{Average, Group, Method, Optimizer, OptimizerOptions};
-use cnn_core::{Device, Gradients, Naive, Pass, Real, Tensor};
+use cnn_core::optim::{Anneal, Average, Group, Method, Optimizer, OptimizerOptions, Outcome, StepOutcome};
+use cnn_core::{DType, Device, Gradients, Naive, Pass, Real, Tensor};
 
 type Model<E> = Sequential<Naive<E>>;
 
@@ -240,6 +243,53 @@ fn a_state_that_no_training_leaves_behind_is_refused() {
         refused(&|archive| drop(archive.arrays.insert("steps.1.bias".into(), Array::count(1 << 40)))),
         "optimiser state: steps.1.bias is 1099511627776: must be below 4294967295"
     );
+}
+
+#[test]
+fn what_a_step_came_to_can_be_read_later() {
+    const BEHIND: usize = 2;
+    let backend = Naive::<f64>::new();
+    let mut model = model::<f64>();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::NESTEROV));
+    let (mut ring, mut read, mut expected) = (VecDeque::new(), Vec::new(), Vec::new());
+    for step in 0..5 {
+        let pass = Pass::train(&backend, 0).at_step(step);
+        let x = pass.input(Tensor::from_slice(&backend, [2, 2], &[0.5, -1.0, f64::from(step), 1.0]).unwrap()).unwrap();
+        let loss = model.call(&x).unwrap().cross_entropy(&[0, 1], 0.0).unwrap();
+        let mut gradients = loss.backward().unwrap();
+        if step == 3 {
+            spoil(&mut gradients);
+        }
+        let health = optimizer.step(0.1, &mut model, &gradients).unwrap();
+        ring.push_back(Outcome::new(&loss, &health));
+        if ring.len() > BEHIND {
+            read.push(ring.pop_front().unwrap().read(&backend).unwrap());
+        }
+        expected.push((loss.to_f64().unwrap(), loss.correct().unwrap(), step != 3));
+    }
+    assert_eq!(read.len(), 3);
+    read.extend(ring.iter().map(|outcome| outcome.read(&backend).unwrap()));
+    let read: Vec<_> = read.into_iter().map(|StepOutcome { loss, correct, finite }| (loss, correct, finite)).collect();
+    assert_eq!(read, expected);
+    assert_eq!(backend.steps_behind(), 0);
+}
+
+#[test]
+fn options_are_spelled_as_in_a_recipe() {
+    fn spelled<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, text: &str) {
+        assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        assert_eq!(serde_json::from_str::<T>(text).unwrap(), value);
+    }
+    spelled(Anneal::OneCycle { pct_start: 0.25 }, r#"{"kind":"one-cycle","pct_start":0.25}"#);
+    spelled(Method::NESTEROV, r#"{"kind":"sgd","momentum":0.9,"nesterov":true}"#);
+    spelled(Group::new("fc.*", 10.0), r#"{"pattern":"fc.*","lr_scale":10.0}"#);
+    spelled(Border::Reflect, r#""reflect""#);
+    spelled(DType::BF16, r#""bf16""#);
+    // As version 0.1 said it.
+    let old: Anneal = serde_json::from_str(r#"{"kind":"one-cycle","rise":0.25}"#).unwrap();
+    assert_eq!(old, Anneal::OneCycle { pct_start: 0.25 });
+    let group: Group = serde_json::from_str(r#"{"pattern":"*.bias","weight_decay":0.0}"#).unwrap();
+    assert_eq!(group, Group { weight_decay: Some(0.0), ..Group::new("*.bias", 1.0) });
 }
 
 #[test]

@@ -355,7 +355,7 @@ impl Recipe {
             ScheduleKind::Constant => Anneal::Constant,
             ScheduleKind::Step => Anneal::Step { every: steps(step_epochs).max(1), gamma },
             ScheduleKind::Cosine => Anneal::Cosine,
-            ScheduleKind::OneCycle => Anneal::OneCycle { rise },
+            ScheduleKind::OneCycle => Anneal::OneCycle { pct_start: rise },
         };
         let total = steps_per_epoch * u64::from(self.epochs);
         Schedule { peak: self.optimizer.lr, anneal, warmup: steps(warmup_epochs), total }

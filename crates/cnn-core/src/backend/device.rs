@@ -33,6 +33,13 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
         AUTO
     }
 
+    /// How many steps a loop lets the device run behind it before it reads what became of one: 0 where there is nothing to
+    /// wait for. No method here reads back what it computes, so a step of training can be asked for, its
+    /// [outcome](crate::optim::Outcome) kept, and read that many steps later.
+    fn steps_behind(&self) -> usize {
+        0
+    }
+
     /// Copies `host` to the device.
     fn upload<T: Plain>(&self, host: &[T]) -> Result<Self::Buffer<T>>;
     /// Copies a buffer to the host, after all work that writes it.

@@ -37,9 +37,11 @@ impl<B: Backend> Var<B> {
             return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
         }
         let result = backend.cross_entropy(&self.data()?, &backend.upload(labels)?, classes, smoothing)?;
-        // The observer sees a scalar; the loss itself stays in the accumulator's precision.
-        let scalar = backend.narrow(&result.loss)?;
-        pass.emit(|| Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
+        if pass.is_observed() {
+            // The observer sees a scalar; the loss itself stays in the accumulator's precision.
+            let scalar = backend.narrow(&result.loss)?;
+            pass.emit(|| Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
+        }
         Ok(Loss { logits: self.clone(), result })
     }
 }
@@ -54,6 +56,11 @@ impl<B: Backend> Loss<B> {
     pub fn to_f64(&self) -> Result<f64> {
         let values = self.logits.pass().backend().download(&self.result.loss)?;
         Ok(values.first().map_or(f64::NAN, |loss| loss.as_f64()))
+    }
+
+    /// How many rows have their (first) largest logit at the label, on the device: one number.
+    pub fn correct_on_device(&self) -> &B::Buffer<u32> {
+        &self.result.correct
     }
 
     /// How many rows have their largest logit at the label, read back from the device.

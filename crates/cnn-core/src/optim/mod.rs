@@ -3,9 +3,11 @@
 mod average;
 mod optimizer;
 mod options;
+mod outcome;
 mod schedule;
 
 pub use average::Average;
 pub use optimizer::Optimizer;
 pub use options::{Group, Method, OptimizerOptions};
+pub use outcome::{Outcome, StepOutcome};
 pub use schedule::{Anneal, Schedule};

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Method {
     /// Stochastic gradient descent as PyTorch defines it: see [`SgdStep`](crate::backend::SgdStep).
     Sgd {

@@ -2,8 +2,11 @@
 
 use std::f64::consts::PI;
 
+use serde::{Deserialize, Serialize};
+
 /// How the learning rate falls from its peak.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Anneal {
     /// Not at all.
     Constant,
@@ -16,16 +19,17 @@ pub enum Anneal {
     },
     /// Half a cosine down to 0 at the last step (Loshchilov & Hutter 2017, without restarts).
     Cosine,
-    /// PyTorch's OneCycleLR (Smith & Topin 2018), also of a few steps: half a cosine from peak / 25 up to the peak over `rise` of all steps,
+    /// PyTorch's OneCycleLR (Smith & Topin 2018), also of a few steps: half a cosine from peak / 25 up to the peak over `pct_start` of all steps,
     /// then half a cosine down to peak / 250,000.
     OneCycle {
         /// Part of all steps in which the rate rises.
-        rise: f64,
+        #[serde(alias = "rise")]
+        pct_start: f64,
     },
 }
 
 /// A learning-rate schedule.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The highest rate.
     pub peak: f64,
@@ -50,11 +54,11 @@ impl Schedule {
             Anneal::Constant => peak,
             Anneal::Step { every, gamma } => peak * gamma.powf((step / every.max(1)) as f64),
             Anneal::Cosine => cosine(peak, 0.0, step as f64 / total.max(1) as f64),
-            Anneal::OneCycle { rise } => {
+            Anneal::OneCycle { pct_start } => {
                 let last = total.saturating_sub(1) as f64;
-                // PyTorch counts the step of the peak from 0 as well: rise * total - 1, which need be no step of the run and
+                // PyTorch counts the step of the peak from 0 as well: pct_start * total - 1, which need be no step of the run and
                 // may be before its first one.
-                let top = rise * total as f64 - 1.0;
+                let top = pct_start * total as f64 - 1.0;
                 let (at, start, end) = (step as f64, peak / 25.0, peak / 250_000.0);
                 match at <= top {
                     true if top > 0.0 => cosine(start, peak, at / top),
@@ -73,7 +77,7 @@ mod tests {
     /// torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10, pct_start=0.3)
     #[test]
     fn one_cycle_is_pytorchs() {
-        let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise: 0.3 }, warmup: 0, total: 10 };
+        let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { pct_start: 0.3 }, warmup: 0, total: 10 };
         let expected = [
             0.004,
             0.052,
@@ -95,7 +99,7 @@ mod tests {
     /// torch.optim.lr_scheduler.OneCycleLR with max_lr=0.1, but for those that it divides by zero in.
     #[test]
     fn one_cycle_is_pytorchs_where_a_phase_is_short() {
-        for (total, rise, expected) in [
+        for (total, pct_start, expected) in [
             (1, 0.3, &[4e-7][..]),
             (2, 0.3, &[0.081_174_565_394_976_3, 4e-7]),
             (3, 0.3, &[0.099_441_488_235_152_8, 0.046_263_726_857_385_8, 4e-7]),
@@ -103,23 +107,29 @@ mod tests {
             (2, 0.5, &[0.1, 4e-7]), // ZeroDivisionError
             (1, 1.0, &[0.1]),       // ZeroDivisionError
         ] {
-            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total };
+            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { pct_start }, warmup: 0, total };
             for (step, &expected) in expected.iter().enumerate() {
                 let rate = schedule.rate(step as u64);
-                assert!((rate - expected).abs() < 1e-7, "{total} steps, rise {rise}: step {step} has {rate}");
+                assert!((rate - expected).abs() < 1e-7, "{total} steps, pct_start {pct_start}: step {step} has {rate}");
             }
         }
-        let rate =
-            |rise, step| Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total: 10 }.rate(step);
+        let rate = |pct_start, step| {
+            Schedule { peak: 0.1, anneal: Anneal::OneCycle { pct_start }, warmup: 0, total: 10 }.rate(step)
+        };
         assert!((rate(0.0, 0) - 0.097_552_8).abs() < 1e-7 && rate(0.1, 0) == 0.1);
-        for (total, rise) in (1..40).flat_map(|total| (0..=40).map(move |rise| (total, f64::from(rise) / 40.0))) {
-            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { rise }, warmup: 0, total };
+        for (total, pct_start) in
+            (1..40).flat_map(|total| (0..=40).map(move |pct_start| (total, f64::from(pct_start) / 40.0)))
+        {
+            let schedule = Schedule { peak: 0.1, anneal: Anneal::OneCycle { pct_start }, warmup: 0, total };
             let rates: Vec<f64> = (0..total + 3).map(|step| schedule.rate(step)).collect();
-            assert!(rates.iter().all(|rate| (0.0..=0.1).contains(rate)), "{total} steps, rise {rise}: {rates:?}");
-            // With a rise of 1 the run ends at its peak, as PyTorch's.
-            let end = if rise == 1.0 { 0.1 } else { 4e-7 };
+            assert!(
+                rates.iter().all(|rate| (0.0..=0.1).contains(rate)),
+                "{total} steps, pct_start {pct_start}: {rates:?}"
+            );
+            // With a pct_start of 1 the run ends at its peak, as PyTorch's.
+            let end = if pct_start == 1.0 { 0.1 } else { 4e-7 };
             let last = rates[total as usize - 1];
-            assert!(total == 1 || (last - end).abs() < 1e-12, "{total} steps, rise {rise}: ends at {last}");
+            assert!(total == 1 || (last - end).abs() < 1e-12, "{total} steps, pct_start {pct_start}: ends at {last}");
         }
     }
 

@@ -11,7 +11,7 @@ fn schedules_are_pytorchs() {
         let decimal = |key: &str| case[key].as_f64().expect(key);
         let whole = |key: &str| number(&case[key]) as u64;
         let anneal = match case["anneal"].as_str() {
-            Some("one_cycle") => Anneal::OneCycle { rise: decimal("rise") },
+            Some("one_cycle") => Anneal::OneCycle { pct_start: decimal("rise") },
             Some("cosine") => Anneal::Cosine,
             Some("step") => Anneal::Step { every: whole("every"), gamma: decimal("gamma") },
             Some("constant") => Anneal::Constant,
