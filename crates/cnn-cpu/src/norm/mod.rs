@@ -61,9 +61,36 @@ pub(crate) fn batch_norm_eval<T: CpuElement>(
     for c in 0..spec.channels {
         let inverse = 1.0 / (variance.as_slice()[c].as_f64() + spec.eps).sqrt();
         let factor = affine.gamma.as_slice()[c].as_f64() * inverse;
+        let (mean, beta) = (mean.as_slice()[c].as_f64(), affine.beta.as_slice()[c].as_f64());
+        let usual = (T::Accum::from_f64(factor), T::Accum::from_f64(beta - mean * factor));
         out.0[c] = T::Accum::from_f64(inverse);
-        out.1[c] = T::Accum::from_f64(factor);
-        out.2[c] = T::Accum::from_f64(affine.beta.as_slice()[c].as_f64() - mean.as_slice()[c].as_f64() * factor);
+        (out.1[c], out.2[c]) = balanced(usual.0, mean, beta).unwrap_or(usual);
     }
     Ok(NormStats { mean: mean.clone(), inv_std, scale, shift })
+}
+
+/// `scale` and the shift that belongs to it, for a channel whose mean is so many deviations from 0 that the rounding of
+/// `beta - mean * scale` would be seen in its output; none for any other channel.
+///
+/// A channel of constants far from 0 (all 1e4, in f32) is normalised by factors of some hundred, and a shift of some
+/// million is rounded to quarters. Scales near the given one have shifts that are rounded otherwise; this is the one whose
+/// shift is rounded least, of as many as change the output no more by their scale than they save in the shift.
+fn balanced<R: Real>(scale: R, mean: f64, beta: f64) -> Option<(R, R)> {
+    /// Up to here the rounding of the shift is below a thousandth of a deviation.
+    const SEEN: f64 = 1e-3;
+    /// Scales that are tried on each side at most.
+    const TRIES: f64 = 4096.0;
+    let (product, epsilon) = ((mean * scale.as_f64()).abs(), R::epsilon().as_f64());
+    if !product.is_finite() || product * epsilon <= SEEN {
+        return None;
+    }
+    let candidate = |i: i32| {
+        let scale = R::from_f64(scale.as_f64() * (1.0 + f64::from(i) * epsilon));
+        let exact = beta - mean * scale.as_f64();
+        let shift = R::from_f64(exact);
+        ((shift.as_f64() - exact).abs(), scale, shift)
+    };
+    // From the given scale outwards: of equally good ones the nearest is taken.
+    let all = (0..=(product / 3.0).sqrt().min(TRIES) as i32).flat_map(|i| [i, -i]).map(candidate);
+    all.reduce(|best, other| if other.0 < best.0 { other } else { best }).map(|(_, scale, shift)| (scale, shift))
 }

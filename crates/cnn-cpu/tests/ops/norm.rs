@@ -3,7 +3,7 @@
 use cnn_core::backend::{Affine, Backend, Gradient, Inference, Input, Norm, NormStats, Running};
 use cnn_core::{BatchNormSpec, Naive};
 
-use crate::{CHANNELS, agree, data, normal, read, whole, wide};
+use crate::{CHANNELS, agree, cpus, data, normal, read, whole, wide};
 
 /// With a small `eps` the small variances of few rows would make large coefficients, and large errors.
 fn shapes(eps: f64) -> impl Iterator<Item = BatchNormSpec> {
@@ -156,4 +156,22 @@ fn a_mask_lets_nan_through_and_stops_at_zero() {
         let back = b.batch_norm_backward(&spec, data(b, &[1.0; 5]), &norm, &stats, None, false).unwrap();
         vec![read(b, &back.dbeta)]
     });
+}
+
+/// In f32 the shift of such a channel, 3.2 million, is rounded to quarters.
+#[test]
+fn a_channel_of_constants_far_from_zero() {
+    for n in [512, 7] {
+        let spec = BatchNormSpec { rows: n, channels: 1, eps: 1e-5 };
+        for b in &cpus().f32.concat() {
+            let x = data(b, &vec![1e4; n]);
+            let (one, zero) = (wide(b, &[1.0]), wide(b, &[0.0]));
+            let moments = b.channel_moments(&x, &spec).unwrap();
+            let affine = Affine { gamma: &one, beta: &zero };
+            let stats = b.batch_norm_eval(&spec, affine, &moments.mean, &moments.variance).unwrap();
+            let norm = Norm { x, scale: stats.scale, shift: stats.shift, channels: 1, relu: false };
+            let y = read(b, &b.normalise(&norm, None).unwrap());
+            assert!(y.iter().all(|y| y.abs() < 0.01), "{b:?}: {} where 0 is right", y[0]);
+        }
+    }
 }
