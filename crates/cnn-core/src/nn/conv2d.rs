@@ -58,8 +58,9 @@ impl<B: Backend> Conv2d<B> {
 
     /// What the operation takes.
     pub(crate) fn params(&self, pass: &Pass<B>) -> Result<ConvParams<'_, B>> {
+        let weight = self.weight.learned(pass)?;
         let bias = self.bias.as_ref().map(|bias| bias.learned(pass)).transpose()?;
-        Ok(ConvParams { weight: self.weight.learned(pass)?, bias, options: &self.options })
+        Ok(ConvParams { weight, bias, options: &self.options })
     }
 }
 

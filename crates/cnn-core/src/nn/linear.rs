@@ -45,7 +45,8 @@ impl<B: Backend> Linear<B> {
 
 impl<B: Backend> Module<B> for Linear<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let weight = self.weight.learned(x.pass())?;
         let bias = self.bias.as_ref().map(|bias| bias.learned(x.pass())).transpose()?;
-        linear(x, self.weight.learned(x.pass())?, bias)
+        linear(x, weight, bias)
     }
 }
