@@ -1,5 +1,6 @@
 //! Convolution: one walk over its multiplications serves all three directions.
 
+use super::summed;
 use crate::element::Real;
 use crate::spec::Conv2dSpec;
 
@@ -40,26 +41,26 @@ pub(super) fn triples([a, b, c]: [usize; 3]) -> impl Iterator<Item = (usize, usi
 
 /// The convolution of `x`.
 pub(super) fn forward<A: Real>(spec: &Conv2dSpec, x: &[A], weight: &[A]) -> Vec<A> {
-    let mut y = vec![A::zero(); spec.output_shape().iter().product()];
-    products(spec, |ix, iw, iy| y[iy] += x[ix] * weight[iw]);
-    y
+    let mut y = vec![0.0; spec.output_shape().iter().product()];
+    products(spec, |ix, iw, iy| y[iy] += x[ix].as_f64() * weight[iw].as_f64());
+    summed(y)
 }
 
 /// The gradient of the input, added to `before`.
 pub(super) fn backward_data<A: Real>(spec: &Conv2dSpec, dy: &[A], weight: &[A], before: Option<Vec<A>>) -> Vec<A> {
-    let mut dx = vec![A::zero(); spec.input_shape().iter().product()];
-    products(spec, |ix, iw, iy| dx[ix] += dy[iy] * weight[iw]);
+    let mut dx = vec![0.0; spec.input_shape().iter().product()];
+    products(spec, |ix, iw, iy| dx[ix] += dy[iy].as_f64() * weight[iw].as_f64());
     if let Some(before) = before {
-        dx.iter_mut().zip(before).for_each(|(dx, before)| *dx += before);
+        dx.iter_mut().zip(before).for_each(|(dx, before)| *dx += before.as_f64());
     }
-    dx
+    summed(dx)
 }
 
 /// The gradient of the weight.
 pub(super) fn backward_weight<A: Real>(spec: &Conv2dSpec, dy: &[A], x: &[A]) -> Vec<A> {
-    let mut dw = vec![A::zero(); spec.weight_shape().iter().product()];
-    products(spec, |ix, iw, iy| dw[iw] += dy[iy] * x[ix]);
-    dw
+    let mut dw = vec![0.0; spec.weight_shape().iter().product()];
+    products(spec, |ix, iw, iy| dw[iw] += dy[iy].as_f64() * x[ix].as_f64());
+    summed(dw)
 }
 
 #[cfg(test)]

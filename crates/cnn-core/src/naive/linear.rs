@@ -4,6 +4,7 @@ use crate::backend::LinearSpec;
 use crate::element::Real;
 
 use super::conv2d::triples;
+use super::summed;
 
 /// Calls `visit(x, w, y)` for every product `input[x] * weight[w]` that is added to `output[y]`.
 fn products(spec: &LinearSpec, mut visit: impl FnMut(usize, usize, usize)) {
@@ -14,32 +15,32 @@ fn products(spec: &LinearSpec, mut visit: impl FnMut(usize, usize, usize)) {
 
 /// `x` times `weight`.
 pub(super) fn forward<A: Real>(spec: &LinearSpec, x: &[A], weight: &[A]) -> Vec<A> {
-    let mut y = vec![A::zero(); spec.rows * spec.outputs];
-    products(spec, |ix, iw, iy| y[iy] += x[ix] * weight[iw]);
-    y
+    let mut y = vec![0.0; spec.rows * spec.outputs];
+    products(spec, |ix, iw, iy| y[iy] += x[ix].as_f64() * weight[iw].as_f64());
+    summed(y)
 }
 
 /// `dy` times the transposed weight.
 pub(super) fn backward_data<A: Real>(spec: &LinearSpec, dy: &[A], weight: &[A]) -> Vec<A> {
-    let mut dx = vec![A::zero(); spec.rows * spec.inputs];
-    products(spec, |ix, iw, iy| dx[ix] += dy[iy] * weight[iw]);
-    dx
+    let mut dx = vec![0.0; spec.rows * spec.inputs];
+    products(spec, |ix, iw, iy| dx[ix] += dy[iy].as_f64() * weight[iw].as_f64());
+    summed(dx)
 }
 
 /// The transposed `x` times `dy`.
 pub(super) fn backward_weight<A: Real>(spec: &LinearSpec, dy: &[A], x: &[A]) -> Vec<A> {
-    let mut dw = vec![A::zero(); spec.inputs * spec.outputs];
-    products(spec, |ix, iw, iy| dw[iw] += dy[iy] * x[ix]);
-    dw
+    let mut dw = vec![0.0; spec.inputs * spec.outputs];
+    products(spec, |ix, iw, iy| dw[iw] += dy[iy].as_f64() * x[ix].as_f64());
+    summed(dw)
 }
 
 /// The sum over rows.
 pub(super) fn sum_rows<A: Real>(x: &[A], channels: usize) -> Vec<A> {
-    let mut sum = vec![A::zero(); channels];
+    let mut sum = vec![0.0; channels];
     for row in x.chunks_exact(channels.max(1)) {
-        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x.as_f64());
     }
-    sum
+    summed(sum)
 }
 
 #[cfg(test)]

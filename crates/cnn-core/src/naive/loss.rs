@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use num_traits::Zero;
-
 use super::{Naive, rounded};
 use crate::backend::CrossEntropy;
 use crate::element::{Element, Real};
@@ -14,21 +12,20 @@ fn first_largest<A: Real>(row: &[A]) -> usize {
         .fold(0, |best, i| if row[i] > row[best] || row[i].is_nan() && !row[best].is_nan() { i } else { best })
 }
 
-/// The logarithm of softmax of one row: `x - max - ln(sum(exp(x - max)))`.
-fn log_softmax<A: Real>(row: &[A]) -> Vec<A> {
-    let max = row[first_largest(row)];
-    let sum: A = row.iter().map(|&x| (x - max).exp()).sum();
-    row.iter().map(|&x| x - max - sum.ln()).collect()
+/// `x - max` of one row, and the sum of their exponentials.
+fn shifted<A: Real>(row: &[A]) -> (Vec<f64>, f64) {
+    let max = row[first_largest(row)].as_f64();
+    let shifted: Vec<f64> = row.iter().map(|x| x.as_f64() - max).collect();
+    let sum = shifted.iter().map(|x| x.exp()).sum();
+    (shifted, sum)
 }
 
 /// exp(x) / sum exp(x) over each row.
 pub(super) fn softmax<A: Real>(x: &[A], classes: usize) -> Vec<A> {
     let mut y = Vec::with_capacity(x.len());
     for row in x.chunks_exact(classes.max(1)) {
-        let max = row[first_largest(row)];
-        let exp: Vec<A> = row.iter().map(|&x| (x - max).exp()).collect();
-        let sum: A = exp.iter().copied().sum();
-        y.extend(exp.iter().map(|&e| e / sum));
+        let (shifted, sum) = shifted(row);
+        y.extend(shifted.iter().map(|x| A::from_f64(x.exp() / sum)));
     }
     y
 }
@@ -37,36 +34,41 @@ pub(super) fn softmax<A: Real>(x: &[A], classes: usize) -> Vec<A> {
 pub(super) fn softmax_backward<A: Real>(y: &[A], dy: &[A], classes: usize) -> Vec<A> {
     let mut dx = Vec::with_capacity(y.len());
     for (y, dy) in y.chunks_exact(classes.max(1)).zip(dy.chunks_exact(classes.max(1))) {
-        let dot: A = y.iter().zip(dy).map(|(&y, &dy)| y * dy).sum();
-        dx.extend(y.iter().zip(dy).map(|(&y, &dy)| y * (dy - dot)));
+        let dot: f64 = y.iter().zip(dy).map(|(y, dy)| y.as_f64() * dy.as_f64()).sum();
+        dx.extend(y.iter().zip(dy).map(|(y, dy)| A::from_f64(y.as_f64() * (dy.as_f64() - dot))));
     }
     dx
 }
 
 /// The mean loss, its gradient and the hits. Without rows the mean is NaN.
+///
+/// The loss is `(1 - smoothing) * cost(label) + smoothing / classes * (sum of all costs)`, term by term as PyTorch has
+/// it: a class of probability 0 costs nothing where nobody wants it (no smoothing), and NaN where it is the label and
+/// all is smoothed away (`0 * inf`).
 pub(super) fn cross_entropy<E: Element>(
     logits: &[E::Accum],
     labels: &[u32],
     classes: usize,
     smoothing: f64,
 ) -> CrossEntropy<Naive<E>> {
-    let rows = E::Accum::from_f64(labels.len() as f64);
-    let off = E::Accum::from_f64(smoothing / classes as f64);
-    let on = E::Accum::from_f64(1.0 - smoothing + smoothing / classes as f64);
-    let (mut loss, mut correct) = (E::Accum::zero(), 0);
+    let (rows, off) = (labels.len() as f64, smoothing / classes as f64);
+    let (mut loss, mut correct) = (0.0, 0);
     let mut dlogits = Vec::with_capacity(logits.len());
     for (row, &label) in logits.chunks_exact(classes.max(1)).zip(labels) {
-        for (class, log_p) in log_softmax(row).into_iter().enumerate() {
-            let target = if class == label as usize { on } else { off };
-            // A class that is not wanted at all may have probability 0.
-            if !target.is_zero() {
-                loss += -target * log_p;
-            }
-            dlogits.push((num_traits::Float::exp(log_p) - target) / rows);
+        let (shifted, sum) = shifted(row);
+        let log_p: Vec<f64> = shifted.iter().map(|x| x - sum.ln()).collect();
+        loss -= (1.0 - smoothing) * log_p[label as usize];
+        if smoothing > 0.0 {
+            loss -= off * log_p.iter().sum::<f64>();
         }
+        dlogits.extend(log_p.iter().enumerate().map(|(class, log_p)| {
+            let target = if class == label as usize { 1.0 - smoothing + off } else { off };
+            E::Accum::from_f64((log_p.exp() - target) / rows)
+        }));
         correct += u32::from(first_largest(row) == label as usize);
     }
-    CrossEntropy { loss: Arc::new(vec![loss / rows]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
+    let loss = E::Accum::from_f64(loss / rows);
+    CrossEntropy { loss: Arc::new(vec![loss]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
 }
 
 #[cfg(test)]
@@ -113,5 +115,22 @@ mod tests {
     fn an_impossible_class_that_nobody_wants_costs_nothing() {
         let result = cross_entropy::<f32>(&[0.0, f32::NEG_INFINITY], &[0], 2, 0.0);
         assert_eq!(result.loss[0], 0.0);
+    }
+
+    // loss = torch.nn.functional.cross_entropy(torch.tensor([[-torch.inf, 0.0]]), torch.tensor([0]), label_smoothing=1.0)
+    #[test]
+    fn an_impossible_label_that_is_smoothed_away_is_not_a_number() {
+        assert!(cross_entropy::<f64>(&[f64::NEG_INFINITY, 0.0], &[0], 2, 1.0).loss[0].is_nan());
+        assert_eq!(cross_entropy::<f64>(&[f64::NEG_INFINITY, 0.0], &[1], 2, 1.0).loss[0], f64::INFINITY);
+    }
+
+    #[test]
+    fn a_thousand_classes_lose_no_digits_in_f32() {
+        let classes = 1000;
+        let logits: Vec<f32> = (0..classes).map(|i| (i * 7919 % 613) as f32 / 100.0).collect();
+        let wide: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
+        let (narrow, wide) =
+            (cross_entropy::<f32>(&logits, &[3], classes, 0.1), cross_entropy::<f64>(&wide, &[3], classes, 0.1));
+        assert_eq!(narrow.loss[0], wide.loss[0] as f32);
     }
 }

@@ -1,7 +1,8 @@
 //! Every method of [`Backend`] as plain loops: what the methods mean, and the oracle of every other backend.
 //!
 //! Nothing is fused and nothing is fast. Whatever an operation would normalise while it reads is computed first, and
-//! every sum runs in [`Element::Accum`] from its first term to its last; `Naive<f64>` is the reference.
+//! the sums of convolutions, dense layers and losses run in f64 and are rounded to [`Element::Accum`] once, so that the
+//! oracle is never less exact than what it judges; `Naive<f64>` is the reference.
 
 mod conv2d;
 mod elementwise;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::backend::*;
-use crate::element::{Element, Plain};
+use crate::element::{Element, Plain, Real};
 use crate::image::{ImageSpec, SampleView};
 use crate::rng::Philox;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
@@ -70,6 +71,11 @@ impl<E: Element> Naive<E> {
 /// Elements as accumulators.
 fn wide<E: Element>(x: &[E]) -> Vec<E::Accum> {
     x.iter().map(|v| v.to_accum()).collect()
+}
+
+/// Sums rounded to accumulators.
+fn summed<A: Real>(sums: Vec<f64>) -> Vec<A> {
+    sums.into_iter().map(A::from_f64).collect()
 }
 
 /// Accumulators rounded to elements.
