@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cnn_core::{Error, Plain, Result};
+use rayon::ThreadPool;
 
 use crate::buffer::{Buffer, Pool};
 use crate::conv_algorithm::ConvAlgorithm;
@@ -13,14 +14,13 @@ use crate::element::{CpuElement, lanes};
 use crate::scratch::{Rooms, Scratch};
 use crate::simd::{Isa, SimdKernel};
 use crate::threads::{CHUNK, Parts, chunks};
-use crate::workers::Workers;
+use crate::workers::{THREADS, Workers};
 
 /// A CPU as a device: activations in f32, bf16 or f64, an instruction set, some threads. Clones share threads and memory.
 pub struct Cpu<T: CpuElement>(Arc<Inner>, PhantomData<T>);
 
 struct Inner {
     isa: Isa,
-    threads: usize,
     /// None for one thread: then everything runs on the caller's.
     workers: Option<Workers>,
     conv: ConvAlgorithm,
@@ -41,7 +41,7 @@ impl<T: CpuElement> Cpu<T> {
     /// This many threads, and the best instruction set that the environment variable `CNN_ISA` allows.
     ///
     /// # Errors
-    /// No threads, threads that the system does not give, or a `CNN_ISA` that does not exist.
+    /// Not 1 to 1,024 threads, threads that the system does not give, or a `CNN_ISA` that does not exist.
     pub fn with_threads(threads: usize) -> Result<Self> {
         Self::with_isa(threads, Isa::detect()?)
     }
@@ -49,7 +49,7 @@ impl<T: CpuElement> Cpu<T> {
     /// This many threads and this instruction set.
     ///
     /// # Errors
-    /// No threads, or threads that the system does not give.
+    /// Not 1 to 1,024 threads, or threads that the system does not give.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
         Self::with_algorithm(threads, isa, ConvAlgorithm::Auto)
     }
@@ -57,22 +57,32 @@ impl<T: CpuElement> Cpu<T> {
     /// This many threads, this instruction set, and this algorithm for convolutions.
     ///
     /// # Errors
-    /// No threads, or threads that the system does not give.
+    /// Not 1 to 1,024 threads, or threads that the system does not give.
     pub fn with_algorithm(threads: usize, isa: Isa, conv: ConvAlgorithm) -> Result<Self> {
-        let isa = if T::PAIRS { isa } else { isa.without_dots() };
+        let refused = |e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") };
         let workers = match threads {
-            0 => return Err(Error::invalid("threads", 0, "must be at least 1")),
             1 => None,
-            _ => {
-                let workers = Workers::new(threads - 1);
-                Some(
-                    workers
-                        .map_err(|e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") })?,
-                )
-            }
+            2..=THREADS => Some(Workers::new(threads).map_err(refused)?),
+            _ => return Err(Error::invalid("threads", threads, "must be from 1 to 1,024")),
         };
+        Ok(Self::on(workers, isa, conv))
+    }
+
+    /// The threads of a pool that the program has: as many as it has, the caller of an operation counted, who may be one
+    /// of the pool's or any other. An operation asks for its helpers by `spawn` and never waits for one that has not come,
+    /// so the pool may be busy with other work; a helper gives its thread back when no operation has come for 100
+    /// microseconds. The instruction set as in [`with_threads`](Self::with_threads).
+    ///
+    /// # Errors
+    /// A `CNN_ISA` that does not exist.
+    pub fn in_pool(pool: Arc<ThreadPool>) -> Result<Self> {
+        Ok(Self::on(Some(Workers::in_pool(pool)), Isa::detect()?, ConvAlgorithm::Auto))
+    }
+
+    fn on(workers: Option<Workers>, isa: Isa, conv: ConvAlgorithm) -> Self {
+        let isa = if T::PAIRS { isa } else { isa.without_dots() };
         let (pool, plans) = (Arc::default(), Plans::default());
-        Ok(Cpu(Arc::new(Inner { isa, threads, workers, conv, pool, plans }), PhantomData))
+        Cpu(Arc::new(Inner { isa, workers, conv, pool, plans }), PhantomData)
     }
 
     /// The instruction set.
@@ -90,9 +100,17 @@ impl<T: CpuElement> Cpu<T> {
         self.0.conv
     }
 
-    /// How many threads work on an operation.
+    /// How many threads work on an operation, the caller's among them.
     pub fn threads(&self) -> usize {
-        self.0.threads
+        self.0.workers.as_ref().map_or(1, Workers::threads)
+    }
+
+    /// The pool that operations take their helpers from, for whatever else the program does beside them, such as decoding
+    /// images; none for one thread, whose work is done by whoever asks for it. A backend's own pool has as many threads
+    /// as the backend: one more than its operations take, so that other work gets on while they run, and all of them when
+    /// their caller waits for that work.
+    pub fn thread_pool(&self) -> Option<&Arc<ThreadPool>> {
+        self.0.workers.as_ref().map(Workers::pool)
     }
 
     /// A buffer whose contents mean nothing yet.
@@ -114,7 +132,7 @@ impl<T: CpuElement> Cpu<T> {
 
     /// Working memory for a loop of `tasks` tasks, which take a room each: pieces of these lengths.
     pub(crate) fn rooms<U: Plain, const N: usize>(&self, tasks: usize, lens: [usize; N]) -> Result<Rooms<U, N>> {
-        Rooms::new(&self.0.pool, self.0.threads.min(tasks), lens)
+        Rooms::new(&self.0.pool, self.threads().min(tasks), lens)
     }
 
     /// Calls `body` with every number below `count`, in parallel.
@@ -163,13 +181,35 @@ impl<T: CpuElement> Clone for Cpu<T> {
 
 impl<T: CpuElement> Debug for Cpu<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Cpu<{}>({}, {} threads)", T::DTYPE, self.0.isa, self.0.threads)
+        write!(f, "Cpu<{}>({}, {} threads)", T::DTYPE, self.0.isa, self.threads())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_threads_that_cannot_be_meant_is_an_error() {
+        for threads in [0, 1025, 32_000, usize::MAX] {
+            let error = Cpu::<f32>::with_threads(threads).unwrap_err().to_string();
+            assert_eq!(error, format!("threads {threads}: must be from 1 to 1,024"));
+        }
+    }
+
+    #[test]
+    fn a_backend_in_a_pool_counts_and_shows_its_threads() {
+        for threads in [1, 3] {
+            let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+            let cpu = Cpu::<f32>::in_pool(pool.clone()).unwrap();
+            assert_eq!(cpu.threads(), threads);
+            assert!(Arc::ptr_eq(cpu.thread_pool().unwrap(), &pool));
+            assert_eq!(pool.install(|| cpu.filled(100_000, 1.5f32)).as_slice(), vec![1.5; 100_000]);
+        }
+        assert!(Cpu::<f32>::with_threads(1).unwrap().thread_pool().is_none());
+        let own = Cpu::<f32>::with_threads(3).unwrap();
+        assert_eq!((own.threads(), own.thread_pool().unwrap().current_num_threads()), (3, 3));
+    }
 
     #[test]
     fn every_part_is_visited_once_with_its_partners() {

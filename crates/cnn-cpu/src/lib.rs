@@ -14,6 +14,7 @@ mod device;
 mod element;
 mod elementwise;
 mod exp;
+mod fork_join;
 mod gemm;
 mod images;
 mod kernel;

@@ -1,216 +1,80 @@
-//! The threads of a backend.
+//! Where the helpers of a backend's loops come from: a thread pool of rayon's, its own or the program's.
 //!
-//! Inference at batch 1 is some twenty parallel loops of a tenth of a millisecond, and the small networks' are of some
-//! microseconds: what counts is how soon the other threads join in. So the caller works too, an idle thread looks for
-//! the next loop for a while before it sleeps, and tasks are handed out by one counter:
-//!
-//! ```text
-//! caller: write the job; state += 1 (odd: open); wake who sleeps; take tasks until none is left;
-//!         state += 1 (even: closed); wait until nobody is inside
-//! worker: wait until the state is odd and new; inside += 1; if it is still odd: take tasks; inside -= 1
-//! ```
-//!
-//! A worker that is late finds the state closed and has nothing to do with the job any more, so a loop never waits for
-//! a thread to wake up. Who cannot have the workers, because another thread's loop or an outer loop has them, does the
-//! tasks alone: which thread does a task never shows in the result.
+//! The pool gives threads, and the loops stay [`ForkJoin`]'s: a helper is a job of the pool that stays while loops keep
+//! coming. So a program has one set of threads, and what else it does in the pool takes turns with the loops.
 
-use std::any::Any;
-use std::cell::UnsafeCell;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{JoinHandle, yield_now};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-/// How long an idle worker looks for work before it sleeps: longer than what lies between two operations of a pass,
-/// shorter than anybody would notice.
-const PATIENCE: Duration = Duration::from_micros(100);
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Threads that wait for parallel loops.
+use crate::fork_join::{ForkJoin, MOST};
+
+/// The most threads of a backend.
+pub(crate) const THREADS: usize = MOST + 1;
+
+/// Threads that help with parallel loops.
 pub(crate) struct Workers {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    pool: Arc<ThreadPool>,
+    loops: Arc<ForkJoin>,
 }
-
-struct Shared {
-    /// Odd while a job is open; changed by the owner of `turn` alone.
-    state: AtomicUsize,
-    /// Workers that look at the job.
-    inside: AtomicUsize,
-    /// The next task.
-    next: AtomicUsize,
-    job: UnsafeCell<Job>,
-    /// Owned by the thread whose job it is.
-    turn: Mutex<()>,
-    /// Workers that sleep, and how they are woken.
-    sleepers: AtomicUsize,
-    /// Whether the workers shall end.
-    quit: Mutex<bool>,
-    wake: Condvar,
-    /// The first panic of a task.
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-/// A loop: `run(body, i)` for every `i` below `count`.
-#[derive(Clone, Copy)]
-struct Job {
-    body: *const (),
-    run: unsafe fn(*const (), usize),
-    count: usize,
-}
-
-// SAFETY: the job is written by the owner of `turn` while the state is even and nobody is inside, and read by workers
-// that have announced themselves in `inside` and then found the state odd. `body` is a `Sync` closure that the owner
-// keeps alive until nobody is inside.
-unsafe impl Sync for Shared {}
-// SAFETY: see Sync.
-unsafe impl Send for Shared {}
 
 impl Workers {
-    /// `count` threads beside the caller's.
+    /// A pool of `threads`, one of which stays free for what else is put into the pool: the caller works too.
     ///
     /// # Errors
     /// Threads that the system does not give.
-    pub(crate) fn new(count: usize) -> io::Result<Self> {
-        unsafe fn nothing(_: *const (), _: usize) {}
-        let shared = Arc::new(Shared {
-            state: AtomicUsize::new(0),
-            inside: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            job: UnsafeCell::new(Job { body: std::ptr::null(), run: nothing, count: 0 }),
-            turn: Mutex::default(),
-            sleepers: AtomicUsize::new(0),
-            quit: Mutex::new(false),
-            wake: Condvar::new(),
-            panic: Mutex::default(),
-        });
-        let mut workers = Workers { shared, threads: Vec::with_capacity(count) };
-        for i in 0..count {
-            let shared = workers.shared.clone();
-            let thread = std::thread::Builder::new().name(format!("cnn-cpu-{i}")).spawn(move || shared.work())?;
-            workers.threads.push(thread);
-        }
-        Ok(workers)
+    pub(crate) fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let name = |i| format!("cnn-cpu-{i}");
+        Ok(Self::in_pool(Arc::new(ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?)))
     }
 
-    /// Calls `body` with every number below `count`, on this thread and the workers. A panic of `body` is passed on.
+    /// The threads of `pool`, less one for the caller.
+    pub(crate) fn in_pool(pool: Arc<ThreadPool>) -> Self {
+        let helpers = pool.current_num_threads().min(THREADS) - 1;
+        Workers { pool, loops: Arc::new(ForkJoin::new(helpers)) }
+    }
+
+    /// The pool.
+    pub(crate) fn pool(&self) -> &Arc<ThreadPool> {
+        &self.pool
+    }
+
+    /// The caller's thread and those that help it.
+    pub(crate) fn threads(&self) -> usize {
+        self.loops.helpers() + 1
+    }
+
+    /// Calls `body` with every number below `count`, on this thread and the helpers. A panic of `body` is passed on.
     pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, count: usize, body: &F) {
-        /// # Safety
-        /// `body` is an `F`.
-        unsafe fn run<F: Fn(usize)>(body: *const (), i: usize) {
-            // SAFETY: the caller's promise.
-            unsafe { (*body.cast::<F>())(i) }
-        }
-        let Ok(turn) = self.shared.turn.try_lock() else { return (0..count).for_each(body) };
-        let shared = &*self.shared;
-        // SAFETY: this thread owns `turn`; the state is even, and the last owner has waited until nobody was inside.
-        // A worker that enters now finds the state even and leaves without reading the job.
-        unsafe { *shared.job.get() = Job { body: std::ptr::from_ref(body).cast(), run: run::<F>, count } };
-        shared.next.store(0, Relaxed);
-        shared.state.fetch_add(1, SeqCst);
-        if shared.sleepers.load(SeqCst) > 0 {
-            drop(lock(&shared.quit)); // who is about to sleep either saw the new state or is waiting by now
-            shared.wake.notify_all();
-        }
-        shared.take_tasks();
-        shared.state.fetch_add(1, SeqCst);
-        let mut patience = 0u32;
-        while shared.inside.load(SeqCst) > 0 {
-            patience += 1;
-            if patience.is_multiple_of(256) { yield_now() } else { std::hint::spin_loop() }
-        }
-        let panic = lock(&shared.panic).take();
-        drop(turn);
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        self.loops.for_each(count, body, || {
+            let loops = self.loops.clone();
+            self.pool.spawn(move || help(loops));
+        });
     }
 }
 
-impl Shared {
-    /// What a worker does all its life.
-    fn work(&self) {
-        let mut last = 0; // the state in which it last looked at a job
-        while self.wait(last) {
-            self.inside.fetch_add(1, SeqCst);
-            let state = self.state.load(SeqCst);
-            if state % 2 == 1 {
-                self.take_tasks();
-                last = state;
-            }
-            self.inside.fetch_sub(1, SeqCst);
-        }
-    }
-
-    /// Waits for another open job; false when there will be none.
-    fn wait(&self, last: usize) -> bool {
-        let is_new = || {
-            let state = self.state.load(SeqCst);
-            state % 2 == 1 && state != last
-        };
-        let since = Instant::now();
-        loop {
-            for _ in 0..64 {
-                if is_new() {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-            if since.elapsed() > PATIENCE {
-                break;
-            }
-            yield_now(); // in case there are more threads than cores
-        }
-        let mut quit = lock(&self.quit);
-        self.sleepers.fetch_add(1, SeqCst);
-        while !*quit && !is_new() {
-            quit = self.wake.wait(quit).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        self.sleepers.fetch_sub(1, SeqCst);
-        !*quit
-    }
-
-    /// Does tasks until none is left. To be called by the owner of the job, and inside.
-    fn take_tasks(&self) {
-        // SAFETY: the job stays as it is until its owner, having waited for those inside, gives up `turn`.
-        let job = unsafe { *self.job.get() };
-        let tasks = || {
-            loop {
-                let i = self.next.fetch_add(1, Acquire);
-                if i >= job.count {
-                    break;
-                }
-                // SAFETY: `run` was written together with the closure that it takes, which is alive as the job is.
-                unsafe { (job.run)(job.body, i) };
-            }
-        };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(tasks)) {
-            self.next.store(job.count, Relaxed); // nobody needs the rest
-            lock(&self.panic).get_or_insert(panic);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        *lock(&self.shared.quit) = true;
-        self.shared.wake.notify_all();
-        for thread in self.threads.drain(..) {
-            // A worker does not panic: it catches those of tasks.
-            let _ = thread.join();
-        }
-    }
+/// A job of the pool.
+fn help(loops: Arc<ForkJoin>) {
+    loops.help(|| {
+        let loops = loops.clone();
+        rayon::spawn(move || help(loops)); // in the pool of this thread
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::thread::ThreadId;
+    use std::time::Duration;
+
     use super::*;
+
+    fn pool(threads: usize) -> Arc<ThreadPool> {
+        Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    }
 
     /// How often each task of a loop ran.
     fn counts(workers: &Workers, count: usize) -> Vec<usize> {
@@ -221,48 +85,92 @@ mod tests {
         ran.into_iter().map(AtomicUsize::into_inner).collect()
     }
 
+    /// The threads that ran tasks which wait for each other.
+    fn threads_of(workers: &Workers, count: usize) -> HashSet<ThreadId> {
+        let (threads, arrived) = (Mutex::new(HashSet::new()), AtomicUsize::new(0));
+        workers.for_each(count, &|_| {
+            threads.lock().unwrap().insert(std::thread::current().id());
+            arrived.fetch_add(1, Relaxed);
+            while arrived.load(Relaxed) < count {
+                std::thread::yield_now();
+            }
+        });
+        threads.into_inner().unwrap()
+    }
+
     #[test]
     fn every_task_runs_once() {
-        for threads in [0, 1, 2, 6] {
+        for threads in [1, 2, 3, 7] {
             let workers = Workers::new(threads).unwrap();
-            for round in 0..2000 {
+            for round in 0..400 {
                 let count = round % 40;
                 assert_eq!(counts(&workers, count), vec![1; count]);
-                if round % 500 == 0 {
-                    std::thread::sleep(3 * PATIENCE); // the workers sleep
+                if round % 100 == 0 {
+                    std::thread::sleep(Duration::from_millis(1)); // the helpers give their threads back
                 }
             }
         }
     }
 
     #[test]
-    fn loops_meet_and_nest() {
-        let workers = Workers::new(2).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        let sum = AtomicUsize::new(0);
-                        workers.for_each(5, &|i: usize| {
-                            workers.for_each(i, &|_: usize| {
-                                sum.fetch_add(1, Relaxed);
-                            });
-                        });
-                        assert_eq!(sum.into_inner(), 10);
-                    }
-                });
+    fn all_threads_help_and_come_again() {
+        for threads in [2, 3, 8] {
+            let workers = Workers::new(threads).unwrap();
+            for _ in 0..20 {
+                let met = threads_of(&workers, threads);
+                assert!(met.len() == threads && met.contains(&std::thread::current().id()));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_inside_the_pool_uses_the_pool() {
+        for threads in [1, 2, 4] {
+            let pool = pool(threads);
+            let workers = Workers::in_pool(pool.clone());
+            assert_eq!(workers.threads(), threads);
+            let inside = pool.install(|| threads_of(&workers, threads));
+            assert_eq!(inside.len(), threads);
+            assert!(!inside.contains(&std::thread::current().id()));
+        }
+    }
+
+    /// Helpers that are asked for and cannot come: nobody waits for them, and they are not asked for again and again.
+    #[test]
+    fn a_pool_with_no_free_thread_leaves_the_loop_to_its_caller() {
+        let pool = pool(2);
+        let workers = Workers::in_pool(pool.clone());
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
+        for _ in 0..2 {
+            let blocked = blocked.clone();
+            pool.spawn(move || assert!(blocked.lock().unwrap().recv().is_err()));
+        }
+        for _ in 0..100 {
+            assert_eq!(counts(&workers, 40), [1; 40]);
+        }
+        drop(release);
+        assert_eq!(threads_of(&workers, 2).len(), 2, "the helper came when it could");
+    }
+
+    #[test]
+    fn loops_on_every_thread_of_the_pool_at_once_end() {
+        let pool = pool(3);
+        let workers = Workers::in_pool(pool.clone());
+        pool.broadcast(|_| {
+            for round in 0..60 {
+                assert_eq!(counts(&workers, round % 30), vec![1; round % 30]);
             }
         });
     }
 
     #[test]
-    fn a_panic_is_passed_on_and_the_workers_go_on() {
-        let workers = Workers::new(3).unwrap();
-        for bad in [0, 7, 99] {
-            let attempt = || workers.for_each(100, &|i: usize| assert_ne!(i, bad, "task {i}"));
-            let panic = catch_unwind(AssertUnwindSafe(attempt)).unwrap_err();
-            assert!(panic.downcast_ref::<String>().unwrap().contains(&format!("task {bad}")));
-            assert_eq!(counts(&workers, 50), [1; 50]);
-        }
+    fn a_pool_that_its_owner_drops_goes_on_for_the_workers() {
+        let pool = pool(3);
+        let workers = Workers::in_pool(pool.clone());
+        drop(pool);
+        assert_eq!(threads_of(&workers, 3).len(), 3);
+        drop(workers); // helpers are still about, and hold what they look at
     }
 }

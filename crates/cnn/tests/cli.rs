@@ -205,7 +205,10 @@ fn bench_measures_what_was_asked_for() {
     for wrong in ["0", "5000"] {
         place.refuses(&["bench", "--batch", wrong], 2, &[&format!("batch {wrong}: must be from 1 to 4,096")]);
     }
-    place.refuses(&["bench", "--threads", "0"], 2, &["threads 0: must be at least 1"]);
+    for wrong in ["0", "1025", "32000", "18446744073709551615"] {
+        let refusal = format!("threads {wrong}: must be from 1 to 1,024");
+        place.refuses(&["bench", "--threads", wrong], 2, &[&refusal]);
+    }
     place.refuses(&["bench", "--model", "resnet19"], 2, &["model resnet19: must be one of stepwise"]);
     for wrong in [["--only", "wings"], ["--seconds", "-1"], ["--seconds", "long"]] {
         cnn(place.path()).arg("bench").args(wrong).assert().code(2);
@@ -219,7 +222,7 @@ fn arguments_that_cannot_be_meant_are_status_2() {
     let train = |more: &[&'static str]| [&["train", "--data", "photos"], more].concat();
     place.refuses(&train(&["--batch", "0"]), 2, &["batch 0: must be at least 1"]);
     place.refuses(&train(&["--epochs", "0"]), 2, &["epochs 0: must be at least 1"]);
-    place.refuses(&train(&["--threads", "0"]), 2, &["threads 0: must be at least 1"]);
+    place.refuses(&train(&["--threads", "0"]), 2, &["threads 0: must be from 1 to 1,024"]);
     place.refuses(&train(&["--lr", "-0.1"]), 2, &["lr -0.1: must be"]);
     place.refuses(&train(&["--validation", "1.5"]), 2, &["validation 1.5: must be"]);
     place.refuses(&train(&["--model", "resnet19"]), 2, &["model resnet19: must be one of stepwise"]);
