@@ -10,6 +10,8 @@
 //!
 //! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
 
+use std::ops::Range;
+
 use cnn_core::Result;
 use num_traits::Zero;
 
@@ -18,6 +20,7 @@ use crate::element::{CpuElement, V};
 use crate::kernel::Tap;
 use crate::kernel::block::{AHEAD, Block, split};
 use crate::kernel::epilogue::{Epilogue, Finish, Total};
+use crate::machine::{F32, L2, tasks};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, Shared, chunks};
 
@@ -54,11 +57,43 @@ impl<'a, T: Copy> Matrix<'a, T> {
 
 /// Rows of C in a task.
 const ROWS: usize = 64;
-/// Terms that are summed at a time: ROWS x TERMS of A and a panel of B stay in the second-level cache.
-const TERMS: usize = 512;
-/// Tasks that the work is cut into as long as each has `WORTH` multiplications.
-const TASKS: usize = 16;
-const WORTH: usize = 1 << 18;
+/// Terms that are summed at a time: ROWS x TERMS of A take an eighth of the second-level cache, beside a panel of B.
+const TERMS: usize = L2 / 8 / ROWS / F32;
+
+/// A product, cut into tasks by its shape alone.
+#[derive(Clone, Copy, Debug)]
+struct Tasks {
+    /// Rows of C.
+    rows: usize,
+    /// Sets of at most `ROWS` of them.
+    row_sets: usize,
+    /// Panels of columns, and those of a set.
+    panels: usize,
+    set: usize,
+}
+
+impl Tasks {
+    /// Of a product \[m, k\] * \[k, n\], in panels of `width` columns.
+    fn new([m, k, n]: [usize; 3], width: usize) -> Self {
+        let (row_sets, panels) = (m.div_ceil(ROWS), n.div_ceil(width));
+        let wanted = tasks(m * n * k);
+        Tasks { rows: m, row_sets, panels, set: panels.div_ceil(wanted.div_ceil(row_sets).min(panels)) }
+    }
+
+    fn panel_sets(&self) -> usize {
+        self.panels.div_ceil(self.set)
+    }
+
+    fn count(&self) -> usize {
+        self.row_sets * self.panel_sets()
+    }
+
+    /// The rows and the panels of a task.
+    fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let (row, first) = (task / self.panel_sets() * ROWS, task % self.panel_sets() * self.set);
+        (row..self.rows.min(row + ROWS), first..self.panels.min(first + self.set))
+    }
+}
 
 /// `c` \[m, n\] = `a` \[m, k\] * `b` \[k, n\], finished by `epilogue`: each of the three in its own element, summed in their
 /// common accumulator.
@@ -109,20 +144,16 @@ where
         return Ok(());
     }
     let width = 2 * cpu.lanes();
-    let (row_sets, all) = (m.div_ceil(ROWS), n.div_ceil(width));
-    let shared = row_sets > 1;
+    let tasks = Tasks::new([m, k, n], width);
+    let (shared, all) = (tasks.row_sets > 1, n.div_ceil(width));
     let mut panels = cpu.scratch(if shared { all * width * k } else { 0 })?;
     cpu.for_each_part(chunks(&mut panels, (width * k).max(1)), |panel, to| {
         cpu.run(Pack { b, n, panel, terms: 0..k, to });
     });
-    let wanted = (m * n * k / WORTH).clamp(1, TASKS);
-    let set = all.div_ceil(wanted.div_ceil(row_sets).min(all));
-    let sets = all.div_ceil(set);
     let (c, panels) = (Shared::new(c), &*panels);
-    let rooms = cpu.rooms(row_sets * sets, [ROWS * TERMS, if shared { 0 } else { width * TERMS }])?;
-    cpu.for_each(row_sets * sets, |task| {
-        let (rows, set) = (task / sets * ROWS, task % sets * set..all.min((task % sets + 1) * set));
-        let rows = rows..m.min(rows + ROWS);
+    let rooms = cpu.rooms(tasks.count(), [ROWS * TERMS, if shared { 0 } else { width * TERMS }])?;
+    cpu.for_each(tasks.count(), |task| {
+        let (rows, set) = tasks.part(task);
         let [scratch, part] = &mut *rooms.take();
         let packed = if shared { Packed::All(panels) } else { Packed::Part(b, part) };
         cpu.run(Product { k, n, a, rows, packed, set, epilogue, c, scratch });
@@ -135,7 +166,7 @@ struct Pack<'a, T: CpuElement> {
     b: Matrix<'a, T>,
     n: usize,
     panel: usize,
-    terms: std::ops::Range<usize>,
+    terms: Range<usize>,
     to: &'a mut [T::Accum],
 }
 
@@ -182,9 +213,9 @@ struct Product<'a, T: CpuElement, B: CpuElement> {
     k: usize,
     n: usize,
     a: Matrix<'a, T>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     packed: Packed<'a, B>,
-    set: std::ops::Range<usize>,
+    set: Range<usize>,
     epilogue: Epilogue<'a, T::Accum>,
     c: Shared<T::Accum>,
     scratch: &'a mut [T::Accum],

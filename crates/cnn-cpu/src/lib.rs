@@ -20,6 +20,7 @@ mod images;
 mod kernel;
 mod linear;
 mod loss;
+mod machine;
 mod norm;
 mod optim;
 #[cfg(test)]

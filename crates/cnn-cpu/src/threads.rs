@@ -5,8 +5,11 @@
 
 use std::marker::PhantomData;
 
-/// Elements of a part when nothing else speaks for a size: some ten microseconds of a pass over memory.
-pub(crate) const CHUNK: usize = 16 << 10;
+use crate::machine::{F32, L2};
+
+/// Elements of a part when nothing else speaks for a size: what some operands of it take of the second-level cache, and
+/// some ten microseconds of a pass over memory.
+pub(crate) const CHUNK: usize = L2 / 16 / F32;
 
 /// A slice, or several of them, in parts that can be changed at the same time.
 pub(crate) trait Parts: Sync {

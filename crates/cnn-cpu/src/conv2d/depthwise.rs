@@ -18,13 +18,12 @@ use crate::kernel::Tap;
 use crate::kernel::block::split;
 use crate::kernel::epilogue::{Epilogue, Finish};
 use crate::kernel::moments::{Piece, combine};
+use crate::machine::{FEW, L2};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{Shared, chunks};
 
 /// Bytes of a packed image, or of the rows of one that are packed at a time.
-const PACKED: usize = 256 << 10;
-/// Tasks that a small problem is cut into, as far as its rows go.
-const TASKS: usize = 16;
+const PACKED: usize = L2 / 4;
 
 /// The forward pass or the gradient of the input.
 struct Depthwise<'a, T: CpuElement> {
@@ -79,7 +78,7 @@ pub(super) fn data<T: CpuElement>(
 fn strip_rows(plan: &Plan, batch: usize, channels: usize, size: usize) -> usize {
     let rows = plan.rows.count();
     let row = plan.rows.step * plan.columns.source.len() * channels * size;
-    let strips = TASKS.div_ceil(batch.max(1)).min(rows.div_ceil(2)).max((rows * row).div_ceil(PACKED)).max(1);
+    let strips = FEW.div_ceil(batch.max(1)).min(rows.div_ceil(2)).max((rows * row).div_ceil(PACKED)).max(1);
     rows.div_ceil(strips).max(1)
 }
 
@@ -250,7 +249,7 @@ pub(super) fn weight<T: CpuElement>(
 ) -> Result<()> {
     let (lanes, channels, batch) = (cpu.lanes(), spec.in_channels, spec.batch);
     let height = strip_rows(plan, batch, channels, size_of::<T::Accum>());
-    let chunk = batch.div_ceil(TASKS).max(1);
+    let chunk = batch.div_ceil(FEW).max(1);
     let count = batch.div_ceil(chunk);
     let mut partial = cpu.scratch::<T::Accum>(count * dw.len())?;
     let planes = |rows: Range<usize>| {

@@ -27,6 +27,7 @@ use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::kernel::Tap;
 use crate::kernel::block::split;
+use crate::machine::{F32, FEW, L1, L2, L3};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
@@ -59,14 +60,12 @@ struct Tile {
     sum: [usize; 2],
 }
 
-/// Tasks that the work is cut into, if there are so many images and panels.
-const TASKS: usize = 16;
 /// Elements of all partial sums together, roughly.
-const PARTIAL: usize = 2 << 20;
+const PARTIAL: usize = L3 / 4 / F32;
 /// Bytes of packed operands.
-const PACKED: usize = 512 << 10;
-/// Bytes of the operands of one sum: most of the first-level cache.
-const SUM: usize = 24 << 10;
+const PACKED: usize = L2 / 2;
+/// Bytes of the operands of one sum, beside what they are added to.
+const SUM: usize = L1 / 2;
 /// But no fewer pixels than this: each sum is loaded and stored once.
 const PIXELS: usize = 128;
 
@@ -91,9 +90,9 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let Panels { groups, read, lanes, .. } = self.panels;
         let panels = groups * self.panels.count();
         let batch = self.images();
-        let chunks = (PARTIAL / self.panels.len()).clamp(1, TASKS).min(batch.max(1));
+        let chunks = (PARTIAL / self.panels.len()).clamp(1, FEW).min(batch.max(1));
         let chunk = batch.div_ceil(chunks).max(1);
-        let panels = panels.div_ceil(TASKS.div_ceil(batch.div_ceil(chunk).max(1)).min(panels));
+        let panels = panels.div_ceil(FEW.div_ceil(batch.div_ceil(chunk).max(1)).min(panels));
         // What one output row brings into the scratch.
         let row = (self.plan.rows.step * self.plan.columns.source.len() * read.div_ceil(lanes)
             + self.to[1] * 2 * panels.min(self.panels.count()))

@@ -27,6 +27,7 @@ use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::kernel::epilogue::Epilogue;
 use crate::kernel::moments::combine;
+use crate::machine::{L2, few_tasks};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel};
 use crate::threads::{Shared, chunks};
@@ -60,15 +61,12 @@ struct Tile {
     shared: bool,
 }
 
-/// Bytes of packed images that leave room in the second-level cache for a panel of weights.
-const PACKED: usize = 320 << 10;
+/// Bytes of packed images that leave room in the second-level cache for a panel of weights and what is written.
+const PACKED: usize = L2 * 5 / 16;
 /// Pixels that make the reading of a panel of weights worthwhile.
 const PIXELS: usize = 128;
-/// Tasks that a convolution is cut into as long as each has `WORTH` multiplications.
-const TASKS: usize = 16;
-const WORTH: usize = 1 << 18;
-/// Bytes of packed images that may be packed before.
-const SHARED: usize = 2 << 20;
+/// Bytes of packed images that may be packed before: all threads read them.
+const SHARED: usize = 2 * L2;
 
 impl<T: CpuElement> Direct<'_, T> {
     /// Scratch elements of one block of channels of `rows` scratch rows. One vector more than needed keeps the blocks
@@ -91,7 +89,7 @@ impl<T: CpuElement> Direct<'_, T> {
         }
         // Small problems are cut further: fewer images, then fewer rows, then fewer panels.
         let work = self.batch * pixels * self.panels.taps * self.panels.read * self.panels.write * self.panels.groups;
-        let wanted = (work / WORTH).clamp(1, TASKS);
+        let wanted = few_tasks(work);
         tile.images = tile.images.min((self.batch / wanted).max(1));
         let all = self.batch * self.panels.groups * image;
         if self.batch < wanted && self.plan.fold.is_none() && all <= SHARED {

@@ -10,13 +10,14 @@ use crate::kernel::Tap;
 use crate::kernel::block::{AHEAD, Block, shape, split};
 use crate::kernel::epilogue::Finish;
 use crate::kernel::moments::Piece;
+use crate::machine::L1;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
 /// Pixels whose sums fit the first-level cache beside a portion of a panel.
 pub(super) const SUMS: usize = 64;
 /// Bytes of a panel that stay in the first-level cache while the register blocks of a few pixels read them.
-const PORTION: usize = 18 << 10;
+const PORTION: usize = L1 * 3 / 8;
 
 /// Where a task's packed images are.
 pub(super) enum Packed<'a, R> {

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::LINE;
 use super::patches::Operand;
 use crate::element::CpuElement;
+use crate::machine::LINE;
 use crate::simd::Simd;
 
 /// What is asked for in each of `pieces` pieces: a stretch of one or two arrays.

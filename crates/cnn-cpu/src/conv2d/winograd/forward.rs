@@ -35,6 +35,7 @@ use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::epilogue::{Epilogue, Finish};
 use crate::kernel::moments::combine;
+use crate::machine::{FEW, L3, MANY};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
@@ -63,19 +64,82 @@ struct Schedule {
 /// to 256 channels, and the number is a whole number of register blocks for every instruction set.
 const TILES: usize = 24;
 const STRIDED: usize = 12;
-/// Tasks that there are at least, if there are so many blocks, and the most blocks of a task.
-const RUNS: usize = 20;
-const RUN: usize = 8;
 /// Fewer blocks than this are made a multiple of four, as long as each has this many tiles.
-const FEW: usize = 32;
+const EVEN: usize = 32;
 const LEAST: usize = 8;
 /// Bytes of an output that will not be in a cache when it is read.
-const LARGE: usize = 24 << 20;
+const LARGE: usize = L3 * 3 / 4;
 /// Channels of a panel of the weight that are transformed at a time: whole blocks, and little enough to be still in the
 /// second-level cache when they are multiplied.
 const CHANNELS: usize = 128;
 /// Tiles of a stage.
 const STAGE: usize = 128;
+
+impl Schedule {
+    /// Of a convolution of `read` to `write` channels.
+    fn new(tiling: &Tiling, [read, write]: [usize; 2], lanes: usize) -> Self {
+        let all = tiling.count().max(1);
+        if ready_len(read, write, lanes).is_none() {
+            return Schedule { tiles: all.div_ceil(all.div_ceil(STAGE)), staged: true };
+        }
+        let mut blocks = all.div_ceil(if tiling.stride == Stride::One { TILES } else { STRIDED });
+        if blocks < EVEN {
+            // So few that threads would wait for the last one: even, and not too small.
+            blocks = blocks.next_multiple_of(4).min(all.div_ceil(LEAST));
+        }
+        Schedule { tiles: all.div_ceil(blocks), staged: false }
+    }
+}
+
+/// The most blocks of a task.
+const RUN: usize = 8;
+/// Blocks times channels that are written, from which on `FEW` blocks are halved. Both halves transform the tiles, which
+/// costs about as much as products with five channels: this is where that is a seventy-fifth of all.
+const HALVED: usize = 6 << 10;
+
+/// How the blocks are cut into tasks: runs of blocks, then single blocks, then halves of blocks, each with half of the
+/// panels. In a run the next block's input is asked for while a block computes; small tasks come last, so that all
+/// threads end at about the same time.
+#[derive(Clone, Copy, Debug)]
+struct Tasks {
+    run: usize,
+    runs: usize,
+    singles: usize,
+    halved: usize,
+    panels: usize,
+}
+
+impl Tasks {
+    fn new(blocks: usize, panels: usize, write: usize) -> Self {
+        let run = (blocks / MANY).clamp(1, RUN);
+        let runs = if run > 1 { (blocks - MANY) / run } else { 0 };
+        // From ten rounds of single blocks on, the last of them is small beside the rest.
+        let halves = panels > 1 && blocks * write >= HALVED && (FEW + 1..10 * FEW).contains(&blocks);
+        let halved = if halves { FEW } else { 0 };
+        Tasks { run, runs, singles: blocks - runs * run - halved, halved, panels }
+    }
+
+    fn count(&self) -> usize {
+        self.runs + self.singles + 2 * self.halved
+    }
+
+    /// The blocks and the panels of a task.
+    fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let half = self.panels / 2;
+        match task.checked_sub(self.runs) {
+            None => (task * self.run..(task + 1) * self.run, 0..self.panels),
+            Some(i) => {
+                let (block, panels) = match i.checked_sub(self.singles) {
+                    None => (i, 0..self.panels),
+                    Some(i) if i % 2 == 0 => (self.singles + i / 2, 0..half),
+                    Some(i) => (self.singles + i / 2, half..self.panels),
+                };
+                let block = self.runs * self.run + block;
+                (block..block + 1, panels)
+            }
+        }
+    }
+}
 
 impl<T: CpuElement> Convolution<'_, T> {
     fn operand(&self) -> Operand<'_, T> {
@@ -83,16 +147,7 @@ impl<T: CpuElement> Convolution<'_, T> {
     }
 
     fn schedule(&self, lanes: usize) -> Schedule {
-        let all = self.tiling.count().max(1);
-        if ready_len(self.read, self.write, lanes).is_none() {
-            return Schedule { tiles: all.div_ceil(all.div_ceil(STAGE)), staged: true };
-        }
-        let mut blocks = all.div_ceil(if self.tiling.stride == Stride::One { TILES } else { STRIDED });
-        if blocks < FEW {
-            // So few that threads would wait for the last one: even, and not too small.
-            blocks = blocks.next_multiple_of(4).min(all.div_ceil(LEAST));
-        }
-        Schedule { tiles: all.div_ceil(blocks), staged: false }
+        Schedule::new(&self.tiling, [self.read, self.write], lanes)
     }
 
     /// Writes `y` \[N, H, W, write\], and on request takes its moments.
@@ -148,15 +203,15 @@ impl<T: CpuElement> Convolution<'_, T> {
         };
         assert_eq!(u.len(), len);
         let planes = self.planes(tiles, lanes);
-        // Some blocks one after the other, so that the next one's input is asked for while this one computes.
-        let run = (blocks / RUNS).clamp(1, RUN);
-        let rooms = cpu.rooms(blocks.div_ceil(run), planes.map(|planes| planes.len()))?;
-        cpu.for_each(blocks.div_ceil(run), |task| {
+        let tasks = Tasks::new(blocks, panels(read, write, lanes).count(), write);
+        let rooms = cpu.rooms(tasks.count(), planes.map(|planes| planes.len()))?;
+        cpu.for_each(tasks.count(), |task| {
             let [v, m] = &mut *rooms.take();
-            let end = blocks.min((task + 1) * run);
-            for i in task * run..end {
-                let next = if i + 1 < end { block(i + 1) } else { 0..0 };
-                cpu.run(AtOnce { of: self, index: i, tiles: block(i), next, planes, v, m, u, out });
+            let (run, panels) = tasks.part(task);
+            for i in run.clone() {
+                let next = if i + 1 < run.end { block(i + 1) } else { 0..0 };
+                let (index, tiles, panels) = (i, block(i), panels.clone());
+                cpu.run(AtOnce { of: self, index, tiles, next, panels, planes, v, m, u, out });
             }
         });
         Ok(())
@@ -252,13 +307,15 @@ impl<T: CpuElement> Clone for Out<T> {
 
 impl<T: CpuElement> Copy for Out<T> {}
 
-/// Some tiles, through the whole weight.
+/// Some tiles, through the weight or some panels of it.
 struct AtOnce<'a, T: CpuElement> {
     of: &'a Convolution<'a, T>,
     index: usize,
     tiles: Range<usize>,
     /// The tiles that come next.
     next: Range<usize>,
+    /// Those of the weight.
+    panels: Range<usize>,
     /// Of V and of M.
     planes: [Planes; 2],
     v: &'a mut [T::Accum],
@@ -272,7 +329,7 @@ impl<T: CpuElement> SimdKernel for AtOnce<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let AtOnce { of, index, tiles, next, planes, v, m, u, out } = self;
+        let AtOnce { of, index, tiles, next, panels: some, planes, v, m, u, out } = self;
         let lanes = V::<T, S>::LANES;
         let u_point = panel_point(of.read, lanes);
         assert!(v.len() == planes[0].len() && m.len() == planes[1].len());
@@ -281,8 +338,7 @@ impl<T: CpuElement> SimdKernel for AtOnce<'_, T> {
             of.operand().transform(simd, tiles.clone(), 0, planes[0], v.as_mut_ptr());
             let ahead = Ahead::tiles(&of.operand(), next);
             let panels = panels(of.read, of.write, lanes);
-            let count = panels.count();
-            for panel in 0..count {
+            for panel in some.clone() {
                 let product = Product {
                     tiles: tiles.len(),
                     channels: of.read,
@@ -293,7 +349,7 @@ impl<T: CpuElement> SimdKernel for AtOnce<'_, T> {
                     u_point,
                     m: m.as_mut_ptr(),
                     products: planes[1],
-                    ahead: ahead.part(panel, count, PLANES),
+                    ahead: ahead.part(panel - some.start, some.len(), PLANES),
                 };
                 product.run(simd, panels.vectors(panel));
                 of.emit(simd, index, tiles.clone(), panel, m, planes[1], out);
@@ -349,5 +405,44 @@ impl<T: CpuElement> SimdKernel for Panel<'_, T> {
         }
         // SAFETY: all 36 points of m were just computed, and no other task has this panel.
         unsafe { of.emit(simd, index, tiles, panel, m, planes[1], out) }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod balance {
+    use super::*;
+
+    /// What each task multiplies, as a part of the whole.
+    pub(in super::super) fn tasks(tiling: &Tiling, [read, write]: [usize; 2], lanes: usize) -> Vec<f64> {
+        let panels = panels(read, write, lanes).count();
+        let Schedule { tiles, staged } = Schedule::new(tiling, [read, write], lanes);
+        if staged {
+            return vec![1.0 / panels as f64; panels];
+        }
+        let (all, tasks) = (tiling.count(), Tasks::new(tiling.count().div_ceil(tiles), panels, write));
+        let part = |task: usize| {
+            let (blocks, some) = tasks.part(task);
+            let tiles = all.min(blocks.end * tiles) - blocks.start * tiles;
+            (tiles * some.len()) as f64 / (all * panels) as f64
+        };
+        (0..tasks.count()).map(part).collect()
+    }
+
+    #[test]
+    fn every_panel_of_every_block_is_in_one_task() {
+        for panels in [1, 2, 3, 8] {
+            for blocks in 0..700 {
+                let tasks = Tasks::new(blocks, panels, 128);
+                let mut seen = vec![0; blocks * panels];
+                for task in 0..tasks.count() {
+                    let (blocks, some) = tasks.part(task);
+                    assert!(!blocks.is_empty() && !some.is_empty() && blocks.len() <= RUN);
+                    for block in blocks {
+                        some.clone().for_each(|panel| seen[block * panels + panel] += 1);
+                    }
+                }
+                assert_eq!(seen, vec![1; blocks * panels], "{tasks:?}");
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@
 //! whole batch: see [`forward`] and [`weight`].
 
 mod ahead;
+#[cfg(test)]
+mod balance;
 mod forward;
 mod matrices;
 mod outputs;
@@ -61,8 +63,6 @@ pub(super) fn pays(spec: &Conv2dSpec, pairs: bool) -> bool {
     Tiling::fits(spec) && saves && spec.in_channels.min(spec.out_channels) >= CHANNELS && tiles >= 16
 }
 
-/// Bytes of a line of a cache.
-const LINE: usize = 64;
 /// Points of a transformed tile.
 const PLANES: usize = POINTS * POINTS;
 

@@ -5,11 +5,11 @@ use std::ops::Range;
 use cnn_core::Real;
 use num_traits::One;
 
-use super::LINE;
 use super::matrices::{self, ColumnsDone, SIDE};
 use super::tiling::{Place, Planes, Stride, Tiling};
 use crate::element::{CpuElement, V};
 use crate::kernel::epilogue::Finish;
+use crate::machine::LINE;
 use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Writes the outputs of `tiles` from one panel of products.

@@ -58,6 +58,7 @@ fn both_schedules<T: CpuElement>(bounds: [f64; 5]) {
         ([1, 6, 5, 320], 352, 1), // too large to transform its weight at once
         ([70, 4, 4, 32], 48, 1),
         ([33, 2, 3, 320], 330, 1), // several stages
+        ([120, 8, 8, 8], 256, 1),  // the last blocks halved
         ([2, 12, 12, 3], 5, 1),
         ([2, 32, 32, 32], 48, 2),
         ([3, 15, 18, 33], 65, 2),

@@ -26,6 +26,7 @@ use super::weights::WeightsBack;
 use super::{PLANES, TAPS, panels, pieces};
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::machine::{F32, FEW, L2, L3};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{Shared, chunks};
@@ -43,14 +44,22 @@ pub(in super::super) struct WeightGradient<'a, T: CpuElement> {
 
 /// Elements of the transformed weight, counted as often as they multiply, up to which every chunk has its own sum.
 const OWN: usize = PLANES * (8 << 10);
-/// Chunks of their own.
-const CHUNKS: usize = 16;
-/// Elements of V and D of a task's own: half of a second-level cache.
-const NEAR: usize = 148 << 10;
+/// Elements of V and D of a task's own: a little more than half of the second-level cache, beside a piece of dU.
+const NEAR: usize = L2 * 37 / 64 / F32;
 /// Elements of V and D that are shared.
-const FAR: usize = 5 << 19;
+const FAR: usize = L3 * 5 / 16 / F32;
 /// Channels of x in a piece of dU.
 const CHANNELS: usize = 32;
+
+/// Tiles of a chunk that has a sum of its own; none where there is one sum.
+fn own_chunk(tiling: &Tiling, read: usize, write: usize) -> Option<usize> {
+    (tiling.stride.values() * read * write <= OWN).then(|| tiling.count().div_ceil(FEW))
+}
+
+/// Pieces of the channels that are read.
+fn parts(read: usize) -> usize {
+    read.div_ceil(CHANNELS)
+}
 
 impl<T: CpuElement> WeightGradient<'_, T> {
     /// Tiles whose V and D have at most this many elements, a multiple of four.
@@ -65,12 +74,11 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             dw.fill(T::Accum::zero());
             return Ok(());
         }
-        let sums = if self.tiling.stride.values() * self.read * self.write <= OWN {
-            self.chunks(cpu)?
-        } else {
-            self.shared(cpu)?
+        let sums = match own_chunk(&self.tiling, self.read, self.write) {
+            Some(chunk) => self.chunks(cpu, chunk)?,
+            None => self.shared(cpu)?,
         };
-        let parts = self.read.div_ceil(CHANNELS);
+        let parts = parts(self.read);
         let (panels, dw) = (self.panels(cpu.lanes()).count(), Shared::new(dw));
         cpu.for_each(panels * parts, |task| {
             let channels = task % parts * CHANNELS..self.read.min((task % parts + 1) * CHANNELS);
@@ -97,11 +105,10 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         [self.read, self.write].map(|channels| Planes::operand(self.tiling.stride, tiles, channels, lanes))
     }
 
-    /// A sum for each chunk of tiles.
-    fn chunks(&self, cpu: &Cpu<T>) -> Result<Scratch<T::Accum>> {
+    /// A sum for each `chunk` tiles.
+    fn chunks(&self, cpu: &Cpu<T>, chunk: usize) -> Result<Scratch<T::Accum>> {
         let (lanes, all) = (cpu.lanes(), self.tiling.count());
         let tiles = self.tiles(NEAR, 16).min(all);
-        let chunk = all.div_ceil(CHUNKS);
         let (count, len) = (all.div_ceil(chunk), self.panels(lanes).len());
         let mut sums = cpu.scratch::<T::Accum>(count * len)?;
         let planes = self.planes(tiles, lanes);
@@ -122,7 +129,7 @@ impl<T: CpuElement> WeightGradient<'_, T> {
         let planes = self.planes(most, lanes);
         let (mut v, mut d) = (cpu.scratch(planes[0].len())?, cpu.scratch(planes[1].len())?);
         let mut sum = cpu.scratch::<T::Accum>(self.panels(lanes).len())?;
-        let (panels, parts) = (self.panels(lanes).count(), self.read.div_ceil(CHANNELS));
+        let (panels, parts) = (self.panels(lanes).count(), parts(self.read));
         let rooms = cpu.rooms(panels * parts, [piece_len(lanes)])?;
         for tiles in (0..all).step_by(most).map(|start| start..all.min(start + most)) {
             stage(cpu, &tiles, self.operands(), planes, [&mut *v, &mut *d]);
@@ -180,7 +187,7 @@ impl<T: CpuElement> SimdKernel for Chunk<'_, T> {
         assert!(v.len() == planes[0].len() && d.len() == planes[1].len());
         let sums = Shared::new(sum);
         let panels = of.panels(V::<T, S>::LANES).count();
-        let (parts, mut pieces) = (of.read.div_ceil(CHANNELS), pieces(tiles.clone(), planes[0].tiles).peekable());
+        let (parts, mut pieces) = (parts(of.read), pieces(tiles.clone(), planes[0].tiles).peekable());
         while let Some(near) = pieces.next() {
             let operands = of.operands();
             for (operand, planes, to) in [(operands[0], planes[0], &mut *v), (operands[1], planes[1], &mut *d)] {
@@ -288,6 +295,23 @@ impl<T: CpuElement> SimdKernel for AddUp<'_, T> {
                     // SAFETY: these elements of dw are within it, as its length was checked, and no other task's.
                     unsafe { total.store_head(dw.get().add(to), lanes.min(of.write - first - v * lanes)) };
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod balance {
+    use super::*;
+
+    /// What each task multiplies, as a part of the whole.
+    pub(in super::super) fn tasks(tiling: &Tiling, [read, write]: [usize; 2], lanes: usize) -> Vec<f64> {
+        let all = tiling.count();
+        match own_chunk(tiling, read, write) {
+            Some(chunk) => (0..all).step_by(chunk).map(|at| chunk.min(all - at) as f64 / all as f64).collect(),
+            None => {
+                let tasks = parts(read) * panels(read, write, lanes).count();
+                vec![1.0 / tasks as f64; tasks]
             }
         }
     }

@@ -7,6 +7,7 @@ use super::tiling::Stride;
 use super::{PLANES, panels};
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
+use crate::machine::{F32, L3};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::Shared;
 
@@ -64,8 +65,8 @@ pub(in super::super) struct Kernels<'a, T> {
     pub(in super::super) strided: bool,
 }
 
-/// Elements of a transformed weight that is made at once.
-const AT_ONCE: usize = 3 << 20;
+/// Elements of a transformed weight that is made at once, as it stays in the last cache beside what passes through.
+const AT_ONCE: usize = L3 * 3 / 8 / F32;
 
 /// Elements between two points of a panel of transformed weights.
 pub(super) fn panel_point(read: usize, lanes: usize) -> usize {
