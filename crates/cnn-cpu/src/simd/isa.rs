@@ -29,7 +29,8 @@ enum Set {
 pub(crate) const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
 
 impl Isa {
-    /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`.
+    /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`. The cap holds for the kernels
+    /// here; with `portable`, dense layers are computed by the crate matrixmultiply, which chooses by itself.
     ///
     /// # Errors
     /// The variable is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
@@ -77,6 +78,11 @@ impl Isa {
             Set::Avx512(avx512) => Isa(Set::Avx512(avx512.without_dots())),
             _ => self,
         }
+    }
+
+    /// Whether it is the one that is written in no processor's instructions.
+    pub(crate) fn is_portable(self) -> bool {
+        matches!(self.0, Set::Portable(_))
     }
 
     /// Whether there is an instruction for [`Bf16Vector::dot`](super::Bf16Vector::dot).

@@ -8,7 +8,9 @@
 //!
 //! Where no two tasks share a panel of B, a task packs part after part of it itself, and finds them in its cache.
 //!
-//! Not `matrixmultiply`, as it allocates its packing buffers in every call and chooses its instruction set by itself.
+//! Where no file of [`simd`](crate::simd) serves the processor, the crate matrixmultiply does the tasks: see [`portable`].
+
+mod portable;
 
 use std::ops::Range;
 
@@ -115,11 +117,16 @@ where
     assert!(epilogue.fits(m * n, n));
     a.check(m, k);
     b.check(k, n);
-    if let (Some(c), Some(epilogue)) = (C::as_wide_mut(c), epilogue.wide()) {
+    let portable = cpu.isa().is_portable();
+    if !portable && let (Some(c), Some(epilogue)) = (C::as_wide_mut(c), epilogue.wide()) {
         return product(cpu, [m, k, n], a, b, epilogue, c);
     }
     let mut sums = cpu.scratch::<T::Accum>(c.len())?;
-    product(cpu, [m, k, n], a, b, Epilogue::none(), &mut sums)?;
+    if portable {
+        portable::product(cpu, [m, k, n], a, b, &mut sums)?;
+    } else {
+        product(cpu, [m, k, n], a, b, Epilogue::none(), &mut sums)?;
+    }
     let (sums, part) = (&*sums, (CHUNK / n.max(1)).max(1) * n.max(1)); // whole rows
     cpu.for_each_part(chunks(c, part), |i, y: &mut [C]| {
         cpu.run(Total { sums, epilogue, start: i * part, of: m * n, channels: n, y });
