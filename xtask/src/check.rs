@@ -43,7 +43,7 @@ pub(crate) fn check(arguments: &[String]) -> Result<(), String> {
 
 fn formatting() -> Result<(), String> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    for manifest in ["benches/rust_peers/Cargo.toml", "tests/fuzz/Cargo.toml"] {
+    for manifest in ["benches/rust_peers/Cargo.toml", "tests/fuzz/Cargo.toml", "crates/cnn-cpu/loom/Cargo.toml"] {
         run(&mut cargo(&["fmt", "--check", "--manifest-path", manifest]))?;
     }
     Ok(())
