@@ -204,7 +204,7 @@ mod tests {
             let cpu = Cpu::<f32>::in_pool(pool.clone()).unwrap();
             assert_eq!(cpu.threads(), threads);
             assert!(Arc::ptr_eq(cpu.thread_pool().unwrap(), &pool));
-            assert_eq!(pool.install(|| cpu.filled(100_000, 1.5f32)).as_slice(), vec![1.5; 100_000]);
+            assert_eq!(pool.install(|| cpu.filled(100_000, 1.5f32)).unwrap().as_slice(), vec![1.5; 100_000]);
         }
         assert!(Cpu::<f32>::with_threads(1).unwrap().thread_pool().is_none());
         let own = Cpu::<f32>::with_threads(3).unwrap();

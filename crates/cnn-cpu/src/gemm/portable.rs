@@ -43,7 +43,7 @@ where
         // has these rows and columns of it.
         unsafe {
             let c = c.get().add(rows.start * n + columns.start);
-            multiply([rows.len(), k, columns.len()], a.from_row(rows.start), b.from_column(columns.start), c, n);
+            multiply([rows.len(), k, columns.len()], a.at_row(rows.start), b.at_column(columns.start), c, n);
         }
     });
     Ok(())
@@ -102,12 +102,12 @@ unsafe fn multiply<R: CpuReal>(
 
 impl<T: Copy> Matrix<'_, T> {
     /// The first element of a row, and how far it is to the next row and column.
-    fn from_row(&self, row: usize) -> (*const T, [isize; 2]) {
+    fn at_row(&self, row: usize) -> (*const T, [isize; 2]) {
         (self.data[self.start(row * self.strides[0])..].as_ptr(), self.strides.map(|stride| stride as isize))
     }
 
     /// The first element of a column, and how far it is to the next row and column.
-    fn from_column(&self, column: usize) -> (*const T, [isize; 2]) {
+    fn at_column(&self, column: usize) -> (*const T, [isize; 2]) {
         (self.data[self.start(column * self.strides[1])..].as_ptr(), self.strides.map(|stride| stride as isize))
     }
 
