@@ -123,7 +123,8 @@ impl<B: Backend> Var<B> {
                 "must have one element; backward_from takes others",
             ));
         }
-        self.backward_from(self.ones()?)
+        let loss = self.pass.backend().widen(&self.data()?)?;
+        Ok(self.backward_from(self.ones()?)?.of_loss(loss))
     }
 
     /// Gradients of the sum of `self * dy`.

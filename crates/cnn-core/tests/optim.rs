@@ -6,7 +6,7 @@ use cnn_core::archive::{Archive, Array, Values};
 use cnn_core::image::Border;
 use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Sequential, name_fields, parameters, parameters_mut};
 use cnn_core::optim::{Anneal, Average, Group, Method, Optimizer, OptimizerOptions, Outcome, StepOutcome};
-use cnn_core::{DType, Device, Gradients, Naive, Pass, Real, Tensor};
+use cnn_core::{DType, Device, Gradients, Naive, Pass, Real, Tensor, Var};
 
 type Model<E> = Sequential<Naive<E>>;
 
@@ -111,6 +111,27 @@ fn an_infinite_loss_is_refused_though_its_gradient_is_finite() {
     gradients.accumulate(&backend, &other).unwrap();
     gradients.scale(&backend, 0.5).unwrap();
     assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], 0);
+}
+
+#[test]
+fn an_infinite_loss_of_ones_own_is_refused_too() {
+    let backend = Naive::<f64>::new();
+    let mut model = model::<f64>();
+    let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::NESTEROV));
+    let before = weights(&model);
+    for (value, finite) in [(f64::INFINITY, 0), (1.0, 1)] {
+        let pass = Pass::train(&backend, 0);
+        let x = pass.input(Tensor::from_slice(&backend, [1, 2], &[0.5, 1.0]).unwrap()).unwrap();
+        let loss = Var::custom(
+            "OwnLoss",
+            &[&model.call(&x).unwrap()],
+            move |b, _| Tensor::from_slice(b, [1], &[value]),
+            |b, _, _, _| Ok(vec![Tensor::from_slice(b, [1, 2], &[1.0, -1.0])?]),
+        );
+        let gradients = loss.unwrap().backward().unwrap();
+        assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], finite);
+        assert_eq!(weights(&model) == before, finite == 0);
+    }
 }
 
 #[test]

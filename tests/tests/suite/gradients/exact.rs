@@ -1,8 +1,8 @@
 //! What differences cannot tell: kinks, ties and NaN.
 
 use cnn_core::backend::Accum;
-use cnn_core::nn::{BatchNorm2d, Conv2d, Init, Linear, Module};
-use cnn_core::{Backend, Conv2dOptions, Padding, Pass, Pool2dOptions, Real, Result, Tensor, Var};
+use cnn_core::nn::{BatchNorm2d, Conv2d, Init, Linear, Module, Scope, name_fields};
+use cnn_core::{Backend, Conv2dOptions, Padding, Pass, Pool2dOptions, Real, Result, Tensor, Var, named_fields};
 
 use super::difference::wide;
 
@@ -96,18 +96,31 @@ fn padding_is_never_a_maximum<B: Backend>(backend: &B) -> Result<(), String> {
     expect("slope", text(slope(&y, &x))?, vec![0.0, 2.0])
 }
 
+struct Net<B: Backend> {
+    conv: Conv2d<B>,
+    norm: BatchNorm2d<B>,
+    dense: Linear<B>,
+    scope: Scope,
+}
+
+named_fields!(Net { conv, norm, dense });
+
 fn nan_reaches_the_loss<B: Backend>(backend: &B) -> Result<(), String> {
     let pass = Pass::train(backend, 0);
     let init = &mut Init::new(backend, 0);
-    let mut conv = text(Conv2d::new(init, 1, 2, Conv2dOptions::square(3).padding(1)))?;
-    let mut norm = text(BatchNorm2d::new(init, 2))?;
-    let mut dense = text(Linear::new(init, 2, 3))?;
+    let mut net = Net {
+        conv: text(Conv2d::new(init, 1, 2, Conv2dOptions::square(3).padding(1)))?,
+        norm: text(BatchNorm2d::new(init, 2))?,
+        dense: text(Linear::new(init, 2, 3))?,
+        scope: Scope::default(),
+    };
+    name_fields(&mut net);
     let mut model = |bad: f64| {
         let mut values = vec![0.5; 32];
         values[21] = bad;
         let x = enter(&pass, &[2, 4, 4, 1], &values)?;
-        let x = norm.relu(&conv.call(&x)?)?.gelu()?.max_pool2d(&Pool2dOptions::square(2))?;
-        dense.call(&x.global_avg_pool2d()?.flatten()?)
+        let x = net.norm.relu(&net.conv.call(&x)?)?.gelu()?.max_pool2d(&Pool2dOptions::square(2))?;
+        net.dense.call(&x.global_avg_pool2d()?.flatten()?)
     };
     for bad in [f64::NAN, f64::INFINITY] {
         // One bad pixel makes both statistics, and so both images, bad.
@@ -123,6 +136,7 @@ fn nan_reaches_the_loss<B: Backend>(backend: &B) -> Result<(), String> {
 
 fn nan_spares_the_running_statistics<B: Backend>(backend: &B) -> Result<(), String> {
     let mut norm = text(BatchNorm2d::new(&mut Init::new(backend, 0), 2))?;
+    name_fields(&mut norm);
     let pass = Pass::train(backend, 0);
     let x = text(enter(&pass, &[2, 1, 1, 2], &[f64::NAN, 1.0, 0.0, 3.0]))?;
     text(norm.call(&x))?;
