@@ -1,4 +1,4 @@
-"""The two networks of the guide in PyTorch."""
+"""The two networks that are measured, `stepwise` and ResNet-18, in PyTorch."""
 
 from torch import nn
 

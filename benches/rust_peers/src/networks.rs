@@ -1,4 +1,4 @@
-//! The two networks of the guide, for any framework.
+//! The two networks that are measured, `stepwise` and ResNet-18, for any framework.
 
 use crate::{Answer, Result};
 

@@ -1,4 +1,7 @@
 //! The one error type: it names the layer, the argument, its value and the rule.
+//!
+//! A message is complete, its cause included, so `source` has nothing to add and returns none: a report that follows the
+//! chain of sources says nothing twice.
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,12 +21,12 @@ pub enum Error {
         rule: String,
     },
     /// An error inside the layer at `path`.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Layer {
         /// State-dict path of the layer, such as `layer2.0.conv1`.
         path: String,
         /// What went wrong there.
-        source: Box<Error>,
+        error: Box<Error>,
     },
     /// A weights file that does not parse, or does not fit the model.
     #[error("{0}")]
@@ -45,12 +48,12 @@ pub enum Error {
         bytes: u128,
     },
     /// Reading or writing a file failed.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Io {
         /// The file.
         path: std::path::PathBuf,
         /// The operating system's answer.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -60,9 +63,9 @@ impl Error {
         Error::Invalid { what: what.into(), value: value.to_string(), rule: rule.into() }
     }
 
-    /// The operation on `path` failed with `source`.
-    pub fn io(path: impl Into<std::path::PathBuf>, source: std::io::Error) -> Self {
-        Error::Io { path: path.into(), source }
+    /// The operation on `path` failed with `error`.
+    pub fn io(path: impl Into<std::path::PathBuf>, error: std::io::Error) -> Self {
+        Error::Io { path: path.into(), error }
     }
 
     /// The same error, known to come from the layer at `path`; the innermost layer is kept.
@@ -71,7 +74,23 @@ impl Error {
         match self {
             Error::Layer { .. } => self,
             _ if path.is_empty() => self,
-            other => Error::Layer { path: path.to_owned(), source: Box::new(other) },
+            other => Error::Layer { path: path.to_owned(), error: Box::new(other) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_in_the_message_and_not_said_again_by_the_source() {
+        let io = Error::io("a.bin", std::io::Error::other("broken"));
+        let layer = Error::invalid("kernel", 9, "must be at most 8").in_layer("conv1");
+        assert_eq!(io.to_string(), "a.bin: broken");
+        assert_eq!(layer.to_string(), "conv1: kernel 9: must be at most 8");
+        assert!(io.source().is_none() && layer.source().is_none());
     }
 }

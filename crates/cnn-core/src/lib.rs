@@ -46,6 +46,7 @@ pub mod frozen;
 pub mod graph;
 pub mod image;
 pub mod naive;
+pub mod names;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -380,7 +380,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guides_shapes() {
+    fn the_step_by_step_networks_shapes() {
         let conv = Conv2dSpec::new([1, 32, 32, 3], 32, &Conv2dOptions::square(3)).unwrap();
         assert_eq!(conv.output_shape(), [1, 30, 30, 32]);
         let pool = Pool2dSpec::new(conv.output_shape(), &Pool2dOptions::square(2)).unwrap();

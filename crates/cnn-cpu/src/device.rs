@@ -11,6 +11,7 @@ use crate::buffer::{Buffer, Pool};
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::plans::Plans;
 use crate::element::{CpuElement, lanes};
+use crate::optimised;
 use crate::scratch::{Rooms, Scratch};
 use crate::simd::{Isa, SimdKernel};
 use crate::threads::{CHUNK, Parts, chunks};
@@ -80,6 +81,7 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     fn on(workers: Option<Workers>, isa: Isa, conv: ConvAlgorithm) -> Self {
+        optimised::note_once();
         let isa = if T::PAIRS { isa } else { isa.without_dots() };
         let (pool, plans) = (Arc::default(), Plans::default());
         Cpu(Arc::new(Inner { isa, workers, conv, pool, plans }), PhantomData)

@@ -23,6 +23,7 @@ mod loss;
 mod machine;
 mod norm;
 mod optim;
+mod optimised;
 #[cfg(test)]
 mod out_of_memory;
 mod pool2d;

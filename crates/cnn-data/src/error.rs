@@ -81,12 +81,12 @@ pub enum Error {
         advice: String,
     },
     /// Reading or writing a file failed.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Io {
         /// The file.
         path: PathBuf,
         /// The operating system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// An error of the core crate.
     #[error(transparent)]
@@ -99,9 +99,9 @@ impl Error {
         Error::Invalid { what: what.to_string(), value: value.to_string(), rule: rule.to_string() }
     }
 
-    /// The operation on `path` failed with `source`.
-    pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Error::Io { path: path.into(), source }
+    /// The operation on `path` failed with `error`.
+    pub fn io(path: impl Into<PathBuf>, error: io::Error) -> Self {
+        Error::Io { path: path.into(), error }
     }
 
     /// The image at `path` was refused; libraries' reasons can have several lines, a message here has one.

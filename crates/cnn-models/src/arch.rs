@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 use cnn_core::nn::Module;
-use cnn_core::{Backend, Error, Naive, Result};
+use cnn_core::{Backend, Error, Naive, Result, names};
 
 use crate::{ResNet, ResNetConfig, Small, Stem, Stepwise};
 
@@ -14,7 +14,7 @@ pub type Model<B> = Box<dyn Module<B> + Send>;
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
-    /// `stepwise`: the guide's network.
+    /// `stepwise`: a CNN to be followed step by step, one convolution deep.
     Stepwise,
     /// `small`: three stages of convolution and pooling.
     Small,
@@ -32,7 +32,7 @@ const NAMED: [(&str, Arch); 6] = [
 ];
 
 impl Arch {
-    /// The names that [`Arch::from_str`] knows.
+    /// The names that [`Arch::from_str`] knows; it does not mind capitals and hyphens.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMED.iter().map(|(name, _)| *name)
     }
@@ -68,10 +68,9 @@ impl Display for Arch {
 impl FromStr for Arch {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        NAMED.iter().find(|(name, _)| *name == text).map(|(_, arch)| *arch).ok_or_else(|| {
-            let names = Arch::names().collect::<Vec<_>>().join(", ");
-            Error::invalid("model", text, format!("must be one of {names}"))
-        })
+        let meant = names::meant(text, Arch::names());
+        let found = NAMED.iter().find(|(name, _)| Some(*name) == meant);
+        found.map(|(_, arch)| *arch).ok_or_else(|| names::unknown("model", text, Arch::names()))
     }
 }
 
@@ -79,6 +78,16 @@ impl FromStr for Arch {
 mod tests {
     use super::*;
     use cnn_core::nn::parameters;
+
+    #[test]
+    fn names_are_known_however_they_are_spelled_and_slips_are_answered() {
+        for name in ["resnet18", "ResNet18", "ResNet-18", "RESNET_18"] {
+            assert_eq!(name.parse::<Arch>().unwrap().to_string(), "resnet18", "{name}");
+        }
+        let error = "resnt18".parse::<Arch>().unwrap_err().to_string();
+        assert!(error.starts_with("model resnt18: must be one of stepwise, small, resnet18"), "{error}");
+        assert!(error.ends_with("; did you mean resnet18?"), "{error}");
+    }
 
     #[test]
     fn weights_are_counted_without_making_them() {

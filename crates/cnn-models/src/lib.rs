@@ -1,4 +1,4 @@
-//! The networks: the guide's step-by-step CNN, a small one, and the ResNet family, generic over the backend.
+//! The networks: the step-by-step CNN of README, a small one, and the ResNet family, generic over the backend.
 #![forbid(unsafe_code)]
 
 mod arch;

@@ -1,4 +1,4 @@
-//! The guide's network: image -> convolution -> ReLU -> max-pooling -> flatten -> dense -> ReLU -> classes.
+//! The step-by-step network, that of README: image -> convolution -> ReLU -> max-pooling -> flatten -> dense -> ReLU -> classes.
 //!
 //! With 32x32x3 images the shapes are (32, 32, 3) -> (30, 30, 32) -> (15, 15, 32) -> 7200 -> 128 -> classes.
 

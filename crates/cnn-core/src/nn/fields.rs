@@ -65,6 +65,10 @@ pub enum LeafMut<'a, B: Backend> {
 }
 
 /// Something with named fields down to parameters and statistics; [`named_fields!`](crate::named_fields) implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what its fields are called",
+    note = "a module has a field `scope: Scope`, and `named_fields!({Self} {{ field, .. }})` lists its other fields"
+)]
 pub trait Fields<B: Backend> {
     /// Visits every leaf in order of declaration.
     fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>));
@@ -142,8 +146,10 @@ impl<B: Backend, T: Fields<B> + ?Sized> Fields<B> for Box<T> {
     }
 }
 
-/// Implements [`Fields`] for a module with a field `scope: Scope`, from the names of its other fields:
-/// `named_fields!(BasicBlock { conv1, bn1, conv2, bn2, downsample })`; `field as "0"` gives a field another name.
+/// Implements [`Fields`](crate::nn::Fields), which every module needs, for a struct with a field `scope: Scope`, from the
+/// names of its other fields: `named_fields!(BasicBlock { conv1, bn1, conv2, bn2, downsample })`; `field as "0"` gives a field
+/// another name. The names are the keys of the state dict. The constructor ends with
+/// [`name_fields`](crate::nn::name_fields), which tells every layer its path.
 #[macro_export]
 macro_rules! named_fields {
     ($module:ident { $($field:ident $(as $name:literal)?),* $(,)? }) => {

@@ -1,4 +1,4 @@
-//! The guide's maximum, the ImageNet stem's, and the average of ResNet's head.
+//! The step-by-step network's maximum, the ImageNet stem's, and the average of ResNet's head.
 
 use cnn_core::backend::Backend;
 use cnn_core::{Pool2dOptions, Pool2dSpec, Result};
@@ -10,10 +10,10 @@ use super::{Kernel, Visit, bytes, noise};
 /// # Errors
 /// The device's, and those of `visit`.
 pub fn pool2d<B: Backend>(backend: &B, batch: usize, visit: Visit<'_>) -> Result<()> {
-    let guide = Pool2dSpec::new([batch, 30, 30, 32], &Pool2dOptions::square(2))?;
+    let stepwise = Pool2dSpec::new([batch, 30, 30, 32], &Pool2dOptions::square(2))?;
     let stem = Pool2dSpec::new([batch, 32, 32, 64], &Pool2dOptions::square(3).stride(2).padding(1))?;
     let head = Pool2dSpec::global([batch, 4, 4, 512])?;
-    for (kind, spec) in [("max pool", guide), ("max pool", stem), ("average pool", head)] {
+    for (kind, spec) in [("max pool", stepwise), ("max pool", stem), ("average pool", head)] {
         let [inputs, outputs]: [usize; 2] =
             [spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product());
         let (x, dy) = (noise(backend, inputs)?, noise(backend, outputs)?);

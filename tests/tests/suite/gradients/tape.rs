@@ -226,12 +226,12 @@ fn errors_name_the_layer_the_argument_its_value_and_the_rule() {
         "layer2.0.conv1: input [8, 128]: needs the four dimensions [N, H, W, C]"
     );
 
-    let mut guide = Stepwise::new(&backend, 0, [32, 32, 3], 2).unwrap();
+    let mut stepwise = Stepwise::new(&backend, 0, [32, 32, 3], 2).unwrap();
     assert_eq!(
-        run(&mut guide, train(), &[1, 30, 32, 3]),
+        run(&mut stepwise, train(), &[1, 30, 32, 3]),
         "fc1: input [1, 6720]: has 6720 features, weight expects 7200"
     );
-    assert_eq!(run(&mut guide, train(), &[1, 2, 2, 3]), "conv: kernel 3x3: must fit the padded image, which is 2x2");
+    assert_eq!(run(&mut stepwise, train(), &[1, 2, 2, 3]), "conv: kernel 3x3: must fit the padded image, which is 2x2");
 
     assert_eq!(
         run(&mut narrow(), train(), &[1, 8, 8, 3]),
