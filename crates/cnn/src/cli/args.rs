@@ -38,6 +38,14 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Measure this machine: its limits, every layer, training steps, inference
     Bench(BenchArgs),
+    /// Print the recipe that `train` would follow with these options: every default, each with a word on what it does
+    #[command(
+        after_help = "Example:\n  cnn recipe --model resnet18 --data photos > photos.toml\n  cnn train --recipe photos.toml"
+    )]
+    Recipe(RecipeArgs),
+    /// Explain the fields of every command's --json
+    #[command(after_help = "Example:\n  cnn json | less")]
+    Json,
     /// Print a shell's completion script
     #[command(after_help = "Example:\n  cnn completions bash > ~/.local/share/bash-completion/completions/cnn")]
     Completions {
@@ -93,6 +101,47 @@ pub(crate) struct DataCommandArgs {
     pub(crate) json: bool,
 }
 
+/// What a run is made by: `train` follows it, `recipe` prints it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipeArgs {
+    /// Network: stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Train on these classes only, in this order
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) classes: Option<Vec<String>>,
+    /// Height and width that a folder's images are resized to, such as 64x48, or 64 for both [default: 32x32]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<[usize; 2]>,
+    /// Passes over the training images [default: by the model, 2 to 30]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u32>,
+    /// Images in a step [default: by the model, 32 to 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Highest learning rate [default: by model and optimizer]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
+    /// sgd, adam or adamw [default: sgd]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) optimizer: Option<String>,
+    /// How activations are stored: f32, or bf16 for half the memory [default: f32]
+    #[arg(long, value_name = "TYPE", value_parser = precision)]
+    pub(crate) precision: Option<Precision>,
+    /// Read everything from a recipe, such as the recipe.toml of an earlier run; other options override it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Part of the training images that is held out to watch the training with [default: 0]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(crate) validation: Option<f64>,
+}
+
 const TRAIN_EXAMPLES: &str = "\
 Examples:
   cnn train --data shapes
@@ -105,42 +154,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = TRAIN_EXAMPLES)]
 pub(crate) struct TrainArgs {
-    /// Network: stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise, and small for shapes]
-    #[arg(long)]
-    pub(crate) model: Option<String>,
-    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Train on these classes only, in this order
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub(crate) classes: Option<Vec<String>>,
-    /// Height and width that a folder's images are resized to [default: 32x32]
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    pub(crate) size: Option<[usize; 2]>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u32>,
-    /// Images in a step
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<usize>,
-    /// Highest learning rate
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) lr: Option<f64>,
-    /// sgd, adam or adamw
-    #[arg(long, value_name = "NAME")]
-    pub(crate) optimizer: Option<String>,
-    /// How activations are stored: f32, or bf16 for half the memory [default: f32]
-    #[arg(long, value_name = "TYPE", value_parser = precision)]
-    pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe, such as the recipe.toml of an earlier run; other options override it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Fixes the initial weights, the order of the images and their augmentation
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Part of the training images that is held out to watch the training with
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
-    pub(crate) validation: Option<f64>,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
     /// Folder of the run; it must not hold one yet [default: a new one, runs/MODEL-DATA-001]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -235,6 +250,15 @@ pub(crate) enum Format {
     Safetensors,
 }
 
+impl Format {
+    /// How the names of its files end, without the dot.
+    pub(crate) fn ending(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  cnn export runs/resnet18-cifar10-001 --names pytorch-cifar -o resnet18.safetensors"
@@ -292,12 +316,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn sizes<const N: usize>(text: &str, form: &str) -> Result<[usize; N], String> {
-    let sides: Option<Vec<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
+    let sides: Option<Vec<usize>> = text.split(['x', 'X']).map(|side| side.parse().ok()).collect();
     sides.and_then(|sides| sides.try_into().ok()).ok_or_else(|| format!("must have the form {form}"))
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {
-    sizes(text, "HEIGHTxWIDTH, such as 64x64")
+    match text.parse() {
+        Ok(side) => Ok([side; 2]),
+        Err(_) => sizes(text, "HEIGHTxWIDTH, such as 64x48, or one number for both"),
+    }
 }
 
 fn image_size(text: &str) -> Result<[usize; 3], String> {
@@ -324,9 +351,9 @@ mod tests {
 
     #[test]
     fn sizes_have_as_many_sides_as_asked() {
-        assert_eq!(size("64x48"), Ok([64, 48]));
+        assert_eq!([size("64x48"), size("64X48"), size("64")], [Ok([64, 48]), Ok([64, 48]), Ok([64, 64])]);
         assert_eq!(image_size("28x28x1"), Ok([28, 28, 1]));
-        for wrong in ["", "64", "64x", "64x48x3", "ax3", "-1x4"] {
+        for wrong in ["", "64x", "64x48x3", "ax3", "-1x4"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }

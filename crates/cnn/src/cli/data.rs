@@ -1,16 +1,14 @@
 //! `cnn data`, and the data set that an argument of another command means, fetched first if it is a published one that
 //! is not here yet.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{DataArgs, DataCommandArgs, DeviceArgs};
 use super::failure::Failure;
 use super::output;
+use super::progress;
 
 /// Runs the command: what is in a data set, and what is wrong with it.
 pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
@@ -67,12 +65,7 @@ fn unread(error: Error) -> Failure {
 
 /// Does `work`, which reads pictures, under a bar if somebody is watching.
 fn watched<T>(options: OpenOptions, work: impl FnOnce(&OpenOptions) -> Result<T, Failure>) -> Result<T, Failure> {
-    if !std::io::stderr().is_terminal() {
-        return work(&options);
-    }
-    let template = "{prefix:>11} {wide_bar} {pos}/{len} images  {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = Arc::new(ProgressBar::no_length().with_style(style.progress_chars("━╸─")).with_prefix("reading"));
+    let Some(bar) = progress::reading() else { return work(&options) };
     let shown = bar.clone();
     let result = work(&options.progress(move |Decoding { done, total }| {
         shown.set_length(total as u64);
@@ -92,7 +85,7 @@ fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
         let (name, url) = (set.name(), source.mirror.as_deref().unwrap_or(set.url()));
         output::note(&format!("{name}: not in {}; fetching it from {url}", source.data_root.display()));
     }
-    let mut bar = super::progress::DownloadBar::default();
+    let mut bar = progress::DownloadBar::default();
     match download::fetch(set, &source.data_root, &options, &mut |at| bar.update(at.file, at.done, at.total)) {
         Ok(_) => Ok(()),
         // Whoever has no network needs to know where the files would be found, as with --offline.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cnn::core::graph::{Graph, Op};
 use cnn::core::nn::parameters;
-use cnn::core::{Backend, Shape};
+use cnn::core::{Backend, Shape, names};
 use cnn::models::{Arch, Model};
 use cnn::train::{Networks, Trained};
 use cnn_measure::Machine;
@@ -33,15 +33,14 @@ struct Info<'a>(&'a InfoArgs);
 impl Command for Info<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Info(args) = self;
-        let summary = if Arch::names().any(|name| name == args.model) {
+        let summary = if let Some(arch) = named(&args.model) {
             let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
             check(image, classes)?;
-            let mut model = args.model.parse::<Arch>()?.build(backend, 0, image, classes)?;
-            Summary::of(backend, &args.model, &mut model, image, classes)?
+            let mut model = arch.build(backend, 0, image, classes)?;
+            Summary::of(backend, &arch.to_string(), &mut model, image, classes)?
         } else if !Path::new(&args.model).exists() {
-            let names: Vec<&str> = Arch::names().collect();
-            let rule = format!("must be one of {}, or weights that exist", names.join(", "));
-            return Err(Failure::usage(format!("model {}: {rule}", args.model)));
+            let error = names::unknown("model", &args.model, Arch::names());
+            return Err(Failure::usage(format!("{error} (nor are there weights of that name)")));
         } else {
             let file = super::data::weights(Path::new(&args.model))?;
             let mut weights = Trained::load(backend, file, &Networks::new())?;
@@ -56,6 +55,12 @@ impl Command for Info<'_> {
         };
         if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
     }
+}
+
+/// The architecture called `text`: by its own name or, where no file is called so, by one that differs in capitals.
+fn named(text: &str) -> Option<Arch> {
+    let own = Arch::names().any(|name| name == text);
+    text.parse().ok().filter(|_| own || !Path::new(text).exists())
 }
 
 fn check([height, width, channels]: [usize; 3], classes: usize) -> Result<(), Failure> {

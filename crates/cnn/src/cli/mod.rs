@@ -8,9 +8,11 @@ mod eval;
 mod export;
 mod failure;
 mod info;
+mod json;
 pub(crate) mod output;
 mod predict;
 mod progress;
+mod recipe;
 mod signals;
 mod train;
 
@@ -20,6 +22,7 @@ use failure::Failure;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    signals::file_size_limit_is_an_error()?;
     match args.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -28,6 +31,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Recipe(args) => recipe::run(&args),
+        Command::Json => json::run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "cnn", &mut script);

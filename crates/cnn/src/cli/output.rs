@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use super::failure::Failure;
 
-/// Writes `text` to stdout. A reader that has gone away (`cnn info resnet18 | head`) is no error.
+/// Writes `text` to stdout. A reader that has gone away (`cnn info resnet18 | head`) is no error: a training goes on and
+/// saves.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -21,12 +23,29 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// Writes a line to stderr. Where stderr cannot be written to there is nowhere left to say so.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// Writes to stderr why something failed, in one line.
 pub(crate) fn error(reason: impl Display) {
     note(&format!("error: {}", reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ")));
+}
+
+/// `text` on one line and without what a terminal obeys: names of classes and files come from anywhere, and an escape
+/// sequence among them could colour, move or rename things. Control characters and those that turn the direction of
+/// writing become their escapes.
+pub(crate) fn printable(text: &str) -> String {
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A path to be read; its bytes that are no text are shown as U+FFFD.
+pub(crate) fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
 }
 
 /// `1234567` as `1,234,567`.
@@ -69,13 +88,14 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 
 /// Rows of cells in columns as wide as their widest cell, the columns in `left` flush left, the others flush right.
 pub(crate) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let (gap, width) = (if column == 0 { "" } else { "  " }, widths[column]);
@@ -101,6 +121,13 @@ mod tests {
         assert_eq!(duration(200.4), "3 min 20 s");
         assert_eq!(duration(7500.0), "2 h 05 min");
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.33%".to_owned(), "-".to_owned()));
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_printed() {
+        assert_eq!(printable("chat \u{e9}t\u{e9} \u{732b}"), "chat \u{e9}t\u{e9} \u{732b}");
+        assert_eq!(printable("a\u{1b}[31mb\nc\u{9b}\u{202e}"), r"a\u{1b}[31mb\nc\u{9b}\u{202e}");
+        assert_eq!(table(&[vec!["a\nb".to_owned(), "1".to_owned()]], &[0]), "a\\nb  1\n");
     }
 
     #[test]

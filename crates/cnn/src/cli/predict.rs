@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::PredictArgs;
 use super::device::{Command, Device};
 use super::failure::Failure;
-use super::output::{self, table};
+use super::output::{self, shown, table};
 
 /// Images that are classified at a time.
 const BATCH: usize = 32;
@@ -71,13 +71,14 @@ fn to_json(path: &Path, ranked: &[(&str, f64)]) -> String {
     let all: Vec<_> = ranked.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
     let best = ranked.first();
     let (class, p) = (best.map(|best| best.0), best.map(|best| best.1));
-    json!({ "file": path, "class": class, "probability": p, "probabilities": all }).to_string() + "\n"
+    json!({ "file": path.display().to_string(), "class": class, "probability": p, "probabilities": all }).to_string()
+        + "\n"
 }
 
 fn to_text(path: &Path, ranked: &[(&str, f64)], top: usize) -> String {
     let line = |&(class, p): &(&str, f64)| vec![String::new(), class.to_owned(), format!("{:.2}%", 100.0 * p)];
     let lines: Vec<_> = ranked.iter().take(top).map(line).collect();
-    format!("{}\n{}", path.display(), table(&lines, &[0, 1]))
+    format!("{}\n{}", shown(path), table(&lines, &[0, 1]))
 }
 
 #[cfg(test)]

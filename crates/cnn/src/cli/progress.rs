@@ -23,12 +23,13 @@ struct Bars {
 }
 
 const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left";
-const PART: &str = "{prefix:>11} {wide_bar} {msg}";
+/// What does not fit beside the bar is cut off: a line that wraps cannot be drawn over.
+const PART: &str = "{prefix:>11} {bar:16} {wide_msg}";
 
 impl Progress {
     /// Nothing has happened yet.
     pub(crate) fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(|| {
+        let bars = can_draw().then(|| {
             let (all, run, part) = (MultiProgress::new(), ProgressBar::no_length(), ProgressBar::no_length());
             Bars { all, run: run.with_style(style(RUN)), part: part.with_style(style(PART)) }
         });
@@ -102,6 +103,19 @@ impl Progress {
     }
 }
 
+/// A bar over the images that are read, if somebody can watch it.
+pub(crate) fn reading() -> Option<ProgressBar> {
+    let bar = || ProgressBar::no_length().with_style(style("{prefix:>11} {wide_bar} {pos}/{len} images  {eta} left"));
+    can_draw().then(|| bar().with_prefix("reading"))
+}
+
+/// Whether stderr is a terminal on which a line can be drawn over. indicatif draws nothing where `TERM` is not set or
+/// says `dumb`, and then swallows the lines above its bars too.
+fn can_draw() -> bool {
+    let capable = cfg!(windows) || std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+    capable && std::io::stderr().is_terminal()
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants of this file; a wrong one would show as the plain bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
@@ -138,7 +152,7 @@ impl DownloadBar {
             self.file = file.to_owned();
             self.clear();
             output::note(&format!("downloading {file}"));
-            if std::io::stderr().is_terminal() {
+            if can_draw() {
                 let bar = ProgressBar::no_length().with_position(done);
                 let style = style("{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left");
                 self.bar = Some(bar.with_style(style));

@@ -1,4 +1,4 @@
-//! `cnn train`: a recipe from defaults, file and options; then the run.
+//! `cnn train`: a recipe, then the run.
 //!
 //! Everything that can be refused is refused before the run's folder is made, cheapest first, so that a typing error
 //! costs neither a download nor an empty folder.
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::Dataset;
-use cnn::models::Arch;
-use cnn::train::{Control, Event, OptimizerKind, Recipe, RunFolder, Summary, Trainer};
+use cnn::train::{Control, Event, Recipe, RunFolder, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
 use super::args::TrainArgs;
 use super::device::{self, Command, Device};
 use super::failure::Failure;
-use super::output::{self, grouped};
+use super::output::{self, grouped, shown};
 use super::progress::Progress;
+use super::recipe;
 use super::signals::Stop;
 
 /// Runs the command.
@@ -29,11 +29,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         None => Start::New(new_folder(args.out.as_deref())?),
     };
     let recipe = match &start {
-        Start::Resumed(folder) => read_recipe(&folder.recipe())?,
-        Start::New(_) => recipe(args)?,
+        Start::Resumed(folder) => recipe::read(&folder.recipe())?,
+        Start::New(_) => recipe::of(&args.recipe, args.device.conv_algo.as_ref())?,
     };
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
-    let data = args.data.as_deref().unwrap_or(recipe.find_data());
+    let data = args.recipe.data.as_deref().unwrap_or(recipe.find_data());
     let options = super::data::options(recipe.size, &args.device)?.skip_bad(args.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
     let mut dataset = super::data::open(data, &args.source, options)?;
@@ -115,67 +115,6 @@ fn new_folder(out: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    Recipe::from_toml(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
-}
-
-/// The recipe of a new run: defaults or a file, and what the options change.
-fn recipe(args: &TrainArgs) -> Result<Recipe, Failure> {
-    let mut recipe = match &args.recipe {
-        Some(path) => read_recipe(path)?,
-        None => {
-            let data = args.data.as_deref().unwrap_or("shapes");
-            let model = args.model.as_deref().unwrap_or(Recipe::default_model(data));
-            Recipe::default_for(model, data).map_err(Failure::usage)?
-        }
-    };
-    if let (Some(size), None) = (args.size, &args.recipe) {
-        // The crop of the default is meant for images of 32x32; smaller ones move by less.
-        recipe.augment.crop_padding = recipe.augment.crop_padding.min(size[0].min(size[1]) / 8);
-    }
-    if let Some(name) = &args.optimizer {
-        choose_optimizer(&mut recipe, name)?;
-    }
-    let Recipe { model, data, epochs, batch, seed, precision, conv_algo, validation, optimizer, .. } = &mut recipe;
-    set(model, args.model.as_ref());
-    set(data, args.data.as_ref());
-    set(epochs, args.epochs.as_ref());
-    set(batch, args.batch.as_ref());
-    set(seed, args.seed.as_ref());
-    set(precision, args.precision.as_ref());
-    set(conv_algo, args.device.conv_algo.as_ref());
-    set(validation, args.validation.as_ref());
-    set(&mut optimizer.lr, args.lr.as_ref());
-    recipe.classes = args.classes.clone().or(recipe.classes);
-    recipe.size = args.size.or(recipe.size);
-    recipe.check().map_err(Failure::usage)?;
-    recipe.model.parse::<Arch>().map_err(Failure::usage)?;
-    Ok(recipe)
-}
-
-fn set<T: Clone>(field: &mut T, option: Option<&T>) {
-    if let Some(value) = option {
-        field.clone_from(value);
-    }
-}
-
-/// Another optimiser starts from PyTorch's defaults, as SGD's rate and decay would not suit it.
-fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
-    let (kind, lr, weight_decay) = match name {
-        "sgd" => (OptimizerKind::Sgd, 0.05, 5e-4),
-        "adam" => (OptimizerKind::Adam, 1e-3, 0.0),
-        "adamw" => (OptimizerKind::AdamW, 1e-3, 1e-2),
-        _ => return Err(Failure::usage(format!("optimizer {name}: must be one of sgd, adam, adamw"))),
-    };
-    if recipe.optimizer.kind != kind {
-        recipe.optimizer.kind = kind;
-        recipe.optimizer.lr = lr;
-        recipe.optimizer.weight_decay = weight_decay;
-    }
-    Ok(())
-}
-
 /// A fresh folder `NAME-001`, `NAME-002`, ... in `root`.
 fn next_run(root: &Path, name: &str) -> Result<RunFolder, Failure> {
     let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
@@ -207,7 +146,7 @@ fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
         trainer.steps(),
         recipe.batch,
     ));
-    output::note(&folder.path().display().to_string());
+    output::note(&shown(folder.path()));
 }
 
 fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
@@ -242,12 +181,12 @@ fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failu
             "images_per_second": images_per_second,
             "peak_rss_bytes": peak,
             "seed": seed,
-            "run": folder.path(),
-            "weights": weights,
+            "run": folder.path().display().to_string(),
+            "weights": weights.display().to_string(),
         }));
     }
     let Some(test) = test else {
-        let (path, folder) = (weights.display(), folder.path().display());
+        let (path, folder) = (shown(&weights), shown(folder.path()));
         output::note(&format!("stopped after {epochs} epochs, {steps} steps; go on with: cnn train --resume {folder}"));
         return output::print(&format!("saved {path}\n"));
     };
@@ -260,6 +199,6 @@ fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failu
         test.loss,
         output::duration(*seconds),
         grouped(*images_per_second as u64),
-        weights.display(),
+        shown(&weights),
     ))
 }

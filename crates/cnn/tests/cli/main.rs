@@ -1,6 +1,8 @@
 //! The program from outside: what it prints, writes, refuses, and with which status it ends.
 
+mod first_steps;
 mod support;
+mod surroundings;
 
 use std::fs;
 
@@ -11,7 +13,7 @@ use support::{Place, cnn, json_lines};
 fn every_command_explains_itself_by_an_example() {
     let place = Place::new();
     let general = place.succeeds(&["--help"]).0;
-    for command in ["train", "eval", "predict", "info", "export", "bench", "completions"] {
+    for command in ["train", "eval", "predict", "data", "info", "export", "bench", "recipe", "json", "completions"] {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
         assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
@@ -27,6 +29,7 @@ fn a_training_and_everything_that_its_weights_are_good_for() {
     place.pictures("photos", 32);
     let train =
         ["train", "--data", "photos", "--epochs", "4", "--batch", "8", "--seed", "7", "--threads", "2", "--json"];
+    let train = [&train[..], &["--model", "stepwise"]].concat();
     let (stdout, stderr) = place.succeeds(&train);
     assert!(stderr.contains("2 threads") && stderr.contains("epoch 4/4"), "{stderr}");
     assert!(!stderr.contains('\u{1b}'), "no terminal, no colours: {stderr}");
@@ -260,7 +263,7 @@ fn broken_data_is_named_by_file_value_and_rule() {
     place.refuses(&train, 1, &["cifar/data_batch_2.bin: missing"]);
 
     place.pictures("photos", 32);
-    place.refuses(&["train", "--data", "photos", "--size", "2x2"], 1, &["conv: ", "3"]);
+    place.refuses(&["train", "--data", "photos", "--model", "stepwise", "--size", "2x2"], 1, &["conv: ", "3"]);
     fs::write(place.path().join("photos/red/note.jpg"), "a text, not a picture").unwrap();
     place.refuses(&["train", "--data", "photos"], 1, &["photos/red/note.jpg: not a JPEG or PNG image"]);
     fs::create_dir(place.path().join("empty")).unwrap();
@@ -307,7 +310,8 @@ fn a_run_that_is_interrupted_and_resumed_ends_with_the_same_bits() {
 
     let place = Place::new();
     place.pictures("photos", 16);
-    let train = ["train", "--data", "photos", "--size", "16x16", "--epochs", "60", "--batch", "4"];
+    let train =
+        ["train", "--data", "photos", "--model", "stepwise", "--size", "16x16", "--epochs", "60", "--batch", "4"];
     for (signal, status, folder) in [("INT", 130, "interrupted"), ("TERM", 143, "ended")] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_cnn"))
             .current_dir(place.path())
@@ -345,6 +349,7 @@ fn half_precision_from_training_to_prediction() {
     let place = Place::new();
     place.pictures("photos", 32);
     let train = ["train", "--data", "photos", "--epochs", "4", "--batch", "8", "--precision", "bf16", "--out", "run"];
+    let train = [&train[..], &["--model", "stepwise"]].concat();
     let (stdout, stderr) = place.succeeds(&[&train[..], &["--json"]].concat());
     assert!(stderr.contains("bf16 activations"), "{stderr}");
     let result = json_lines(&stdout).pop().unwrap();

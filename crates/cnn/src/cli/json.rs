@@ -1,0 +1,43 @@
+//! `cnn json`: what the lines of `--json` hold. A test compares it with what the commands print.
+
+use super::failure::Failure;
+use super::output;
+
+/// Every field of every command.
+const FIELDS: &str = "\
+With --json a command prints JSON on stdout, one object a line. Fractions (accuracies, recall, precision, probability) are
+from 0 to 1; a field is null where there is nothing to say. Fields may be added, and are never renamed.
+
+train
+  after every epoch: event (\"epoch\"), epoch, step, train_loss, train_accuracy, validation_loss, validation_accuracy, lr,
+  seconds and images_per_second (training alone)
+  last: event (\"result\", or \"interrupted\"), test_accuracy, test_loss, correct, count, epochs, steps, seconds (in all),
+  images_per_second, peak_rss_bytes, seed, run (the folder), weights (the file)
+
+eval
+  event (\"result\"), test_accuracy, test_top5_accuracy, test_loss, correct, count,
+  classes: for each class, count, recall, precision
+  confusion: a row for each true class, a column for each predicted one
+
+predict
+  for each image: file, class and probability of the most probable, probabilities: class, probability, best first
+
+data
+  name, path, format, size, split,
+  classes: for each, name, train, validation, test
+  left_out: reason, paths; bad: path, reason; duplicates: pairs of paths; notes
+
+info
+  model, input, classes, parameters, macs, activation_bytes,
+  layers: for each, path, operation, output, parameters, macs
+
+bench
+  first: area (\"roofline\"), isa, threads, conv_algo, peak_gflop_s, triad_gb_s
+  then: area (\"layers\", \"train\" or \"infer\"), model, engine, config, isa, threads, batch, dtype, median_ms, images_s,
+  peak_rss_bytes, and for a layer gflop_s beside peak_gflop_s, or gb_s beside triad_gb_s
+";
+
+/// Runs the command.
+pub(crate) fn run() -> Result<(), Failure> {
+    output::print(FIELDS)
+}

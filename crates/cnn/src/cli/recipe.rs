@@ -1,0 +1,194 @@
+//! Recipes: what the options make of the defaults, and `cnn recipe`, which prints one with a word on every line.
+
+use std::fs;
+use std::path::Path;
+
+use cnn::core::names;
+use cnn::data::Known;
+use cnn::models::Arch;
+use cnn::train::{OptimizerKind, Recipe};
+
+use super::args::RecipeArgs;
+use super::failure::Failure;
+use super::output;
+
+/// Runs the command: prints the recipe that `train` would follow.
+pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
+    output::print(&commented(&of(args, None)?)?)
+}
+
+/// The recipe of a new run: defaults or a file, and what the options change.
+pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe, Failure> {
+    let asked = args.model.as_deref().map(str::parse::<Arch>).transpose().map_err(Failure::usage)?;
+    let asked = asked.map(|arch| arch.to_string());
+    // A published set by its own name, however it was spelled.
+    let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
+    let mut recipe = match &args.recipe {
+        Some(path) => read(path)?,
+        None => {
+            let data = given.as_deref().unwrap_or("shapes");
+            let model = asked.as_deref().unwrap_or(Recipe::default_model(data, args.size));
+            Recipe::default_for(model, data).map_err(Failure::usage)?
+        }
+    };
+    if let (Some(size), None) = (args.size, &args.recipe) {
+        // The crop of the default is meant for images of 32x32; smaller ones move by less.
+        recipe.augment.crop_padding = recipe.augment.crop_padding.min(size[0].min(size[1]) / 8);
+    }
+    if let Some(name) = &args.optimizer {
+        choose_optimizer(&mut recipe, name)?;
+    }
+    let Recipe { model, data, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
+    set(model, asked.as_ref());
+    set(data, given.as_ref());
+    set(epochs, args.epochs.as_ref());
+    set(batch, args.batch.as_ref());
+    set(seed, args.seed.as_ref());
+    set(precision, args.precision.as_ref());
+    set(validation, args.validation.as_ref());
+    set(&mut optimizer.lr, args.lr.as_ref());
+    set(&mut recipe.conv_algo, conv_algo);
+    recipe.classes = args.classes.clone().or(recipe.classes);
+    recipe.size = args.size.or(recipe.size);
+    recipe.check().map_err(Failure::usage)?;
+    recipe.model.parse::<Arch>().map_err(Failure::usage)?;
+    Ok(recipe)
+}
+
+/// The recipe in the file at `path`.
+pub(crate) fn read(path: &Path) -> Result<Recipe, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Recipe::from_toml(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+fn set<T: Clone>(field: &mut T, option: Option<&T>) {
+    if let Some(value) = option {
+        field.clone_from(value);
+    }
+}
+
+/// Another optimiser starts from PyTorch's defaults, as SGD's rate and decay would not suit it.
+fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
+    const NAMES: [&str; 3] = ["sgd", "adam", "adamw"];
+    let (kind, lr, weight_decay) = match names::meant(name, NAMES) {
+        Some("sgd") => (OptimizerKind::Sgd, 0.05, 5e-4),
+        Some("adam") => (OptimizerKind::Adam, 1e-3, 0.0),
+        Some("adamw") => (OptimizerKind::AdamW, 1e-3, 1e-2),
+        _ => return Err(Failure::usage(names::unknown("optimizer", name, NAMES))),
+    };
+    if recipe.optimizer.kind != kind {
+        recipe.optimizer.kind = kind;
+        recipe.optimizer.lr = lr;
+        recipe.optimizer.weight_decay = weight_decay;
+    }
+    Ok(())
+}
+
+/// What there is to say of a key: the table it is in ("" for none), its name, the words, and a value to show where the
+/// recipe does not set it.
+type Note = (&'static str, &'static str, &'static str, Option<&'static str>);
+
+const NOTES: &[Note] = &[
+    ("", "model", "stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet", None),
+    ("", "data", "shapes, cifar10, cifar100, mnist, or the path of a folder or archive", None),
+    ("", "data_path", "where that was found, if it is no longer where it says", None),
+    ("", "classes", "only these classes, in this order", Some(r#"["cat", "dog"]"#)),
+    ("", "size", "height and width that a folder's pictures are resized to; not set: 32x32", Some("[64, 64]")),
+    ("", "epochs", "passes over the training images", None),
+    ("", "batch", "images in a step", None),
+    ("", "seed", "fixes initial weights, order, augmentation and dropout", None),
+    ("", "precision", "how activations are stored: f32, or bf16 for half the memory", None),
+    ("", "conv_algo", "how 3x3 convolutions are computed: auto, direct or winograd", None),
+    ("", "validation", "part of the training images that is held out and measured after every epoch", None),
+    ("", "label_smoothing", "part of each label that is spread over all classes", None),
+    ("", "checkpoint_minutes", "longest time between two checkpoints", None),
+    ("optimizer", "kind", "sgd, adam or adamw", None),
+    ("optimizer", "lr", "highest learning rate", None),
+    ("optimizer", "momentum", "sgd: part of the velocity that is kept", None),
+    ("optimizer", "nesterov", "sgd: look ahead along the velocity", None),
+    ("optimizer", "weight_decay", "pull of the weights towards 0", None),
+    ("optimizer", "decay_all", "whether biases and normalisations decay too", None),
+    ("optimizer", "max_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
+    ("optimizer", "clip_grad_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
+    ("schedule", "kind", "one-cycle, cosine, step or constant", None),
+    ("schedule", "warmup_epochs", "epochs of linear rise before it", None),
+    ("schedule", "rise", "one-cycle: part of the run in which the rate rises", None),
+    ("schedule", "pct_start", "one-cycle: part of the run in which the rate rises", None),
+    ("schedule", "step_epochs", "step: epochs between two drops", None),
+    ("schedule", "gamma", "step: factor of a drop", None),
+    ("augment", "crop_padding", "pixels by which the crop moves, each way", None),
+    ("augment", "border", "what it finds outside of the image: zero or reflect", None),
+    ("augment", "flip", "mirror left to right in every other epoch", None),
+    ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
+];
+
+/// `recipe` as TOML with a comment above every key, and the keys that it does not set as comments themselves.
+fn commented(recipe: &Recipe) -> Result<String, Failure> {
+    let toml = recipe.to_toml()?;
+    let lines: Vec<&str> = toml.lines().filter(|line| !line.is_empty()).collect();
+    let (mut out, mut table) = ("# cnn train --recipe FILE follows this.\n".to_owned(), "");
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            table = name;
+            out += &format!("\n{line}\n");
+        } else {
+            let key = line.split(" =").next().unwrap_or(line);
+            if let Some((_, _, words, _)) = NOTES.iter().find(|note| (note.0, note.1) == (table, key)) {
+                out += &format!("# {words}\n");
+            }
+            out += &format!("{line}\n");
+        }
+        if lines.get(at + 1).is_none_or(|next| next.starts_with('[')) {
+            out += &unset(table, &toml);
+        }
+    }
+    Ok(out)
+}
+
+/// The keys of `table` that can be set and are not.
+fn unset(table: &str, toml: &str) -> String {
+    let is_set = |key: &str| toml.lines().any(|line| line.starts_with(&format!("{key} =")));
+    // A key that only an older or newer recipe has would be refused.
+    let known = |key: &str, value: &str| {
+        let text = format!("{key} = {value}\n");
+        Recipe::from_toml(&if table.is_empty() { text + toml } else { with(table, &text, toml) }).is_ok()
+    };
+    let mut out = String::new();
+    for (_, key, words, value) in NOTES.iter().filter(|note| note.0 == table) {
+        if let Some(value) = value.filter(|value| !is_set(key) && known(key, value)) {
+            out += &format!("# {words}\n# {key} = {value}\n");
+        }
+    }
+    out
+}
+
+/// `toml` with `line` as the first of `table`.
+fn with(table: &str, line: &str, toml: &str) -> String {
+    toml.replacen(&format!("[{table}]\n"), &format!("[{table}]\n{line}"), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key without words would be printed without a comment: whoever adds one says here what it does.
+    #[test]
+    fn every_key_has_its_comment_and_the_text_is_the_recipe() {
+        let recipe = Recipe::default_for("resnet18", "photos").unwrap();
+        let text = commented(&recipe).unwrap();
+        assert_eq!(Recipe::from_toml(&text).unwrap(), recipe);
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2) {
+            let key = !pair[1].is_empty() && !pair[1].starts_with(['#', '[']);
+            assert!(!key || pair[0].starts_with("# "), "no comment above {:?}", pair[1]);
+        }
+        // What is not set can be, without its mark.
+        let all: String = lines
+            .iter()
+            .map(|line| line.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let set = Recipe::from_toml(&all).unwrap();
+        assert_eq!((set.classes.map(|classes| classes.len()), set.size), (Some(2), Some([64, 64])));
+    }
+}
