@@ -8,7 +8,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Initial values of parameters; `a` is the parameter's key.
+    /// Initial values of parameters; `a` counts those drawn before.
     Init = 1,
     /// Order of samples; `a` is the epoch.
     Shuffle = 2,
