@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::disk::{Staged, stage};
 use crate::run_folder::RunFolder;
-use crate::weights::{Weights, WeightsInfo, parse_archive, read_file};
+use crate::weights::{Weights, WeightsInfo, read_archive};
 use crate::{Error, Recipe, Result};
 
 /// Where a run stands.
@@ -55,15 +55,14 @@ pub(crate) fn save<B: Backend>(
             return Err(Error::file(path, reason));
         }
     }
-    let weights = weights.to_bytes()?;
     state.arrays.insert("progress.sums".into(), Array::float(vec![4], &progress.sums));
     state.metadata.insert("epoch".into(), json!(progress.epoch));
     state.metadata.insert("batch".into(), json!(progress.batch));
     state.metadata.insert("step".into(), json!(progress.step));
     state.metadata.insert("recipe".into(), json!(recipe.to_toml()?));
-    state.metadata.insert(WEIGHTS.into(), json!(digest(&weights)));
+    state.metadata.insert(WEIGHTS.into(), json!(weights.digest()));
 
-    let staged_weights = stage(&folder.weights(), &weights)?;
+    let staged_weights = stage(&folder.weights(), &weights.to_bytes()?)?;
     let staged_state = stage(&folder.state(), &state.to_bytes()?).inspect_err(|_| staged_weights.discard())?;
     staged_weights.commit().inspect_err(|_| {
         staged_weights.discard();
@@ -73,7 +72,7 @@ pub(crate) fn save<B: Backend>(
     staged_state.commit()
 }
 
-/// Key of the state's metadata: digest of the weights file that it belongs to. Version 0.1 did not write it.
+/// Key of the state's metadata: digest of the weights that it belongs to. Version 0.1 did not write it.
 const WEIGHTS: &str = "weights";
 
 /// SHA-256 in hexadecimal digits.
@@ -110,9 +109,8 @@ pub(crate) fn load<B: Backend>(
     if !folder.weights().exists() && !folder.state().exists() {
         return Ok(Progress::default());
     }
-    let bytes = read_file(&folder.weights())?;
-    let weights = Weights::parse(folder.weights(), &bytes)?;
-    let state = state_of(folder, weights.info.step, &digest(&bytes))?;
+    let weights = Weights::read(folder.weights())?;
+    let state = state_of(folder, weights.info.step, &weights.archive.digest())?;
     let fail = |reason: String| Error::file(folder.state(), reason);
     let written = state.metadata.get("recipe").and_then(|text| text.as_str());
     if !written.and_then(|text| Recipe::from_toml(text).ok()).is_some_and(|written| written.same_run(recipe)) {
@@ -156,8 +154,7 @@ fn state_of(folder: &RunFolder, step: u64, digest: &str) -> Result<Archive> {
             (_, _) => Ok(()),
         }
     };
-    let read = |path| read_file(path).and_then(|bytes| parse_archive(path, &bytes));
-    let state = read(&path).and_then(|state| match belongs(&state) {
+    let state = read_archive(&path).and_then(|state| match belongs(&state) {
         Ok(()) => Ok(state),
         Err(reason) => Err(Error::file(&path, reason)),
     });
@@ -168,7 +165,7 @@ fn state_of(folder: &RunFolder, step: u64, digest: &str) -> Result<Archive> {
             Ok(state)
         }
         (Err(error), None) => Err(error),
-        (Err(error), Some(staged)) => match read(staged.file()) {
+        (Err(error), Some(staged)) => match read_archive(staged.file()) {
             Ok(next) if belongs(&next).is_ok() => {
                 staged.commit()?;
                 Ok(next)

@@ -1,8 +1,6 @@
 //! A weights file: arrays under PyTorch's names, and in its metadata what is needed to use them.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cnn_core::archive::Archive;
@@ -145,32 +143,13 @@ const MOST_VALUES: usize = 1 << 28;
 /// The least deviation of a channel that pixels are divided by; that of bytes is at least 1/255.
 const LEAST_STD: f32 = 1e-6;
 
-/// The largest file that is read: far above any model here, far below what exhausts a machine.
-const MAX_FILE: u64 = 8 << 30;
-
-/// Reads a safetensors file, but nothing whose first bytes say that it is none.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let fail = |reason: &dyn std::fmt::Display| Error::file(path, reason);
-    let mut file = File::open(path).map_err(|error| fail(&error))?;
-    let metadata = file.metadata().map_err(|error| fail(&error))?;
-    let size = metadata.len();
-    if !metadata.is_file() || size > MAX_FILE {
-        return Err(fail(&format!("{size} bytes: must be a file of at most {MAX_FILE}")));
-    }
-    let mut bytes = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    let header = bytes.as_slice().try_into().map(u64::from_le_bytes);
-    if !header.is_ok_and(|header| header.checked_add(8).is_some_and(|end| header > 0 && end <= size)) {
-        return Err(fail(&"not a safetensors file: the length of its header is not that of one"));
-    }
-    bytes.try_reserve_exact(size as usize).map_err(|error| fail(&error))?;
-    file.take(size).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    Ok(bytes)
-}
-
-/// Parses the safetensors file at `path`, whose content is `bytes`.
-pub(crate) fn parse_archive(path: &Path, bytes: &[u8]) -> Result<Archive> {
-    Archive::from_bytes(bytes).map_err(|error| Error::file(path, error))
+/// Reads a safetensors file.
+pub(crate) fn read_archive(path: &Path) -> Result<Archive> {
+    Archive::read(path).map_err(|error| match error {
+        // It names the file already.
+        error @ cnn_core::Error::Io { .. } => error.into(),
+        error => Error::file(path, error),
+    })
 }
 
 /// A weights file that was read, for a [`Classifier`](crate::Classifier) on whatever backend suits it.
@@ -188,13 +167,7 @@ impl Weights {
     /// A file that does not parse, or does not say what it is.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let bytes = read_file(&path)?;
-        Self::parse(path, &bytes)
-    }
-
-    /// Parses the weights file at `path`, whose content is `bytes`.
-    pub(crate) fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self> {
-        let archive = parse_archive(&path, bytes)?;
+        let archive = read_archive(&path)?;
         let metadata = serde_json::Value::Object(archive.metadata.clone());
         let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
             Error::file(&path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))

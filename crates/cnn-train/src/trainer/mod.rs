@@ -1,0 +1,217 @@
+//! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop.
+
+mod run;
+
+use std::fmt::{Debug, Formatter};
+use std::fs;
+use std::time::Instant;
+
+use cnn_core::Backend;
+use cnn_core::image::{Border, ImageSpec};
+use cnn_core::optim::{Optimizer, Schedule};
+use cnn_data::{Dataset, Loader, LoaderOptions};
+use cnn_models::Model;
+
+use crate::batches::DeviceBatches;
+use crate::checkpoint::{self, Progress, digest};
+use crate::memory::{Need, free};
+use crate::metrics;
+use crate::networks::Networks;
+use crate::run_folder::RunFolder;
+use crate::weights::{LAYOUT, WeightsInfo};
+use crate::{Error, Recipe, Result};
+
+/// A run in progress.
+pub struct Trainer<B: Backend> {
+    backend: B,
+    recipe: Recipe,
+    model: Model<B>,
+    optimizer: Optimizer<B>,
+    schedule: Schedule,
+    info: WeightsInfo,
+    loader: Loader,
+    train: DeviceBatches<B>,
+    validation: Option<DeviceBatches<B>>,
+    test: DeviceBatches<B>,
+    progress: Progress,
+    /// Steps that the device may run behind the loop.
+    behind: usize,
+    /// What the files of the run say, and since when.
+    saved: Option<(Progress, Instant)>,
+    trained_images: u64,
+    trained_seconds: f64,
+}
+
+/// What an evaluation is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Split {
+    Validation,
+    Test,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// A run from the beginning, of one of the networks of `cnn-models`.
+    ///
+    /// # Errors
+    /// A recipe that breaks a rule, or does not fit the images, the backend or the memory that there is.
+    pub fn new(backend: &B, recipe: Recipe, dataset: Dataset) -> Result<Self> {
+        Self::with_networks(backend, recipe, dataset, &Networks::new())
+    }
+
+    /// A run from the beginning, of one of `networks`.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and those of the network.
+    pub fn with_networks(backend: &B, mut recipe: Recipe, dataset: Dataset, networks: &Networks<B>) -> Result<Self> {
+        recipe.check()?;
+        recipe.check_backend(backend)?;
+        let dataset = match &recipe.classes {
+            Some(names) => dataset.keep_classes(names)?,
+            None => dataset,
+        };
+        let Dataset { name, path, train, validation, test, mean, std, .. } = dataset;
+        // A path that is no text cannot be written down.
+        recipe.data_path = path.filter(|_| recipe.data_is_a_path()).and_then(|path| Some(path.to_str()?.to_owned()));
+        if test.is_empty() {
+            return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
+        }
+        let (images, labels) = (train.len() as u64, train.labels());
+        let labels = digest(&labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
+        let (train, validation) = match (recipe.validation * train.len() as f64).round() as usize {
+            0 if recipe.validation > 0.0 => {
+                let rule = format!("holds out none of the {} training images", train.len());
+                return Err(Error::recipe("validation", recipe.validation, rule));
+            }
+            0 => (train, validation),
+            held_out => {
+                let (train, validation) = train.split_validation(held_out, recipe.seed)?;
+                (train, Some(validation))
+            }
+        };
+        let image = train.size();
+        if let Some(padding) = Some(recipe.augment.crop_padding).filter(|&p| p >= image[0].min(image[1])) {
+            let rule = format!("must be below the sides of the {}x{} images", image[0], image[1]);
+            return Err(Error::recipe("crop_padding", padding, rule));
+        }
+        let classes = train.classes().to_vec();
+        let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
+        Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free())?;
+        let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
+        // A last batch of one image has no variance to normalise by; it alone is left out.
+        let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;
+        let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).drop_last(drop_last);
+        let loader = Loader::new(train.clone(), options)?;
+        let steps = loader.batches() as u64;
+        if steps == 0 {
+            return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
+        }
+        let (schedule, augment) = (recipe.schedule(steps), recipe.augment());
+        let spec = |border| ImageSpec::new(image, border, &mean, &std);
+        let train = DeviceBatches::new(backend, &train, spec(augment.border));
+        let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
+        let test = train.beside(&test, spec(Border::Zero));
+        let info = WeightsInfo {
+            arch: recipe.model.clone(),
+            classes,
+            image,
+            mean,
+            std,
+            data: name,
+            layout: LAYOUT.to_owned(),
+            step: 0,
+            precision: recipe.precision,
+            conv_algo: recipe.conv_algo.clone(),
+            images: Some(images),
+            labels: Some(labels),
+        };
+        Ok(Trainer {
+            backend: backend.clone(),
+            recipe,
+            model,
+            optimizer,
+            schedule,
+            info,
+            loader,
+            train,
+            validation,
+            test,
+            progress: Progress::default(),
+            behind: backend.steps_behind(),
+            saved: None,
+            trained_images: 0,
+            trained_seconds: 0.0,
+        })
+    }
+
+    /// The run in `folder`, from where it stands. Its next steps are bit for bit those that it would have made.
+    ///
+    /// # Errors
+    /// Files that are missing, broken, or of another recipe or model.
+    pub fn resume(backend: &B, folder: &RunFolder, dataset: Dataset) -> Result<Self> {
+        Self::resume_with_networks(backend, folder, dataset, &Networks::new())
+    }
+
+    /// The run in `folder` of one of `networks`, as [`Trainer::resume`].
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_with_networks(
+        backend: &B,
+        folder: &RunFolder,
+        dataset: Dataset,
+        networks: &Networks<B>,
+    ) -> Result<Self> {
+        let path = folder.recipe();
+        let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
+        let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
+        let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
+        let Trainer { model, optimizer, recipe, info, .. } = &mut trainer;
+        let progress = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
+        info.step = progress.step;
+        let steps = trainer.steps();
+        if progress.step != u64::from(progress.epoch) * steps + progress.batch {
+            let reason = format!(
+                "is of step {}, which {steps} steps an epoch do not lead to: the data is not that of the run",
+                progress.step
+            );
+            return Err(Error::file(folder.state(), reason));
+        }
+        metrics::trim(folder, progress.epoch)?;
+        if folder.weights().exists() {
+            trainer.saved = Some((progress.clone(), Instant::now()));
+        }
+        trainer.progress = progress;
+        Ok(trainer)
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What the weights file will say.
+    pub fn info(&self) -> &WeightsInfo {
+        &self.info
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<B> {
+        &self.model
+    }
+
+    /// Steps of an epoch.
+    pub fn steps(&self) -> u64 {
+        self.loader.batches() as u64
+    }
+}
+
+impl<B: Backend> Debug for Trainer<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Trainer { recipe, info, progress, .. } = self;
+        f.debug_struct("Trainer")
+            .field("recipe", recipe)
+            .field("info", info)
+            .field("progress", progress)
+            .finish_non_exhaustive()
+    }
+}

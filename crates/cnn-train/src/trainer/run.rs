@@ -1,0 +1,299 @@
+//! The loop: steps, epochs, evaluation, checkpoints.
+//!
+//! A device may run behind the program: a step's numbers stay there until [`Device::steps_behind`](cnn_core::Device::steps_behind) later ones were made.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use cnn_core::optim::{Outcome, StepOutcome};
+use cnn_core::{Backend, Frozen, Pass};
+use cnn_data::Batch;
+
+use super::{Split, Trainer};
+use crate::checkpoint::{self, Progress};
+use crate::diagnose::first_not_finite;
+use crate::disk::write_atomically;
+use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
+use crate::metrics;
+use crate::report::{Control, EpochReport, Event, StepReport, Summary};
+use crate::run_folder::RunFolder;
+use crate::{Error, Result};
+
+/// A step that was made, and what the device will know of it.
+struct Step<B: Backend> {
+    batch: Batch,
+    /// Steps before it, in the run.
+    at: u64,
+    /// Within its epoch, from 1.
+    number: u64,
+    lr: f64,
+    outcome: Outcome<B>,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Trains to the end of the recipe and evaluates on the test set. Saves before the first step, every
+    /// [`Recipe::checkpoint_minutes`], after every epoch, and whatever could be done when an error ends the run.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
+    /// last step before, or, if that could not be saved, the one before.
+    pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
+        let start = Instant::now();
+        write_atomically(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        if self.saved.is_none() {
+            self.save(folder, observe)?;
+        }
+        while self.progress.epoch < self.recipe.epochs {
+            match self.epoch(folder, observe) {
+                Ok(Control::Continue) => {}
+                Ok(Control::Stop) => {
+                    self.save_if_new(folder, observe)?;
+                    return Ok(self.summary(None, start));
+                }
+                Err(error) => {
+                    // The error that is told is the one that ended the run; what could not be saved stays as it was.
+                    let _ = self.save_if_new(folder, observe);
+                    return Err(error);
+                }
+            }
+        }
+        let test = self.evaluate(Split::Test, observe)?;
+        let summary = self.summary(Some(test), start);
+        write_atomically(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
+        Ok(summary)
+    }
+
+    fn summary(&self, test: Option<Evaluation>, start: Instant) -> Summary {
+        Summary {
+            interrupted: test.is_none(),
+            test,
+            epochs: self.progress.epoch,
+            steps: self.progress.step,
+            seconds: start.elapsed().as_secs_f64(),
+            images_per_second: self.trained_images as f64 / self.trained_seconds.max(1e-9),
+            seed: self.recipe.seed,
+        }
+    }
+
+    /// The rest of the current epoch, its validation and its checkpoint.
+    fn epoch(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
+        let (epoch, epochs, steps) = (self.progress.epoch + 1, self.recipe.epochs, self.steps());
+        let begin = Event::EpochBegin { epoch, epochs, done: self.progress.batch, steps };
+        if observe(&begin) == Control::Stop {
+            return Ok(Control::Stop);
+        }
+        let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
+        let batches = self.loader.epoch_from(epoch - 1, self.progress.batch as usize, &self.recipe.augment());
+        // Steps that were made and not yet heard of, the oldest first.
+        let mut pending = VecDeque::with_capacity(self.behind + 1);
+        let mut settled = Instant::now();
+        for batch in batches {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.settle(&mut pending, 0, &mut settled, observe)?;
+                    return Err(error.into());
+                }
+            };
+            pending.push_back(self.step(batch)?);
+            if self.settle(&mut pending, self.behind, &mut settled, observe)? == Control::Stop {
+                self.settle(&mut pending, 0, &mut settled, observe)?;
+                return Ok(Control::Stop);
+            }
+            // The end of an epoch saves anyway.
+            if self.progress.batch < steps && self.saved.as_ref().is_none_or(|(_, at)| at.elapsed() >= pause) {
+                let control = self.settle(&mut pending, 0, &mut settled, observe)?;
+                self.save(folder, observe)?;
+                settled = Instant::now();
+                if control == Control::Stop {
+                    return Ok(Control::Stop);
+                }
+            }
+        }
+        if self.settle(&mut pending, 0, &mut settled, observe)? == Control::Stop {
+            return Ok(Control::Stop);
+        }
+        let [loss, correct, images, seconds] = self.progress.sums;
+        let validation = self.validation.is_some().then(|| self.evaluate(Split::Validation, observe)).transpose()?;
+        let report = EpochReport {
+            epoch,
+            step: self.progress.step,
+            train_loss: loss / images,
+            train_accuracy: correct / images,
+            validation,
+            lr: self.schedule.rate(self.progress.step.saturating_sub(1)),
+            seconds,
+            images_per_second: images / seconds,
+        };
+        // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
+        metrics::append_row(folder, &report)?;
+        self.progress = Progress { epoch, step: self.progress.step, ..Progress::default() };
+        self.save(folder, observe)?;
+        Ok(observe(&Event::EpochEnd(report)))
+    }
+
+    /// Makes a step; what it came to is read by [`Trainer::settle`].
+    fn step(&mut self, batch: Batch) -> Result<Step<B>> {
+        let (at, lr) = (self.progress.step, self.schedule.rate(self.progress.step));
+        let pass = Pass::train(&self.backend, self.recipe.seed).at_step(at as u32);
+        let logits = self.model.call(&pass.input(self.train.tensor(&batch)?)?)?;
+        let loss = logits.cross_entropy(&batch.labels, self.recipe.label_smoothing)?;
+        let gradients = loss.backward()?;
+        let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
+        self.progress.step += 1;
+        self.progress.batch += 1;
+        self.info.step = self.progress.step;
+        let outcome = Outcome::new(&loss, &health);
+        Ok(Step { batch, at, number: self.progress.batch, lr, outcome })
+    }
+
+    /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.
+    fn settle(
+        &mut self,
+        pending: &mut VecDeque<Step<B>>,
+        left: usize,
+        settled: &mut Instant,
+        observe: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let mut control = Control::Continue;
+        while pending.len() > left {
+            let Some(step) = pending.pop_front() else { break };
+            let StepOutcome { loss, correct, finite } = step.outcome.read(&self.backend)?;
+            if !finite {
+                return Err(self.refused(&step, loss, pending)?);
+            }
+            let (images, seconds) = (step.batch.labels.len() as f64, settled.elapsed().as_secs_f64());
+            *settled = Instant::now();
+            self.trained_images += step.batch.labels.len() as u64;
+            self.trained_seconds += seconds;
+            for (sum, value) in self.progress.sums.iter_mut().zip([loss * images, f64::from(correct), images, seconds])
+            {
+                *sum += value;
+            }
+            let [_, correct, images, seconds] = self.progress.sums;
+            let report = StepReport {
+                epoch: self.progress.epoch + 1,
+                step: step.number,
+                steps: self.steps(),
+                loss,
+                accuracy: correct / images,
+                lr: step.lr,
+                images_per_second: images / seconds,
+            };
+            if observe(&Event::Step(report)) == Control::Stop {
+                control = Control::Stop;
+            }
+        }
+        Ok(control)
+    }
+
+    /// The error of a step that was not finite. The optimiser has refused it, so it does not count, and neither do those
+    /// after it that were refused too.
+    fn refused(&mut self, step: &Step<B>, loss: f64, later: &VecDeque<Step<B>>) -> Result<Error> {
+        for step in [step].into_iter().chain(later) {
+            let taken = step.outcome.read(&self.backend)?.finite;
+            self.progress.step -= u64::from(!taken);
+            self.progress.batch -= u64::from(!taken);
+        }
+        self.info.step = self.progress.step;
+        let pass = Pass::train(&self.backend, self.recipe.seed).at_step(step.at as u32);
+        let (images, labels) = (self.train.tensor(&step.batch)?, &step.batch.labels);
+        let smoothing = self.recipe.label_smoothing;
+        let place = first_not_finite(&self.backend, &mut *self.model, images, labels, smoothing, pass)?;
+        Ok(Error::NotFinite {
+            epoch: self.progress.epoch + 1,
+            step: step.at + 1,
+            what: if loss.is_finite() { "a gradient".into() } else { "the loss".into() },
+            place: place.map(|place| format!("; first seen in {place}")).unwrap_or_default(),
+        })
+    }
+
+    fn evaluate(&mut self, split: Split, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
+        let model = Frozen::new(&self.backend, &mut *self.model, &self.info.image)?;
+        let batches = match (split, &self.validation) {
+            (Split::Validation, Some(validation)) => validation,
+            _ => &self.test,
+        };
+        evaluate(&self.backend, &model, batches, EVALUATION_BATCH, &mut |done, total| {
+            observe(&Event::Evaluating { done, total });
+        })
+    }
+
+    fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        let Trainer { backend, model, optimizer, recipe, info, progress, .. } = &*self;
+        checkpoint::save(folder, backend, &**model, optimizer, recipe, info, progress)?;
+        self.saved = Some((self.progress.clone(), Instant::now()));
+        observe(&Event::Saved { path: folder.weights() });
+        Ok(())
+    }
+
+    /// Saves, unless this is what was saved last.
+    fn save_if_new(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        if self.saved.as_ref().is_some_and(|(saved, _)| *saved == self.progress) {
+            return Ok(());
+        }
+        self.save(folder, observe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault_tests::{cpu, dataset, left, recipe};
+    use crate::{Recipe, ScheduleKind};
+
+    #[test]
+    fn a_device_that_runs_behind_makes_the_same_run() {
+        let place = tempfile::tempdir().unwrap();
+        let run = |ahead: usize| {
+            let folder = RunFolder::create(place.path().join(ahead.to_string())).unwrap();
+            let mut trainer =
+                Trainer::new(&cpu(), Recipe { batch: 6, checkpoint_minutes: 1e30, ..recipe() }, dataset()).unwrap();
+            assert_eq!(trainer.behind, 0, "a CPU has made a step when it returns from it");
+            trainer.behind = ahead;
+            let mut events = Vec::new();
+            let mut observe = |event: &Event| {
+                events.push(match event {
+                    Event::Step(StepReport { step, loss, accuracy, lr, .. }) => {
+                        format!("{step} {loss} {accuracy} {lr}")
+                    }
+                    Event::EpochEnd(EpochReport { step, train_loss, lr, .. }) => {
+                        format!("end {step} {train_loss} {lr}")
+                    }
+                    Event::Evaluating { done, .. } => format!("evaluated {done}"),
+                    Event::EpochBegin { epoch, .. } => format!("epoch {epoch}"),
+                    Event::Saved { .. } => "saved".to_owned(),
+                });
+                Control::Continue
+            };
+            trainer.run(&folder, &mut observe).unwrap();
+            (left(folder.path()), events)
+        };
+        let expected = run(0);
+        assert_eq!(expected.1.iter().filter(|event| event.contains("end")).count(), 2);
+        for ahead in [1, 2, 100] {
+            let (files, events) = run(ahead);
+            assert!(files == expected.0, "{ahead} steps ahead: the files differ");
+            assert_eq!(events, expected.1, "{ahead} steps ahead");
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_refused_does_not_count_however_late_that_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        let end = |ahead: usize| {
+            let folder = RunFolder::create(place.path().join(ahead.to_string())).unwrap();
+            let mut wild = Recipe { batch: 6, checkpoint_minutes: 1e30, ..recipe() };
+            wild.optimizer.lr = 1e30;
+            wild.schedule.kind = ScheduleKind::Constant;
+            let mut trainer = Trainer::new(&cpu(), wild, dataset()).unwrap();
+            trainer.behind = ahead;
+            let error = trainer.run(&folder, &mut |_| Control::Continue).unwrap_err();
+            (error.to_string(), trainer.progress.step, trainer.info.step)
+        };
+        let (error, made, said) = end(0);
+        assert!(error.contains(&format!("step {}: ", made + 1)) && error.contains("is not finite"), "{error}");
+        assert_eq!(made, said);
+        assert_eq!(end(2), (error, made, said));
+    }
+}
