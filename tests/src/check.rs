@@ -59,19 +59,27 @@ pub fn check<C: Case, B: Backend>(
     cases: impl Strategy<Value = C>,
     groups: &[Vec<B>],
 ) -> Result<(), String> {
-    effort.run(cases, |case| {
-        for kind in [Kind::Real, Kind::Integers] {
-            let mut expected = outputs::<_, B::Elem>(case, &Naive::<f64>::new(), kind)?;
-            if kind == Kind::Integers {
-                let exact = outputs::<_, B::Elem>(case, &Naive::<B::Elem>::new(), kind)?.into_iter();
-                expected.iter_mut().zip(exact).filter(|(e, _)| e.rule != Rule::Close).for_each(|(e, exact)| *e = exact);
-            }
-            for group in groups {
-                agrees(case, kind, bound, group, &expected)?;
-            }
+    effort.run(cases, |case| compare_with_the_oracle(case, bound, groups))
+}
+
+/// The same for every case of a list.
+pub fn check_all<C: Case, B: Backend>(bound: Bound, cases: &[C], groups: &[Vec<B>]) -> Result<(), String> {
+    let check = |case| compare_with_the_oracle(case, bound, groups).map_err(|error| format!("{error}\n  in {case:#?}"));
+    cases.iter().try_for_each(check)
+}
+
+fn compare_with_the_oracle<C: Case, B: Backend>(case: &C, bound: Bound, groups: &[Vec<B>]) -> Result<(), String> {
+    for kind in [Kind::Real, Kind::Integers] {
+        let mut expected = outputs::<_, B::Elem>(case, &Naive::<f64>::new(), kind)?;
+        if kind == Kind::Integers {
+            let exact = outputs::<_, B::Elem>(case, &Naive::<B::Elem>::new(), kind)?.into_iter();
+            expected.iter_mut().zip(exact).filter(|(e, _)| e.rule != Rule::Close).for_each(|(e, exact)| *e = exact);
         }
-        Ok(())
-    })
+        for group in groups {
+            agrees(case, kind, bound, group, &expected)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first of the group agrees with the oracle, the others with the first.

@@ -13,18 +13,22 @@ pub(crate) const DEEP: [Step; 4] = [
 ];
 
 fn properties() -> Result<(), String> {
-    run(cargo(&["test", "-p", "cnn-tests"]).env("CNN_TEST_CASES", "1000").env("CNN_CASES", "1000"))
+    run(cargo(&["test", "-p", "cnn-tests", "-p", "cnn-cpu"]).env("CNN_TEST_CASES", "1000"))
 }
 
 fn address_sanitizer() -> Result<(), String> {
+    // A target that is named keeps the flags away from build scripts and procedural macros.
+    let target = ["--target", "x86_64-unknown-linux-gnu", "--target-dir", "target/asan"];
+    let test = |what: &[&str], isa: &str| {
+        let mut command = nightly(&["test"]);
+        command.args(target).args(what).env("RUSTFLAGS", "-Zsanitizer=address").env("CNN_ISA", isa);
+        run(&mut command)
+    };
     for isa in ["portable", "avx2", "avx512"] {
-        // A target that is named keeps the flags away from build scripts and procedural macros.
-        let target = ["--target", "x86_64-unknown-linux-gnu", "--target-dir", "target/asan"];
-        let mut command = nightly(&["test", "-p", "cnn-cpu", "--lib", "--tests"]);
-        command.args(target).env("RUSTFLAGS", "-Zsanitizer=address").env("CNN_ISA", isa);
-        run(&mut command)?;
+        test(&["-p", "cnn-cpu", "--lib", "--tests"], isa)?;
     }
-    Ok(())
+    // This suite takes every instruction set by itself.
+    test(&["-p", "cnn-tests", "--test", "suite", "conformance"], "avx512bf16")
 }
 
 /// The protocol is built alone, as the kernels would take minutes.

@@ -44,7 +44,7 @@ fn convolutions<T: CpuElement>(cpu: &Cpu<T>) {
         ([1, 9, 9, 16], 16, square(3).groups(16)),
         ([8, 16, 16, 64], 64, square(3)),
         ([2, 16, 16, 64], 64, square(3).stride(2)),
-        ([2, 8, 8, 352], 320, square(3)), // by stages
+        ([4, 8, 8, 352], 320, square(3)), // by stages
         ([2, 9, 9, 3], 8, square(3)),
     ] {
         let spec = Conv2dSpec::new(input, k, &options).unwrap();

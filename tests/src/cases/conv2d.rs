@@ -49,6 +49,45 @@ pub fn conv2d() -> impl Strategy<Value = Conv2d> {
     )
 }
 
+/// The shapes of a residual network, depthwise convolutions, and such as are cut in every way: few images that are packed
+/// before, of channels and of rows, and many small ones.
+pub fn edges() -> Vec<Conv2d> {
+    let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+    let mut specs = vec![
+        ([2, 32, 32, 3], 64, same(3, 1)),
+        ([1, 32, 16, 64], 64, same(3, 1)),
+        ([1, 16, 16, 128], 128, same(3, 1)),
+        ([9, 4, 4, 64], 64, same(3, 1)),
+        ([1, 32, 32, 64], 128, same(3, 2)),
+        ([3, 8, 8, 64], 96, same(1, 2)),
+        ([1, 1, 1, 64], 64, same(3, 1)),
+        ([1, 61, 37, 3], 64, same(7, 2)),
+        ([5, 13, 11, 17], 33, same(3, 1)),
+        ([1, 19, 19, 16], 16, same(3, 2)),
+        ([37, 4, 4, 64], 64, same(3, 1)),
+        ([2, 4, 4, 128], 128, same(3, 1)),
+        ([1, 24, 20, 32], 64, same(3, 1).groups(2)),
+        ([8, 9, 9, 24], 24, same(3, 1).groups(24)),
+    ];
+    for channels in [2, 15, 16, 33] {
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 2), (1, 3)] {
+            specs.push(([3, 9, 7, channels], channels, same(kernel, stride).groups(channels)));
+        }
+    }
+    let readings = [Reading::Plain, Reading::Norm, Reading::NormRelu];
+    let case = |(i, (input, k, options)): (usize, ([usize; 4], usize, Conv2dOptions))| Conv2d {
+        spec: Conv2dSpec::new(input, k, &options).expect("a legal convolution"),
+        input: readings[i % 3],
+        gradient: readings[(i + 1) % 3],
+        bias: i % 2 == 0,
+        residual: i % 4 < 2,
+        activation: [None, Some(Activation::Relu)][i / 4 % 2],
+        accumulate: i % 3 == 0,
+        seed: i as u32,
+    };
+    specs.into_iter().enumerate().map(case).collect()
+}
+
 /// Kernel, stride, dilation and padding; often the same on all axes and sides.
 pub fn geometry() -> impl Strategy<Value = Conv2dOptions> {
     let kernel = prop_oneof![3 => select(vec![1usize, 3, 5, 7]).prop_map(|k| [k; 2]), 1 => [1usize..=7, 1..=7]];

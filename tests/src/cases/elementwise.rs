@@ -24,6 +24,12 @@ pub fn elementwise() -> impl Strategy<Value = Elementwise> {
     (len, probability, any::<u32>()).prop_map(|(len, probability, seed)| Elementwise { len, probability, seed })
 }
 
+/// Lengths around those of vectors and of parts.
+pub fn edges() -> Vec<Elementwise> {
+    let lens = [0, 1, 7, 16, 17, 129, 16_384, 40_001];
+    lens.into_iter().flat_map(|len| [0.0, 0.5].map(|probability| Elementwise { len, probability, seed: 1 })).collect()
+}
+
 impl Case for Elementwise {
     fn seed(&self) -> u32 {
         self.seed
@@ -32,8 +38,9 @@ impl Case for Elementwise {
     fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
         let backend = lab.backend();
         let (mut x, dy) = (lab.numbers(self.len), lab.numbers(self.len));
-        if let (Kind::Integers, Some(last)) = (lab.kind(), x.last_mut()) {
-            *last = f64::NAN;
+        if lab.kind() == Kind::Integers {
+            let specials = [f64::NAN, -0.0, f64::INFINITY, f64::NEG_INFINITY];
+            x.iter_mut().rev().zip(specials).for_each(|(x, special)| *x = special);
         }
         let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
         let y = backend.activate(Activation::Relu, x.clone())?;

@@ -1,6 +1,7 @@
 //! Stored images cut into samples.
 
 use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -37,6 +38,30 @@ pub fn images() -> impl Strategy<Value = Images> {
             Images { spec, images, samples, seed }
         },
     )
+}
+
+/// Images of one pixel, row or column, and as large as CIFAR's, with many samples of every kind.
+pub fn edges() -> Vec<Images> {
+    let sizes = [(1, 1, 1), (1, 4, 3), (5, 1, 1), (5, 7, 3), (32, 32, 3)];
+    let case = |(height, width, channels): (usize, usize, usize)| {
+        [Border::Zero, Border::Reflect].map(|border| {
+            let mut random = Philox::new(1, Purpose::Test, height as u32, width as u32).stream();
+            let mut samples: Vec<SampleView> = (0..40)
+                .map(|_| SampleView {
+                    index: random.below(3),
+                    offset: [random.below(81) as i32 - 40, random.below(9) as i32 - 4],
+                    flip: random.below(2) == 1,
+                    cutout: [0; 4].map(|_: u16| random.below(6) as u16),
+                    ..SampleView::plain(0)
+                })
+                .collect();
+            samples.push(SampleView { offset: [i32::MIN, i32::MAX], ..SampleView::plain(2) });
+            let std: Vec<f32> = (1..=channels).map(|c| c as f32 / 4.0).collect();
+            let spec = ImageSpec::new([height, width, channels], border, &vec![0.4; channels], &std);
+            Images { spec, images: 3, samples, seed: 1 }
+        })
+    };
+    sizes.into_iter().flat_map(case).collect()
 }
 
 impl Case for Images {

@@ -4,7 +4,7 @@ use cnn_core::backend::{Activation, Epilogue, LinearSpec};
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
 
-use super::{activation, channels};
+use super::{CHANNELS, activation, channels};
 use crate::{Case, Lab};
 
 /// One dense layer.
@@ -30,6 +30,26 @@ pub fn linear() -> impl Strategy<Value = Linear> {
             activation,
             seed,
         })
+}
+
+/// Few rows, which are not packed, and more; widths around those of vectors; sums of one term and of several parts.
+pub fn edges() -> Vec<Linear> {
+    let mut specs = Vec::new();
+    for rows in [0, 1, 2, 3, 4, 5, 17] {
+        for outputs in CHANNELS {
+            specs.extend([1, 7, 130].map(|inputs| LinearSpec { rows, inputs, outputs }));
+        }
+    }
+    specs.extend([1, 4, 9].map(|rows| LinearSpec { rows, inputs: 2000, outputs: 100 }));
+    let activations = [None, Some(Activation::Relu)]; // exact on integers
+    let case = |(i, spec)| Linear {
+        spec,
+        bias: i % 2 == 0,
+        residual: i % 3 == 0,
+        activation: activations[i / 2 % 2],
+        seed: i as u32,
+    };
+    specs.into_iter().enumerate().map(case).collect()
 }
 
 impl Case for Linear {

@@ -25,6 +25,47 @@ pub fn loss() -> impl Strategy<Value = Loss> {
         .prop_map(|(rows, classes, smoothing, offset, seed)| Loss { rows, classes, smoothing, offset, seed })
 }
 
+/// No rows, one and several parts; classes around the widths of vectors.
+pub fn edges() -> Vec<Loss> {
+    let shapes = [0, 1, 3, 700].into_iter().flat_map(|rows| [1, 2, 10, 16, 17, 33, 100].map(|classes| (rows, classes)));
+    let case = |(rows, classes)| [0.0, 0.1].map(|smoothing| Loss { rows, classes, smoothing, offset: 0.0, seed: 1 });
+    shapes.flat_map(case).collect()
+}
+
+/// A row of logits that are not all finite, or all alike.
+#[derive(Clone, Debug)]
+pub struct SpecialRow {
+    row: [f64; 3],
+    label: u32,
+    smoothing: f64,
+}
+
+/// All of them, with each label.
+pub fn special_rows() -> Vec<SpecialRow> {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let rows = [[nan, 0.0, 1.0], [0.0, 1.0, nan], [-inf, 0.0, -inf], [inf, 0.0, 1.0], [-inf; 3], [1.0; 3]];
+    let cases = |row| {
+        let with = move |label| [0.0, 0.25].map(|smoothing| SpecialRow { row, label, smoothing });
+        (0..3).flat_map(with)
+    };
+    rows.into_iter().flat_map(cases).collect()
+}
+
+impl Case for SpecialRow {
+    fn seed(&self) -> u32 {
+        0
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, logits) = (lab.backend(), lab.data(&self.row)?);
+        let result = backend.cross_entropy(&logits, &backend.upload(&[self.label])?, 3, self.smoothing)?;
+        lab.report_wide("loss", &result.loss)?.close();
+        lab.report_indices("correct", &result.correct)?;
+        lab.report("softmax", &backend.softmax(&logits, 3)?)?.close();
+        Ok(())
+    }
+}
+
 impl Case for Loss {
     fn seed(&self) -> u32 {
         self.seed

@@ -11,23 +11,26 @@ mod optim;
 mod pool2d;
 pub mod specs;
 
-pub use conv2d::{Conv2d, conv2d, geometry as conv2d_geometry};
-pub use elementwise::{Elementwise, elementwise};
-pub use images::{Images, images};
-pub use linear::{Linear, linear};
-pub use loss::{Loss, loss};
+pub use conv2d::{Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry};
+pub use elementwise::{Elementwise, edges as elementwise_edges, elementwise};
+pub use images::{Images, edges as images_edges, images};
+pub use linear::{Linear, edges as linear_edges, linear};
+pub use loss::{Loss, SpecialRow, edges as loss_edges, loss, special_rows};
 pub use memory::{Memory, memory};
-pub use norm::{Normalise, Statistics, normalise, statistics};
-pub use optim::{Optimiser, optimiser};
-pub use pool2d::{Pool2d, geometry as pool2d_geometry, pool2d};
+pub use norm::{Normalise, Statistics, normalise, normalise_edges, statistics, statistics_edges};
+pub use optim::{Optimiser, edges as optimiser_edges, optimiser};
+pub use pool2d::{Pool2d, edges as pool2d_edges, geometry as pool2d_geometry, pool2d};
 
 use cnn_core::backend::Activation;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Numbers of channels that fill vectors, leave a rest, or do not fill one.
+pub const CHANNELS: [usize; 7] = [1, 3, 15, 16, 17, 33, 64];
+
+/// One of [`CHANNELS`].
 pub fn channels() -> impl Strategy<Value = usize> {
-    select(vec![1, 3, 15, 16, 17, 33, 64])
+    select(CHANNELS.to_vec())
 }
 
 /// Images in a batch: an empty one is rare.

@@ -7,7 +7,7 @@ use cnn_core::backend::{Affine, Gradient, Input, Norm, NormStats, Running};
 use cnn_core::{Backend, BatchNormSpec, Result};
 use proptest::prelude::*;
 
-use super::channels;
+use super::{CHANNELS, channels};
 use crate::{Case, Lab};
 
 /// Moments, running statistics and coefficients.
@@ -82,6 +82,19 @@ fn report<B: Backend>(lab: &mut Lab<'_, B>, stats: &NormStats<B>, size: f64) -> 
     Ok(())
 }
 
+/// Few rows and several parts, widths around those of vectors, far from zero.
+pub fn statistics_edges() -> Vec<Statistics> {
+    let shapes = CHANNELS.into_iter().flat_map(|channels| [2, 5, 6, 63, 1300].map(|rows| (rows, channels)));
+    let case = |(i, (rows, channels))| Statistics {
+        spec: BatchNormSpec { rows, channels, eps: 1e-3 },
+        momentum: 0.1,
+        offset: if i % 2 == 0 { 20.0 } else { 0.0 },
+        broken: (i % 5 == 0).then_some(channels - 1),
+        seed: i as u32,
+    };
+    shapes.enumerate().map(case).collect()
+}
+
 /// A normalisation by given statistics, forwards and backwards.
 #[derive(Clone, Debug)]
 pub struct Normalise {
@@ -107,12 +120,29 @@ pub fn normalise() -> impl Strategy<Value = Normalise> {
     (rows, channels(), any::<bool>(), residual, any::<bool>(), any::<u32>()).prop_map(
         |(rows, channels, relu, residual, batch, seed)| Normalise {
             spec: BatchNormSpec { rows, channels, eps: 1e-5 },
-            relu: relu || residual != Residual::None,
+            relu,
             residual,
             batch,
             seed,
         },
     )
+}
+
+/// Every residual, mask and kind of statistics, no rows, few, and several parts.
+pub fn normalise_edges() -> Vec<Normalise> {
+    let mut cases = Vec::new();
+    for channels in CHANNELS {
+        for rows in [0, 1, 2, 5, 6, 63, 1300] {
+            for residual in [Residual::None, Residual::Plain, Residual::Norm] {
+                for (relu, batch) in [(false, true), (true, true), (true, false)] {
+                    let spec = BatchNormSpec { rows, channels, eps: 1e-5 };
+                    let seed = cases.len() as u32;
+                    cases.push(Normalise { spec, relu, residual, batch, seed });
+                }
+            }
+        }
+    }
+    cases
 }
 
 impl Case for Normalise {
@@ -146,7 +176,7 @@ impl Case for Normalise {
 
         // The signs of some other activation: with a residual the mask is its, and not that of the normalisation.
         let output: Vec<f64> = lab.numbers(numel).into_iter().map(|v| v.max(0.0)).collect();
-        let output = if residual.is_some() { Some(lab.data(&output)?) } else { None };
+        let output = if residual.is_some() && self.relu { Some(lab.data(&output)?) } else { None };
         let dy = lab.numbers(numel);
         let dy = lab.data(&dy)?;
         let kept = dy.clone();

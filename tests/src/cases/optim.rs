@@ -45,6 +45,30 @@ pub fn optimiser() -> impl Strategy<Value = Optimiser> {
     )
 }
 
+/// Parameters small and large, every optimiser, and steps that are not taken.
+pub fn edges() -> Vec<Optimiser> {
+    let case = |(i, (momentum, nesterov, max_norm, last_loss)): (usize, (f64, bool, f64, f64))| Optimiser {
+        lens: vec![1, 0, 40_000, 16, 17, 16_385],
+        weight_decay: 0.01 * i as f64,
+        max_norm,
+        momentum,
+        nesterov,
+        decoupled: i % 2 == 0,
+        last_loss,
+        broken: i == 3,
+        seed: i as u32,
+    };
+    const NEVER: f64 = f64::INFINITY;
+    let cases = [
+        (0.9, false, NEVER, 0.0),
+        (0.9, true, 100.0, 0.0),
+        (0.0, false, 1000.0, 0.0),
+        (0.0, false, NEVER, 0.0),
+        (0.9, true, NEVER, f64::NAN),
+    ];
+    cases.into_iter().enumerate().map(case).collect()
+}
+
 const STEPS: u64 = 3;
 
 impl Optimiser {

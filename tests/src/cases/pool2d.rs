@@ -4,7 +4,7 @@ use cnn_core::{Backend, Padding, Pool2dOptions, Pool2dSpec, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{batch, channels, sides};
+use super::{CHANNELS, batch, channels, sides};
 use crate::{Case, Kind, Lab};
 
 /// One pooling.
@@ -30,6 +30,37 @@ pub fn pool2d() -> impl Strategy<Value = Pool2d> {
             Some(Pool2d { spec: spec.ok()?, nan, seed })
         },
     )
+}
+
+/// Windows that overlap, leave gaps or hang over, images of one window and of several parts, and no images.
+pub fn edges() -> Vec<Pool2d> {
+    let of = |window, stride, padding| Pool2dOptions::square(window).stride(stride).padding(padding);
+    let options = [
+        of(2, 2, 0),
+        of(3, 2, 1),
+        of(3, 1, 1),
+        of(2, 3, 0),
+        of(1, 1, 0),
+        Pool2dOptions { ceil_mode: true, count_include_pad: false, ..of(3, 2, 1) },
+        Pool2dOptions { window: [3, 2], stride: [1, 2], ..of(2, 2, 0) },
+    ];
+    let mut specs = Vec::new();
+    for channels in CHANNELS {
+        for (h, w) in [(3, 3), (8, 8), (9, 5), (19, 7)] {
+            specs.extend(options.iter().map(|options| Pool2dSpec::new([2, h, w, channels], options)));
+            specs.push(Pool2dSpec::global([3, h, w, channels]));
+        }
+    }
+    specs.push(Pool2dSpec::new([5, 32, 32, 17], &of(2, 2, 0)));
+    specs.push(Pool2dSpec::new([3, 30, 32, 40], &of(3, 2, 1)));
+    specs.push(Pool2dSpec::global([40, 8, 8, 64]));
+    specs.push(Pool2dSpec::new([0, 8, 8, 4], &of(2, 2, 0)));
+    let case = |(i, spec): (usize, Result<Pool2dSpec>)| Pool2d {
+        spec: spec.expect("a legal pooling"),
+        nan: if i % 3 == 0 { 4 } else { 0 }, // one in four: often two in a window
+        seed: i as u32,
+    };
+    specs.into_iter().enumerate().map(case).collect()
 }
 
 /// Window, stride, padding and the two switches.

@@ -1,8 +1,8 @@
 //! Every backend against plain loops, see [`cnn_tests::check`].
 
 use cnn_core::{DType, Naive};
-use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, testing};
-use cnn_tests::{Bound, Effort, cases, check};
+use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, testing};
+use cnn_tests::{Bound, Effort, cases, check, check_all};
 use half::bf16;
 
 /// A test for each kind of case, for the groups of backends that `$groups` makes.
@@ -27,11 +27,34 @@ macro_rules! suite {
 /// Every instruction set that this machine has, each with some numbers of threads that must not matter. Convolutions run
 /// by the direct algorithm, which is exact on integers; Winograd's is held to its own bounds by the tests beside it.
 fn cpus<T: CpuElement>() -> Vec<Vec<Cpu<T>>> {
-    let sets: Vec<Isa> = testing::cpus::<T>(1, ConvAlgorithm::Direct).iter().map(Cpu::isa).collect();
-    let threads = |i| if i + 1 == sets.len() { [2, 1, 3, 4, 7].as_slice() } else { &[2, 1] };
-    let direct = |n, isa| Cpu::with_algorithm(n, isa, ConvAlgorithm::Direct);
-    let group = |(i, &isa): (usize, &Isa)| threads(i).iter().map(|&n| direct(n, isa).expect("threads")).collect();
-    sets.iter().enumerate().map(group).collect()
+    let direct = |threads, isa| Cpu::with_algorithm(threads, isa, ConvAlgorithm::Direct).expect("threads");
+    let group = |cpu: Cpu<T>| [2, 1, 3, 4, 7].map(|threads| direct(threads, cpu.isa())).to_vec();
+    testing::cpus(1, ConvAlgorithm::Direct).into_iter().map(group).collect()
+}
+
+/// A test for each list of edges, on all elements.
+macro_rules! edges {
+    ($($case:ident)*) => {
+        mod edges {
+            use super::*;
+
+            $(
+                #[test]
+                fn $case() {
+                    let cases = cases::$case();
+                    let f32 = check_all(Bound::of(DType::F32), &cases, &cpus::<f32>());
+                    let f64 = check_all(Bound::of(DType::F64), &cases, &cpus::<f64>());
+                    let bf16 = check_all(Bound::of(DType::BF16), &cases, &cpus::<bf16>());
+                    f32.and(f64).and(bf16).unwrap_or_else(|error| panic!("{error}"));
+                }
+            )*
+        }
+    };
+}
+
+edges! {
+    conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
+    special_rows statistics_edges
 }
 
 suite! {

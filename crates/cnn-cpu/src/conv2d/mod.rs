@@ -172,7 +172,7 @@ pub(crate) fn prepare_filter<T: CpuElement>(
                 Some(len) => {
                     let (mut to, strided) = (cpu.alloc(len)?, spec.stride != [1; 2]);
                     let weights = weight.as_slice();
-                    let kernels = Kernels { weights, read, write, packed: false, turned: false, strided };
+                    let kernels = Kernels { weights, read, write, packed: false, rotated: false, strided };
                     winograd::transform_ready(cpu, kernels, to.make_mut()?);
                     Form::WinogradForward { weight: to, ready: true }
                 }
@@ -257,7 +257,7 @@ fn forward<T: CpuElement>(
                 weight: match *form {
                     Form::WinogradForward { ready: true, .. } => Kernel3x3::Ready(weight.as_slice()),
                     Form::WinogradForward { .. } => Kernel3x3::Packed(weight.as_slice()),
-                    _ => Kernel3x3::Plain(weight.as_slice()),
+                    _ => Kernel3x3::Master(weight.as_slice()),
                 },
                 epilogue,
                 accumulate: false,

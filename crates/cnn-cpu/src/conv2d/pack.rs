@@ -71,20 +71,20 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
             assert!(to.len() >= strip.word.count(strip.channels).div_ceil(V::<T, S>::LANES) * strip.plane);
             if const { T::PAIRS && S::DOTS } && strip.word != Word::Number {
                 return match *reader {
-                    Reader::Plain(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
+                    Reader::Stored(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
                     Reader::Norm(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
                     Reader::Gradient(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
                 };
             }
             assert!(strip.word == Word::Number);
             match *reader {
-                Reader::Plain(source) => simd.outline(Pack::<T, _, false> { source, strip, to }),
+                Reader::Stored(source) => simd.outline(Pack::<T, _, false> { source, strip, to }),
                 Reader::Norm(source) => simd.outline(Pack::<T, _, false> { source, strip, to }),
                 Reader::Gradient(source) => simd.outline(Pack::<T, _, false> { source, strip, to }),
             }
         }
         Some(fold) if strip.word == Word::Number => match *reader {
-            Reader::Plain(source) => simd.outline(PackFolded { source, strip, fold, to }),
+            Reader::Stored(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Norm(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Gradient(source) => simd.outline(PackFolded { source, strip, fold, to }),
         },

@@ -3,7 +3,7 @@
 //! A normalisation that was never written, or the gradient through one, is computed here, a vector of channels at a time.
 
 use cnn_core::backend::{Gradient, Input};
-use cnn_core::{Plain as Number, Result};
+use cnn_core::{Plain, Result};
 use num_traits::{Float, One, Zero};
 
 use crate::buffer::Buffer;
@@ -16,14 +16,14 @@ use crate::simd::{Simd, Vector};
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
 #[derive(Clone, Copy)]
 pub(super) enum Reader<'a, T: CpuElement> {
-    Plain(Plain<'a, T>),
+    Stored(Stored<'a, T>),
     Norm(Norm<'a, T>),
     Gradient(NormGradient<'a, T>),
 }
 
 /// Written to memory.
 #[derive(Clone, Copy)]
-pub(super) struct Plain<'a, T>(&'a [T]);
+pub(super) struct Stored<'a, T>(&'a [T]);
 
 /// `max(x * scale + shift, floor)`.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
     /// An input of `pixels` pixels of `channels` channels.
     pub(super) fn input(input: &'a Input<Cpu<T>>, pixels: usize, channels: usize) -> Result<Self> {
         Ok(match input {
-            Input::Plain(x) => Reader::Plain(Plain(checked("the input", x, pixels * channels)?)),
+            Input::Plain(x) => Reader::Stored(Stored(checked("the input", x, pixels * channels)?)),
             Input::Norm(norm) => Reader::Norm(Norm {
                 x: checked("the input", &norm.x, pixels * channels)?,
                 scale: checked("the input's scale", &norm.scale, channels)?,
@@ -62,7 +62,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
     /// The arrays that are read.
     pub(super) fn sources(&self) -> [Option<&'a [T]>; 2] {
         match *self {
-            Reader::Plain(source) => [Some(source.0), None],
+            Reader::Stored(source) => [Some(source.0), None],
             Reader::Norm(source) => [Some(source.x), None],
             Reader::Gradient(source) => [Some(source.dy), Some(source.x)],
         }
@@ -72,7 +72,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
     pub(super) fn gradient(gradient: &'a Gradient<Cpu<T>>, pixels: usize, channels: usize) -> Result<Self> {
         let coefficients = |list| checked("a coefficient of the gradient", list, channels);
         Ok(match gradient {
-            Gradient::Plain(dy) => Reader::Plain(Plain(checked("the gradient", dy, pixels * channels)?)),
+            Gradient::Plain(dy) => Reader::Stored(Stored(checked("the gradient", dy, pixels * channels)?)),
             Gradient::Norm(norm) => Reader::Gradient(NormGradient {
                 dy: checked("the gradient", &norm.dy, pixels * channels)?,
                 x: checked("the gradient's activation", &norm.x, pixels * channels)?,
@@ -89,7 +89,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
 }
 
 /// The numbers of a buffer: the kernels read by pointer, and here is where one that does not fit its spec is noticed.
-fn checked<'a, U: Number>(what: &str, buffer: &'a Buffer<U>, len: usize) -> Result<&'a [U]> {
+fn checked<'a, U: Plain>(what: &str, buffer: &'a Buffer<U>, len: usize) -> Result<&'a [U]> {
     check::length(what, buffer.len(), len)?;
     Ok(buffer.as_slice())
 }
@@ -126,7 +126,7 @@ unsafe fn load<T: CpuElement, S: Simd>(simd: S, from: &[T], at: usize, n: usize)
     }
 }
 
-impl<T: CpuElement> Read<T> for Plain<'_, T> {
+impl<T: CpuElement> Read<T> for Stored<'_, T> {
     type Coefficients<S: Simd> = ();
     #[inline(always)]
     unsafe fn coefficients<S: Simd>(&self, _: S, _: usize, _: usize) {}

@@ -1,12 +1,8 @@
-//! The three passes of the direct algorithms against [`Naive`] on exact small integers: bit for bit, for every
-//! instruction set of this CPU, all
-//! elements, and any number of threads.
-//!
-//! Inputs are integers between -4 and 4, coefficients of normalisations too, so that every sum is exact in f32 and any
-//! difference is an indexing fault; in bf16 both sides round the same sum.
+//! Convolutions of random numbers for the tests of the private schedules, and how much the direct algorithm rounds. That it
+//! is right, to the bit on integers and for any number of threads, is in the suite of all backends (`tests`).
 
 use cnn_core::backend::{Activation, Backend, Device, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Padding, Real};
+use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Real};
 use half::bf16;
 
 use crate::conv_algorithm::ConvAlgorithm;
@@ -35,35 +31,6 @@ impl Random {
 
     pub(super) fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
         (0..len).map(|_| element(self.below(2 * most + 1) as f64 - most as f64)).collect()
-    }
-
-    fn spec(&mut self) -> Conv2dSpec {
-        loop {
-            let groups = self.of(&[1, 1, 1, 1, 2, 3]);
-            let channels = |r: &mut Self| r.of(&[1, 3, 15, 16, 17, 33, 64]);
-            let (c, k) = match self.below(5) {
-                0 => (groups * self.of(&[1, 3, 16, 17]), groups * self.of(&[1, 3, 16, 17])),
-                _ => (channels(self) * groups, channels(self) * groups),
-            };
-            let mut pad = || self.of(&[0, 1, 1, 2, 3]);
-            let padding = match pad() {
-                0 => Padding { top: pad(), left: pad(), bottom: pad(), right: pad() },
-                n => Padding::all(n),
-            };
-            let options = Conv2dOptions {
-                kernel: self.of(&[[1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [1, 3], [5, 2]]),
-                stride: self.of(&[[1, 1], [1, 1], [2, 2], [3, 3], [1, 2]]),
-                dilation: self.of(&[[1, 1], [1, 1], [2, 2], [2, 1]]),
-                padding,
-                groups,
-            };
-            // Blocks as wide as the image have edges of their own.
-            let side = |r: &mut Self| if r.below(3) == 0 { r.of(&[4, 8]) } else { 1 + r.below(19) };
-            let input = [1 + self.below(5), side(self), side(self), c];
-            if let Some(spec) = Conv2dSpec::new(input, k, &options).ok().filter(|spec| spec.macs() < 4_000_000) {
-                return spec;
-            }
-        }
     }
 }
 
@@ -209,23 +176,6 @@ pub(super) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
     }
 }
 
-/// Expects equal numbers, but for the moments, which divide: those are expected to be the moments of `expected[0]`.
-fn compare(spec: &Conv2dSpec, got: &Results, expected: &Results, who: &str) {
-    for (what, i) in [("y", 0), ("dx", 3), ("dw", 4)] {
-        assert_eq!(got[i].len(), expected[i].len(), "{who}: {what} of {spec:?}");
-        for (at, (got, expected)) in got[i].iter().zip(&expected[i]).enumerate() {
-            assert!(got == expected, "{who}: {what}[{at}] is {got}, expected {expected}, of {spec:?}");
-        }
-    }
-    let [means, variances] = moments_of(&expected[0], spec.out_channels);
-    for (what, got, expected) in [("mean", &got[1], &means), ("variance", &got[2], &variances)] {
-        for c in 0..spec.out_channels {
-            let close = (got[c] - expected[c]).abs() <= 1e-6 * (1.0 + variances[c]);
-            assert!(close, "{who}: {what}[{c}] is {}, expected {}, of {spec:?}", got[c], expected[c]);
-        }
-    }
-}
-
 /// Mean and biased variance of each channel.
 pub(super) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
     let of = |c: usize| y.iter().skip(c).step_by(channels).copied();
@@ -236,75 +186,8 @@ pub(super) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
     [means, variances]
 }
 
-fn agrees<T: CpuElement>(seed: u64, cases: usize) {
-    let backends = backends::<T>(2, ConvAlgorithm::Direct);
-    let mut random = Random(seed);
-    for _ in 0..cases {
-        let spec = random.spec();
-        let case = Case::<T>::new(&mut random, spec);
-        let expected = case.run(&Naive::<T>::default());
-        for cpu in &backends {
-            compare(&spec, &case.run(cpu), &expected, &cpu.describe());
-        }
-    }
-}
-
 pub(super) fn cases(default: usize) -> usize {
-    std::env::var("CNN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
-#[test]
-fn random_convolutions_in_f32() {
-    agrees::<f32>(1, cases(96));
-}
-
-#[test]
-fn random_convolutions_in_f64() {
-    agrees::<f64>(2, cases(48));
-}
-
-#[test]
-fn random_convolutions_in_bf16() {
-    agrees::<bf16>(7, cases(48));
-}
-
-#[test]
-fn depthwise_convolutions() {
-    let (backends, mut random) = (backends::<f32>(2, ConvAlgorithm::Direct), Random(3));
-    for channels in [2, 15, 16, 33] {
-        for (kernel, stride) in [(3, 1), (3, 2), (5, 2), (1, 3)] {
-            let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(channels);
-            let spec = Conv2dSpec::new([3, 9, 7, channels], channels, &options).unwrap();
-            let case = Case::<f32>::new(&mut random, spec);
-            let expected = case.run(&Naive::<f32>::default());
-            for cpu in &backends {
-                compare(&spec, &case.run(cpu), &expected, &cpu.describe());
-            }
-        }
-    }
-}
-
-#[test]
-fn shapes_of_a_residual_network() {
-    let (backends, mut random) = (backends::<f32>(2, ConvAlgorithm::Direct), Random(4));
-    for (input, k, kernel, stride) in [
-        ([2, 32, 32, 3], 64, 3, 1),
-        ([1, 32, 32, 64], 64, 3, 1),
-        ([2, 16, 16, 128], 128, 3, 1),
-        ([9, 4, 4, 64], 64, 3, 1),
-        ([2, 32, 32, 64], 128, 3, 2),
-        ([3, 8, 8, 64], 96, 1, 2),
-        ([1, 1, 1, 64], 64, 3, 1),
-        ([2, 61, 37, 3], 64, 7, 2),
-    ] {
-        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
-        let spec = Conv2dSpec::new(input, k, &options).unwrap();
-        let case = Case::<f32>::new(&mut random, spec);
-        let expected = case.run(&Naive::<f32>::default());
-        for cpu in &backends {
-            compare(&spec, &case.run(cpu), &expected, &cpu.describe());
-        }
-    }
+    std::env::var("CNN_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 /// Real numbers against `Naive<f64>`: the relative error of activations and their gradients, and of all else.
@@ -330,37 +213,4 @@ fn real_numbers_are_rounded_little() {
     // A rounding to 8 bits is of at most 2^-9 of a number: of the output, and with products of pairs also of what a
     // normalisation leaves. The moments are those of the rounded output.
     rounds_little::<bf16>(3e-3, 2.5e-3);
-}
-
-fn does_not_depend_on_threads<T: CpuElement>() {
-    let mut random = Random(5);
-    for (input, k, options) in [
-        ([5, 13, 11, 17], 33, Conv2dOptions::square(3).padding(1)),
-        ([1, 19, 19, 16], 16, Conv2dOptions::square(3).padding(1).stride(2)),
-        ([37, 4, 4, 64], 64, Conv2dOptions::square(3).padding(1)),
-        // Few images, packed before: of channels that are cut, and of rows.
-        ([2, 4, 4, 128], 128, Conv2dOptions::square(3).padding(1)),
-        ([1, 24, 20, 32], 64, Conv2dOptions::square(3).padding(1).groups(2)),
-        ([8, 9, 9, 24], 24, Conv2dOptions::square(3).padding(1).groups(24)),
-    ] {
-        let spec = Conv2dSpec::new(input, k, &options).unwrap();
-        let mut case = Case::<T>::new(&mut random, spec);
-        case.make_real(&mut random); // their sums depend on the order
-        for i in 0..backends::<T>(1, ConvAlgorithm::Direct).len() {
-            let bits = |threads: usize| {
-                case.run(&backends::<T>(threads, ConvAlgorithm::Direct)[i])
-                    .map(|v| v.into_iter().map(f64::to_bits).collect::<Vec<_>>())
-            };
-            let one = bits(1);
-            for threads in [2, 3, 4, 7] {
-                assert!(bits(threads) == one, "{threads} threads, {spec:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn any_number_of_threads_gives_the_same_bits() {
-    does_not_depend_on_threads::<f32>();
-    does_not_depend_on_threads::<bf16>();
 }

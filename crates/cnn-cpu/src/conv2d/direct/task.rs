@@ -139,9 +139,8 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
 
 /// The outputs of one class of rows and one of columns, for one panel.
 ///
-/// Where a panel serves so few pixels that it comes from memory, the register blocks take it a portion at a time: it is
-/// in the first-level cache for all of them but the first, and that one finds it there too, as all together they ask for
-/// the next portion, evenly, while they compute.
+/// A panel of weights that few pixels use streams from memory. It is taken in portions that fit the first-level cache: all
+/// register blocks use one portion before the next, and each of them prefetches its share of the next.
 struct Outputs<'a, T: CpuElement> {
     direct: &'a Direct<'a, T>,
     images: Range<usize>,

@@ -1,4 +1,4 @@
-//! The forward pass, and with turned and exchanged weights the gradient of the input.
+//! The forward pass, and with rotated and exchanged weights the gradient of the input.
 //!
 //! Two schedules. Where the transformed weight fits a cache it is made once, and a task takes some tiles through all of
 //! it, so that V and M of the task stay in its second-level cache:
@@ -172,7 +172,7 @@ impl<T: CpuElement> Convolution<'_, T> {
     fn pixels(&self, tiles: Range<usize>) -> usize {
         let ([height, width], side) = (self.tiling.to, self.tiling.stride.outputs());
         let size = |tile: usize| {
-            let [top, left] = self.tiling.place(tile).at;
+            let [top, left] = self.tiling.position(tile).at;
             (height - top).min(side) * (width - left).min(side)
         };
         tiles.map(size).sum()

@@ -11,8 +11,8 @@
 //! With a stride of 2 the patch is 9x9, and a point where an axis is at its last holds 4 or 16 values of a tile, which
 //! share a weight: 81 multiplications instead of 144, in 36 products of matrices again (see [`matrices`]).
 //!
-//! The gradient of the input is the same algorithm with the roles of the channels exchanged and the kernel turned by half
-//! a circle. The gradient of the weight is the transpose: `D = A dy At`, `dU = sum over tiles of V * D`, `dw = Gt dU G`.
+//! The gradient of the input is the same algorithm with the roles of the channels exchanged and the kernel rotated by
+//! 180 degrees. The gradient of the weight is the transpose: `D = A dy At`, `dU = sum over tiles of V * D`, `dw = Gt dU G`.
 //!
 //! With [N, H, W, C] the channel is the lane of every transform. The transformed operands are kept as
 //! `[36][C / L][tiles][values][L]`, so that whatever a product broadcasts has a constant offset from the one before, with a

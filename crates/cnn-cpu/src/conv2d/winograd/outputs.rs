@@ -6,7 +6,7 @@ use cnn_core::Real;
 use num_traits::One;
 
 use super::matrices::{self, ColumnsDone, SIDE};
-use super::tiling::{Place, Planes, Stride, Tiling};
+use super::tiling::{Planes, Stride, TilePosition, Tiling};
 use crate::element::{CpuElement, V};
 use crate::kernel::epilogue::Finish;
 use crate::machine::LINE;
@@ -45,7 +45,7 @@ impl<T: CpuElement> Outputs<T> {
 
     /// The first element of a tile in the first of the channels.
     #[inline(always)]
-    fn first(&self, Place { image, at: [top, left] }: Place) -> usize {
+    fn first(&self, TilePosition { image, at: [top, left] }: TilePosition) -> usize {
         let [height, width] = self.tiling.to;
         ((image * height + top) * width + left) * self.channels
     }
@@ -80,7 +80,7 @@ impl<T: CpuElement, const P: usize, const O: usize> SimdKernel for Tiles<T, P, O
                     Some(bias) => V::<T, S>::load_head(simd, bias.add(v * lanes), n),
                     None => zero,
                 };
-                let mut place = of.tiling.place(of.tiles.start);
+                let mut place = of.tiling.position(of.tiles.start);
                 // Sums of deviations from the first pixel: near enough to the mean for one pass to be exact enough.
                 let mut moments = Sums::<T, S> { origin: zero, sum: zero, squares: zero, pixels: 0 };
                 for tile in 0..of.tiles.len() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::reader::{Read, Reader};
 use super::matrices::{self, ColumnsDone, SIDE};
-use super::tiling::{Place, Planes, Stride, Tiling};
+use super::tiling::{Planes, Stride, TilePosition, Tiling};
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};
@@ -56,16 +56,16 @@ impl<T: CpuElement> Operand<'_, T> {
             };
         }
         go! {
-            Plain, Input, One: 6 -> 6;
+            Stored, Input, One: 6 -> 6;
             Norm, Input, One: 6 -> 6;
             Gradient, Input, One: 6 -> 6;
-            Plain, Input, Two: 9 -> 9;
+            Stored, Input, Two: 9 -> 9;
             Norm, Input, Two: 9 -> 9;
-            Plain, Input, Half: 5 -> 9;
+            Stored, Input, Half: 5 -> 9;
             Gradient, Input, Half: 5 -> 9;
-            Plain, Gradient, One: 4 -> 6;
+            Stored, Gradient, One: 4 -> 6;
             Gradient, Gradient, One: 4 -> 6;
-            Plain, Gradient, Two: 4 -> 9;
+            Stored, Gradient, Two: 4 -> 9;
             Gradient, Gradient, Two: 4 -> 9;
         }
     }
@@ -81,7 +81,7 @@ impl<T: CpuElement> Operand<'_, T> {
 
     /// The first pixel of those that the tile at `place` has for itself.
     #[inline(always)]
-    fn own(&self, place: Place) -> [usize; 2] {
+    fn own(&self, place: TilePosition) -> [usize; 2] {
         match self.patch {
             Patch::Input => place.at.map(|output| self.tiling.stride.input(output)),
             Patch::Gradient => place.at,
@@ -96,7 +96,7 @@ impl<T: CpuElement> Operand<'_, T> {
             Patch::Gradient => (stride.outputs(), 0),
         };
         let element = |tile: usize, more: usize| {
-            let place = self.tiling.place(tile);
+            let place = self.tiling.position(tile);
             let row = (self.own(place)[0] + more).saturating_add_signed(-before).min(height);
             (place.image * height + row) * width * self.channels
         };
@@ -163,7 +163,7 @@ impl<T: CpuElement, R: Read<T>, const N: usize, const P: usize> SimdKernel for T
         let lanes = V::<T, S>::LANES;
         // Pixels that a tile has for itself, on an axis.
         let own = const { if N == 9 { 2 * SIDE } else { SIDE } };
-        let mut place = of.tiling.place(tiles.start);
+        let mut place = of.tiling.position(tiles.start);
         // All channels of a tile, so that what is read lies together.
         for tile in 0..tiles.len() {
             let patch = Where::new::<T, N>(&of, place);
@@ -218,13 +218,13 @@ struct Where {
 impl Where {
     /// The first element of the pixels that the tile at `place` has for itself.
     #[inline(always)]
-    fn own<T: CpuElement>(of: &Operand<'_, T>, place: Place) -> usize {
+    fn own<T: CpuElement>(of: &Operand<'_, T>, place: TilePosition) -> usize {
         let ([height, width], [y, x]) = (of.size(), of.own(place));
         ((place.image * height + y) * width + x) * of.channels
     }
 
     #[inline(always)]
-    fn new<T: CpuElement, const N: usize>(of: &Operand<'_, T>, place: Place) -> Self {
+    fn new<T: CpuElement, const N: usize>(of: &Operand<'_, T>, place: TilePosition) -> Self {
         let (size, own) = (of.size(), of.own(place));
         let before = if of.patch == Patch::Input { of.tiling.before } else { [0; 2] };
         let start = [0, 1].map(|axis| own[axis] as isize - before[axis]);

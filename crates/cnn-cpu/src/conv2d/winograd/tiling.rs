@@ -70,7 +70,7 @@ pub(in super::super) struct Tiling {
 
 /// Where a tile is: its image and its first output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TilePosition {
     pub(super) image: usize,
     pub(super) at: [usize; 2],
 }
@@ -91,7 +91,7 @@ impl Tiling {
         Tiling { batch: spec.batch, from: spec.input, to: spec.output, before, stride }
     }
 
-    /// Of the gradient of the input: the kernel is turned, so that its last tap comes first.
+    /// Of the gradient of the input: the kernel is rotated, so that its last tap comes first.
     pub(in super::super) fn data(spec: &Conv2dSpec) -> Self {
         let padding = [spec.padding.top as isize, spec.padding.left as isize];
         let (before, stride) = match spec.stride {
@@ -111,16 +111,16 @@ impl Tiling {
         self.batch * self.grid().iter().product::<usize>()
     }
 
-    pub(super) fn place(&self, tile: usize) -> Place {
+    pub(super) fn position(&self, tile: usize) -> TilePosition {
         let ([rows, columns], side) = (self.grid(), self.stride.outputs());
         let at = [tile / columns % rows * side, tile % columns * side];
-        Place { image: tile / (rows * columns), at }
+        TilePosition { image: tile / (rows * columns), at }
     }
 
     /// The place of the tile behind this one.
     #[inline(always)]
-    pub(super) fn next(&self, place: Place) -> Place {
-        let (Place { mut image, at: [mut y, mut x] }, side) = (place, self.stride.outputs());
+    pub(super) fn next(&self, place: TilePosition) -> TilePosition {
+        let (TilePosition { mut image, at: [mut y, mut x] }, side) = (place, self.stride.outputs());
         x += side;
         if x >= self.to[1] {
             (x, y) = (0, y + side);
@@ -128,7 +128,7 @@ impl Tiling {
                 (y, image) = (0, image + 1);
             }
         }
-        Place { image, at: [y, x] }
+        TilePosition { image, at: [y, x] }
     }
 }
 

@@ -7,7 +7,7 @@
 //! add up the chunks in their order
 //! ```
 //!
-//! The way back from 36 points to 9 taps is linear, so it can be taken for some tiles at a time; then the sum of 36
+//! The transform from 36 points back to 9 taps is linear, so it can be taken for some tiles at a time; then the sum of 36
 //! numbers for each weight is never in memory. With many channels the transforms of a chunk are shared by all tasks, and
 //! a task has a panel of K and some of C. Chunks are cut by the shape alone: the same sum for any number of threads.
 

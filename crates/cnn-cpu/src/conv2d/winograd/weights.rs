@@ -15,8 +15,8 @@ use crate::threads::Shared;
 #[derive(Clone, Copy)]
 pub(in super::super) enum Kernel3x3<'a, T> {
     /// \[3\]\[3\]\[read\]\[write\], as the master weight is stored.
-    Plain(&'a [T]),
-    /// \[3\]\[3\]\[write\]\[read\]: turned, and the roles of the channels exchanged.
+    Master(&'a [T]),
+    /// \[3\]\[3\]\[write\]\[read\]: rotated, and the roles of the channels exchanged.
     Exchanged(&'a [T]),
     /// In the order of [`panels`](super::panels): each panel in one piece, where a plain weight has 9 rows for each channel.
     Packed(&'a [T]),
@@ -40,11 +40,11 @@ impl<'a, T: CpuReal> Kernel3x3<'a, T> {
     ) -> Kernels<'a, T> {
         let strided = stride != Stride::One;
         match self {
-            Kernel3x3::Plain(weights) => Kernels { weights, read, write, packed: false, turned: false, strided },
-            Kernel3x3::Packed(weights) => Kernels { weights, read, write, packed: true, turned: false, strided },
+            Kernel3x3::Master(weights) => Kernels { weights, read, write, packed: false, rotated: false, strided },
+            Kernel3x3::Packed(weights) => Kernels { weights, read, write, packed: true, rotated: false, strided },
             Kernel3x3::Exchanged(weights) => {
                 exchange(cpu, weights, write, read, room);
-                Kernels { weights: room, read, write, packed: false, turned: true, strided }
+                Kernels { weights: room, read, write, packed: false, rotated: true, strided }
             }
             Kernel3x3::Ready(_) => unreachable!("a transformed weight is used as it is"),
         }
@@ -59,8 +59,8 @@ pub(in super::super) struct Kernels<'a, T> {
     pub(in super::super) write: usize,
     /// In panels.
     pub(in super::super) packed: bool,
-    /// Turned by half a circle.
-    pub(in super::super) turned: bool,
+    /// Rotated by 180 degrees.
+    pub(in super::super) rotated: bool,
     /// For a stride that is not one.
     pub(in super::super) strided: bool,
 }
@@ -179,7 +179,7 @@ impl<T: CpuReal, const STRIDED: bool> SimdKernel for Forth<'_, T, STRIDED> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Weights { kernels, panel, channels, u, u_point } = self.0;
-        let Kernels { weights, read, write, packed, turned, .. } = kernels;
+        let Kernels { weights, read, write, packed, rotated, .. } = kernels;
         let (lanes, panels) = (V::<T, S>::LANES, panels(read, write, V::<T, S>::LANES));
         let (first, vectors) = (panel * 2 * lanes, panels.vectors(panel));
         for c in channels.clone() {
@@ -203,7 +203,7 @@ impl<T: CpuReal, const STRIDED: bool> SimdKernel for Forth<'_, T, STRIDED> {
                     for j in 0..TAPS {
                         let mut d = [V::<T, S>::zero(simd); TAPS];
                         for i in 0..TAPS {
-                            let tap = if turned { TAPS * TAPS - 1 - (i * TAPS + j) } else { i * TAPS + j };
+                            let tap = if rotated { TAPS * TAPS - 1 - (i * TAPS + j) } else { i * TAPS + j };
                             let at = from.add(tap * tap_step);
                             simd.prefetch(at.wrapping_add(soon));
                             d[i] =
