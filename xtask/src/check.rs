@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
 
+use crate::circles::circles;
 use crate::deep::DEEP;
 use crate::run::{Step, cargo, output, root, run};
 
 /// The most crates that the program may be built from, itself included.
 const MAX_CRATES: usize = 120;
 
-const ORDINARY: [Step; 8] = [
+const ORDINARY: [Step; 9] = [
     ("formatting", formatting),
+    ("circles of imports", circles),
     ("dependencies", dependencies),
     ("licences and sources", licences),
     ("clippy", clippy),

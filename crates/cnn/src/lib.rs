@@ -74,7 +74,7 @@
 //!
 //! impl<B: Backend> Module<B> for Tiny<B> {
 //!     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-//!         self.fc.call(&self.conv.call(x)?.relu()?.global_avg_pool2d()?)
+//!         self.fc.call(&self.conv.call(x)?.relu()?.global_avg_pool2d()?.flatten()?)
 //!     }
 //! }
 //!

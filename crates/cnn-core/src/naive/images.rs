@@ -39,9 +39,10 @@ fn value(spec: &ImageSpec, image: &[u8], sample: &SampleView, y: usize, x: usize
 
 /// The two pixels of `shown` between which output pixel `at` of `size` lies, and how much of each it takes.
 fn taps(at: usize, size: usize, shown: usize) -> [(usize, f64); 2] {
-    let place = (at as f64 + 0.5) * shown as f64 / size as f64 - 0.5;
-    let place = place.clamp(0.0, shown as f64 - 1.0);
-    let (first, part) = (place.floor() as usize, place.fract());
+    // (at + 1/2) * shown / size - 1/2 as a whole number of 2 * size-ths: far out, a fraction in f64 would lose digits.
+    let unit = 2 * size;
+    let place = ((2 * at + 1) * shown).saturating_sub(size).min((shown - 1) * unit);
+    let (first, part) = (place / unit, (place % unit) as f64 / unit as f64);
     [(first, 1.0 - part), ((first + 1).min(shown - 1), part)]
 }
 

@@ -47,6 +47,7 @@ fn relu_has_no_slope_at_0<B: Backend>(backend: &B) -> Result<(), String> {
 fn fused_relu_has_no_slope_at_0<B: Backend>(backend: &B) -> Result<(), String> {
     let mut layer = text(BatchNorm2d::new(&mut Init::new(backend, 0), 1))?;
     layer.eps = 0.0;
+    name_fields(&mut layer);
     let pass = Pass::eval_recorded(backend);
     let x = text(enter(&pass, &[1, 2, 2, 1], &[0.0, -0.0, 2.0, -2.0]))?;
     expect("relu", text(layer.relu(&x).and_then(|y| slope(&y, &x)))?, vec![0.0, 0.0, 1.0, 0.0])?;
@@ -72,7 +73,8 @@ fn the_first_of_equal_maxima_gets_the_gradient<B: Backend>(backend: &B) -> Resul
         ([0.0, 3.0, 3.0, -1.0], [0.0, 1.0, 0.0, 0.0]),
         ([-0.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0, 0.0]),
         ([low, low, low, low], [1.0, 0.0, 0.0, 0.0]),
-        ([f64::INFINITY, 1.0, nan, nan], [0.0, 0.0, 1.0, 0.0]),
+        // As PyTorch: the last that is not a number.
+        ([f64::INFINITY, 1.0, nan, nan], [0.0, 0.0, 0.0, 1.0]),
     ] {
         let pass = Pass::train(backend, 0);
         let x = text(enter(&pass, &[1, 2, 2, 1], &values))?;

@@ -89,7 +89,8 @@ fn another_architecture_is_refused_with_what_does_not_fit() {
         let archive = Archive::from_bytes(&bytes(file)).unwrap();
         let error = load_state_dict(&backend, &mut model, &archive).unwrap_err().to_string();
         for expected in [
-            "12 missing (layer1.1.conv1.weight, layer1.1.bn1.weight",
+            // Six arrays a normalisation less its count of batches, which a file need not have.
+            "10 missing (layer1.1.conv1.weight, layer1.1.bn1.weight",
             "17 of another shape (layer4.0.conv1.weight is [8, 8, 3, 3], the model has [16, 8, 3, 3]",
         ] {
             assert!(error.contains(expected), "{spelling}: got {error:?}, expected it to contain {expected:?}");
