@@ -32,7 +32,7 @@ struct Step<B: Backend> {
 
 impl<B: Backend> Trainer<B> {
     /// Trains to the end of the recipe and evaluates on the test set. Saves before the first step, every
-    /// [`Recipe::checkpoint_minutes`], after every epoch, and whatever could be done when an error ends the run.
+    /// [`checkpoint_minutes`](crate::Recipe::checkpoint_minutes), after every epoch, and whatever could be done when an error ends the run.
     ///
     /// # Errors
     /// Files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
