@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::batches::DeviceBatches;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::networks::Networks;
+use crate::report::Control;
 use crate::trained::Trained;
 use crate::weights::{Weights, WeightsInfo};
 use crate::{Error, Result};
@@ -162,7 +163,10 @@ impl<B: Backend> Classifier<B> {
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
         let batches = DeviceBatches::new(&self.backend, images, self.spec.clone());
-        evaluate(&self.backend, &self.frozen, &batches, batch, progress)
+        evaluate(&self.backend, &self.frozen, &batches, batch, &mut |done, total| {
+            progress(done, total);
+            Control::Continue
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use cnn_data::{Augment, Loader, LoaderOptions};
 use serde::Serialize;
 
 use crate::batches::DeviceBatches;
+use crate::report::Control;
 use crate::{Error, Result};
 
 /// Images at a time wherever nothing else is asked for, whatever the batch of the training: a backend may choose its
@@ -56,13 +57,14 @@ impl Evaluation {
     }
 }
 
-/// Evaluates `model` on the images of `batches`, `batch` at a time; `progress(done, total)` is called after each batch.
+/// Evaluates `model` on the images of `batches`, `batch` at a time. `progress(done, total)` is called after each batch; if
+/// it says stop, the evaluation is of the images so far.
 pub(crate) fn evaluate<B: Backend>(
     backend: &B,
     model: &Frozen<B>,
     batches: &DeviceBatches<B>,
     batch: usize,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> Control,
 ) -> Result<Evaluation> {
     let images = batches.images();
     let classes = images.classes().len();
@@ -86,7 +88,9 @@ pub(crate) fn evaluate<B: Backend>(
         for (row, &label) in values.chunks_exact(classes).zip(&next.labels) {
             evaluation.add(row, label as usize);
         }
-        progress(evaluation.count, total);
+        if progress(evaluation.count, total) == Control::Stop {
+            break;
+        }
     }
     evaluation.loss /= evaluation.count as f64;
     Ok(evaluation)

@@ -10,7 +10,7 @@ use crate::Evaluation;
 pub enum Control {
     /// Go on.
     Continue,
-    /// Save and end after this step.
+    /// Save and end after this step, or after this batch of an evaluation, which a resume then begins again.
     Stop,
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use cnn_core::archive::{Archive, Values};
 use cnn_data::{Dataset, OpenOptions, open};
 use cnn_train::{Classifier, Control, Event, OptimizerKind, Recipe, RunFolder, ScheduleKind, Trainer, Weights};
-use support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, trainer};
+use support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, split, trainer};
 
 #[test]
 fn a_checkpoint_is_written_before_the_first_step() {
@@ -103,6 +103,37 @@ fn a_picture_that_does_not_decode_ends_a_run_whose_steps_are_saved() {
     fs::write(&broken, &good).unwrap();
     run(&mut resume(&folder, data.clone()).unwrap(), &folder);
     assert!(checkpoint(&folder) == checkpoint(&whole), "the bits differ");
+}
+
+#[test]
+fn a_run_is_stopped_within_an_evaluation() {
+    let place = tempfile::tempdir().unwrap();
+    // Both evaluations are of more images than are evaluated at a time.
+    let data = || Dataset::new("made", split(300, 0), split(140, 1)).unwrap();
+    let new = || Trainer::new(&backend(), Recipe { epochs: 1, validation: 0.5, ..recipe() }, data()).unwrap();
+    let whole = RunFolder::create(place.path().join("whole")).unwrap();
+    let expected = run(&mut new(), &whole);
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut trainer = new();
+    for (images, epochs) in [(150, 0), (140, 1)] {
+        let mut evaluated = Vec::new();
+        let summary = trainer.run(&folder, &mut |event| match *event {
+            Event::Evaluating { done, total } if total == images => {
+                evaluated.push(done);
+                Control::Stop
+            }
+            _ => Control::Continue,
+        });
+        let summary = summary.unwrap();
+        assert!(summary.interrupted && summary.test.is_none() && summary.epochs == epochs, "{summary:?}");
+        assert_eq!(evaluated, [128]);
+        drop(trainer);
+        trainer = resume(&folder, data()).unwrap();
+    }
+    assert_eq!(run(&mut trainer, &folder).test, expected.test);
+    assert!(checkpoint(&folder) == checkpoint(&whole), "the bits differ");
+    let rows = |folder: &RunFolder| fs::read_to_string(folder.metrics()).unwrap().lines().count();
+    assert_eq!(rows(&folder), rows(&whole));
 }
 
 #[test]

@@ -57,7 +57,9 @@ impl<B: Backend> Trainer<B> {
                 }
             }
         }
-        let test = self.evaluate(Split::Test, observe)?;
+        let Some(test) = self.evaluate(Split::Test, observe)? else {
+            return Ok(self.summary(None, start));
+        };
         let summary = self.summary(Some(test), start);
         write_atomically(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
@@ -114,7 +116,14 @@ impl<B: Backend> Trainer<B> {
             return Ok(Control::Stop);
         }
         let [loss, correct, images, seconds] = self.progress.sums;
-        let validation = self.validation.is_some().then(|| self.evaluate(Split::Validation, observe)).transpose()?;
+        let validation = match self.validation {
+            None => None,
+            Some(_) => match self.evaluate(Split::Validation, observe)? {
+                // All steps of this epoch are done, and it is not complete: a resume begins with the evaluation.
+                None => return Ok(Control::Stop),
+                evaluation => evaluation,
+            },
+        };
         let report = EpochReport {
             epoch,
             step: self.progress.step,
@@ -208,15 +217,17 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
-    fn evaluate(&mut self, split: Split, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Evaluation> {
+    /// None if the observer says stop before the last image.
+    fn evaluate(&mut self, split: Split, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Option<Evaluation>> {
         let model = Frozen::new(&self.backend, &mut *self.model, &self.info.image)?;
         let batches = match (split, &self.validation) {
             (Split::Validation, Some(validation)) => validation,
             _ => &self.test,
         };
-        evaluate(&self.backend, &model, batches, EVALUATION_BATCH, &mut |done, total| {
-            observe(&Event::Evaluating { done, total });
-        })
+        let evaluation = evaluate(&self.backend, &model, batches, EVALUATION_BATCH, &mut |done, total| {
+            observe(&Event::Evaluating { done, total })
+        })?;
+        Ok((evaluation.count == batches.images().len() as u64).then_some(evaluation))
     }
 
     fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
