@@ -79,6 +79,10 @@ delegate! {
                 }
             }
 
+            fn arithmetic(&self) -> String {
+                format!("cpu {}", self.isa())
+            }
+
             fn tuning(&self) -> &str {
                 self.conv_algorithm().name()
             }

@@ -59,6 +59,7 @@ pub(crate) fn save<B: Backend>(
     state.metadata.insert("epoch".into(), json!(progress.epoch));
     state.metadata.insert("batch".into(), json!(progress.batch));
     state.metadata.insert("step".into(), json!(progress.step));
+    state.metadata.insert(ARITHMETIC.into(), json!(backend.arithmetic()));
     state.metadata.insert("recipe".into(), json!(recipe.to_toml()?));
     state.metadata.insert(WEIGHTS.into(), json!(weights.digest()));
 
@@ -74,6 +75,9 @@ pub(crate) fn save<B: Backend>(
 
 /// Key of the state's metadata: digest of the weights that it belongs to. Version 0.1 did not write it.
 const WEIGHTS: &str = "weights";
+
+/// Key of the state's metadata: what rounded the steps. Version 0.1 did not write it.
+const ARITHMETIC: &str = "arithmetic";
 
 /// SHA-256 in hexadecimal digits.
 pub(crate) fn digest(bytes: &[u8]) -> String {
@@ -94,7 +98,7 @@ fn first_not_finite(archive: &Archive) -> Option<&str> {
 }
 
 /// Brings model and optimiser to where the run in `folder` stands. A run that ended before its first checkpoint stands
-/// where it began.
+/// where it began. Returned with that: the [arithmetic](cnn_core::Device::arithmetic) of the steps before, if it is known.
 ///
 /// # Errors
 /// Files that are broken, do not belong together, or belong to another run than one of `recipe` on the data of `info`.
@@ -105,9 +109,9 @@ pub(crate) fn load<B: Backend>(
     optimizer: &mut Optimizer<B>,
     recipe: &Recipe,
     info: &WeightsInfo,
-) -> Result<Progress> {
+) -> Result<(Progress, Option<String>)> {
     if !folder.weights().exists() && !folder.state().exists() {
-        return Ok(Progress::default());
+        return Ok((Progress::default(), None));
     }
     let weights = Weights::read(folder.weights())?;
     let state = state_of(folder, weights.info.step, &weights.archive.digest())?;
@@ -133,7 +137,8 @@ pub(crate) fn load<B: Backend>(
     let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, sums };
     load_state_dict(backend, model, &weights.archive).map_err(|error| Error::file(folder.weights(), error))?;
     optimizer.load(&*model, &state).map_err(|error| fail(error.to_string()))?;
-    Ok(progress)
+    let arithmetic = state.metadata.get(ARITHMETIC).and_then(serde_json::Value::as_str);
+    Ok((progress, arithmetic.map(str::to_owned)))
 }
 
 /// The state that belongs to the weights of this step and digest: the one in its place, or the staged one, which is then

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::{Backend, Frozen, Real, Shape, Tensor};
-use cnn_data::{ImageSet, decode_image};
+use cnn_data::{ImageSet, Pool, decode_image};
 use serde::Serialize;
 
 use crate::batches::DeviceBatches;
@@ -24,6 +24,7 @@ pub struct Classifier<B: Backend> {
     frozen: Frozen<B>,
     info: WeightsInfo,
     spec: ImageSpec,
+    pool: Pool,
 }
 
 /// What a network makes of an image.
@@ -65,7 +66,12 @@ impl<B: Backend> Classifier<B> {
         let (backend, mut model, info) = trained.into_parts();
         let frozen = Frozen::new(&backend, &mut *model, &info.image)?;
         let spec = spec(&info);
-        Ok(Classifier { backend, frozen, info, spec })
+        Ok(Classifier { backend, frozen, info, spec, pool: Pool::default() })
+    }
+
+    /// The threads that decode files; by default one for each core, started when they are first needed.
+    pub fn pool(self, pool: impl Into<Pool>) -> Self {
+        Classifier { pool: pool.into(), ..self }
     }
 
     /// What the file says of itself.
@@ -78,15 +84,16 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// An image with another number of bytes, and probabilities that are not finite.
     pub fn classify(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Prediction>> {
-        let predict = |probabilities: Vec<f64>| {
-            // Of equal ones, the first.
-            let best =
-                |best: usize, label: usize| if probabilities[label] > probabilities[best] { label } else { best };
-            let label = (0..probabilities.len()).fold(0, best);
-            let (class, probability) = (self.info.classes[label].clone(), probabilities[label]);
-            Prediction { class, label, probability, probabilities }
-        };
-        Ok(self.probabilities(images)?.into_iter().map(predict).collect())
+        Ok(self.probabilities(images)?.into_iter().map(|row| self.prediction(row)).collect())
+    }
+
+    /// What the probabilities of an image say.
+    fn prediction(&self, probabilities: Vec<f64>) -> Prediction {
+        // Of equal ones, the first.
+        let best = |best: usize, label: usize| if probabilities[label] > probabilities[best] { label } else { best };
+        let label = (0..probabilities.len()).fold(0, best);
+        let (class, probability) = (self.info.classes[label].clone(), probabilities[label]);
+        Prediction { class, label, probability, probabilities }
     }
 
     /// What is in each picture file. A file that is no picture does not keep the others from being classified.
@@ -95,16 +102,17 @@ impl<B: Backend> Classifier<B> {
     /// The outer one is of the device; the inner ones say which file could not be read, and why.
     pub fn classify_files(&self, paths: &[impl AsRef<Path>]) -> Result<Vec<Result<Prediction>>> {
         let [height, width, channels] = self.info.image;
-        let decode = |path: &Path| Ok(decode_image(path, height, width, channels)?);
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(FILES) {
-            let decoded: Vec<Result<Vec<u8>>> = paths.iter().map(|path| decode(path.as_ref())).collect();
-            let images: Vec<&[u8]> = decoded.iter().flatten().map(Vec::as_slice).collect();
-            let mut predictions = self.classify(&images)?.into_iter();
-            // Each image that could be read has a prediction.
+            let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
+            let decoded = self.pool.map(paths.len(), |i| decode_image(paths[i], height, width, channels));
+            let (read, images): (Vec<&Path>, Vec<&[u8]>) =
+                paths.iter().zip(&decoded).filter_map(|(path, image)| Some((*path, &**image.as_ref().ok()?))).unzip();
+            let mut rows = self.rows(&images, |i| read[i].display().to_string())?.into_iter();
+            // Each image that could be read has a row.
             results.extend(decoded.into_iter().filter_map(|decoded| match decoded {
-                Ok(_) => predictions.next().map(Ok),
-                Err(error) => Some(Err(error)),
+                Ok(_) => rows.next().map(|row| Ok(self.prediction(row))),
+                Err(error) => Some(Err(error.into())),
             }));
         }
         Ok(results)
@@ -115,6 +123,11 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// An image with another number of bytes, and probabilities that are not finite.
     pub fn probabilities(&self, images: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<f64>>> {
+        self.rows(images, |i| format!("image {i}"))
+    }
+
+    /// As [`Classifier::probabilities`], of images that are called so in errors.
+    fn rows(&self, images: &[impl AsRef<[u8]>], name: impl Fn(usize) -> String) -> Result<Vec<Vec<f64>>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
@@ -140,7 +153,7 @@ impl<B: Backend> Classifier<B> {
         let rows: Vec<Vec<f64>> =
             probabilities.chunks(classes).map(|row| row.iter().map(|p| p.as_f64()).collect()).collect();
         match rows.iter().position(|row| row.iter().any(|probability| !probability.is_finite())) {
-            Some(index) => Err(Error::NotFiniteLogits { image: format!("image {index}") }),
+            Some(index) => Err(Error::NotFiniteLogits { image: name(index) }),
             None => Ok(rows),
         }
     }

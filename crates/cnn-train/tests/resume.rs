@@ -4,6 +4,8 @@ mod support;
 
 use std::fs;
 
+use cnn_core::Naive;
+use cnn_cpu::{Cpu, Isa};
 use cnn_data::Dataset;
 use cnn_train::{Control, Event, RunFolder, Trainer};
 use support::{backend, checkpoint, dataset, named_split, recipe, resume, run, run_steps, split, trainer};
@@ -23,6 +25,20 @@ fn a_run_killed_before_its_first_checkpoint_starts_from_step_0() {
     let mut resumed = resume(&folder, dataset()).unwrap();
     run(&mut resumed, &folder);
     assert!(checkpoint(&folder) == undisturbed(&place), "the bits differ");
+}
+
+#[test]
+fn a_run_that_goes_on_with_other_arithmetic_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let portable = Cpu::<f32>::with_isa(2, Isa::capped("portable").unwrap()).unwrap();
+    let mut first = Trainer::new(&portable, recipe(), dataset()).unwrap();
+    assert_eq!(first.other_arithmetic(), None);
+    run_steps(&mut first, &folder, 2);
+    let same = Trainer::resume(&portable, &folder, dataset()).unwrap();
+    assert_eq!((same.other_arithmetic(), same.arithmetic().as_str()), (None, "cpu portable"));
+    let other = Trainer::resume(&Naive::<f32>::default(), &folder, dataset()).unwrap();
+    assert_eq!((other.other_arithmetic(), other.arithmetic().as_str()), (Some("cpu portable"), "naive"));
 }
 
 #[test]

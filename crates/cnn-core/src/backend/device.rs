@@ -27,6 +27,10 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
 
     /// One line about the device: instruction set, threads, memory.
     fn describe(&self) -> String;
+    /// What decides how its results are rounded: devices that say the same compute the same bits, if they are tuned alike.
+    fn arithmetic(&self) -> String {
+        Self::NAME.to_owned()
+    }
     /// What the device was tuned to when it was opened, in its own words: the same results up to rounding, by other
     /// means. Recipes and weights files hold it and do not interpret it; only the device that reads it back can refuse it.
     fn tuning(&self) -> &str {

@@ -36,6 +36,8 @@ pub struct Trainer<B: Backend> {
     progress: Progress,
     /// Steps that the device may run behind the loop.
     behind: usize,
+    /// The arithmetic of the steps before, if it was another.
+    other_arithmetic: Option<String>,
     /// What the files of the run say, and since when.
     saved: Option<(Progress, Instant)>,
     trained_images: u64,
@@ -137,13 +139,15 @@ impl<B: Backend> Trainer<B> {
             test,
             progress: Progress::default(),
             behind: backend.steps_behind(),
+            other_arithmetic: None,
             saved: None,
             trained_images: 0,
             trained_seconds: 0.0,
         })
     }
 
-    /// The run in `folder`, from where it stands. Its next steps are bit for bit those that it would have made.
+    /// The run in `folder`, from where it stands. Its next steps are bit for bit those that it would have made, if
+    /// [this arithmetic](Trainer::other_arithmetic) made those before.
     ///
     /// # Errors
     /// Files that are missing, broken, or of another recipe or model.
@@ -166,7 +170,7 @@ impl<B: Backend> Trainer<B> {
         let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
         let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
         let Trainer { model, optimizer, recipe, info, .. } = &mut trainer;
-        let progress = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
+        let (progress, arithmetic) = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
         info.step = progress.step;
         let steps = trainer.steps();
         if progress.step != u64::from(progress.epoch) * steps + progress.batch {
@@ -181,6 +185,7 @@ impl<B: Backend> Trainer<B> {
             trainer.saved = Some((progress.clone(), Instant::now()));
         }
         trainer.progress = progress;
+        trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());
         Ok(trainer)
     }
 
@@ -197,6 +202,17 @@ impl<B: Backend> Trainer<B> {
     /// The model.
     pub fn model(&self) -> &Model<B> {
         &self.model
+    }
+
+    /// The [arithmetic](cnn_core::Device::arithmetic) of the steps before this one was resumed, if it was another than
+    /// this backend's: the next steps are then rounded differently than the run would have rounded them there.
+    pub fn other_arithmetic(&self) -> Option<&str> {
+        self.other_arithmetic.as_deref()
+    }
+
+    /// The arithmetic of its backend.
+    pub fn arithmetic(&self) -> String {
+        self.backend.arithmetic()
     }
 
     /// Steps of an epoch.

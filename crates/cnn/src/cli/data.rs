@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
 
-use super::args::{DataArgs, DataCommandArgs, DeviceArgs};
+use super::args::{DataArgs, DataCommandArgs};
 use super::failure::Failure;
 use super::output;
 use super::progress;
@@ -24,12 +24,6 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
         0 => Ok(()),
         bad => Err(Failure::fault(format!("{}: {bad} pictures cannot be decoded", report.name))),
     }
-}
-
-/// How a data set is opened: its images at `size` if they are files, by as many threads as compute.
-pub(crate) fn options(size: Option<[usize; 2]>, device: &DeviceArgs) -> Result<OpenOptions, Failure> {
-    let pool = Pool::new(device.threads.unwrap_or(0)).map_err(Failure::usage)?;
-    Ok(OpenOptions::default().size(size).pool(pool))
 }
 
 /// Opens `spec`, and says what should be known about it.

@@ -2,6 +2,7 @@
 
 use cnn::core::{Backend, DType, Element, bf16};
 use cnn::cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, available_threads};
+use cnn::data::Pool;
 use cnn::train::Precision;
 use cnn_measure::Machine;
 
@@ -46,7 +47,16 @@ impl Device {
         Ok(Device::Cpu(Cpu::with_threads(1)?))
     }
 
-    /// Does `command` on it. The one place that knows every backend by its type.
+    /// The threads that decode pictures for it: those that compute, where there are several.
+    pub(crate) fn pool(&self) -> Result<Pool, Failure> {
+        let threads = match self {
+            Device::Cpu(cpu) => cpu.thread_pool(),
+            Device::CpuBf16(cpu) => cpu.thread_pool(),
+        };
+        threads.map_or_else(|| Pool::new(1).map_err(Failure::usage), |threads| Ok(threads.clone().into()))
+    }
+
+    /// Does `command` on it. These two are the places that know every backend by its type.
     pub(crate) fn run(&self, command: impl Command) -> Result<(), Failure> {
         match self {
             Device::Cpu(cpu) => command.run(cpu),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cnn::data::ImageSet;
+use cnn::data::{ImageSet, OpenOptions, Pool};
 use cnn::train::{Classifier, Evaluation, Recipe, Weights};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -21,22 +21,23 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
     let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), &trained.conv_algo)?;
-    device.run(Eval { weights, args })
+    device.run(Eval { weights, args, pool: device.pool()? })
 }
 
 struct Eval<'a> {
     weights: Weights,
     args: &'a EvalArgs,
+    pool: Pool,
 }
 
 impl Command for Eval<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
-        let Eval { weights, args } = self;
+        let Eval { weights, args, pool } = self;
         let classifier = Classifier::from_weights(backend, weights)?;
         let info = classifier.info();
         let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
         let [height, width, _] = info.image;
-        let options = super::data::options(Some([height, width]), &args.device)?;
+        let options = OpenOptions::default().size([height, width]).pool(pool);
         let options = options.classes(&info.classes).skip_bad(args.skip_bad);
         let images = same_classes(super::data::open_test(&data, &args.source, options)?, &info.classes)?;
         let mut progress = Progress::new();

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cnn::data::decode_image;
-use cnn::train::{Classifier, Weights};
+use cnn::data::Pool;
+use cnn::train::{Classifier, Prediction, Weights};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::device::{Command, Device};
 use super::failure::Failure;
 use super::output::{self, shown, table};
 
-/// Images that are classified at a time.
+/// Images that are classified before their answers are shown.
 const BATCH: usize = 32;
 
 /// Runs the command.
@@ -23,44 +23,37 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
     let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), &trained.conv_algo)?;
-    device.run(Predict { weights, args })
+    device.run(Predict { weights, args, pool: device.pool()? })
 }
 
 struct Predict<'a> {
     weights: Weights,
     args: &'a PredictArgs,
+    pool: Pool,
 }
 
 impl Command for Predict<'_> {
     /// A file that is no image does not keep the others from being classified.
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
-        let Predict { weights, args } = self;
-        let classifier = Classifier::from_weights(backend, weights)?;
-        let [height, width, channels] = classifier.info().image;
+        let Predict { weights, args, pool } = self;
+        let classifier = Classifier::from_weights(backend, weights)?.pool(pool);
+        let classes = &classifier.info().classes;
         let mut failed = false;
         for paths in args.images.chunks(BATCH) {
-            let (mut readable, mut images) = (Vec::new(), Vec::new());
-            for path in paths {
-                match decode_image(path, height, width, channels) {
-                    Ok(image) => {
-                        readable.push(path);
-                        images.push(image);
+            for (path, prediction) in paths.iter().zip(classifier.classify_files(paths)?) {
+                match prediction {
+                    Ok(Prediction { probabilities, .. }) => {
+                        let mut ranked: Vec<(&str, f64)> =
+                            classes.iter().map(String::as_str).zip(probabilities).collect();
+                        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+                        let text = if args.json { to_json(path, &ranked) } else { to_text(path, &ranked, args.top) };
+                        output::print(&text)?;
                     }
                     Err(error) => {
                         failed = true;
                         output::error(error);
                     }
                 }
-            }
-            if images.is_empty() {
-                continue;
-            }
-            let rows = classifier.probabilities(&images)?;
-            for (path, row) in readable.into_iter().zip(rows) {
-                let mut ranked: Vec<(&str, f64)> =
-                    classifier.info().classes.iter().map(String::as_str).zip(row).collect();
-                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-                output::print(&if args.json { to_json(path, &ranked) } else { to_text(path, &ranked, args.top) })?;
             }
         }
         if failed { Err(Failure::Reported) } else { Ok(()) }

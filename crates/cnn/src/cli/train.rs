@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
-use cnn::data::Dataset;
+use cnn::data::{Dataset, OpenOptions};
 use cnn::train::{Control, Event, Recipe, RunFolder, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     };
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let data = args.recipe.data.as_deref().unwrap_or(recipe.find_data());
-    let options = super::data::options(recipe.size, &args.device)?.skip_bad(args.skip_bad);
+    let options = OpenOptions::default().size(recipe.size).pool(device.pool()?).skip_bad(args.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
     let mut dataset = super::data::open(data, &args.source, options)?;
     let found = [dataset.train.height(), dataset.train.width()];
@@ -147,6 +147,13 @@ fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
         recipe.batch,
     ));
     output::note(&shown(folder.path()));
+    if let Some(other) = trainer.other_arithmetic() {
+        let now = trainer.arithmetic();
+        output::note(&format!(
+            "note: the steps before were rounded by {other}, the next ones by {now}: the weights will differ in their last bits \
+             from those of a run that went on there",
+        ));
+    }
 }
 
 fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
