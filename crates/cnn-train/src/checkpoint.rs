@@ -35,7 +35,8 @@ pub(crate) struct Progress {
 /// Writes weights and state to the folder of a run.
 ///
 /// # Errors
-/// Values that are not finite, and files that cannot be written. The checkpoint that was there before still is.
+/// Values that are not finite, and files that cannot be written. The checkpoint that was there before still is, or can be
+/// put together from what is there.
 pub(crate) fn save<B: Backend>(
     folder: &RunFolder,
     backend: &B,
@@ -63,6 +64,7 @@ pub(crate) fn save<B: Backend>(
     state.metadata.insert("recipe".into(), json!(recipe.to_toml()?));
     state.metadata.insert(WEIGHTS.into(), json!(weights.digest()));
 
+    finish(folder)?;
     let staged_weights = stage(&folder.weights(), &weights.to_bytes()?)?;
     let staged_state = stage(&folder.state(), &state.to_bytes()?).inspect_err(|_| staged_weights.discard())?;
     staged_weights.commit().inspect_err(|_| {
@@ -71,6 +73,19 @@ pub(crate) fn save<B: Backend>(
     })?;
     // From here on the staged state is the one that belongs to the weights: if it stays, `load` puts it in its place.
     staged_state.commit()
+}
+
+/// Completes an earlier save whose weights have their place and whose state does not: it is the only one that belongs to
+/// them, and the next one is staged where it is.
+fn finish(folder: &RunFolder) -> Result<()> {
+    let Some(staged) = Staged::left_for(&folder.state()) else { return Ok(()) };
+    let (Ok(weights), Ok(state)) = (Weights::read(folder.weights()), read_archive(staged.file())) else {
+        return Ok(()); // half of a file belongs to nothing
+    };
+    match belongs(&state, &weights) {
+        Ok(()) => staged.commit(),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Key of the state's metadata: digest of the weights that it belongs to. Version 0.1 did not write it.
@@ -114,7 +129,7 @@ pub(crate) fn load<B: Backend>(
         return Ok((Progress::default(), None));
     }
     let weights = Weights::read(folder.weights())?;
-    let state = state_of(folder, weights.info.step, &weights.archive.digest())?;
+    let state = state_of(folder, &weights)?;
     let fail = |reason: String| Error::file(folder.state(), reason);
     let written = state.metadata.get("recipe").and_then(|text| text.as_str());
     if !written.and_then(|text| Recipe::from_toml(text).ok()).is_some_and(|written| written.same_run(recipe)) {
@@ -141,25 +156,27 @@ pub(crate) fn load<B: Backend>(
     Ok((progress, arithmetic.map(str::to_owned)))
 }
 
-/// The state that belongs to the weights of this step and digest: the one in its place, or the staged one, which is then
-/// put there.
-fn state_of(folder: &RunFolder, step: u64, digest: &str) -> Result<Archive> {
+/// Whether this is the state that was saved with `weights`.
+fn belongs(state: &Archive, weights: &Weights) -> Result<(), String> {
+    let (step, digest) = (weights.info.step, weights.archive.digest());
+    let at = state.metadata.get("step").and_then(serde_json::Value::as_u64);
+    let of = state.metadata.get(WEIGHTS).and_then(serde_json::Value::as_str);
+    match (at, of) {
+        (None, _) => Err("metadata step is missing or no number".to_owned()),
+        (Some(at), _) if at != step => Err(format!("is of step {at}: must be of step {step}, that of the weights")),
+        (_, Some(of)) if of != digest => Err(format!(
+            "belongs to other weights than {}, which were changed or are of another run",
+            weights.path.display()
+        )),
+        // Version 0.1 wrote no digest.
+        (_, _) => Ok(()),
+    }
+}
+
+/// The state that belongs to these weights: the one in its place, or the staged one, which is then put there.
+fn state_of(folder: &RunFolder, weights: &Weights) -> Result<Archive> {
     let path = folder.state();
-    let belongs = |state: &Archive| {
-        let at = state.metadata.get("step").and_then(serde_json::Value::as_u64);
-        let of = state.metadata.get(WEIGHTS).and_then(serde_json::Value::as_str);
-        match (at, of) {
-            (None, _) => Err("metadata step is missing or no number".to_owned()),
-            (Some(at), _) if at != step => Err(format!("is of step {at}: must be of step {step}, that of the weights")),
-            (_, Some(of)) if of != digest => Err(format!(
-                "belongs to other weights than {}, which were changed or are of another run",
-                folder.weights().display()
-            )),
-            // Version 0.1 wrote no digest.
-            (_, _) => Ok(()),
-        }
-    };
-    let state = read_archive(&path).and_then(|state| match belongs(&state) {
+    let state = read_archive(&path).and_then(|state| match belongs(&state, weights) {
         Ok(()) => Ok(state),
         Err(reason) => Err(Error::file(&path, reason)),
     });
@@ -171,7 +188,7 @@ fn state_of(folder: &RunFolder, step: u64, digest: &str) -> Result<Archive> {
         }
         (Err(error), None) => Err(error),
         (Err(error), Some(staged)) => match read_archive(staged.file()) {
-            Ok(next) if belongs(&next).is_ok() => {
+            Ok(next) if belongs(&next, weights).is_ok() => {
                 staged.commit()?;
                 Ok(next)
             }

@@ -29,7 +29,7 @@ impl<B: Backend> Observer<B> for FirstNotFinite {
 }
 
 /// Runs the step on `images` again and returns the first parameter, output or gradient that is not finite, in words.
-/// Running statistics move once more; the run is over anyway.
+/// Running statistics move; the caller puts them back.
 pub(crate) fn first_not_finite<B: Backend>(
     backend: &B,
     model: &mut dyn Module<B>,

@@ -132,14 +132,19 @@ pub(crate) mod faults {
     }
 
     thread_local! {
-        static NEXT: Cell<Option<(u32, Fault)>> = const { Cell::new(None) };
+        static NEXT: Cell<([u32; 2], Fault)> = const { Cell::new(([u32::MAX; 2], Fault::Full)) };
         static COUNT: Cell<u32> = const { Cell::new(0) };
     }
 
     /// From now on this thread's operations are counted from 0, and the one numbered `at` meets the fault.
     pub(crate) fn plan(at: u32, fault: Fault) {
+        plan_both([at; 2], fault);
+    }
+
+    /// As [`plan`], for two of them.
+    pub(crate) fn plan_both(at: [u32; 2], fault: Fault) {
         COUNT.set(0);
-        NEXT.set(Some((at, fault)));
+        NEXT.set((at, fault));
     }
 
     /// Operations since [`plan`].
@@ -151,8 +156,8 @@ pub(crate) mod faults {
         let number = COUNT.get();
         COUNT.set(number + 1);
         match NEXT.get() {
-            Some((at, Fault::End)) if at == number => std::process::abort(),
-            Some((at, Fault::Full)) if at == number => Err(Error::from(ErrorKind::StorageFull)),
+            (at, Fault::End) if at.contains(&number) => std::process::abort(),
+            (at, Fault::Full) if at.contains(&number) => Err(Error::from(ErrorKind::StorageFull)),
             _ => Ok(()),
         }
     }

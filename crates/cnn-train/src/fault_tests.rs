@@ -11,7 +11,7 @@ use cnn_core::rng::{Philox, Purpose};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
 
-use crate::disk::faults::{Fault, count, plan};
+use crate::disk::faults::{Fault, count, plan, plan_both};
 use crate::{Control, Error, Recipe, Result, RunFolder, Trainer};
 
 /// Where a process that is to be ended finds what to do: the folder, and the number of the operation.
@@ -129,6 +129,25 @@ fn a_disk_that_is_full_at_any_operation_leaves_a_run_that_can_be_resumed() {
         assert!(left(&path) == expected, "full at operation {at}: the bits differ");
     }
     assert!(failed > operations / 2, "{failed} of {operations} operations failed");
+}
+
+/// What is done after a failure fails as well.
+#[test]
+fn a_disk_that_is_full_twice_leaves_a_run_that_can_be_resumed() {
+    let _turn = turn();
+    let place = tempfile::tempdir().unwrap();
+    let (expected, operations) = undisturbed(place.path());
+    for first in 0..operations {
+        for second in first + 1..first + 8 {
+            let path = place.path().join(format!("full-{first}-{second}"));
+            plan_both([first, second], Fault::Full);
+            let _ = run(&path);
+            plan(u32::MAX, Fault::Full);
+            run(&path).unwrap_or_else(|error| panic!("full at operations {first} and {second}: {error}"));
+            assert!(left(&path) == expected, "full at operations {first} and {second}: the bits differ");
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
 }
 
 /// Files that were staged and are still there.

@@ -12,10 +12,11 @@ use crate::{Error, Result};
 /// `state.safetensors` (what else a resume needs), `recipe.toml`, `metrics.csv`, `results.json` at the end, and `lock`.
 ///
 /// As long as a `RunFolder` or a clone of it lives, nobody else can make one of the same folder; who only reads files in
-/// it needs none. Where the file system has no locks there is none.
+/// it needs none. Where the file system has no locks there is none, which [`RunFolder::is_locked`] tells.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    locked: bool,
     _lock: Arc<File>,
 }
 
@@ -44,10 +45,9 @@ impl RunFolder {
         else {
             return Ok(());
         };
-        let saved = path.join(WEIGHTS).exists() || path.join(STATE).exists();
         Err(Error::file(
             file,
-            if saved {
+            if holds_checkpoint(path) {
                 "exists: a run is never overwritten; resume it or choose another folder"
             } else {
                 "exists: a run was started here and ended before it saved anything: resume it, or remove this file"
@@ -72,17 +72,28 @@ impl RunFolder {
         path.join(RECIPE).is_file()
     }
 
+    /// Whether the run has saved a checkpoint, whole or not.
+    pub(crate) fn is_saved(&self) -> bool {
+        holds_checkpoint(&self.path)
+    }
+
     fn lock(path: PathBuf) -> Result<Self> {
         let file = path.join("lock");
         let fail = |error| Error::file(&file, error);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(fail)?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::file(path, "is in use by another process")),
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(fail(error)),
+            Ok(()) => Ok(RunFolder { path, locked: true, _lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => Err(Error::file(path, "is in use by another process")),
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                Ok(RunFolder { path, locked: false, _lock: Arc::new(lock) })
+            }
+            Err(TryLockError::Error(error)) => Err(fail(error)),
         }
-        Ok(RunFolder { path, _lock: Arc::new(lock) })
+    }
+
+    /// Whether others are kept out; not where the file system has no locks.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// The folder.
@@ -114,6 +125,17 @@ impl RunFolder {
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
     }
+}
+
+/// Whether a lock was refused because the file system knows none, or its server does not answer for them (ENOLCK).
+fn has_no_locks(error: &std::io::Error) -> bool {
+    let no_lock_server = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(no_lock_server)
+}
+
+/// Whether there is a checkpoint in a folder, whole or not.
+fn holds_checkpoint(path: &Path) -> bool {
+    [WEIGHTS, STATE].iter().any(|file| path.join(file).exists())
 }
 
 const WEIGHTS: &str = "model.safetensors";

@@ -14,6 +14,7 @@ mod linear;
 mod param;
 mod pool2d;
 mod sequential;
+mod statistics;
 
 pub use activation::{Flatten, Gelu, Relu};
 pub use batch_norm2d::BatchNorm2d;
@@ -27,6 +28,7 @@ pub(crate) use param::check_named;
 pub use param::{Count, Kind, Layout, Param, Statistic};
 pub use pool2d::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
+pub use statistics::RunningStatistics;
 
 use crate::{Backend, Result, Var};
 

@@ -4,6 +4,7 @@ mod run;
 
 use std::fmt::{Debug, Formatter};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cnn_core::Backend;
@@ -40,8 +41,17 @@ pub struct Trainer<B: Backend> {
     other_arithmetic: Option<String>,
     /// What the files of the run say, and since when.
     saved: Option<(Progress, Instant)>,
+    /// Whose files they are.
+    folder: Option<PathBuf>,
+    /// Whether an update has failed, so that the weights are those of no step.
+    torn: bool,
     trained_images: u64,
     trained_seconds: f64,
+}
+
+/// A folder by the one name that it has for everybody; by that which it was given if it is not there.
+fn full(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
 /// What an evaluation is on.
@@ -141,6 +151,8 @@ impl<B: Backend> Trainer<B> {
             behind: backend.steps_behind(),
             other_arithmetic: None,
             saved: None,
+            folder: None,
+            torn: false,
             trained_images: 0,
             trained_seconds: 0.0,
         })
@@ -181,8 +193,9 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::file(folder.state(), reason));
         }
         metrics::trim(folder, progress.epoch)?;
-        if folder.weights().exists() {
+        if folder.is_saved() {
             trainer.saved = Some((progress.clone(), Instant::now()));
+            trainer.folder = Some(full(folder.path()));
         }
         trainer.progress = progress;
         trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());

@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use cnn_core::nn::RunningStatistics;
 use cnn_core::optim::{Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::Batch;
 
-use super::{Split, Trainer};
+use super::{Split, Trainer, full};
 use crate::checkpoint::{self, Progress};
 use crate::diagnose::first_not_finite;
 use crate::disk::write_atomically;
@@ -28,6 +29,8 @@ struct Step<B: Backend> {
     number: u64,
     lr: f64,
     outcome: Outcome<B>,
+    /// What the model's were before it.
+    statistics: RunningStatistics<B>,
 }
 
 impl<B: Backend> Trainer<B> {
@@ -35,10 +38,13 @@ impl<B: Backend> Trainer<B> {
     /// [`checkpoint_minutes`](crate::Recipe::checkpoint_minutes), after every epoch, and whatever could be done when an error ends the run.
     ///
     /// # Errors
-    /// Files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
+    /// A folder with the checkpoint of another run, files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
     /// last step before, or, if that could not be saved, the one before.
     pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
         let start = Instant::now();
+        if folder.is_saved() && self.folder != Some(full(folder.path())) {
+            return Err(Error::file(folder.path(), "holds the checkpoint of another run, and this one is not it"));
+        }
         write_atomically(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
         if self.saved.is_none() {
             self.save(folder, observe)?;
@@ -90,14 +96,13 @@ impl<B: Backend> Trainer<B> {
         let mut pending = VecDeque::with_capacity(self.behind + 1);
         let mut settled = Instant::now();
         for batch in batches {
-            let batch = match batch {
-                Ok(batch) => batch,
+            match batch.map_err(Error::from).and_then(|batch| self.step(batch)) {
+                Ok(step) => pending.push_back(step),
                 Err(error) => {
                     self.settle(&mut pending, 0, &mut settled, observe)?;
-                    return Err(error.into());
+                    return Err(error);
                 }
-            };
-            pending.push_back(self.step(batch)?);
+            }
             if self.settle(&mut pending, self.behind, &mut settled, observe)? == Control::Stop {
                 self.settle(&mut pending, 0, &mut settled, observe)?;
                 return Ok(Control::Stop);
@@ -141,19 +146,34 @@ impl<B: Backend> Trainer<B> {
         Ok(observe(&Event::EpochEnd(report)))
     }
 
-    /// Makes a step; what it came to is read by [`Trainer::settle`].
+    /// Makes a step; what it came to is read by [`Trainer::settle`]. One that fails leaves nothing in the model.
     fn step(&mut self, batch: Batch) -> Result<Step<B>> {
+        let statistics = RunningStatistics::of(&*self.model);
         let (at, lr) = (self.progress.step, self.schedule.rate(self.progress.step));
-        let pass = Pass::train(&self.backend, self.recipe.seed).at_step(at as u32);
-        let logits = self.model.call(&pass.input(self.train.tensor(&batch)?)?)?;
-        let loss = logits.cross_entropy(&batch.labels, self.recipe.label_smoothing)?;
-        let gradients = loss.backward()?;
-        let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
+        let outcome = match self.update(&batch, at, lr) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                statistics.put_back(&mut *self.model)?;
+                return Err(error);
+            }
+        };
         self.progress.step += 1;
         self.progress.batch += 1;
         self.info.step = self.progress.step;
-        let outcome = Outcome::new(&loss, &health);
-        Ok(Step { batch, at, number: self.progress.batch, lr, outcome })
+        Ok(Step { batch, at, number: self.progress.batch, lr, outcome, statistics })
+    }
+
+    /// Forward, backward and the optimiser, of step `at`.
+    fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
+        let pass = Pass::train(&self.backend, self.recipe.seed).at_step(at as u32);
+        let logits = self.model.call(&pass.input(self.train.tensor(batch)?)?)?;
+        let loss = logits.cross_entropy(&batch.labels, self.recipe.label_smoothing)?;
+        let gradients = loss.backward()?;
+        // Some weights may have moved when it fails, and others not.
+        self.torn = true;
+        let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
+        self.torn = false;
+        Ok(Outcome::new(&loss, &health))
     }
 
     /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.
@@ -208,7 +228,9 @@ impl<B: Backend> Trainer<B> {
         let pass = Pass::train(&self.backend, self.recipe.seed).at_step(step.at as u32);
         let (images, labels) = (self.train.tensor(&step.batch)?, &step.batch.labels);
         let smoothing = self.recipe.label_smoothing;
-        let place = first_not_finite(&self.backend, &mut *self.model, images, labels, smoothing, pass)?;
+        let place = first_not_finite(&self.backend, &mut *self.model, images, labels, smoothing, pass);
+        step.statistics.put_back(&mut *self.model)?;
+        let place = place?;
         Ok(Error::NotFinite {
             epoch: self.progress.epoch + 1,
             step: step.at + 1,
@@ -234,13 +256,14 @@ impl<B: Backend> Trainer<B> {
         let Trainer { backend, model, optimizer, recipe, info, progress, .. } = &*self;
         checkpoint::save(folder, backend, &**model, optimizer, recipe, info, progress)?;
         self.saved = Some((self.progress.clone(), Instant::now()));
+        self.folder = Some(full(folder.path()));
         observe(&Event::Saved { path: folder.weights() });
         Ok(())
     }
 
-    /// Saves, unless this is what was saved last.
+    /// Saves, unless this is what was saved last, or half a step.
     fn save_if_new(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
-        if self.saved.as_ref().is_some_and(|(saved, _)| *saved == self.progress) {
+        if self.torn || self.saved.as_ref().is_some_and(|(saved, _)| *saved == self.progress) {
             return Ok(());
         }
         self.save(folder, observe)
@@ -249,9 +272,16 @@ impl<B: Backend> Trainer<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use cnn_core::archive::Archive;
+    use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Scope, name_fields};
+    use cnn_core::{Mode, Var, named_fields};
+    use cnn_cpu::Cpu;
+
     use super::*;
     use crate::fault_tests::{cpu, dataset, left, recipe};
-    use crate::{Recipe, ScheduleKind};
+    use crate::{Networks, Recipe, ScheduleKind};
 
     #[test]
     fn a_device_that_runs_behind_makes_the_same_run() {
@@ -287,6 +317,97 @@ mod tests {
             assert!(files == expected.0, "{ahead} steps ahead: the files differ");
             assert_eq!(events, expected.1, "{ahead} steps ahead");
         }
+    }
+
+    /// A network with running statistics, which refuses its training pass number `refused`.
+    struct Normalised<B: Backend> {
+        norm: BatchNorm2d<B>,
+        fc: Linear<B>,
+        scope: Scope,
+        passes: u64,
+        refused: u64,
+    }
+
+    named_fields!(Normalised { norm, fc });
+
+    impl<B: Backend> Module<B> for Normalised<B> {
+        fn forward(&mut self, x: &Var<B>) -> cnn_core::Result<Var<B>> {
+            let y = self.fc.call(&self.norm.call(x)?.flatten()?)?;
+            self.passes += u64::from(x.pass().mode() == Mode::Train);
+            if self.passes == self.refused && x.pass().mode() == Mode::Train {
+                return Err(cnn_core::Error::invalid("pass", self.passes, "is refused"));
+            }
+            Ok(y)
+        }
+    }
+
+    /// Runs the network that refuses a pass, and returns what is saved and the error.
+    fn normalised(refused: u64, ahead: usize, lr: f64, stop_after: u64) -> ([Vec<u8>; 2], Option<String>) {
+        let networks =
+            Networks::new().with("normalised", move |backend: &Cpu<f32>, seed, [h, w, channels], classes| {
+                let init = &mut Init::new(backend, seed);
+                let (norm, fc) = (BatchNorm2d::new(init, channels)?, Linear::new(init, h * w * channels, classes)?);
+                let mut model = Normalised { norm, fc, scope: Scope::default(), passes: 0, refused };
+                name_fields(&mut model);
+                Ok(model)
+            });
+        let mut recipe = Recipe { model: "normalised".into(), batch: 4, checkpoint_minutes: 1e30, ..recipe() };
+        (recipe.optimizer.lr, recipe.schedule.kind) = (lr, ScheduleKind::Constant);
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path().join("run")).unwrap();
+        let mut trainer = Trainer::with_networks(&cpu(), recipe, dataset(), &networks).unwrap();
+        trainer.behind = ahead;
+        let mut steps = 0;
+        let result = trainer.run(&folder, &mut |event| {
+            steps += u64::from(matches!(event, Event::Step(_)));
+            if steps == stop_after { Control::Stop } else { Control::Continue }
+        });
+        ([folder.weights(), folder.state()].map(|file| fs::read(file).unwrap()), result.err().map(|e| e.to_string()))
+    }
+
+    /// Weights, statistics and the place in the epoch, of a state that also has what was timed.
+    fn untimed([weights, state]: [Vec<u8>; 2]) -> (Vec<u8>, Vec<f64>) {
+        let state = Archive::from_bytes(&state).unwrap();
+        (weights, state.arrays["progress.sums"].to_float::<f64>().unwrap()[..3].to_vec())
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_no_trace_in_what_is_saved() {
+        for ahead in [0, 2] {
+            let (saved, error) = normalised(4, ahead, 0.01, u64::MAX);
+            assert!(error.is_some_and(|error| error.contains("is refused")));
+            let (expected, error) = normalised(0, 0, 0.01, 3);
+            assert_eq!(error, None);
+            assert!(untimed(saved) == untimed(expected), "{ahead} steps ahead");
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_leaves_no_trace_in_what_is_saved() {
+        let (saved, error) = normalised(0, 0, 1e30, u64::MAX);
+        let error = error.unwrap();
+        let made =
+            (1..9).find(|made| error.contains(&format!("step {}: ", made + 1)) && error.contains("is not finite"));
+        let (expected, _) = normalised(0, 0, 1e30, made.unwrap_or_else(|| panic!("{error}")));
+        assert!(untimed(saved) == untimed(expected), "{error}");
+    }
+
+    #[test]
+    fn a_run_is_not_written_over_another() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path().join("run")).unwrap();
+        let new = || Trainer::new(&cpu(), recipe(), dataset()).unwrap();
+        let mut first = new();
+        first.run(&folder, &mut |_| Control::Continue).unwrap();
+        let expected = left(folder.path());
+        let error = new().run(&folder, &mut |_| Control::Continue).unwrap_err().to_string();
+        assert!(error.contains("holds the checkpoint of another run"), "{error}");
+        assert!(left(folder.path()) == expected);
+        // The run whose it is may go on.
+        assert!(!first.run(&folder, &mut |_| Control::Continue).unwrap().interrupted);
+        let mut resumed = Trainer::resume(&cpu(), &folder, dataset()).unwrap();
+        resumed.run(&folder, &mut |_| Control::Continue).unwrap();
+        assert!(left(folder.path()) == expected);
     }
 
     #[test]

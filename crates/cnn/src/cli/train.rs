@@ -147,6 +147,9 @@ fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
         recipe.batch,
     ));
     output::note(&shown(folder.path()));
+    if !folder.is_locked() {
+        output::note("note: the file system of this folder has no locks: see that no other process trains in it");
+    }
     if let Some(other) = trainer.other_arithmetic() {
         let now = trainer.arithmetic();
         output::note(&format!(
