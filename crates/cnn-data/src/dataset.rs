@@ -100,19 +100,13 @@ type Sums = Vec<[u64; 2]>;
 /// Mean and standard deviation of each channel; exact integer sums, so the order of the images does not matter.
 fn statistics(set: &ImageSet) -> Result<(Vec<f32>, Vec<f32>)> {
     let channels = set.channels();
-    let (sums, bytes) = match set.resident_bytes() {
-        Some(bytes) => (sums(&bytes, channels), bytes.len()),
-        None => {
-            let some = set.evenly(MEASURED);
-            // A picture at a time and thread, whatever its size.
-            let each = some.pool().map(some.len(), |i| Ok(sums(&some.image(i)?, channels)));
-            let each = each.into_iter().collect::<Result<Vec<Sums>>>()?;
-            let total = (0..channels).map(|channel| {
-                each.iter().fold([0, 0], |sum, one| [sum[0] + one[channel][0], sum[1] + one[channel][1]])
-            });
-            (total.collect(), some.len() * some.image_bytes())
-        }
-    };
+    let some = if set.is_resident() { set.clone() } else { set.evenly(MEASURED) };
+    // A picture at a time and thread, whatever its size, and only the samples: what else is stored is not of this set.
+    let each = some.pool().map(some.len(), |i| Ok(sums(&some.image(i)?, channels)));
+    let each = each.into_iter().collect::<Result<Vec<Sums>>>()?;
+    let total = |channel: usize| each.iter().fold([0, 0], |sum, one| [0, 1].map(|i| sum[i] + one[channel][i]));
+    let sums: Sums = (0..channels).map(total).collect();
+    let bytes = some.len() * some.image_bytes();
     let scaled = |sum: u64| sum as f64 / (bytes / channels) as f64 / 255.0;
     let mean = sums.iter().map(|sum| scaled(sum[0]) as f32).collect();
     let deviation = |sum: &[u64; 2]| (scaled(sum[1]) / 255.0 - scaled(sum[0]).powi(2)).max(0.0).sqrt();
@@ -130,4 +124,23 @@ fn sums(bytes: &[u8], channels: usize) -> Sums {
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_training_images_are_measured() {
+        let bytes = (0..40).flat_map(|i| [if i < 20 { 51 } else { 255 }; 4]).collect();
+        let labels = (0..40).map(|i| u32::from(i >= 20)).collect();
+        let all = ImageSet::from_bytes("made", [2, 2, 1], &["dark", "bright"], labels, bytes).unwrap();
+        let (rest, held_out) = all.split_validation(20, 0).unwrap();
+        // Every class is split alike: ten of each are left.
+        let data = Dataset::new("made", rest, held_out).unwrap();
+        assert_eq!(data.mean, [0.6]);
+        let dark = all.keep_classes(&["dark"]).unwrap();
+        let data = Dataset::new("made", dark.clone(), dark).unwrap();
+        assert_eq!((data.mean[0], data.std[0]), (0.2, 1.0 / 255.0));
+    }
 }

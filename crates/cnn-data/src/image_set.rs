@@ -10,6 +10,7 @@ use crate::pool::Pool;
 use crate::{Error, Result};
 use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One split of a data set; cloning it copies no image.
@@ -41,8 +42,9 @@ impl ImageSet {
             return Err(Error::invalid("image size", value, "sides must be positive and channels 1 or 3"));
         }
         let classes: Vec<String> = classes.iter().map(S::to_string).collect();
-        for (i, class) in classes.iter().enumerate() {
-            if class.is_empty() || classes[..i].contains(class) {
+        let mut seen = HashSet::with_capacity(classes.len());
+        for class in &classes {
+            if class.is_empty() || !seen.insert(class) {
                 let rule = "must be neither empty nor given twice";
                 return Err(Error::invalid("class name", format!("{class:?}"), rule));
             }
@@ -331,10 +333,9 @@ fn check_length(size: [usize; 3], count: usize, found: usize) -> Result<()> {
 pub(crate) fn class_names(what: &str, text: &[u8]) -> Result<Vec<String>> {
     let text = std::str::from_utf8(text).map_err(|error| Error::invalid(what, error, "must be UTF-8"))?;
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    for (i, name) in names.iter().enumerate() {
-        if names[..i].contains(name) {
-            return Err(Error::invalid(what, format!("{name:?}"), "a class name must be there once"));
-        }
+    let mut seen = HashSet::with_capacity(names.len());
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::invalid(what, format!("{name:?}"), "a class name must be there once")),
+        None => Ok(names),
     }
-    Ok(names)
 }

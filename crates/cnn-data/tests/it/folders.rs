@@ -164,6 +164,7 @@ fn every_bad_picture_is_named_at_once_or_left_out_with_a_word() {
     fs::rename(root.path().join("other.png"), root.path().join("dog/png.jpg")).unwrap();
     let folder = root.path().to_str().unwrap();
     // The lazy set finds out before the first batch, too.
+    let mut measured = Vec::new();
     for limit in [1 << 30, 0] {
         let options = OpenOptions::default().resident_limit(limit);
         let error = open(folder, root.path(), &options).unwrap_err();
@@ -178,7 +179,9 @@ fn every_bad_picture_is_named_at_once_or_left_out_with_a_word() {
         assert_eq!((data.train.len() + data.test.len(), data.report.images().iter().sum()), (25, 25));
         assert_eq!(data.report.bad.len(), 3);
         notes_say(&data.report, &["left out, cannot be decoded: ", "cat/zero.png"]);
+        measured.push((data.mean, data.std));
     }
+    assert_eq!(measured[0], measured[1], "what was left out is not measured");
     let checked = list(folder, root.path(), &OpenOptions::default()).unwrap().check();
     assert_eq!(checked.bad.len(), 3);
 
