@@ -28,9 +28,15 @@ pub struct Effort {
 
 impl Effort {
     /// 64 cases an operation, or as many as the environment variable `CNN_TEST_CASES` says.
+    ///
+    /// # Panics
+    /// If it says no number, or none at all.
     pub fn ordinary() -> Self {
-        let cases = std::env::var("CNN_TEST_CASES").ok().and_then(|cases| cases.parse().ok());
-        Effort { cases: cases.unwrap_or(64), shrink: 512 }
+        let cases = std::env::var("CNN_TEST_CASES").map_or(64, |cases| match cases.parse() {
+            Ok(cases) if cases > 0 => cases,
+            _ => panic!("CNN_TEST_CASES {cases:?}: must be a number above 0"),
+        });
+        Effort { cases, shrink: 512 }
     }
 
     /// Tries `test` on generated values: always the same ones.

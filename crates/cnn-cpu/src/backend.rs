@@ -29,6 +29,10 @@ macro_rules! delegate {
             $($($name: fn(&Cpu<T>, $($type),*) -> $result,)*)*
         }
 
+        /// Their names.
+        #[cfg(test)]
+        pub(crate) const NAMES: &[&str] = &[$($(stringify!($name)),*),*];
+
         impl<T: CpuElement> Operations<T> {
             const TABLE: Self = Operations { $($($name: $file::$name::<T>,)*)* };
         }

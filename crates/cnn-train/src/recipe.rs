@@ -126,7 +126,8 @@ pub struct OptimizerRecipe {
     pub decay_all: bool,
     /// The gradients' norm is cut to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_norm: Option<f64>,
+    #[serde(alias = "max_norm")]
+    pub clip_grad_norm: Option<f64>,
 }
 
 /// How the learning rate falls.
@@ -152,7 +153,8 @@ pub struct ScheduleRecipe {
     /// Epochs of linear rise before it.
     pub warmup_epochs: f64,
     /// One-cycle: part of the run in which the rate rises.
-    pub rise: f64,
+    #[serde(alias = "rise")]
+    pub pct_start: f64,
     /// Step: epochs between two drops.
     pub step_epochs: f64,
     /// Step: factor of a drop.
@@ -253,12 +255,12 @@ impl Recipe {
                 nesterov: true,
                 weight_decay: 5e-4,
                 decay_all: true,
-                max_norm: None,
+                clip_grad_norm: None,
             },
             schedule: ScheduleRecipe {
                 kind: ScheduleKind::OneCycle,
                 warmup_epochs: 0.0,
-                rise: 0.3,
+                pct_start: 0.3,
                 step_epochs: 10.0,
                 gamma: 0.1,
             },
@@ -289,8 +291,8 @@ impl Recipe {
     /// # Errors
     /// The first field that breaks its rule.
     pub fn check(&self) -> Result<()> {
-        let OptimizerRecipe { lr, momentum, weight_decay, max_norm, .. } = self.optimizer;
-        let ScheduleRecipe { warmup_epochs, rise, step_epochs, gamma, .. } = self.schedule;
+        let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
+        let ScheduleRecipe { warmup_epochs, pct_start, step_epochs, gamma, .. } = self.schedule;
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         // What a step computes with is rounded to 32 bits, and must be finite there too.
         let finite = |x: f64| (x as f32).is_finite();
@@ -310,9 +312,14 @@ impl Recipe {
             ("lr", lr, above_0(lr), "must be above 0 and finite in 32 bits"),
             ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
             ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite in 32 bits"),
-            ("max_norm", max_norm.unwrap_or(1.0), max_norm.is_none_or(above_0), "must be above 0 and finite"),
+            (
+                "clip_grad_norm",
+                clip_grad_norm.unwrap_or(1.0),
+                clip_grad_norm.is_none_or(above_0),
+                "must be above 0 and finite",
+            ),
             ("warmup_epochs", warmup_epochs, at_least_0(warmup_epochs), "must be at least 0 and finite"),
-            ("rise", rise, (0.0..=1.0).contains(&rise), "must be from 0 to 1"),
+            ("pct_start", pct_start, (0.0..=1.0).contains(&pct_start), "must be from 0 to 1"),
             ("step_epochs", step_epochs, above_0(step_epochs), "must be above 0 and finite"),
             ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
         ];
@@ -356,25 +363,25 @@ impl Recipe {
 
     /// The optimiser's options.
     pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
-        let OptimizerRecipe { kind, momentum, nesterov, weight_decay, decay_all, max_norm, .. } = self.optimizer;
+        let OptimizerRecipe { kind, momentum, nesterov, weight_decay, decay_all, clip_grad_norm, .. } = self.optimizer;
         let method = match kind {
             OptimizerKind::Sgd => Method::Sgd { momentum, nesterov },
             OptimizerKind::Adam => Method::ADAM,
             OptimizerKind::AdamW => Method::ADAMW,
         };
         let options = OptimizerOptions::new(method).weight_decay(weight_decay).decay_all(decay_all);
-        options.clip_grad_norm(max_norm.unwrap_or(f64::INFINITY))
+        options.clip_grad_norm(clip_grad_norm.unwrap_or(f64::INFINITY))
     }
 
     /// The schedule of a run with this many steps an epoch.
     pub(crate) fn schedule(&self, steps_per_epoch: u64) -> Schedule {
-        let ScheduleRecipe { kind, warmup_epochs, rise, step_epochs, gamma } = self.schedule;
+        let ScheduleRecipe { kind, warmup_epochs, pct_start, step_epochs, gamma } = self.schedule;
         let steps = |epochs: f64| (epochs * steps_per_epoch as f64).round() as u64;
         let anneal = match kind {
             ScheduleKind::Constant => Anneal::Constant,
             ScheduleKind::Step => Anneal::Step { every: steps(step_epochs).max(1), gamma },
             ScheduleKind::Cosine => Anneal::Cosine,
-            ScheduleKind::OneCycle => Anneal::OneCycle { pct_start: rise },
+            ScheduleKind::OneCycle => Anneal::OneCycle { pct_start },
         };
         let total = steps_per_epoch * u64::from(self.epochs);
         Schedule { peak: self.optimizer.lr, anneal, warmup: steps(warmup_epochs), total }
@@ -399,7 +406,7 @@ mod tests {
     fn toml_round_trips() {
         let mut recipe = Recipe::default_for("resnet18", "cifar10").unwrap();
         recipe.classes = Some(vec!["cat".into(), "dog".into()]);
-        recipe.optimizer.max_norm = Some(1.5);
+        recipe.optimizer.clip_grad_norm = Some(1.5);
         assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
     }
 
