@@ -72,7 +72,7 @@ impl<T: CpuElement> Cpu<T> {
     /// The threads of a pool that the program has: as many as it has, the caller of an operation counted, who may be one
     /// of the pool's or any other. An operation asks for its helpers by `spawn` and never waits for one that has not come,
     /// so the pool may be busy with other work; a helper gives its thread back when no operation has come for 100
-    /// microseconds. The instruction set as in [`with_threads`](Self::with_threads).
+    /// microseconds, and after 50 milliseconds of operations, so that whoever waits for its thread gets it. The instruction set as in [`with_threads`](Self::with_threads).
     ///
     /// # Errors
     /// A `CNN_ISA` that does not exist.
@@ -108,9 +108,9 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     /// The pool that operations take their helpers from, for whatever else the program does beside them, such as decoding
-    /// images; none for one thread, whose work is done by whoever asks for it. A backend's own pool has as many threads
-    /// as the backend: one more than its operations take, so that other work gets on while they run, and all of them when
-    /// their caller waits for that work.
+    /// images; none for one thread, whose work is done by whoever asks for it. A backend's own pool has one thread less
+    /// than the backend, since the caller works too, and so should whoever puts other work into it: its threads turn to
+    /// that when the operations pause for 100 microseconds.
     pub fn thread_pool(&self) -> Option<&Arc<ThreadPool>> {
         self.0.workers.as_ref().map(Workers::pool)
     }
@@ -210,7 +210,7 @@ mod tests {
         }
         assert!(Cpu::<f32>::with_threads(1).unwrap().thread_pool().is_none());
         let own = Cpu::<f32>::with_threads(3).unwrap();
-        assert_eq!((own.threads(), own.thread_pool().unwrap().current_num_threads()), (3, 3));
+        assert_eq!((own.threads(), own.thread_pool().unwrap().current_num_threads()), (3, 2));
     }
 
     #[test]

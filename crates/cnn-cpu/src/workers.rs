@@ -19,18 +19,24 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// A pool of `threads`, one of which stays free for what else is put into the pool: the caller works too.
+    /// A pool of one thread less than `threads`, as the caller works too: one more would have nothing to do, and take a
+    /// core from those that have whenever rayon wakes it.
     ///
     /// # Errors
     /// Threads that the system does not give.
     pub(crate) fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let name = |i| format!("cnn-cpu-{i}");
-        Ok(Self::in_pool(Arc::new(ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()?)))
+        let pool = ThreadPoolBuilder::new().num_threads((threads - 1).max(1)).thread_name(name).build()?;
+        Ok(Self::with_helpers(Arc::new(pool), threads - 1))
     }
 
-    /// The threads of `pool`, less one for the caller.
+    /// The threads of `pool`, less one for the caller, who may be one of them.
     pub(crate) fn in_pool(pool: Arc<ThreadPool>) -> Self {
         let helpers = pool.current_num_threads().min(THREADS) - 1;
+        Self::with_helpers(pool, helpers)
+    }
+
+    fn with_helpers(pool: Arc<ThreadPool>, helpers: usize) -> Self {
         Workers { pool, loops: Arc::new(ForkJoin::new(helpers)) }
     }
 

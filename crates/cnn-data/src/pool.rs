@@ -4,9 +4,9 @@
 //! shares. Whatever is done has its place in the result, so no result depends on the threads.
 
 use crate::{Error, Result};
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// Most threads that a pool may be asked for.
@@ -14,8 +14,8 @@ pub const MAX_THREADS: usize = 1024;
 
 /// Threads that decode and draw pictures; a clone is the same threads.
 ///
-/// They are started when they are first needed. Where the system gives fewer than were asked for, there are as many as
-/// it gives, and where it gives none, whoever asks does the work.
+/// Whoever asks for pictures works too. The others are started when they are first needed. Where the system gives fewer
+/// than were asked for, there are as many as it gives, and where it gives none, whoever asks does all of the work.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<Lazy>);
 
@@ -26,7 +26,7 @@ struct Lazy {
 }
 
 impl Default for Pool {
-    /// A thread for each core that this process may use.
+    /// A thread for each core that this process may use, the caller's among them.
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
         Pool(Arc::new(Lazy { threads: threads.min(MAX_THREADS), pool: OnceLock::new() }))
@@ -36,12 +36,12 @@ impl Default for Pool {
 impl From<Arc<ThreadPool>> for Pool {
     /// The threads of a program that has some already.
     fn from(pool: Arc<ThreadPool>) -> Self {
-        Pool(Arc::new(Lazy { threads: pool.current_num_threads(), pool: OnceLock::from(Some(pool)) }))
+        Pool(Arc::new(Lazy { threads: pool.current_num_threads() + 1, pool: OnceLock::from(Some(pool)) }))
     }
 }
 
 impl Pool {
-    /// So many threads; 0 for one for each core that this process may use.
+    /// So many threads, that of whoever asks for pictures among them; 0 for one for each core that this process may use.
     ///
     /// # Errors
     /// More than [`MAX_THREADS`].
@@ -53,7 +53,7 @@ impl Pool {
         }
     }
 
-    /// How many threads were asked for.
+    /// How many threads were asked for, the caller's among them.
     pub fn threads(&self) -> usize {
         self.0.threads
     }
@@ -62,7 +62,8 @@ impl Pool {
     fn started(&self) -> Option<&Arc<ThreadPool>> {
         let start = || {
             let fewer = |&threads: &usize| (threads > 1).then_some(threads / 2);
-            std::iter::successors(Some(self.0.threads), fewer).find_map(|threads| {
+            let helpers = Some(self.0.threads - 1).filter(|&helpers| helpers > 0);
+            std::iter::successors(helpers, fewer).find_map(|threads| {
                 let named = |i| format!("decode-{i}");
                 ThreadPoolBuilder::new().num_threads(threads).thread_name(named).build().ok().map(Arc::new)
             })
@@ -70,13 +71,32 @@ impl Pool {
         self.0.pool.get_or_init(start).as_ref()
     }
 
-    /// Calls `work` with each number below `count`; its results are in the order of the numbers.
+    /// Calls `work` with each number below `count`, on these threads and the caller's; its results are in the order of the
+    /// numbers.
     pub fn map<R: Send>(&self, count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
         // One is done as soon by whoever asks.
-        match self.started().filter(|_| count > 1) {
-            Some(pool) => pool.install(|| (0..count).into_par_iter().with_max_len(1).map(work).collect()),
-            None => (0..count).map(work).collect(),
-        }
+        let Some(pool) = self.started().filter(|_| count > 1) else { return (0..count).map(work).collect() };
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+        let take = || {
+            let mut own = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= count {
+                    break;
+                }
+                own.push((i, work(i)));
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut own);
+        };
+        pool.in_place_scope(|scope| {
+            for _ in 0..pool.current_num_threads().min(count - 1) {
+                scope.spawn(|_| take());
+            }
+            take();
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_unstable_by_key(|(i, _)| *i);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// Calls `work` with the number and the bytes of each image of `size` bytes; its results are in their order.
@@ -86,13 +106,9 @@ impl Pool {
         size: usize,
         work: impl Fn(usize, &mut [u8]) -> R + Sync + Send,
     ) -> Vec<R> {
-        let each = |(i, image): (usize, &mut [u8])| work(i, image);
-        match self.started() {
-            Some(pool) => {
-                pool.install(|| images.par_chunks_exact_mut(size).enumerate().with_max_len(1).map(each).collect())
-            }
-            None => images.chunks_exact_mut(size).enumerate().map(each).collect(),
-        }
+        // Each is taken once, so nobody ever waits.
+        let images: Vec<Mutex<&mut [u8]>> = images.chunks_exact_mut(size).map(Mutex::new).collect();
+        self.map(images.len(), |i| work(i, &mut images[i].lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Lets `helpers` threads at most run `work` some time later, or none if there are none.
@@ -113,7 +129,7 @@ mod tests {
     fn results_have_their_places_with_any_threads_or_none() {
         let none = Pool(Arc::new(Lazy { threads: 4, pool: OnceLock::from(None) }));
         let own = Pool::from(Arc::new(ThreadPoolBuilder::new().num_threads(2).build().unwrap()));
-        assert_eq!(own.threads(), 2);
+        assert_eq!(own.threads(), 3);
         for pool in [none, own, Pool::default(), Pool::new(3).unwrap()] {
             assert_eq!(pool.map(100, |i| i * i), (0..100).map(|i| i * i).collect::<Vec<_>>());
             let mut bytes = [0; 21];

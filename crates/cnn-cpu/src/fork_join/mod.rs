@@ -25,7 +25,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use sync::Ordering::{Acquire, Relaxed, Release};
-use sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Patience, UnsafeCell};
+use sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Patience, Stay, UnsafeCell};
 
 /// The most helpers.
 pub(crate) const MOST: usize = COUNT;
@@ -155,9 +155,9 @@ impl ForkJoin {
         }
     }
 
-    /// What a lent thread does, until no job has come for a while. `lend` as in [`for_each`](Self::for_each).
+    /// What a lent thread does, until no job has come for a while, or it has been away from its pool for long. `lend` as in [`for_each`](Self::for_each).
     pub(crate) fn help(&self, lend: impl Fn()) {
-        let mut last = None; // the job that it was in
+        let (mut last, mut stay) = (None, Stay::begin()); // the job that it was in, and how long ago it came
         loop {
             match self.enter(&mut last) {
                 Entry::Inside(word) => {
@@ -166,6 +166,11 @@ impl ForkJoin {
                     let job = self.job.0.with(|place| unsafe { *place });
                     self.take_tasks(job);
                     self.leave();
+                    if stay.is_over() {
+                        // The next loop asks for another.
+                        self.word.0.fetch_sub(LENT, Relaxed);
+                        return;
+                    }
                 }
                 Entry::GivenBack => return,
             }

@@ -14,6 +14,24 @@ mod parts {
     /// and little beside those of a batch.
     const OWNER: Duration = Duration::from_micros(50);
 
+    /// How long a helper has its thread while loops keep coming: somebody else may wait for what the thread was doing
+    /// when it took the helper up, and to ask for it again takes some microseconds.
+    const STAY: Duration = Duration::from_millis(50);
+
+    /// A helper's time with its thread.
+    pub(in super::super) struct Stay(Instant);
+
+    impl Stay {
+        pub(in super::super) fn begin() -> Self {
+            Stay(Instant::now())
+        }
+
+        /// Whether to give the thread back, after a loop.
+        pub(in super::super) fn is_over(&mut self) -> bool {
+            self.0.elapsed() > STAY
+        }
+    }
+
     /// Waiting that comes to an end.
     pub(in super::super) struct Patience {
         looked: u32,
@@ -180,6 +198,20 @@ mod parts {
             if !planted(Fault::OwnerNotWoken) {
                 self.0.notify_one();
             }
+        }
+    }
+
+    /// A stay that ends after two loops.
+    pub(in super::super) struct Stay(usize);
+
+    impl Stay {
+        pub(in super::super) fn begin() -> Self {
+            Stay(0)
+        }
+
+        pub(in super::super) fn is_over(&mut self) -> bool {
+            self.0 += 1;
+            self.0 == 2
         }
     }
 
