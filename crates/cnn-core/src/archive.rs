@@ -100,7 +100,14 @@ impl Array {
     pub fn to_count(&self) -> Result<u64> {
         match &self.values {
             Values::I64(values) if values.len() == 1 && values[0] >= 0 => Ok(values[0] as u64),
-            other => Err(Error::StateDict(format!("holds {other:?}, not a count"))),
+            Values::I64(values) if values.len() == 1 => {
+                Err(Error::StateDict(format!("holds {}, not a count", values[0])))
+            }
+            // An array may have millions of values.
+            _ => {
+                let (dtype, shape) = (View::dtype(&self), &self.shape);
+                Err(Error::StateDict(format!("holds {dtype:?} values of shape {shape:?}, not a count")))
+            }
         }
     }
 }
@@ -341,6 +348,15 @@ mod tests {
         let read = Archive::from_bytes(&bytes).unwrap();
         assert_eq!(read, archive());
         assert_eq!(read.to_bytes().unwrap(), bytes);
+    }
+
+    #[test]
+    fn what_is_no_count_is_told_in_a_line() {
+        let error = |array: Array| array.to_count().unwrap_err().to_string();
+        assert_eq!(error(Array::float(vec![1000], &[0.5f32; 1000])), "holds F32 values of shape [1000], not a count");
+        let counts = |values: Vec<i64>, shape| error(Array { shape, values: Values::I64(values) });
+        assert_eq!(counts(vec![-1], vec![]), "holds -1, not a count");
+        assert_eq!(counts(vec![1, 2], vec![2]), "holds I64 values of shape [2], not a count");
     }
 
     #[test]
