@@ -2,8 +2,8 @@
 //!
 //! [`Frozen::new`] watches one evaluation pass of a model, folds every batch normalisation into the convolution before
 //! it, gives additions and activations to the epilogues of convolutions and dense layers (the file `lower`), and brings the
-//! filters into the form that kernels read. The first run at a batch size plans it: specs, filters that none of the
-//! other sizes has, and which value is where.
+//! filters into the form that kernels read. The first run at a batch size plans it: specs, and filters that none of the
+//! other sizes has. Of many sizes the plans of those that ran last are kept.
 //!
 //! Memory is planned without addresses. Liveness is known ahead, so each value has a *place*, and a place is used
 //! again as soon as the last reader of its value has run: the dropped buffer goes to the backend's free list, and the
@@ -12,7 +12,7 @@
 
 mod lower;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex};
 
@@ -51,8 +51,12 @@ pub struct Frozen<B: Inference> {
     output: Shape,
     layers: Vec<Layer<B>>,
     places: Places,
-    plans: Mutex<HashMap<usize, Arc<Plan<B>>>>,
+    /// By batch size; the one that was used last is at the end.
+    plans: Mutex<VecDeque<(usize, Arc<Plan<B>>)>>,
 }
+
+/// How many plans are kept: a program that is asked for any number of images does not grow without a bound.
+const MAX_PLANS: usize = 32;
 
 /// The layers at a batch size.
 type Plan<B> = Vec<Work<B, <B as Inference>::Filter>>;
@@ -190,17 +194,19 @@ impl<B: Inference> Frozen<B> {
     /// The layers at a batch size, planned now if they were not yet.
     fn plan(&self, batch: usize) -> Result<Arc<Plan<B>>> {
         let mut plans = self.plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(plan) = plans.get(&batch) {
-            return Ok(plan.clone());
+        if let Some(known) = plans.iter().position(|(size, _)| *size == batch).and_then(|at| plans.remove(at)) {
+            let plan = known.1.clone();
+            plans.push_back(known);
+            return Ok(plan);
         }
         let prepare = |index: usize, spec: &Conv2dSpec, weight: &Wide<B>| {
-            let serves = |plan: &Arc<Plan<B>>| match &plan[index] {
+            let serves = |(_, plan): &(usize, Arc<Plan<B>>)| match &plan[index] {
                 Work::Conv2d { spec: prepared, filter, .. } if self.backend.filter_serves(prepared, spec) => {
                     Some(filter.clone())
                 }
                 _ => None,
             };
-            match plans.values().find_map(serves) {
+            match plans.iter().find_map(serves) {
                 Some(filter) => Ok(filter),
                 None => self.backend.prepare_filter(spec, weight, Uses::Forward),
             }
@@ -212,7 +218,10 @@ impl<B: Inference> Frozen<B> {
             })
             .collect();
         let plan = Arc::new(plan?);
-        plans.insert(batch, plan.clone());
+        if plans.len() == MAX_PLANS {
+            plans.pop_front();
+        }
+        plans.push_back((batch, plan.clone()));
         Ok(plan)
     }
 }
@@ -265,3 +274,33 @@ const _: () = {
     }
     _ = check::<crate::Naive<f32>>;
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Conv2d, Init, Sequential, name_fields};
+    use crate::{Conv2dOptions, Naive};
+
+    #[test]
+    fn of_many_batch_sizes_the_latest_are_kept() {
+        let backend = Naive::<f64>::new();
+        let mut model = Sequential::new();
+        model = model.push(Conv2d::new(&mut Init::new(&backend, 0), 1, 2, Conv2dOptions::square(2)).unwrap());
+        name_fields(&mut model);
+        let frozen = Frozen::new(&backend, &mut model, &[3, 3, 1]).unwrap();
+        let run = |batch: usize| {
+            let values: Vec<f64> = (0..batch * 9).map(|i| (i % 9) as f64).collect();
+            frozen.run(Tensor::from_slice(&backend, [batch, 3, 3, 1], &values).unwrap()).unwrap().to_vec(&backend)
+        };
+        let first = run(1).unwrap();
+        for batch in 2..=3 * MAX_PLANS {
+            assert_eq!(run(batch).unwrap()[..first.len()], first);
+            // The first is used all along, so it stays.
+            assert_eq!(run(1).unwrap(), first);
+        }
+        let kept: Vec<usize> = frozen.plans.lock().unwrap().iter().map(|(batch, _)| *batch).collect();
+        let expected: Vec<usize> = (2 * MAX_PLANS + 2..=3 * MAX_PLANS).chain([1]).collect();
+        assert_eq!(kept, expected);
+        assert_eq!(run(2).unwrap()[..first.len()], first);
+    }
+}
