@@ -32,10 +32,8 @@ pub(crate) fn batch_norm2d<B: Backend>(
 ) -> Result<Var<B>> {
     let (pass, backend) = (x.pass(), x.pass().backend());
     let spec = params.spec(x.shape(), shortcut)?;
-    let data = x.data()?;
-    let moments = params.wants_moments().then(|| backend.channel_moments(&data, &spec)).transpose()?;
     let (fused, late) = split(activation);
-    let (value, normalised) = Normalised::forward(backend, &mut params, spec, data, moments, fused, shortcut)?;
+    let (value, normalised) = Normalised::forward(backend, &mut params, spec, x.data()?, None, fused, shortcut)?;
 
     let target = x.target();
     let keys = normalised.keys();
@@ -132,7 +130,7 @@ pub(crate) struct Normalised<B: Backend> {
 }
 
 impl<B: Backend> Normalised<B> {
-    /// Normalises `x`, whose moments are given where the batch's own are to be used; `fused` is a ReLU or nothing.
+    /// Normalises `x`. `moments` are its own if they are known already; `fused` is a ReLU or nothing.
     pub(crate) fn forward(
         backend: &B,
         params: &mut NormParams<'_, B>,
@@ -143,15 +141,17 @@ impl<B: Backend> Normalised<B> {
         shortcut: Option<&Var<B>>,
     ) -> Result<(Input<B>, Self)> {
         let affine = Affine { gamma: params.gamma.value, beta: params.beta.value };
-        let stats = match (&mut params.by, &moments) {
-            (Statistics::Batch(Running { mean, variance, momentum }), Some(moments)) => {
+        let batch = params.wants_moments();
+        let stats = match &mut params.by {
+            Statistics::Batch(Running { mean, variance, momentum }) => {
+                let moments = match moments {
+                    Some(moments) => moments,
+                    None => backend.channel_moments(&x, &spec)?,
+                };
                 let running = Running { mean: &mut **mean, variance: &mut **variance, momentum: *momentum };
-                backend.batch_norm_train(&spec, moments, affine, running)?
+                backend.batch_norm_train(&spec, &moments, affine, running)?
             }
-            (Statistics::Batch(Running { mean, variance, .. }), None) => {
-                backend.batch_norm_eval(&spec, affine, mean, variance)?
-            }
-            (Statistics::Running { mean, variance }, _) => backend.batch_norm_eval(&spec, affine, mean, variance)?,
+            Statistics::Running { mean, variance } => backend.batch_norm_eval(&spec, affine, mean, variance)?,
         };
         let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
         let relu = fused.is_some();
@@ -170,7 +170,7 @@ impl<B: Backend> Normalised<B> {
             norm,
             stats,
             output,
-            batch: moments.is_some(),
+            batch,
             shortcut: shortcut.and_then(Var::target),
             gamma_key: params.gamma.key,
             beta_key: params.beta.key,
