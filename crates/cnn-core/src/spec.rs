@@ -157,6 +157,28 @@ impl Conv2dSpec {
         })
     }
 
+    /// The geometry without the input.
+    ///
+    /// # Errors
+    /// A number of the spec, which are all public, was changed so that they do not belong together.
+    pub fn options(&self) -> Result<Conv2dOptions> {
+        let Conv2dSpec { kernel, stride, dilation, padding, groups, .. } = *self;
+        let options = Conv2dOptions { kernel, stride, dilation, padding, groups };
+        match Conv2dSpec::new(self.input_shape(), self.out_channels, &options)?.output {
+            output if output == self.output => Ok(options),
+            output => Err(changed_output(self.output, output)),
+        }
+    }
+
+    /// Refuses a spec that was changed, before any of its products can wrap: what reads a spec that it did not make calls
+    /// it first.
+    ///
+    /// # Errors
+    /// Those of [`Conv2dSpec::options`].
+    pub fn check(&self) -> Result<()> {
+        self.options().map(drop)
+    }
+
     /// \[N, H, W, C\].
     pub fn input_shape(&self) -> [usize; 4] {
         [self.batch, self.input[0], self.input[1], self.in_channels]
@@ -283,6 +305,30 @@ impl Pool2dSpec {
         Self::new(input, &Pool2dOptions { window: [h, w], stride: [1, 1], ..Pool2dOptions::square(1) })
     }
 
+    /// The geometry without the input; its size is rounded up only if the output has a window more than the floor gives.
+    ///
+    /// # Errors
+    /// A number of the spec, which are all public, was changed so that they do not belong together.
+    pub fn options(&self) -> Result<Pool2dOptions> {
+        let Pool2dSpec { window, stride, padding, count_include_pad, .. } = *self;
+        let floor = Pool2dOptions { window, stride, padding, ceil_mode: false, count_include_pad };
+        let ceil = Pool2dOptions { ceil_mode: true, ..floor };
+        let made = |options| Ok(Pool2dSpec::new(self.input_shape(), options)?.output);
+        match made(&floor)? {
+            output if output == self.output => Ok(floor),
+            _ if made(&ceil)? == self.output => Ok(ceil),
+            output => Err(changed_output(self.output, output)),
+        }
+    }
+
+    /// Refuses a spec that was changed, as [`Conv2dSpec::check`].
+    ///
+    /// # Errors
+    /// Those of [`Pool2dSpec::options`].
+    pub fn check(&self) -> Result<()> {
+        self.options().map(drop)
+    }
+
     /// \[N, H, W, C\].
     pub fn input_shape(&self) -> [usize; 4] {
         [self.batch, self.input[0], self.input[1], self.channels]
@@ -328,6 +374,11 @@ pub struct BatchNormSpec {
     pub channels: usize,
     /// Added to the variance.
     pub eps: f64,
+}
+
+/// A spec says that its output is `got`, which its other numbers do not give.
+fn changed_output(got: [usize; 2], given: [usize; 2]) -> Error {
+    Error::invalid("output", format!("{got:?}"), format!("must be {given:?}, as the spec's other numbers give"))
 }
 
 /// Output size of a window that slides over a padded image, on both axes.

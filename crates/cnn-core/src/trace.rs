@@ -11,7 +11,6 @@ use crate::ops::batch_norm2d::{NormParams, Statistics, batch_norm2d};
 use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::ops::learned::Learned;
 use crate::ops::linear::linear;
-use crate::spec::{Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec};
 use crate::tape::VarId;
 use crate::{Error, Pass, Result, Shape, Tensor, Var};
 
@@ -66,9 +65,10 @@ fn run<B: Backend>(op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
     let fixed = |value, dims: &[usize]| Learned::fixed(backend, value, Shape::new(dims)?);
     match op {
         Op::Conv2d { spec, weight, bias } => {
+            let options = &spec.options()?;
             let weight = fixed(weight, &spec.weight_shape())?;
             let bias = bias.as_ref().map(|bias| fixed(bias, &[spec.out_channels])).transpose()?;
-            conv2d(x, ConvParams { weight, bias, options: &conv2d_options(spec) })
+            conv2d(x, ConvParams { weight, bias, options })
         }
         Op::BatchNorm2d { spec, weights: NormWeights { gamma, beta, mean, variance }, after } => {
             let [gamma, beta, mean, variance] =
@@ -83,8 +83,8 @@ fn run<B: Backend>(op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
             linear(x, weight, bias)
         }
         Op::Activation(activation) => x.activate(*activation),
-        Op::MaxPool2d(spec) => x.max_pool2d(&pool2d_options(spec)),
-        Op::AvgPool2d(spec) => x.avg_pool2d(&pool2d_options(spec)),
+        Op::MaxPool2d(spec) => x.max_pool2d(&spec.options()?),
+        Op::AvgPool2d(spec) => x.avg_pool2d(&spec.options()?),
         Op::Flatten => x.flatten(),
         Op::Dropout(_) => Ok((*x).clone()),
         Op::Add => rest.iter().try_fold((*x).clone(), |sum, summand| sum.add(summand)),
@@ -92,17 +92,4 @@ fn run<B: Backend>(op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
         Op::Custom(custom) => Var::custom_forward(custom, inputs),
         Op::Input | Op::CrossEntropy => Err(Error::invalid("operation", op.name(), "is none of a module")),
     }
-}
-
-fn conv2d_options(spec: &Conv2dSpec) -> Conv2dOptions {
-    let Conv2dSpec { kernel, stride, dilation, padding, groups, .. } = *spec;
-    Conv2dOptions { kernel, stride, dilation, padding, groups }
-}
-
-/// The geometry, with a ceiling where the spec has a window more than the floor gives.
-fn pool2d_options(spec: &Pool2dSpec) -> Pool2dOptions {
-    let Pool2dSpec { input, output, window, stride, padding, count_include_pad, .. } = *spec;
-    let room = [input[0] + padding.top + padding.bottom, input[1] + padding.left + padding.right];
-    let ceil_mode = (0..2).any(|axis| output[axis] > (room[axis] - window[axis]) / stride[axis] + 1);
-    Pool2dOptions { window, stride, padding, ceil_mode, count_include_pad }
 }

@@ -9,8 +9,8 @@ use cnn_core::nn::{
 };
 use cnn_core::nn::{name_fields, parameters_mut};
 use cnn_core::{
-    Conv2dOptions, Device, Error, Frozen, Inference, Naive, Pass, Pool2dOptions, Result, Shape, Tensor, Var, check,
-    named_fields,
+    Conv2dOptions, Conv2dSpec, Device, Error, Frozen, Inference, Naive, Pass, Pool2dOptions, Pool2dSpec, Result, Shape,
+    Tensor, Var, check, named_fields,
 };
 
 type B = Naive<f64>;
@@ -155,6 +155,58 @@ fn a_graph_that_does_not_fit_together_is_refused() {
     let error = |nodes| freeze(&backend, &Graph { nodes, output: 1 }).unwrap_err().to_string();
     let wrong = error(vec![input(), node(relu(), &[0], 1, &[1, 3])]);
     assert_eq!(wrong, "layer1: output of ReLU [1, 3]: must be [1, 2]");
+}
+
+/// Numbers of a spec that were changed after its constructor had checked them.
+#[test]
+fn a_graph_with_a_spec_that_was_changed_is_refused() {
+    let backend = B::new();
+    let conv = Conv2dSpec::new([1, 4, 4, 2], 2, &Conv2dOptions::square(3).padding(1)).unwrap();
+    let pool = Pool2dSpec::new([1, 4, 4, 2], &Pool2dOptions::square(2)).unwrap();
+    let changed = |change: fn(&mut Conv2dSpec)| {
+        let mut spec = conv;
+        change(&mut spec);
+        Op::Conv2d { spec, weight: backend.fill(36, 0.5).unwrap(), bias: None }
+    };
+    let pooled = |change: fn(&mut Pool2dSpec)| {
+        let mut spec = pool;
+        change(&mut spec);
+        spec
+    };
+    for (op, rule) in [
+        (changed(|spec| spec.groups = 0), "layer1: groups 0: must divide both"),
+        (changed(|spec| spec.kernel = [usize::MAX, 1]), "layer1: kernel [18446744073709551615, 1]: must be from 1"),
+        (changed(|spec| spec.padding.top = usize::MAX), "layer1: padding "),
+        (changed(|spec| spec.stride = [1, 0]), "layer1: stride [1, 0]: must be from 1"),
+        (
+            changed(|spec| spec.output = [9, 9]),
+            "layer1: output [9, 9]: must be [4, 4], as the spec's other numbers give",
+        ),
+        (Op::MaxPool2d(pooled(|spec| spec.stride = [0, 1])), "layer1: stride [0, 1]: must be from 1"),
+        (Op::AvgPool2d(pooled(|spec| spec.window = [9, 9])), "layer1: window 9x9: must fit the padded image"),
+        (Op::MaxPool2d(pooled(|spec| spec.output = [1, 2])), "layer1: output [1, 2]: must be [2, 2]"),
+        (Op::AvgPool2d(pooled(|spec| spec.padding.left = 2)), "layer1: padding [0, 2]: must be at most half"),
+    ] {
+        let output = match &op {
+            Op::Conv2d { .. } => [1, 4, 4, 2],
+            _ => [1, 2, 2, 2],
+        };
+        let node = |op, inputs: &[usize], output, dims: [usize; 4]| Node {
+            path: format!("layer{output}"),
+            op,
+            inputs: inputs.to_vec(),
+            output,
+            shape: Shape::new(&dims).unwrap(),
+        };
+        let mut graph =
+            Graph { nodes: vec![node(Op::Input, &[], 0, [1, 4, 4, 2]), node(op, &[0], 1, output)], output: 1 };
+        let error = graph.check(&backend).unwrap_err().to_string();
+        assert!(error.starts_with(rule), "{error}");
+        let pass = Pass::eval(&backend);
+        let x = pass.input(Tensor::from_slice(&backend, [1, 4, 4, 2], &[1.0; 32]).unwrap()).unwrap();
+        assert_eq!(graph.call(&x).map(drop).unwrap_err().to_string(), error);
+        assert_eq!(freeze(&backend, &graph).map(drop).unwrap_err().to_string(), error);
+    }
 }
 
 /// x * tanh(softplus(x)), with the slope times `slip`.

@@ -47,7 +47,7 @@ impl<B: Device> Default for Graph<B> {
 
 impl<B: Device> Graph<B> {
     /// Refuses a graph whose operations do not fit together: a value that no earlier node makes or that two make, a
-    /// wrong number of inputs, shapes and weights that are not those of the specs.
+    /// wrong number of inputs, specs that were changed, shapes and weights that are not those of the specs.
     ///
     /// # Errors
     /// The first thing that does not fit, and the layer that it is in.
@@ -74,8 +74,14 @@ impl<B: Device> Node<B> {
         let inputs = self.inputs.iter().map(shape).collect::<Result<Vec<Shape>>>()?;
         self.op.check_arity(inputs.len())?;
         let (expected, made): (Vec<usize>, Vec<usize>) = match &self.op {
-            Op::Conv2d { spec, .. } => (spec.input_shape().to_vec(), spec.output_shape().to_vec()),
-            Op::MaxPool2d(spec) | Op::AvgPool2d(spec) => (spec.input_shape().to_vec(), spec.output_shape().to_vec()),
+            Op::Conv2d { spec, .. } => {
+                spec.check()?;
+                (spec.input_shape().to_vec(), spec.output_shape().to_vec())
+            }
+            Op::MaxPool2d(spec) | Op::AvgPool2d(spec) => {
+                spec.check()?;
+                (spec.input_shape().to_vec(), spec.output_shape().to_vec())
+            }
             Op::Linear { spec, .. } => (vec![spec.rows, spec.inputs], vec![spec.rows, spec.outputs]),
             Op::BatchNorm2d { spec, .. } => {
                 let dims = inputs[0].dims().to_vec();
