@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use cnn_core::archive::{Archive, Array, Values};
+use cnn_core::backend::Health;
 use cnn_core::image::Border;
 use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Sequential, name_fields, parameters, parameters_mut};
 use cnn_core::optim::{Anneal, Average, Group, Method, Optimizer, OptimizerOptions, Outcome, StepOutcome};
@@ -158,6 +159,20 @@ fn a_rate_or_a_decay_that_is_infinite_where_it_is_used_is_refused() {
     let gradients = self::gradients(&mut wide, 0);
     let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(1e-300);
     optimizer(&wide, options).step(1e39, &mut wide, &gradients).unwrap();
+}
+
+#[test]
+fn an_outcome_without_numbers_is_an_error() {
+    let backend = Naive::<f64>::new();
+    let pass = Pass::train(&backend, 0);
+    let x = pass.input(Tensor::from_slice(&backend, [1, 2], &[0.5, 1.0]).unwrap()).unwrap();
+    let loss = x.cross_entropy(&[0], 0.0).unwrap();
+    let one = || backend.upload(&[1.0]).unwrap();
+    for finite in [vec![], vec![1, 1]] {
+        let health = Health { norm: one(), finite: backend.upload(&finite).unwrap() };
+        let error = Outcome::new(&loss, &health).read(&backend).unwrap_err().to_string();
+        assert_eq!(error, format!("numbers of a step's health {}: must be one", finite.len()));
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::Result;
 use crate::element::{Element, Plain};
+use crate::{Error, Result};
 
 /// What sums, parameters and statistics of a device are computed in.
 pub type Accum<B> = <<B as Device>::Elem as Element>::Accum;
@@ -56,4 +56,12 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
     fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>>;
     /// Accumulators rounded to activations.
     fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>>;
+}
+
+/// The number in a buffer that must hold one; `what` it is of is for the error.
+pub(crate) fn download_one<B: Device, T: Plain>(backend: &B, what: &str, buffer: &B::Buffer<T>) -> Result<T> {
+    match backend.download(buffer)?[..] {
+        [number] => Ok(number),
+        ref numbers => Err(Error::invalid(format!("numbers of {what}"), numbers.len(), "must be one")),
+    }
 }

@@ -18,6 +18,7 @@ mod optim;
 mod training;
 
 pub use activation::{Activation, Saved};
+pub(crate) use device::download_one;
 pub use device::{AUTO, Accum, Data, Device, Wide};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};

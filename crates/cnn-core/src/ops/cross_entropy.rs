@@ -1,6 +1,6 @@
 //! The loss of a classifier. Its kernel returns the gradient with the loss, so the way back starts at the logits.
 
-use crate::backend::{Backend, CrossEntropy, Input, Wide};
+use crate::backend::{Backend, CrossEntropy, Input, Wide, download_one};
 use crate::element::Real;
 use crate::graph::Op;
 use crate::tape::Gradients;
@@ -54,8 +54,7 @@ impl<B: Backend> Loss<B> {
 
     /// The mean loss, read back from the device.
     pub fn to_f64(&self) -> Result<f64> {
-        let values = self.logits.pass().backend().download(&self.result.loss)?;
-        Ok(values.first().map_or(f64::NAN, |loss| loss.as_f64()))
+        Ok(download_one(self.logits.pass().backend(), "the loss", &self.result.loss)?.as_f64())
     }
 
     /// How many rows have their (first) largest logit at the label, on the device: one number.
@@ -65,7 +64,7 @@ impl<B: Backend> Loss<B> {
 
     /// How many rows have their largest logit at the label, read back from the device.
     pub fn correct(&self) -> Result<u32> {
-        Ok(self.logits.pass().backend().download(&self.result.correct)?.first().copied().unwrap_or(0))
+        download_one(self.logits.pass().backend(), "the hits", &self.result.correct)
     }
 
     /// Gradients of the mean loss.

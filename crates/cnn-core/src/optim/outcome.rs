@@ -1,7 +1,7 @@
 //! What a training step came to, read from the device when it suits the loop.
 
 use crate::Result;
-use crate::backend::{Backend, Health, Wide};
+use crate::backend::{Backend, Health, Wide, download_one};
 use crate::element::Real;
 use crate::ops::Loss;
 
@@ -32,11 +32,14 @@ impl<B: Backend> Outcome<B> {
     }
 
     /// The numbers, after the device has made the step.
+    ///
+    /// # Errors
+    /// The device's, or a buffer of it that holds not one number.
     pub fn read(&self, backend: &B) -> Result<StepOutcome> {
         Ok(StepOutcome {
-            loss: backend.download(&self.loss)?.first().map_or(f64::NAN, |loss| loss.as_f64()),
-            correct: backend.download(&self.correct)?.first().copied().unwrap_or(0),
-            finite: backend.download(&self.finite)?.first() == Some(&1),
+            loss: download_one(backend, "a step's loss", &self.loss)?.as_f64(),
+            correct: download_one(backend, "a step's hits", &self.correct)?,
+            finite: download_one(backend, "a step's health", &self.finite)? == 1,
         })
     }
 }
