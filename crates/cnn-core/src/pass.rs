@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::backend::{Backend, Data};
 use crate::graph::{Event, Observer, Op};
 use crate::rng::{Philox, Purpose};
-use crate::tape::{Flow, ModelId, Tape, VarId};
+use crate::tape::{Flow, Identity, Tape, VarId};
 use crate::value::Value;
 use crate::{Error, Result};
 
@@ -25,6 +25,7 @@ pub struct Pass<B: Backend>(Rc<Inner<B>>);
 
 struct Inner<B: Backend> {
     backend: B,
+    id: Identity,
     mode: Mode,
     seed: u64,
     step: u32,
@@ -54,12 +55,14 @@ impl<B: Backend> Pass<B> {
     }
 
     fn new(backend: &B, mode: Mode, seed: u64, record: bool) -> Self {
+        let id = Identity::default();
         Pass(Rc::new(Inner {
             backend: backend.clone(),
             mode,
             seed,
             step: 0,
-            tape: record.then(|| RefCell::new(Some(Tape::new()))),
+            tape: record.then(|| RefCell::new(Some(Tape::new(id.clone())))),
+            id,
             observer: None,
             path: RefCell::default(),
             values: Cell::new(0),
@@ -126,6 +129,11 @@ impl<B: Backend> Pass<B> {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
+    /// By what its gradients know it.
+    pub(crate) fn id(&self) -> &Identity {
+        &self.0.id
+    }
+
     /// The number of the next value.
     pub(crate) fn next_value(&self) -> VarId {
         let id = self.0.values.get();
@@ -170,7 +178,7 @@ impl<B: Backend> Pass<B> {
     }
 
     /// Whether parameters of this model may be recorded, see [`Tape::admits`].
-    pub(crate) fn admits(&self, model: &ModelId) -> bool {
+    pub(crate) fn admits(&self, model: &Identity) -> bool {
         let tape = self.0.tape.as_ref().map(RefCell::borrow_mut);
         tape.and_then(|mut tape| Some(tape.as_mut()?.admits(model))).unwrap_or(true)
     }

@@ -6,17 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::Result;
-use crate::backend::{Accum, Backend, Data, Wide};
+use crate::backend::{Accum, Backend, Data, Wide, check_blend};
+use crate::{Error, Result};
 
 /// Which value of a pass: dense, in order of creation.
 pub type VarId = usize;
 
-/// Which model a parameter's key is of: parameters that were named together have equal ids.
+/// Which model a parameter's key is of, or which pass a value's number: equal to its clones and to nothing else.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ModelId(Arc<()>);
+pub(crate) struct Identity(Arc<()>);
 
-impl PartialEq for ModelId {
+impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -39,16 +39,18 @@ pub(crate) struct Tape<B: Backend> {
     /// How many entries add to each parameter's gradient, by key.
     uses: Vec<usize>,
     /// Whose keys they are.
-    model: Option<ModelId>,
+    model: Option<Identity>,
+    pass: Identity,
 }
 
 impl<B: Backend> Tape<B> {
-    pub(crate) fn new() -> Self {
-        Tape { entries: Vec::new(), kept: Vec::new(), uses: Vec::new(), model: None }
+    /// The empty tape of this pass.
+    pub(crate) fn new(pass: Identity) -> Self {
+        Tape { entries: Vec::new(), kept: Vec::new(), uses: Vec::new(), model: None, pass }
     }
 
     /// Whether parameters of this model may be recorded: those of another have the same keys.
-    pub(crate) fn admits(&mut self, model: &ModelId) -> bool {
+    pub(crate) fn admits(&mut self, model: &Identity) -> bool {
         *self.model.get_or_insert_with(|| model.clone()) == *model
     }
 
@@ -101,7 +103,7 @@ impl<B: Backend> Tape<B> {
                 kept.insert(id, gradient);
             }
         }
-        Ok(Gradients { parameters: flow.parameters, kept, loss: None })
+        Ok(Gradients { parameters: flow.parameters, model: self.model, kept, pass: self.pass, loss: None })
     }
 }
 
@@ -164,7 +166,11 @@ impl<B: Backend> Flow<B> {
 /// What a backward pass computed: gradients of parameters by key, and of the values that were asked to be kept.
 pub struct Gradients<B: Backend> {
     parameters: Vec<Option<Wide<B>>>,
+    /// Whose parameters; none where there are none.
+    model: Option<Identity>,
     kept: HashMap<VarId, Data<B>>,
+    /// Whose values are kept.
+    pass: Identity,
     /// What they are the gradients of, where that is a loss: it can be infinite when they are finite.
     loss: Option<Wide<B>>,
 }
@@ -181,6 +187,21 @@ impl<B: Backend> Gradients<B> {
         self.loss.as_ref()
     }
 
+    /// The model whose parameters they are the gradients of, if any was recorded.
+    pub(crate) fn model(&self) -> Option<&Identity> {
+        self.model.as_ref()
+    }
+
+    /// Refuses gradients of the parameters of another model than `model`: the same keys mean others there.
+    pub(crate) fn check_model(&self, model: Option<&Identity>, rule: &str) -> Result<()> {
+        match self.model() {
+            Some(own) if Some(own) != model => {
+                Err(Error::invalid("gradients of", format!("{} parameters", self.parameters().count()), rule))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The gradient of the parameter with this key, if the loss depends on it.
     pub fn by_key(&self, key: usize) -> Option<&Wide<B>> {
         self.parameters.get(key).and_then(Option::as_ref)
@@ -195,8 +216,17 @@ impl<B: Backend> Gradients<B> {
     /// by `1 / n`, are those of all together (but for batch normalisation, which sees each batch by itself).
     ///
     /// # Errors
-    /// A gradient of another length.
+    /// Those of another model, or a gradient of another length: nothing is added then.
     pub fn accumulate(&mut self, backend: &B, other: &Gradients<B>) -> Result<()> {
+        if self.model.is_some() {
+            other.check_model(self.model(), "must be those of the model whose gradients they are added to")?;
+        }
+        for (into, from) in self.parameters.iter().zip(&other.parameters) {
+            if let (Some(into), Some(from)) = (into, from) {
+                check_blend(backend.len(into), backend.len(from))?;
+            }
+        }
+        self.model = self.model.take().or_else(|| other.model.clone());
         self.parameters.resize(self.parameters.len().max(other.parameters.len()), None);
         let losses = (&mut self.loss, &other.loss);
         for (into, from) in self.parameters.iter_mut().zip(&other.parameters).chain([losses]) {
@@ -227,5 +257,10 @@ impl<B: Backend> Gradients<B> {
     /// The gradient of the value with this number, if it was asked to be kept and the loss depends on it.
     pub(crate) fn kept(&self, id: VarId) -> Option<&Data<B>> {
         self.kept.get(&id)
+    }
+
+    /// Whether they came from this pass.
+    pub(crate) fn came_from(&self, pass: &Identity) -> bool {
+        self.pass == *pass
     }
 }

@@ -156,8 +156,11 @@ impl<B: Backend> Gradients<B> {
     /// The gradient of a value on which [`Var::keep_gradient`] was called.
     ///
     /// # Errors
-    /// It was not called, or the loss does not depend on the value.
+    /// The value is of another pass, it was not called, or the loss does not depend on the value.
     pub fn of(&self, var: &Var<B>) -> Result<&Data<B>> {
+        if !self.came_from(var.pass().id()) {
+            return Err(Error::invalid("value", var.id(), "is of another pass than the gradients"));
+        }
         self.kept(var.id()).ok_or_else(|| {
             Error::invalid(
                 "value",

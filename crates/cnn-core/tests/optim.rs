@@ -98,6 +98,7 @@ fn adam_counts_for_each_parameter() {
 fn an_infinite_loss_is_refused_though_its_gradient_is_finite() {
     let backend = Naive::<f64>::new();
     let mut model = model::<f64>();
+    let other = gradients(&mut model, 1);
     // Class 0 is impossible, and is the label of the first row.
     *parameters_mut(&mut model)[3].value_mut() = backend.upload(&[f64::NEG_INFINITY, 0.0]).unwrap();
     let mut optimizer = optimizer(&model, OptimizerOptions::new(Method::NESTEROV));
@@ -108,7 +109,6 @@ fn an_infinite_loss_is_refused_though_its_gradient_is_finite() {
     assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], 0);
     assert_eq!(weights(&model), before);
     // It stays so when it is accumulated and scaled.
-    let other = self::gradients(&mut self::model::<f64>(), 1);
     gradients.accumulate(&backend, &other).unwrap();
     gradients.scale(&backend, 0.5).unwrap();
     assert_eq!(optimizer.step(0.1, &mut model, &gradients).unwrap().finite[0], 0);
@@ -153,12 +153,97 @@ fn a_rate_or_a_decay_that_is_infinite_where_it_is_used_is_refused() {
     }
     let options = OptimizerOptions::new(Method::ADAMW).weight_decay(1e300);
     let error = Optimizer::new(&Naive::new(), &model, options).unwrap_err().to_string();
-    assert!(error.starts_with("weight decay 1"), "{error}");
+    assert!(error.starts_with("weight_decay 1"), "{error}");
     // In f64 both are numbers.
     let mut wide = self::model::<f64>();
     let gradients = self::gradients(&mut wide, 0);
     let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(1e-300);
     optimizer(&wide, options).step(1e39, &mut wide, &gradients).unwrap();
+}
+
+/// What would make weights infinite or no numbers on the first healthy step, or climb.
+#[test]
+fn options_that_no_step_can_be_made_with_are_refused() {
+    fn refused<E: Real>(options: OptimizerOptions) -> String {
+        let made = Optimizer::new(&Naive::<E>::new(), &model(), options);
+        made.map(drop).expect_err("accepted").to_string()
+    }
+    let adam = |beta1, beta2, eps| OptimizerOptions::new(Method::Adam { beta1, beta2, eps, decoupled: false });
+    let sgd = |momentum| OptimizerOptions::new(Method::Sgd { momentum, nesterov: true });
+    let plain = || OptimizerOptions::new(Method::NESTEROV);
+    let fraction = "must be at least 0 and below 1";
+    for value in [1.0, -0.1, f64::NAN, f64::INFINITY] {
+        assert_eq!(refused::<f32>(sgd(value)), format!("momentum {value}: {fraction}"));
+        assert_eq!(refused::<f64>(adam(value, 0.9, 1e-8)), format!("beta1 {value}: {fraction}"));
+        assert_eq!(refused::<f64>(adam(0.9, value, 1e-8)), format!("beta2 {value}: {fraction}"));
+    }
+    for eps in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(refused::<f64>(adam(0.9, 0.99, eps)), format!("eps {eps}: must be above 0 and finite in f64"));
+    }
+    // A gradient of 0 would be divided by it.
+    assert_eq!(refused::<f32>(adam(0.9, 0.99, 1e-50)), format!("eps {}: must be above 0 and finite in f32", 1e-50));
+    optimizer(&model::<f64>(), adam(0.0, 0.0, 1e-50));
+    for norm in [0.0, -1.0, f64::NAN] {
+        let error = refused::<f32>(plain().clip_grad_norm(norm));
+        assert_eq!(error, format!("clip_grad_norm {norm}: must be above 0 in f32"));
+    }
+    for decay in [-0.1, f64::NAN, f64::INFINITY] {
+        let rule = "must be at least 0 and finite in f32";
+        assert_eq!(refused::<f32>(plain().weight_decay(decay)), format!("weight_decay {decay}: {rule}"));
+        let group = Group { weight_decay: Some(decay), ..Group::new("*.bias", 1.0) };
+        let what = "weight_decay of the parameter group *.bias";
+        assert_eq!(refused::<f32>(plain().group(group)), format!("{what} {decay}: {rule}"));
+    }
+    let mut model = model::<f64>();
+    let (gradients, before) = (gradients(&mut model, 0), weights(&model));
+    let error = optimizer(&model, plain()).step(-0.1, &mut model, &gradients).map(drop).unwrap_err().to_string();
+    assert_eq!((error.as_str(), weights(&model)), ("learning rate -0.1: must be at least 0", before));
+}
+
+#[test]
+fn gradients_state_and_averages_of_another_model_are_refused() {
+    let (backend, options) = (Naive::<f64>::new(), OptimizerOptions::new(Method::NESTEROV));
+    let (mut student, mut teacher) = (model::<f64>(), model::<f64>());
+    let before = [weights(&student), weights(&teacher)];
+    let [of_student, of_teacher] = [&mut student, &mut teacher].map(|model| gradients(model, 0));
+    let mut optimizer = optimizer(&student, options.clone());
+    let error = optimizer.step(0.1, &mut student, &of_teacher).map(drop).unwrap_err().to_string();
+    assert_eq!(error, "gradients of 4 parameters: must be those of the optimiser's model");
+    let error = optimizer.step(0.1, &mut teacher, &of_teacher).map(drop).unwrap_err().to_string();
+    let rule = "must be the one that the optimiser was made for, in the names that it had then";
+    assert_eq!(error, format!("model with 4 parameters: {rule}"));
+    let mut archive = Archive::default();
+    assert_eq!(optimizer.save(&teacher, &mut archive).unwrap_err().to_string(), error);
+    optimizer.save(&student, &mut archive).unwrap();
+    assert_eq!(optimizer.load(&teacher, &archive).unwrap_err().to_string(), error);
+    let mut average = Average::new(&backend, &student, 0.5).unwrap();
+    let rule = "must be the one that the average is of, in the names that it had then";
+    for error in [average.update(&teacher), average.swap(&mut teacher)] {
+        assert_eq!(error.unwrap_err().to_string(), format!("model with 4 arrays: {rule}"));
+    }
+    assert_eq!([weights(&student), weights(&teacher)], before);
+
+    // A model that moved is the same, and one that was built anew goes on by an optimiser of its own.
+    let mut moved = Box::new(student);
+    optimizer.step(0.1, &mut *moved, &of_student).unwrap();
+    average.update(&moved).unwrap();
+    let mut second = self::optimizer(&teacher, options);
+    second.load(&teacher, &archive).unwrap();
+    second.step(0.1, &mut teacher, &of_teacher).unwrap();
+    assert_eq!(weights(&teacher), weights(&moved));
+}
+
+#[test]
+fn an_average_is_not_swapped_into_arrays_of_other_lengths() {
+    let backend = Naive::<f64>::new();
+    let mut model = model::<f64>();
+    let mut average = Average::new(&backend, &model, 0.5).unwrap();
+    *parameters_mut(&mut model)[3].value_mut() = backend.upload(&[1.0; 7]).unwrap();
+    let before = weights(&model);
+    for error in [average.update(&model), average.swap(&mut model)] {
+        assert_eq!(error.unwrap_err().to_string(), "length of array 3 of the model 7: must be 2, as in the average");
+    }
+    assert_eq!(weights(&model), before);
 }
 
 #[test]
@@ -182,9 +267,10 @@ fn groups_have_a_rate_and_a_decay_of_their_own() {
         let groups = options.clone().group(Group { weight_decay: Some(0.0), ..Group::new("1.*", 0.25) });
         let (mut plain, mut grouped) = (model::<f64>(), model::<f64>());
         let before = weights(&plain);
-        let gradients = gradients(&mut plain, 0);
-        optimizer(&plain, options).step(0.01, &mut plain, &gradients).unwrap();
-        optimizer(&grouped, groups).step(0.01, &mut grouped, &gradients).unwrap();
+        for (model, options) in [(&mut plain, options), (&mut grouped, groups)] {
+            let gradients = gradients(model, 0);
+            optimizer(model, options).step(0.01, model, &gradients).unwrap();
+        }
         let (plain, grouped) = (weights(&plain), weights(&grouped));
         assert_eq!(plain[..2], grouped[..2], "parameters of no group");
         for key in 2..4 {
@@ -277,7 +363,7 @@ fn a_state_that_no_training_leaves_behind_is_refused() {
     assert_eq!(refused(&|archive| drop(archive.arrays.remove("v.1.bias"))), "optimiser state: v.1.bias is missing");
     assert_eq!(
         refused(&|archive| drop(archive.arrays.insert("steps.1.bias".into(), Array::count(1 << 40)))),
-        "optimiser state: steps.1.bias is 1099511627776: must be below 4294967295"
+        "optimiser state: steps.1.bias is 1099511627776: must be at most 4294967295"
     );
 }
 
@@ -361,5 +447,6 @@ fn an_average_follows_weights_and_statistics_and_is_swapped_in() {
 
     assert!(Average::new(&backend, &norm, 1.0).is_err());
     let error = average.update(&model::<f64>().push(norm)).unwrap_err().to_string();
-    assert_eq!(error, "model with arrays 8: must be the model of the average, which has 4");
+    let rule = "must be the one that the average is of, in the names that it had then";
+    assert_eq!(error, format!("model with 8 arrays: {rule}"));
 }

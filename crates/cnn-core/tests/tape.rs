@@ -141,6 +141,40 @@ fn gradients_accumulated_over_small_batches_are_those_of_the_large_one() {
 }
 
 #[test]
+fn gradients_are_of_one_model_and_one_pass() {
+    let backend = N::new();
+    let built = || {
+        let mut model = Sequential::new().push(Linear::new(&mut Init::new(&backend, 5), 3, 2).unwrap());
+        name_fields(&mut model);
+        model
+    };
+    let (mut model, mut other) = (built(), built());
+    let (mut sum, foreign) = (gradients_of(&mut model, 0..2), gradients_of(&mut other, 0..2));
+    let before = sum.by_key(0).unwrap().clone();
+    let error = sum.accumulate(&backend, &foreign).unwrap_err().to_string();
+    assert_eq!(error, "gradients of 2 parameters: must be those of the model whose gradients they are added to");
+    assert_eq!(*sum.by_key(0).unwrap(), before, "nothing was added");
+    assert!(foreign.parameter(parameters(&model)[0]).is_none() && sum.parameter(parameters(&model)[0]).is_some());
+    assert!(sum.parameter_mut(parameters(&other)[0]).is_none());
+    // Of no model at first, then of one.
+    let mut none = gradients_of(&mut Sequential::new(), 0..1);
+    none.accumulate(&backend, &foreign).unwrap();
+    assert!(none.accumulate(&backend, &sum).is_err());
+
+    let run = || {
+        let pass = Pass::train(&backend, 0);
+        let x = enter(&pass, &[2, 3]).keep_gradient();
+        let y = x.relu().unwrap();
+        let gradients = y.backward_from(y.ones().unwrap()).unwrap();
+        (x, gradients)
+    };
+    let ((x, gradients), (foreign, _)) = (run(), run());
+    gradients.of(&x).unwrap();
+    let error = gradients.of(&foreign).unwrap_err().to_string();
+    assert_eq!(error, "value 0: is of another pass than the gradients");
+}
+
+#[test]
 fn a_callback_may_change_a_gradient() {
     let mut model = Linear::new(&mut Init::new(&N::new(), 0), 3, 3).unwrap();
     name_fields(&mut model);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::Backend;
 use crate::nn::param::{Count, Param, Statistic};
-use crate::tape::ModelId;
+use crate::tape::Identity;
 
 /// A state-dict path while a model is walked: `layer1.0.conv1`.
 #[derive(Clone, Debug, Default)]
@@ -185,7 +185,7 @@ macro_rules! named_fields {
 
 /// Gives every module its path, and every parameter its name and key; a model's constructor ends with it.
 pub fn name_fields<B: Backend>(model: &mut (impl Fields<B> + ?Sized)) {
-    let (mut keys, id) = (0, ModelId::default());
+    let (mut keys, id) = (0, Identity::default());
     model.visit_mut(&mut Path::default(), &mut |path, leaf| match leaf {
         LeafMut::Scope(scope) => scope.0 = path.as_str().into(),
         LeafMut::Param(parameter) => {

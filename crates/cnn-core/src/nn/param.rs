@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Wide};
 use crate::ops::learned::Learned;
-use crate::tape::ModelId;
+use crate::tape::Identity;
 use crate::{Error, Gradients, Pass, Result, Shape};
 
 /// What a parameter does, so that a recipe can treat kinds differently.
@@ -78,10 +78,10 @@ pub struct Param<B: Backend> {
 }
 
 /// A place among the parameters of a model.
-#[derive(Clone, Debug)]
-struct Key {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
     index: usize,
-    model: ModelId,
+    model: Identity,
 }
 
 impl<B: Backend> Param<B> {
@@ -129,6 +129,11 @@ impl<B: Backend> Param<B> {
         self.key.as_ref().map(|key| key.index)
     }
 
+    /// The same, and of which model.
+    pub(crate) fn place(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
     /// State-dict key, in torchvision's spelling.
     pub fn name(&self) -> &str {
         &self.name
@@ -145,7 +150,7 @@ impl<B: Backend> Param<B> {
     }
 
     /// Name and key within `model`.
-    pub(crate) fn set_name(&mut self, name: &str, index: usize, model: &ModelId) {
+    pub(crate) fn set_name(&mut self, name: &str, index: usize, model: &Identity) {
         self.name = name.to_owned();
         self.key = Some(Key { index, model: model.clone() });
     }
@@ -181,28 +186,39 @@ impl<B: Backend> Param<B> {
     }
 }
 
-/// Refuses parameters that were not named together, in this order.
-pub(crate) fn check_named<B: Backend>(parameters: &[&Param<B>]) -> Result<()> {
+/// The model that named these parameters; none if there are none.
+///
+/// # Errors
+/// They were not named together, in this order.
+pub(crate) fn model_of<'a, B: Backend>(
+    parameters: impl IntoIterator<Item = &'a Param<B>>,
+) -> Result<Option<&'a Identity>> {
     let mut first = None;
-    for (index, parameter) in parameters.iter().enumerate() {
+    for (index, parameter) in parameters.into_iter().enumerate() {
         let key = parameter.key.as_ref().ok_or_else(|| parameter.unnamed())?;
         if key.index != index || *first.get_or_insert(&key.model) != &key.model {
             let rule = "was named as part of another model: a model's constructor ends with name_fields(&mut model)";
             return Err(Error::invalid("parameter", &parameter.name, rule));
         }
     }
-    Ok(())
+    Ok(first)
 }
 
 impl<B: Backend> Gradients<B> {
-    /// The gradient of a parameter, if the loss depends on it.
+    /// The gradient of a parameter, if it is one of the recorded model and the loss depends on it.
     pub fn parameter(&self, parameter: &Param<B>) -> Option<&Wide<B>> {
-        self.by_key(parameter.key()?)
+        self.by_key(self.index(parameter)?)
     }
 
     /// The same, to be changed in place or replaced by as many numbers.
     pub fn parameter_mut(&mut self, parameter: &Param<B>) -> Option<&mut Wide<B>> {
-        self.by_key_mut(parameter.key()?)
+        self.by_key_mut(self.index(parameter)?)
+    }
+
+    /// The key of a parameter of the model that was recorded; those of another mean other parameters.
+    fn index(&self, parameter: &Param<B>) -> Option<usize> {
+        let key = parameter.key.as_ref()?;
+        (self.model() == Some(&key.model)).then_some(key.index)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A moving average of a model's weights.
 
 use crate::backend::{Backend, Wide};
-use crate::nn::{Fields, Leaf, LeafMut, Path};
+use crate::nn::{Fields, Key, Leaf, LeafMut, Path};
 use crate::{Error, Result};
 
 /// The exponential moving average of weights and running statistics (Polyak & Juditsky 1992), which often answers better
@@ -15,6 +15,8 @@ pub struct Average<B: Backend> {
     decay: f64,
     /// Of each parameter and statistic, in the order of the walk.
     values: Vec<Wide<B>>,
+    /// Which parameters they are of, and where none is given a statistic's.
+    keys: Vec<Option<Key>>,
 }
 
 impl<B: Backend> Average<B> {
@@ -27,17 +29,18 @@ impl<B: Backend> Average<B> {
             return Err(Error::invalid("decay of the average", decay, "must be at least 0 and below 1"));
         }
         // Handles: the first update copies what it changes.
-        Ok(Average { backend: backend.clone(), decay, values: values(model).into_iter().cloned().collect() })
+        let (keys, values) = arrays(model).into_iter().map(|(key, values)| (key.cloned(), values.clone())).unzip();
+        Ok(Average { backend: backend.clone(), decay, values, keys })
     }
 
     /// Moves the average towards the weights of `model`: `average = decay * average + (1 - decay) * weights`.
     ///
     /// # Errors
-    /// `model` is not the model of the average.
+    /// `model` is not the model of the average, or was named anew: nothing has moved then.
     pub fn update(&mut self, model: &(impl Fields<B> + ?Sized)) -> Result<()> {
-        let weights = values(model);
-        self.check(weights.len())?;
-        for (average, weights) in self.values.iter_mut().zip(weights) {
+        let arrays = arrays(model);
+        self.check(&arrays)?;
+        for (average, (_, weights)) in self.values.iter_mut().zip(arrays) {
             self.backend.blend(average, self.decay, weights, 1.0 - self.decay)?;
         }
         Ok(())
@@ -46,9 +49,9 @@ impl<B: Backend> Average<B> {
     /// Exchanges the weights and statistics of `model` and the average.
     ///
     /// # Errors
-    /// `model` is not the model of the average.
+    /// As of [`Average::update`].
     pub fn swap(&mut self, model: &mut (impl Fields<B> + ?Sized)) -> Result<()> {
-        self.check(values(model).len())?;
+        self.check(&arrays(model))?;
         let mut averages = self.values.iter_mut();
         model.visit_mut(&mut Path::default(), &mut |_, leaf| {
             let value = match leaf {
@@ -61,21 +64,29 @@ impl<B: Backend> Average<B> {
         Ok(())
     }
 
-    fn check(&self, arrays: usize) -> Result<()> {
-        if arrays == self.values.len() {
-            return Ok(());
+    /// Refuses arrays of another model, or of other lengths.
+    fn check(&self, arrays: &[(Option<&Key>, &Wide<B>)]) -> Result<()> {
+        if !arrays.iter().map(|(key, _)| *key).eq(self.keys.iter().map(Option::as_ref)) {
+            let rule = "must be the one that the average is of, in the names that it had then";
+            return Err(Error::invalid("model with", format!("{} arrays", arrays.len()), rule));
         }
-        let rule = format!("must be the model of the average, which has {}", self.values.len());
-        Err(Error::invalid("model with arrays", arrays, rule))
+        for (i, ((_, values), average)) in arrays.iter().zip(&self.values).enumerate() {
+            let [len, expected] = [values, average].map(|values| self.backend.len(values));
+            if len != expected {
+                let rule = format!("must be {expected}, as in the average");
+                return Err(Error::invalid(format!("length of array {i} of the model"), len, rule));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Weights and statistics in the order of the walk.
-fn values<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<&Wide<B>> {
+/// Weights, by their keys, and statistics in the order of the walk.
+fn arrays<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<(Option<&Key>, &Wide<B>)> {
     let mut found = Vec::new();
     model.visit(&mut Path::default(), &mut |_, leaf| match leaf {
-        Leaf::Param(parameter) => found.push(parameter.value()),
-        Leaf::Statistic(statistic) => found.push(statistic.value()),
+        Leaf::Param(parameter) => found.push((parameter.place(), parameter.value())),
+        Leaf::Statistic(statistic) => found.push((None, statistic.value())),
         Leaf::Count(_) => {}
     });
     found

@@ -2,9 +2,10 @@
 
 use super::options::{Method, OptimizerOptions, Treatment};
 use crate::archive::{Archive, Array};
-use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide};
+use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide, download_one};
 use crate::element::{Element, Real};
-use crate::nn::{Fields, Param, check_named, parameters, parameters_mut};
+use crate::nn::{Fields, Param, model_of, parameters, parameters_mut};
+use crate::tape::Identity;
 use crate::{Error, Gradients, Result};
 
 /// An optimiser with its state.
@@ -12,6 +13,8 @@ use crate::{Error, Gradients, Result};
 pub struct Optimizer<B: Backend> {
     backend: B,
     options: OptimizerOptions,
+    /// Whose parameters it moves; none if it has none.
+    model: Option<Identity>,
     /// Calls of `step`.
     steps: u64,
     /// By parameter key.
@@ -34,27 +37,36 @@ enum State<B: Backend> {
     },
 }
 
+/// An array of a state in a file.
+struct Saved {
+    name: &'static str,
+    /// What no number of it is below.
+    least: f64,
+}
+
+const VELOCITY: Saved = Saved { name: "velocity", least: f64::NEG_INFINITY };
+const M: Saved = Saved { name: "m", least: f64::NEG_INFINITY };
+const V: Saved = Saved { name: "v", least: 0.0 };
+
 impl<B: Backend> State<B> {
     /// That of a parameter of `len` numbers before its first step.
     fn new(backend: &B, method: Method, len: usize) -> Result<Self> {
-        Self::of(backend, method, 0, |_, _| backend.fill(len, Accum::<B>::default()))
+        Self::of(backend, method, 0, |_| backend.fill(len, Accum::<B>::default()))
     }
 
-    /// Of these arrays, which are asked for by their names in a file and by what no number of theirs is below.
-    fn of(backend: &B, method: Method, steps: u32, array: impl Fn(&str, f64) -> Result<Wide<B>>) -> Result<Self> {
+    /// Of these arrays.
+    fn of(backend: &B, method: Method, steps: u32, array: impl Fn(Saved) -> Result<Wide<B>>) -> Result<Self> {
         Ok(match method {
-            Method::Sgd { .. } => State::Sgd { velocity: array("velocity", f64::NEG_INFINITY)? },
-            Method::Adam { .. } => {
-                State::Adam { m: array("m", f64::NEG_INFINITY)?, v: array("v", 0.0)?, steps: backend.fill(1, steps)? }
-            }
+            Method::Sgd { .. } => State::Sgd { velocity: array(VELOCITY)? },
+            Method::Adam { .. } => State::Adam { m: array(M)?, v: array(V)?, steps: backend.fill(1, steps)? },
         })
     }
 
-    /// The arrays by their names in a file.
-    fn arrays(&self) -> Vec<(&'static str, &Wide<B>)> {
+    /// The arrays as files have them.
+    fn arrays(&self) -> Vec<(Saved, &Wide<B>)> {
         match self {
-            State::Sgd { velocity } => vec![("velocity", velocity)],
-            State::Adam { m, v, .. } => vec![("m", m), ("v", v)],
+            State::Sgd { velocity } => vec![(VELOCITY, velocity)],
+            State::Adam { m, v, .. } => vec![(M, m), (V, v)],
         }
     }
 }
@@ -64,30 +76,29 @@ impl<B: Backend> Optimizer<B> {
     ///
     /// # Errors
     /// Parameters that were not named by one [`name_fields`](crate::nn::name_fields), a group that matches none of them,
-    /// and numbers that are not finite in the precision of the parameters.
+    /// and [options](OptimizerOptions::check) that no step can be made with in the precision of the parameters.
     pub fn new(backend: &B, model: &(impl Fields<B> + ?Sized), options: OptimizerOptions) -> Result<Self> {
         let parameters = parameters(model);
-        check_named(&parameters)?;
+        let model = model_of(parameters.iter().copied())?.cloned();
+        options.check::<Accum<B>>()?;
         options.check_groups(&parameters.iter().map(|parameter| parameter.name()).collect::<Vec<_>>())?;
         let treatment = |parameter: &&Param<B>| options.treatment(parameter.name(), parameter.kind());
-        let treatments: Vec<Treatment> = parameters.iter().map(treatment).collect();
-        for treatment in &treatments {
-            check_finite::<B>("weight decay", treatment.weight_decay, treatment.weight_decay)?;
-        }
+        let treatments = parameters.iter().map(treatment).collect();
         let state = |parameter: &&Param<B>| match parameter.requires_grad() {
             true => State::new(backend, options.method, parameter.shape().numel()).map(Some),
             false => Ok(None),
         };
         let states = parameters.iter().map(state).collect::<Result<_>>()?;
-        Ok(Optimizer { backend: backend.clone(), options, steps: 0, treatments, states })
+        Ok(Optimizer { backend: backend.clone(), options, model, steps: 0, treatments, states })
     }
 
     /// Moves the trained parameters of `model` along their gradients by the learning rate `lr`. When the gradients, or
-    /// the loss that they are of, are not finite nothing moves, and the returned [`Health`] says so.
+    /// the loss that they are of, are not finite, or the gradients' squares are not that Adam keeps, nothing moves, and the
+    /// returned [`Health`] says so.
     ///
     /// # Errors
-    /// `model` is not the model that this optimiser was made for, or `lr` is not finite in the precision of the
-    /// parameters. Nothing has moved then.
+    /// `model` is not the model that this optimiser was made for, or was named anew, the gradients are another model's, or
+    /// `lr` is below 0 or not finite in the precision of the parameters. Nothing has moved then.
     pub fn step(
         &mut self,
         lr: f64,
@@ -95,10 +106,8 @@ impl<B: Backend> Optimizer<B> {
         gradients: &Gradients<B>,
     ) -> Result<Health<B>> {
         let parameters = parameters_mut(model);
-        if parameters.len() != self.states.len() {
-            let rule = format!("must be the model of the optimiser, which has {}", self.states.len());
-            return Err(Error::invalid("model with parameters", parameters.len(), rule));
-        }
+        self.check_model(parameters.iter().map(|parameter| &**parameter))?;
+        gradients.check_model(self.model.as_ref(), "must be those of the optimiser's model")?;
         self.check_rate(lr)?;
         let Optimizer { backend, options: OptimizerOptions { method, clip_grad_norm: max_norm, .. }, .. } = self;
         let (backend, max_norm, method) = (&*backend, *max_norm, *method);
@@ -139,9 +148,22 @@ impl<B: Backend> Optimizer<B> {
         Ok(health)
     }
 
+    /// Refuses another model than that of the optimiser: its keys mean other parameters.
+    fn check_model<'a>(&self, parameters: impl ExactSizeIterator<Item = &'a Param<B>>) -> Result<()> {
+        let count = parameters.len();
+        if model_of(parameters)? == self.model.as_ref() && count == self.states.len() {
+            return Ok(());
+        }
+        let rule = "must be the one that the optimiser was made for, in the names that it had then";
+        Err(Error::invalid("model with", format!("{count} parameters"), rule))
+    }
+
     /// Refuses a rate whose products would not be finite where parameters are computed with: infinite or no number, it
     /// would reach the weights although every gradient is finite.
     fn check_rate(&self, lr: f64) -> Result<()> {
+        if lr < 0.0 {
+            return Err(Error::invalid("learning rate", lr, "must be at least 0"));
+        }
         for &Treatment { lr_scale, weight_decay } in &self.treatments {
             let rate = lr * lr_scale;
             // Adam's first step divides by as much; AdamW multiplies its weights by what the decay leaves.
@@ -161,18 +183,23 @@ impl<B: Backend> Optimizer<B> {
     }
 
     /// Adds the state to an archive: `velocity.conv1.weight`, and the number of steps.
+    ///
+    /// # Errors
+    /// `model` is not the model that this optimiser was made for, and those of the device.
     pub fn save(&self, model: &(impl Fields<B> + ?Sized), archive: &mut Archive) -> Result<()> {
         let Optimizer { backend, steps, states, .. } = self;
+        let parameters = parameters(model);
+        self.check_model(parameters.iter().copied())?;
         archive.arrays.insert("steps".into(), Array::count(*steps));
-        for (parameter, state) in parameters(model).into_iter().zip(states) {
+        for (parameter, state) in parameters.into_iter().zip(states) {
             let Some(state) = state else { continue };
             if let State::Adam { steps, .. } = state {
-                let steps = backend.download(steps)?.first().copied().unwrap_or_default();
+                let steps = download_one(backend, "a parameter's steps", steps)?;
                 archive.arrays.insert(format!("steps.{}", parameter.name()), Array::count(steps.into()));
             }
             for (array, values) in state.arrays() {
                 let values = parameter.layout().to_file(&backend.download(values)?);
-                let name = format!("{array}.{}", parameter.name());
+                let name = format!("{}.{}", array.name, parameter.name());
                 archive.arrays.insert(name, Array::float(parameter.file_shape(), &values));
             }
         }
@@ -183,20 +210,22 @@ impl<B: Backend> Optimizer<B> {
     /// steps, which is that of every parameter.
     ///
     /// # Errors
-    /// An array of a trained parameter is missing, or one has another shape or numbers that no training leaves behind;
-    /// the state stays as it was.
+    /// `model` is not the model that this optimiser was made for, an array of a trained parameter is missing, or one has
+    /// another shape or numbers that no training leaves behind; the state stays as it was.
     pub fn load(&mut self, model: &(impl Fields<B> + ?Sized), archive: &Archive) -> Result<()> {
         let fail = |name: &str, rule: String| Error::StateDict(format!("optimiser state: {name} {rule}"));
         let find = |name: &str| archive.arrays.get(name).ok_or_else(|| fail(name, "is missing".into()));
         let count = |name: &str| -> Result<u32> {
             let count = find(name)?.to_count().map_err(|error| fail(name, error.to_string()))?;
-            u32::try_from(count).map_err(|_| fail(name, format!("is {count}: must be below {}", u32::MAX)))
+            u32::try_from(count).map_err(|_| fail(name, format!("is {count}: must be at most {}", u32::MAX)))
         };
+        let parameters = parameters(model);
+        self.check_model(parameters.iter().copied())?;
         let steps = count("steps")?;
         let mut states = Vec::new();
-        for parameter in parameters(model) {
+        for parameter in parameters {
             let name = |array: &str| format!("{array}.{}", parameter.name());
-            let values = |array: &str, least: f64| {
+            let values = |Saved { name: array, least }: Saved| {
                 let name = name(array);
                 let array = find(&name)?;
                 if array.shape != parameter.file_shape() {
@@ -207,7 +236,7 @@ impl<B: Backend> Optimizer<B> {
                 self.backend.upload(&parameter.layout().from_file(&numbers))
             };
             // What was frozen all along has no state.
-            let known = ["velocity", "m", "v"].iter().any(|array| archive.arrays.contains_key(&name(array)));
+            let known = [VELOCITY, M, V].iter().any(|array| archive.arrays.contains_key(&name(array.name)));
             states.push(match parameter.requires_grad() || known {
                 true => {
                     let own = name("steps");

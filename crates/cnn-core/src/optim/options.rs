@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::element::Real;
 use crate::nn::Kind;
 use crate::{Error, Result};
 
@@ -11,18 +12,19 @@ use crate::{Error, Result};
 pub enum Method {
     /// Stochastic gradient descent as PyTorch defines it: see [`SgdStep`](crate::backend::SgdStep).
     Sgd {
-        /// Part of the previous velocity that is kept.
+        /// Part of the previous velocity that is kept, below 1.
         momentum: f64,
         /// Look ahead along the velocity.
         nesterov: bool,
     },
     /// Adam as PyTorch defines it: see [`AdamStep`](crate::backend::AdamStep).
     Adam {
-        /// Decay of the first moment.
+        /// Decay of the first moment, below 1.
         beta1: f64,
-        /// Decay of the second moment.
+        /// Decay of the second moment, below 1.
         beta2: f64,
-        /// Added to the root of the second moment.
+        /// Added to the root of the second moment. Above 0, unlike PyTorch's: a weight whose gradients are all 0 would
+        /// become 0 / 0.
         eps: f64,
         /// AdamW: weight decay shrinks the weights themselves.
         decoupled: bool,
@@ -93,7 +95,7 @@ pub struct OptimizerOptions {
     pub weight_decay: f64,
     /// Whether biases and the scales and shifts of normalisations decay too (PyTorch: yes).
     pub decay_all: bool,
-    /// Gradients are scaled down so that their norm is at most this; infinite for never.
+    /// Gradients are scaled down so that their norm is at most this, which is above 0; infinite for never.
     pub clip_grad_norm: f64,
     /// Parameters that are treated otherwise.
     pub groups: Vec<Group>,
@@ -134,6 +136,44 @@ impl OptimizerOptions {
     pub fn group(mut self, group: Group) -> Self {
         self.groups.push(group);
         self
+    }
+
+    /// Refuses numbers that no step can be made with where parameters are computed with in `A`.
+    ///
+    /// # Errors
+    /// A momentum or a decay of a moment outside of \[0, 1), a weight decay that is below 0 or infinite in `A`, an `eps` that
+    /// is 0 or infinite there, and a norm to clip to that is 0 or less.
+    pub fn check<A: Real>(&self) -> Result<()> {
+        let in_dtype = |rule: &str| format!("must be {rule} in {}", A::DTYPE);
+        let rounded = |value: f64| A::from_f64(value).as_f64();
+        let fraction = |what: &str, value: f64| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::invalid(what, value, "must be at least 0 and below 1")),
+        };
+        match self.method {
+            Method::Sgd { momentum, .. } => fraction("momentum", momentum)?,
+            Method::Adam { beta1, beta2, eps, .. } => {
+                fraction("beta1", beta1)?;
+                fraction("beta2", beta2)?;
+                if !(rounded(eps) > 0.0 && rounded(eps).is_finite()) {
+                    return Err(Error::invalid("eps", eps, in_dtype("above 0 and finite")));
+                }
+            }
+        }
+        let of_group = |group: &Group| {
+            Some((format!("weight_decay of the parameter group {}", group.pattern), group.weight_decay?))
+        };
+        let decays =
+            [("weight_decay".to_owned(), self.weight_decay)].into_iter().chain(self.groups.iter().filter_map(of_group));
+        for (what, decay) in decays {
+            if !(decay >= 0.0 && rounded(decay).is_finite()) {
+                return Err(Error::invalid(what, decay, in_dtype("at least 0 and finite")));
+            }
+        }
+        match rounded(self.clip_grad_norm) > 0.0 {
+            true => Ok(()),
+            false => Err(Error::invalid("clip_grad_norm", self.clip_grad_norm, in_dtype("above 0"))),
+        }
     }
 
     /// How the parameter of this name and kind is treated.
