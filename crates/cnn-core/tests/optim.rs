@@ -287,7 +287,10 @@ fn groups_have_a_rate_and_a_decay_of_their_own() {
         Optimizer::new(&Naive::<f64>::new(), &model(), options).unwrap_err().to_string()
     };
     assert_eq!(refused(Group::new("fc.*", 0.1)), "parameter group fc.*: must match a parameter of the model");
-    assert_eq!(refused(Group::new("*", -1.0)), "lr_scale of the parameter group * -1: must be at least 0 and finite");
+    assert_eq!(
+        refused(Group::new("*", -1.0)),
+        "lr_scale of the parameter group * -1: must be at least 0 and finite in f64"
+    );
 }
 
 #[test]

@@ -203,7 +203,7 @@ delegate! {
             smoothing: f64
         ) -> Result<CrossEntropy<Cpu<T>>>;
         optim::blend(into: &mut Wide<Cpu<T>>, a: f64, from: &Wide<Cpu<T>>, b: f64) -> Result<()>;
-        optim::gradient_health(loss: Option<&Wide<Cpu<T>>>, gradients: &[&Wide<Cpu<T>>]) -> Result<Health<Cpu<T>>>;
+        optim::gradient_health(loss: Option<&Wide<Cpu<T>>>, gradients: &[&Wide<Cpu<T>>], largest: f64) -> Result<Health<Cpu<T>>>;
         optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
         optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cpu<T>>], health: &Health<Cpu<T>>) -> Result<()>;
     }

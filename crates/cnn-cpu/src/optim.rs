@@ -111,6 +111,7 @@ pub(crate) fn gradient_health<T: CpuElement>(
     cpu: &Cpu<T>,
     loss: Option<&Wide<Cpu<T>>>,
     gradients: &[&Wide<Cpu<T>>],
+    largest: f64,
 ) -> Result<Health<Cpu<T>>> {
     let pieces = Pieces::new(cpu, gradients.iter().map(|gradient| gradient.len()))?;
     let mut squares = cpu.scratch::<f64>(pieces.count())?;
@@ -119,7 +120,9 @@ pub(crate) fn gradient_health<T: CpuElement>(
         square[0] = cpu.run(SquaredNorm(piece(gradients[gradient], start)));
     });
     let norm = T::Accum::from_f64(squares.iter().sum::<f64>().sqrt());
-    let finite = norm.is_finite() && loss.iter().all(|loss| loss.as_slice().iter().all(|loss| loss.is_finite()));
+    let finite = norm.is_finite()
+        && norm.as_f64() <= largest
+        && loss.iter().all(|loss| loss.as_slice().iter().all(|loss| loss.is_finite()));
     Ok(Health { norm: cpu.filled(1, norm)?, finite: cpu.filled(1, u32::from(finite))? })
 }
 
@@ -148,10 +151,13 @@ impl<R: CpuReal> SimdKernel for SquaredNorm<'_, R> {
 }
 
 /// The factor that brings gradients of this norm down to `max_norm`; none when the step must not be taken.
-fn clip<T: CpuElement>(health: &Health<Cpu<T>>, max_norm: f64) -> Option<f64> {
-    let norm = health.norm.as_slice().first()?.as_f64();
-    let finite = health.finite.as_slice().first() == Some(&1);
-    finite.then(|| if norm > max_norm { max_norm / norm } else { 1.0 })
+fn clip<T: CpuElement>(health: &Health<Cpu<T>>, max_norm: f64) -> Result<Option<f64>> {
+    let (&[norm], &[finite]) = (health.norm.as_slice(), health.finite.as_slice()) else {
+        let lengths = format!("{} and {}", health.norm.len(), health.finite.len());
+        return Err(Error::invalid("length of a norm and its health", lengths, "must be 1 and 1"));
+    };
+    let norm = norm.as_f64();
+    Ok((finite == 1).then(|| if norm > max_norm { max_norm / norm } else { 1.0 }))
 }
 
 pub(crate) fn sgd<T: CpuElement>(
@@ -160,7 +166,7 @@ pub(crate) fn sgd<T: CpuElement>(
     parameters: &mut [SgdParam<'_, Cpu<T>>],
     health: &Health<Cpu<T>>,
 ) -> Result<()> {
-    let Some(clip) = clip(health, step.max_norm) else { return Ok(()) };
+    let Some(clip) = clip(health, step.max_norm)? else { return Ok(()) };
     for p in parameters.iter_mut() {
         own(p.gradient, &mut [p.value, p.velocity])?;
     }
@@ -222,7 +228,7 @@ pub(crate) fn adam<T: CpuElement>(
     parameters: &mut [AdamParam<'_, Cpu<T>>],
     health: &Health<Cpu<T>>,
 ) -> Result<()> {
-    let Some(clip) = clip(health, step.max_norm) else { return Ok(()) };
+    let Some(clip) = clip(health, step.max_norm)? else { return Ok(()) };
     for p in parameters.iter_mut() {
         own(p.gradient, &mut [p.value, p.m, p.v])?;
         if p.steps.is_empty() {

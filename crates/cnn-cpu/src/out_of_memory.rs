@@ -141,13 +141,13 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
         cpu.batch_norm_train(&spec, &moments, affine(), running)
     });
     errs(cpu, "blend", || cpu.blend(&mut list.clone(), 0.5, &list, 0.5));
-    errs(cpu, "gradient_health", || cpu.gradient_health(Some(&list), &[&list]));
+    errs(cpu, "gradient_health", || cpu.gradient_health(Some(&list), &[&list], f64::INFINITY));
     optimisers(cpu);
 }
 
 fn optimisers<T: CpuElement>(cpu: &Cpu<T>) {
     let list = wide(cpu, 6);
-    let health = cpu.gradient_health(Some(&list), &[&list]).unwrap();
+    let health = cpu.gradient_health(Some(&list), &[&list], f64::INFINITY).unwrap();
     let (lr_scale, weight_decay, max_norm) = (1.0, 0.0, f64::INFINITY);
     errs(cpu, "sgd", || {
         let (mut value, mut velocity) = (list.clone(), list.clone());

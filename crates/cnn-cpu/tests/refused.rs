@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cnn_core::backend::{
-    Activation, AdamParam, AdamStep, Affine, Backend, Device, Epilogue, Gradient, Inference, Input, LinearSpec,
+    Activation, AdamParam, AdamStep, Affine, Backend, Device, Epilogue, Gradient, Health, Inference, Input, LinearSpec,
     Moments, Norm, NormGradient, NormStats, Running, SgdParam, SgdStep, Uses,
 };
 use cnn_core::image::{Border, ImageSpec, SampleView};
@@ -347,7 +347,7 @@ fn images() {
 #[test]
 fn parameters() {
     let b = &cpu();
-    let health = b.gradient_health(Some(&ones(b, 1)), &[]).unwrap();
+    let health = b.gradient_health(Some(&ones(b, 1)), &[], f64::INFINITY).unwrap();
     for [value, gradient, first, second] in
         (0..4).map(|i| std::array::from_fn::<usize, 4, _>(|j| if i == j { 9 } else { 10 }))
     {
@@ -377,5 +377,13 @@ fn parameters() {
         };
         refused(|| b.adam(&step, &mut [parameter], &health), "length");
         assert!(value.as_slice().iter().all(|&x| x == 1.0), "nothing has changed");
+    }
+    // A health of no numbers is no reason to skip a step without a word.
+    for (norm, finite) in [(0, 1), (1, 0), (2, 1)] {
+        let health = Health { norm: ones(b, norm), finite: b.fill(finite, 1u32).unwrap() };
+        let step = SgdStep { lr: 1.0, momentum: 0.5, nesterov: false, max_norm: f64::INFINITY };
+        refused(|| b.sgd(&step, &mut [], &health), "length of a norm");
+        let step = AdamStep { lr: 1.0, beta1: 0.9, beta2: 0.9, eps: 1e-8, decoupled: true, max_norm: f64::INFINITY };
+        refused(|| b.adam(&step, &mut [], &health), "length of a norm");
     }
 }

@@ -1,9 +1,11 @@
 //! Values that the suite of all backends does not see, which compares norms with an oracle: digits of small numbers, and
 //! what is known exactly.
 
-use cnn_core::Naive;
+use cnn_core::archive::Archive;
 use cnn_core::backend::{Accum, Activation, Affine, Backend, Device, Inference, Norm, NormStats, Wide};
-use cnn_core::{BatchNormSpec, Pool2dOptions, Pool2dSpec, Real};
+use cnn_core::nn::{Init, Linear, Module, name_fields};
+use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
+use cnn_core::{BatchNormSpec, Naive, Pass, Pool2dOptions, Pool2dSpec, Real, Tensor};
 use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, testing};
 
 fn cpus<T: CpuElement>() -> Vec<Cpu<T>> {
@@ -79,9 +81,43 @@ fn many_rows_are_summed_accurately() {
 #[test]
 fn the_norm_of_large_gradients_is_finite() {
     for cpu in cpus::<f32>() {
-        let health = cpu.gradient_health(Some(&upload(&cpu, &[0.0])), &[&upload(&cpu, &[3e30, 4e30])]).unwrap();
-        let norm = download(&cpu, &health.norm)[0];
-        assert!((norm - 5e30).abs() <= 5e23 && cpu.download(&health.finite).unwrap() == [1], "{cpu:?}: {norm:e}");
+        let (loss, gradient) = (upload(&cpu, &[0.0]), upload(&cpu, &[3e30, 4e30]));
+        for (largest, finite) in [(f64::INFINITY, 1), (1e30, 0)] {
+            let health = cpu.gradient_health(Some(&loss), &[&gradient], largest).unwrap();
+            let norm = download(&cpu, &health.norm)[0];
+            let found = cpu.download(&health.finite).unwrap();
+            assert!((norm - 5e30).abs() <= 5e23 && found == [finite], "{cpu:?}: {norm:e}, at most {largest:e}");
+        }
+    }
+}
+
+/// What Adam keeps of a gradient whose square f32 has not would be infinite for good.
+#[test]
+fn adam_refuses_a_gradient_whose_square_is_infinite() {
+    for cpu in cpus::<f32>() {
+        let adam = || OptimizerOptions::new(Method::ADAM);
+        for (options, taken) in
+            [(adam(), 0), (adam().clip_grad_norm(1.0), 1), (OptimizerOptions::new(Method::NESTEROV), 1)]
+        {
+            let mut model = Linear::new(&mut Init::new(&cpu, 0), 1, 1).unwrap();
+            name_fields(&mut model);
+            let mut optimizer = Optimizer::new(&cpu, &model, options).unwrap();
+            for (slope, taken) in [(1e25, taken), (0.5, 1)] {
+                let before = download(&cpu, model.weight.value());
+                let pass = Pass::train(&cpu, 0);
+                let one = |value: f32| Tensor::from_slice(&cpu, [1, 1], &[value]).unwrap();
+                let y = model.call(&pass.input(one(1.0)).unwrap()).unwrap();
+                let gradients = y.backward_from(one(slope)).unwrap();
+                let health = optimizer.step(1e-30, &mut model, &gradients).unwrap();
+                assert_eq!(cpu.download(&health.finite).unwrap(), [taken], "{cpu:?}: a gradient of {slope:e}");
+                assert!(taken == 1 || download(&cpu, model.weight.value()) == before);
+            }
+            let mut archive = Archive::default();
+            optimizer.save(&model, &mut archive).unwrap();
+            for (name, array) in archive.arrays.iter().filter(|(name, _)| !name.starts_with("steps")) {
+                array.to_finite::<f32>(f64::NEG_INFINITY).unwrap_or_else(|error| panic!("{cpu:?}: {name} {error}"));
+            }
+        }
     }
 }
 

@@ -117,7 +117,8 @@ impl Optimiser {
         let Optimiser { momentum, nesterov, max_norm, weight_decay, .. } = *self;
         for t in 1..=STEPS {
             let (gradients, loss) = self.step(lab, t)?;
-            let health = lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>())?;
+            let health =
+                lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>(), f64::INFINITY)?;
             lab.report_wide("norm", &health.norm)?.close();
             lab.report_indices("finite", &health.finite)?;
             let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients).zip(&mut velocities).enumerate())
@@ -142,7 +143,8 @@ impl Optimiser {
         let Optimiser { decoupled, max_norm, weight_decay, .. } = *self;
         for t in 1..=STEPS {
             let (gradients, loss) = self.step(lab, t)?;
-            let health = lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>())?;
+            let health =
+                lab.backend().gradient_health(Some(&loss), &gradients.iter().collect::<Vec<_>>(), f64::INFINITY)?;
             let mut parameters: Vec<_> = (values.iter_mut().zip(&gradients))
                 .zip(m.iter_mut().zip(&mut v).zip(&mut steps))
                 .enumerate()

@@ -480,9 +480,9 @@ impl Backend for Faulty {
         }
     }
 
-    fn gradient_health(&self, loss: Option<&Buffer>, gradients: &[&Buffer]) -> Result<Health<Self>> {
+    fn gradient_health(&self, loss: Option<&Buffer>, gradients: &[&Buffer], largest: f64) -> Result<Health<Self>> {
         let loss = loss.filter(|_| !self.has(Fault::HealthIgnoresLoss));
-        let Health { norm, finite } = self.naive.gradient_health(loss, gradients)?;
+        let Health { norm, finite } = self.naive.gradient_health(loss, gradients, largest)?;
         Ok(Health { norm, finite })
     }
 

@@ -8,7 +8,8 @@ use crate::{Error, Result};
 pub struct Health<B: Device> {
     /// The Euclidean norm of all gradients: one number.
     pub norm: Wide<B>,
-    /// 1 if the norm is finite, and the loss where one was given, else 0: one number.
+    /// 1 if the norm is finite and not above the largest that a step can be made with, and the loss is finite where one was
+    /// given, else 0: one number.
     pub finite: B::Buffer<u32>,
 }
 

@@ -124,8 +124,14 @@ pub trait Backend: Inference {
     /// # Errors
     /// The lengths differ.
     fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()>;
-    /// The Euclidean norm of all gradients together, and whether it and the loss (one number) are finite.
-    fn gradient_health(&self, loss: Option<&Wide<Self>>, gradients: &[&Wide<Self>]) -> Result<Health<Self>>;
+    /// The Euclidean norm of all gradients together, and whether a step may be made with them: the norm is finite and at
+    /// most `largest`, and the loss (one number) is finite.
+    fn gradient_health(
+        &self,
+        loss: Option<&Wide<Self>>,
+        gradients: &[&Wide<Self>],
+        largest: f64,
+    ) -> Result<Health<Self>>;
     /// One step of SGD for all parameters together; nothing changes when `health` says the step is not finite.
     fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], health: &Health<Self>) -> Result<()>;
     /// One step of Adam for all parameters together; nothing changes when `health` says the step is not finite.

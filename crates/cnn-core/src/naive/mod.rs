@@ -315,8 +315,13 @@ impl<E: Element> Backend for Naive<E> {
         Ok(())
     }
 
-    fn gradient_health(&self, loss: Option<&Wide<Self>>, gradients: &[&Wide<Self>]) -> Result<Health<Self>> {
-        Ok(optim::health::<E>(loss, gradients))
+    fn gradient_health(
+        &self,
+        loss: Option<&Wide<Self>>,
+        gradients: &[&Wide<Self>],
+        largest: f64,
+    ) -> Result<Health<Self>> {
+        Ok(optim::health::<E>(loss, gradients, largest))
     }
 
     fn sgd(&self, step: &SgdStep, parameters: &mut [SgdParam<'_, Self>], health: &Health<Self>) -> Result<()> {

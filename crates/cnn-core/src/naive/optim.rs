@@ -16,11 +16,18 @@ pub(super) fn blend<E: Element>(into: &mut Wide<Naive<E>>, a: f64, from: &Wide<N
     }
 }
 
-/// The norm of all gradients, and whether it and the loss are finite.
-pub(super) fn health<E: Element>(loss: Option<&Wide<Naive<E>>>, gradients: &[&Wide<Naive<E>>]) -> Health<Naive<E>> {
-    let squares: E::Accum = gradients.iter().flat_map(|gradient| gradient.iter()).map(|&g| g * g).sum();
-    let norm = squares.sqrt();
-    let finite = norm.is_finite() && loss.iter().all(|loss| loss.iter().all(|loss| loss.is_finite()));
+/// The norm of all gradients, and whether it and the loss are finite, and it is no larger than `largest`. The squares are
+/// summed in f64: that of a large f32 would overflow.
+pub(super) fn health<E: Element>(
+    loss: Option<&Wide<Naive<E>>>,
+    gradients: &[&Wide<Naive<E>>],
+    largest: f64,
+) -> Health<Naive<E>> {
+    let squares: f64 = gradients.iter().flat_map(|gradient| gradient.iter()).map(|g| g.as_f64() * g.as_f64()).sum();
+    let norm = E::Accum::from_f64(squares.sqrt());
+    let finite = norm.is_finite()
+        && norm.as_f64() <= largest
+        && loss.iter().all(|loss| loss.iter().all(|loss| loss.is_finite()));
     Health { norm: Arc::new(vec![norm]), finite: Arc::new(vec![u32::from(finite)]) }
 }
 
@@ -88,7 +95,7 @@ mod tests {
     }
 
     fn healthy() -> Health<Naive<f64>> {
-        health(None, &[&Arc::new(vec![1.0])])
+        health(None, &[&Arc::new(vec![1.0])], f64::INFINITY)
     }
 
     // p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))                 # float64
@@ -139,7 +146,7 @@ mod tests {
         let step = SgdStep { lr: 1.0, momentum: 0.0, nesterov: false, max_norm: 1.0 };
         for (loss, expected) in [(0.5, [-0.6, -0.8]), (f64::NAN, [0.0, 0.0])] {
             let (mut value, mut velocity) = (Arc::new(vec![0.0; 2]), Arc::new(vec![0.0; 2]));
-            let health = health(Some(&Arc::new(vec![loss])), &[&gradient]);
+            let health = health(Some(&Arc::new(vec![loss])), &[&gradient], f64::INFINITY);
             assert_eq!((health.norm[0], health.finite[0]), (5.0, u32::from(loss == 0.5)));
             let velocity = &mut velocity;
             let p = SgdParam { value: &mut value, gradient: &gradient, velocity, lr_scale: 1.0, weight_decay: 0.0 };

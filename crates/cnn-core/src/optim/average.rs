@@ -15,7 +15,7 @@ pub struct Average<B: Backend> {
     decay: f64,
     /// Of each parameter and statistic, in the order of the walk.
     values: Vec<Wide<B>>,
-    /// Which parameters they are of, and where none is given a statistic's.
+    /// Which parameters they are of; none for a statistic.
     keys: Vec<Option<Key>>,
 }
 

@@ -1,5 +1,7 @@
 //! An optimiser: the state that it keeps for each parameter, and one call to the backend for all of them.
 
+use num_traits::Float;
+
 use super::options::{Method, OptimizerOptions, Treatment};
 use crate::archive::{Archive, Array};
 use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide, download_one};
@@ -38,15 +40,15 @@ enum State<B: Backend> {
 }
 
 /// An array of a state in a file.
-struct Saved {
+struct StateArray {
     name: &'static str,
     /// What no number of it is below.
     least: f64,
 }
 
-const VELOCITY: Saved = Saved { name: "velocity", least: f64::NEG_INFINITY };
-const M: Saved = Saved { name: "m", least: f64::NEG_INFINITY };
-const V: Saved = Saved { name: "v", least: 0.0 };
+const VELOCITY: StateArray = StateArray { name: "velocity", least: f64::NEG_INFINITY };
+const M: StateArray = StateArray { name: "m", least: f64::NEG_INFINITY };
+const V: StateArray = StateArray { name: "v", least: 0.0 };
 
 impl<B: Backend> State<B> {
     /// That of a parameter of `len` numbers before its first step.
@@ -55,7 +57,7 @@ impl<B: Backend> State<B> {
     }
 
     /// Of these arrays.
-    fn of(backend: &B, method: Method, steps: u32, array: impl Fn(Saved) -> Result<Wide<B>>) -> Result<Self> {
+    fn of(backend: &B, method: Method, steps: u32, array: impl Fn(StateArray) -> Result<Wide<B>>) -> Result<Self> {
         Ok(match method {
             Method::Sgd { .. } => State::Sgd { velocity: array(VELOCITY)? },
             Method::Adam { .. } => State::Adam { m: array(M)?, v: array(V)?, steps: backend.fill(1, steps)? },
@@ -63,7 +65,7 @@ impl<B: Backend> State<B> {
     }
 
     /// The arrays as files have them.
-    fn arrays(&self) -> Vec<(Saved, &Wide<B>)> {
+    fn arrays(&self) -> Vec<(StateArray, &Wide<B>)> {
         match self {
             State::Sgd { velocity } => vec![(VELOCITY, velocity)],
             State::Adam { m, v, .. } => vec![(M, m), (V, v)],
@@ -92,9 +94,9 @@ impl<B: Backend> Optimizer<B> {
         Ok(Optimizer { backend: backend.clone(), options, model, steps: 0, treatments, states })
     }
 
-    /// Moves the trained parameters of `model` along their gradients by the learning rate `lr`. When the gradients, or
-    /// the loss that they are of, are not finite, or the gradients' squares are not that Adam keeps, nothing moves, and the
-    /// returned [`Health`] says so.
+    /// Moves the trained parameters of `model` along their gradients by the learning rate `lr`. When the gradients (for Adam,
+    /// which keeps them, also their squares) or the loss that they are of are not finite, nothing moves, and the returned
+    /// [`Health`] says so.
     ///
     /// # Errors
     /// `model` is not the model that this optimiser was made for, or was named anew, the gradients are another model's, or
@@ -109,10 +111,11 @@ impl<B: Backend> Optimizer<B> {
         self.check_model(parameters.iter().map(|parameter| &**parameter))?;
         gradients.check_model(self.model.as_ref(), "must be those of the optimiser's model")?;
         self.check_rate(lr)?;
+        let largest = self.largest_norm();
         let Optimizer { backend, options: OptimizerOptions { method, clip_grad_norm: max_norm, .. }, .. } = self;
         let (backend, max_norm, method) = (&*backend, *max_norm, *method);
         let all: Vec<&Wide<B>> = gradients.parameters().map(|(_, gradient)| gradient).collect();
-        let health = backend.gradient_health(gradients.loss(), &all)?;
+        let health = backend.gradient_health(gradients.loss(), &all, largest)?;
 
         let (mut sgd, mut adam) = (Vec::new(), Vec::new());
         let rules = self.treatments.iter().zip(&mut self.states).enumerate();
@@ -156,6 +159,16 @@ impl<B: Backend> Optimizer<B> {
         }
         let rule = "must be the one that the optimiser was made for, in the names that it had then";
         Err(Error::invalid("model with", format!("{count} parameters"), rule))
+    }
+
+    /// The largest norm that gradients may have. Adam keeps their squares, once clipped, and one that is infinite would stop
+    /// its weight for good.
+    fn largest_norm(&self) -> f64 {
+        let root = Accum::<B>::max_value().as_f64().sqrt();
+        match self.options.method {
+            Method::Adam { .. } if self.options.clip_grad_norm > root => root,
+            _ => f64::INFINITY,
+        }
     }
 
     /// Refuses a rate whose products would not be finite where parameters are computed with: infinite or no number, it
@@ -225,7 +238,7 @@ impl<B: Backend> Optimizer<B> {
         let mut states = Vec::new();
         for parameter in parameters {
             let name = |array: &str| format!("{array}.{}", parameter.name());
-            let values = |Saved { name: array, least }: Saved| {
+            let values = |StateArray { name: array, least }: StateArray| {
                 let name = name(array);
                 let array = find(&name)?;
                 if array.shape != parameter.file_shape() {

@@ -138,11 +138,11 @@ impl OptimizerOptions {
         self
     }
 
-    /// Refuses numbers that no step can be made with where parameters are computed with in `A`.
+    /// Refuses numbers by which a step would make weights of the precision of `A` infinite or no numbers.
     ///
     /// # Errors
-    /// A momentum or a decay of a moment outside of \[0, 1), a weight decay that is below 0 or infinite in `A`, an `eps` that
-    /// is 0 or infinite there, and a norm to clip to that is 0 or less.
+    /// A momentum or a decay of a moment outside of \[0, 1), a weight decay or a factor of a group that is below 0 or infinite
+    /// in `A`, an `eps` that is 0 or infinite there, and a norm to clip to that is 0 or less.
     pub fn check<A: Real>(&self) -> Result<()> {
         let in_dtype = |rule: &str| format!("must be {rule} in {}", A::DTYPE);
         let rounded = |value: f64| A::from_f64(value).as_f64();
@@ -160,15 +160,14 @@ impl OptimizerOptions {
                 }
             }
         }
-        let of_group = |group: &Group| {
-            Some((format!("weight_decay of the parameter group {}", group.pattern), group.weight_decay?))
+        let factor = |what: String, value: f64| match value >= 0.0 && rounded(value).is_finite() {
+            true => Ok(()),
+            false => Err(Error::invalid(what, value, in_dtype("at least 0 and finite"))),
         };
-        let decays =
-            [("weight_decay".to_owned(), self.weight_decay)].into_iter().chain(self.groups.iter().filter_map(of_group));
-        for (what, decay) in decays {
-            if !(decay >= 0.0 && rounded(decay).is_finite()) {
-                return Err(Error::invalid(what, decay, in_dtype("at least 0 and finite")));
-            }
+        factor("weight_decay".into(), self.weight_decay)?;
+        for Group { pattern, lr_scale, weight_decay } in &self.groups {
+            factor(format!("lr_scale of the parameter group {pattern}"), *lr_scale)?;
+            factor(format!("weight_decay of the parameter group {pattern}"), weight_decay.unwrap_or_default())?;
         }
         match rounded(self.clip_grad_norm) > 0.0 {
             true => Ok(()),
@@ -186,15 +185,11 @@ impl OptimizerOptions {
         }
     }
 
-    /// Refuses groups that none of these names belongs to, and factors that are no factors.
+    /// Refuses groups that none of these names belongs to.
     pub(super) fn check_groups(&self, names: &[&str]) -> Result<()> {
         for group in &self.groups {
             if !names.iter().any(|name| group.matches(name)) {
                 return Err(Error::invalid("parameter group", &group.pattern, "must match a parameter of the model"));
-            }
-            if !(group.lr_scale.is_finite() && group.lr_scale >= 0.0) {
-                let what = format!("lr_scale of the parameter group {}", group.pattern);
-                return Err(Error::invalid(what, group.lr_scale, "must be at least 0 and finite"));
             }
         }
         Ok(())
