@@ -191,14 +191,12 @@ impl<T: CpuElement> SimdKernel for Rows<'_, T> {
             // -log softmax = log_sum - (x - max)
             let (max, log_sum) = (x[largest].as_f64(), rest.as_f64().ln_1p());
             let cost = |x: T::Accum| log_sum - (x.as_f64() - max);
-            loss += (1.0 - smoothing) * x.get(label).map_or(f64::NAN, |&x| cost(x));
+            loss += (1.0 - smoothing) * cost(x[label]);
             // A class that is not wanted at all may have probability 0.
             if off != 0.0 {
                 loss += off * x.iter().map(|&x| cost(x)).sum::<f64>();
             }
-            if let Some(dx) = dx.get_mut(label) {
-                *dx -= T::Accum::from_f64(1.0 - smoothing);
-            }
+            dx[label] -= T::Accum::from_f64(1.0 - smoothing);
             for i in (0..classes).step_by(V::<T, S>::LANES) {
                 T::write::<S>(V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse), &mut dlogits[i..]);
             }

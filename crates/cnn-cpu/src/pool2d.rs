@@ -30,7 +30,7 @@ fn pitches(spec: &Pool2dSpec) -> [usize; 2] {
 
 /// Elements of the input and of the output, of a spec that is one.
 fn lengths(spec: &Pool2dSpec) -> Result<[usize; 2]> {
-    check::pool2d(spec)?;
+    spec.check()?;
     Ok([spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product()))
 }
 

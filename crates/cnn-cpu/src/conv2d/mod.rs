@@ -153,7 +153,7 @@ pub(crate) fn prepare_filter<T: CpuElement>(
     weight: &Wide<Cpu<T>>,
     uses: Uses,
 ) -> Result<Filter<T>> {
-    check::conv2d(spec)?;
+    spec.check()?;
     check::length("the weight", weight.len(), spec.weight_shape().iter().product())?;
     let form = match algorithm(cpu, spec) {
         Algorithm::Direct => Form::Direct {
@@ -242,7 +242,7 @@ fn forward<T: CpuElement>(
     epilogue: backend::Epilogue<'_, Cpu<T>>,
     moments: bool,
 ) -> Result<Output<T, Option<Moments<Cpu<T>>>>> {
-    check::conv2d(spec)?;
+    spec.check()?;
     let form = filter.form(cpu, spec)?;
     let reader = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels)?;
     let mut y = cpu.alloc(spec.output_shape().iter().product())?;
@@ -294,7 +294,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
     filter: &Filter<T>,
     accumulate: Option<Data<Cpu<T>>>,
 ) -> Result<Data<Cpu<T>>> {
-    check::conv2d(spec)?;
+    spec.check()?;
     let form = filter.form(cpu, spec)?;
     let reader = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels)?;
     let (add, len) = (accumulate.is_some(), spec.input_shape().iter().product());
@@ -349,7 +349,7 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
     dy: &Gradient<Cpu<T>>,
     x: &Input<Cpu<T>>,
 ) -> Result<Wide<Cpu<T>>> {
-    check::conv2d(spec)?;
+    spec.check()?;
     let dy = Reader::gradient(dy, spec.batch * spec.output[0] * spec.output[1], spec.out_channels)?;
     let x = Reader::input(x, spec.batch * spec.input[0] * spec.input[1], spec.in_channels)?;
     let mut dw = cpu.alloc(spec.weight_shape().iter().product())?;
