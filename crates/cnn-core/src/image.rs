@@ -66,7 +66,7 @@ impl ImageSpec {
             if values.len() != self.channels {
                 return Err(Error::invalid(
                     format!("image {name}"),
-                    format!("{values:?}"),
+                    format!("[{}]", values.len()),
                     format!("needs one value for each of {} channels", self.channels),
                 ));
             }
