@@ -167,7 +167,7 @@ impl Archive {
             text(format!("{:?} {:?}", array.dtype(), array.shape).as_bytes());
             text(&array.data());
         }
-        hexadecimal(hash)
+        hexadecimal(hash.finalize())
     }
 
     /// The file's bytes; the same archive always gives the same bytes. Without metadata they are those of PyTorch's
@@ -286,11 +286,12 @@ fn check_header(bytes: &[u8]) -> Result<()> {
 
 /// What a file says under [`DIGEST_KEY`].
 fn file_digest(metadata: &str, archive: &Archive) -> String {
-    hexadecimal(Sha256::new_with_prefix(metadata).chain_update(archive.digest()))
+    hexadecimal(Sha256::new_with_prefix(metadata).chain_update(archive.digest()).finalize())
 }
 
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Two lower-case hexadecimal digits a byte, as digests are written.
+pub fn hexadecimal(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write<const N: usize, T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {

@@ -6,8 +6,8 @@
 
 use crate::known::{Known, Remote};
 use crate::{Error, Result};
+use cnn_core::archive::hexadecimal;
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -160,11 +160,7 @@ fn digest(path: &Path) -> Result<String> {
             length => hasher.update(&buffer[..length]),
         }
     }
-    let mut hex = String::new();
-    for byte in hasher.finalize() {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    Ok(hex)
+    Ok(hexadecimal(hasher.finalize()))
 }
 
 fn copy(from: &Path, part: &Path, name: &str, progress: &mut dyn FnMut(Progress)) -> Result<()> {

@@ -4,9 +4,7 @@
 //! After a crash between the two renames the weights are ahead of the state, whose staged file is then still there, and
 //! opening the checkpoint finishes the job.
 
-use std::fmt::Write;
-
-use cnn_core::archive::{Archive, Array, Values};
+use cnn_core::archive::{Archive, Array, Values, hexadecimal};
 use cnn_core::nn::Module;
 use cnn_core::optim::Optimizer;
 use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
@@ -96,10 +94,7 @@ const ARITHMETIC: &str = "arithmetic";
 
 /// SHA-256 in hexadecimal digits.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hexadecimal(Sha256::digest(bytes))
 }
 
 /// The first array that has a value that is not finite.
