@@ -1,7 +1,10 @@
 //! The sets that can be asked for by name: where they are looked for, and where they come from.
 
-use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+
+use cnn_core::names;
+
+use crate::{Error, Result};
 
 /// A published data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +56,6 @@ const MNIST: [Remote; 4] = [
     },
 ];
 
-/// A name without what names are written apart by.
-fn plain(name: &str) -> String {
-    name.to_lowercase().replace(['-', '_', ' '], "")
-}
-
 impl Known {
     /// Every published set.
     pub const ALL: [Known; 3] = [Known::Cifar10, Known::Cifar100, Known::Mnist];
@@ -70,18 +68,13 @@ impl Known {
     /// The set that somebody means by `name`: its own name or, if no file is called so, one that differs from it in
     /// capitals, hyphens, underscores and spaces only, such as `CIFAR-10`.
     pub fn meant(name: &str) -> Option<Known> {
-        let meant = || Known::parse(&plain(name)).filter(|_| !Path::new(name).exists());
-        Known::parse(name).or_else(meant)
+        let meant = || names::meant(name, Known::ALL.map(Known::name)).filter(|_| !Path::new(name).exists());
+        Known::parse(name).or_else(|| Known::parse(meant()?))
     }
 
     /// The name of a set that is spelled nearly so.
     pub(crate) fn near(name: &str) -> Option<&'static str> {
-        let names = Known::ALL.map(Known::name).into_iter().chain([crate::shapes::NAME]);
-        names
-            .map(|known| (strsim::osa_distance(known, &plain(name)), known))
-            .min()
-            .filter(|near| near.0 <= 2)
-            .map(|n| n.1)
+        names::closest(name, Known::ALL.map(Known::name).into_iter().chain([crate::shapes::NAME]))
     }
 
     /// What the set is called in commands.
