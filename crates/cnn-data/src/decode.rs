@@ -61,6 +61,9 @@ fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |source| Error::io(path, source);
     let file = File::open(path).map_err(failed)?;
+    if path.is_dir() {
+        return Err(Error::image(path, "is a folder: name the pictures in it"));
+    }
     let mut bytes = Vec::new();
     // One byte more than may be there shows that there are too many, without reading them.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;

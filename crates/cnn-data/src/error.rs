@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a data set could not be found, read or fetched.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file, an argument or a value in one breaks a rule.
@@ -91,6 +91,13 @@ pub enum Error {
     /// An error of the core crate.
     #[error(transparent)]
     Core(#[from] cnn_core::Error),
+}
+
+/// The line that is displayed: it is what a `main` that returns the error prints.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

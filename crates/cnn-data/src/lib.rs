@@ -16,7 +16,7 @@
 //! let augment = Augment { crop_padding: 2, flip: true, ..Augment::NONE };
 //! let options = LoaderOptions::new(128).shuffle(true).drop_last(true);
 //! for batch in Loader::new(train, options)?.epoch(0, &augment) {
-//!     let batch = batch?; // batch.labels, batch.views, batch.bytes
+//!     let batch = batch?; // batch.labels, batch.views, batch.bytes; cnn_train::DeviceBatches makes it a tensor
 //!     assert_eq!(batch.len(), 128);
 //! }
 //! assert_eq!(Loader::new(validation, LoaderOptions::new(128))?.batches(), 8); // the last one has 104

@@ -316,7 +316,8 @@ impl Job {
         let mut bytes = Vec::with_capacity(self.pictures.len() * self.plan.set.image_bytes());
         for picture in &self.pictures {
             let image = picture.lock().unwrap_or_else(PoisonError::into_inner).take();
-            bytes.append(&mut image.unwrap_or(Ok(Vec::new()))?);
+            let missing = || Err(Error::invalid("batch", self.batch, "a picture of it was not decoded"));
+            bytes.append(&mut image.unwrap_or_else(missing)?);
         }
         Ok(bytes)
     }

@@ -79,7 +79,7 @@ impl OpenOptions {
 
     /// The classes that will be used: another one whose folder holds no picture is left out instead of refused. Which
     /// images the set has does not depend on it otherwise, see [`Dataset::keep_classes`](crate::Dataset::keep_classes).
-    pub fn classes<S: ToString>(self, names: &[S]) -> Self {
+    pub fn used_classes<S: ToString>(self, names: &[S]) -> Self {
         OpenOptions { classes: Some(names.iter().map(S::to_string).collect()), ..self }
     }
 

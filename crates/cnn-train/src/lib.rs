@@ -23,6 +23,7 @@ mod trained;
 mod trainer;
 mod weights;
 
+pub use batches::DeviceBatches;
 pub use classifier::{Classifier, Prediction};
 pub use disk::write_atomically;
 pub use error::{Error, Result};

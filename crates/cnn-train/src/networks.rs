@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 
-use cnn_core::Backend;
 use cnn_core::nn::Module;
+use cnn_core::{Backend, names};
 use cnn_models::{Arch, Model};
 
 use crate::{Error, Result};
@@ -75,8 +75,9 @@ impl<B: Backend> Networks<B> {
             return Ok(build(backend, seed, image, classes)?);
         }
         let Ok(arch) = name.parse::<Arch>() else {
-            let names = self.names().collect::<Vec<_>>().join(", ");
-            return Err(Error::recipe("model", name, format!("must be one of {names}")));
+            let rule = names::one_of(name, self.names());
+            let own = "a program's own network is known to that program alone, by its Networks";
+            return Err(Error::recipe("model", name, format!("{rule} ({own})")));
         };
         Ok(arch.build(backend, seed, image, classes)?)
     }

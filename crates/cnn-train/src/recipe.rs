@@ -22,7 +22,8 @@ pub struct Recipe {
     pub model: String,
     /// A data set's name, or the path of one.
     pub data: String,
-    /// Where that was found, from the root, so that it is found again from another working directory.
+    /// Where that was found, from the root, so that it is found again from another working directory: its path, or the
+    /// folder in which a set with a name was looked for, if that was not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<String>,
     /// Only these classes, in this order.
@@ -31,6 +32,9 @@ pub struct Recipe {
     /// Height and width to which the images of a folder are brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
+    /// Whether pictures that cannot be decoded are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skip_bad: bool,
     /// Times that every training image is seen.
     pub epochs: u32,
     /// Images per step.
@@ -57,6 +61,10 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// What is done to training images at random.
     pub augment: AugmentRecipe,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn checkpoint_minutes() -> f64 {
@@ -240,6 +248,7 @@ impl Recipe {
             data_path: None,
             classes: None,
             size: None,
+            skip_bad: false,
             epochs,
             batch,
             seed: 0,
@@ -341,11 +350,11 @@ impl Recipe {
         self.data != "shapes" && Known::parse(&self.data).is_none()
     }
 
-    /// Whether a run of `self` and one of `other` make the same steps: all is equal, but for how often they are saved and
-    /// where the data, which is compared by itself, was found.
+    /// Whether a run of `self` and one of `other` make the same steps: all is equal, but for how often they are saved, and
+    /// for what only says how the data, which is compared by itself, is opened.
     pub(crate) fn same_run(&self, other: &Recipe) -> bool {
-        let (checkpoint_minutes, data_path) = (self.checkpoint_minutes, self.data_path.clone());
-        *self == Recipe { checkpoint_minutes, data_path, ..other.clone() }
+        let Recipe { checkpoint_minutes, size, skip_bad, .. } = *self;
+        *self == Recipe { checkpoint_minutes, size, skip_bad, data_path: self.data_path.clone(), ..other.clone() }
     }
 
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds

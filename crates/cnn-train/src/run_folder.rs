@@ -138,7 +138,7 @@ fn holds_checkpoint(path: &Path) -> bool {
     [WEIGHTS, STATE].iter().any(|file| path.join(file).exists())
 }
 
-const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
 /// What makes a folder that of a run: it is the first file to be written.
 const RECIPE: &str = "recipe.toml";

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cnn_core::archive::Archive;
 use serde::{Deserialize, Serialize};
 
+use crate::run_folder::WEIGHTS;
 use crate::{Error, Precision, Result};
 
 /// What a weights file says of itself.
@@ -161,12 +162,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Reads a weights file with what it says of itself.
+    /// Reads a weights file, or that in the folder of a run, with what it says of itself.
     ///
     /// # Errors
     /// A file that does not parse, or does not say what it is.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
+        let in_folder = path.join(WEIGHTS);
+        let path = if in_folder.is_file() { in_folder } else { path };
         let archive = read_archive(&path)?;
         let metadata = serde_json::Value::Object(archive.metadata.clone());
         let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {

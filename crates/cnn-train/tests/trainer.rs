@@ -7,8 +7,9 @@ use std::fs;
 use cnn_core::archive::{Archive, Values};
 use cnn_core::{Backend, Device, bf16};
 use cnn_cpu::Cpu;
+use cnn_data::{OpenOptions, open};
 use cnn_train::{Classifier, Control, Error, Event, Precision, Recipe, RunFolder, Summary, Trainer, Weights};
-use support::{backend, dataset, recipe, run};
+use support::{backend, dataset, recipe, run, trainer};
 
 #[test]
 fn a_run_learns_saves_and_evaluates_alike() {
@@ -200,4 +201,33 @@ fn a_set_with_a_validation_split_of_its_own_is_watched_with_it() {
     // A fraction that leaves nothing to watch with is no fraction.
     let error = Trainer::new(&backend(), Recipe { validation: 1e-4, ..plain }, dataset()).err().unwrap().to_string();
     assert!(error.contains("validation 0.0001: holds out none of the "), "{error}");
+}
+
+#[test]
+fn the_size_of_the_images_and_that_of_the_recipe_are_one() {
+    let place = tempfile::tempdir().unwrap();
+    for class in ["dark", "light"] {
+        let folder = place.path().join("pictures").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..12u8 {
+            image::save_buffer(folder.join(format!("{i}.png")), &[9 * i; 300], 10, 10, image::ColorType::Rgb8).unwrap();
+        }
+    }
+    let data = place.path().join("pictures").to_str().unwrap().to_owned();
+    let data = open(&data, "".as_ref(), &OpenOptions::default().size([8, 6])).unwrap();
+    let made = Recipe { validation: 0.0, ..recipe() };
+    let trainer = Trainer::new(&backend(), made.clone(), data.clone()).unwrap();
+    assert_eq!(trainer.recipe().size, Some([8, 6]));
+    let error = Trainer::new(&backend(), Recipe { size: Some([8, 8]), ..made }, data).unwrap_err().to_string();
+    assert!(error.starts_with("size 8x8: must be 8x6"), "{error}");
+}
+
+#[test]
+fn weights_are_found_in_the_folder_of_their_run() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    run(&mut trainer(), &folder);
+    let [one, other] =
+        [folder.path().to_owned(), folder.weights()].map(|path| Classifier::load(&backend(), path).unwrap());
+    assert_eq!(one.info(), other.info());
 }

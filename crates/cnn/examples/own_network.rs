@@ -20,8 +20,9 @@ impl<B: Backend> Tiny<B> {
         let init = &mut Init::new(backend, seed);
         let halve = Conv2dOptions::square(3).stride(2).padding(1);
         let (conv1, conv2) = (Conv2d::new(init, channels, 16, halve)?, Conv2d::new(init, 16, 32, halve)?);
-        let features = height.div_ceil(4) * width.div_ceil(4) * 32;
-        let mut model = Tiny { conv1, conv2, fc: Linear::new(init, features, classes)?, scope: Scope::default() };
+        // A dense layer behind an image: in files its weights stand in PyTorch's order, channel by channel.
+        let fc = Linear::from_image(init, [height.div_ceil(4), width.div_ceil(4), 32], classes)?;
+        let mut model = Tiny { conv1, conv2, fc, scope: Scope::default() };
         name_fields(&mut model);
         Ok(model)
     }
@@ -46,7 +47,9 @@ fn main() -> cnn::Result<()> {
     let summary = trainer.run(&folder, &mut |_| Control::Continue)?;
     println!("test accuracy {:.1}%", 100.0 * summary.test.map_or(0.0, |test| test.accuracy()));
 
-    let classifier = Classifier::new(Trained::load(&backend, folder.weights(), &networks)?)?;
+    let trained = Trained::load(&backend, folder.weights(), &networks)?;
+    trained.export(Naming::Torchvision, &folder.path().join("exported.safetensors"))?; // for PyTorch's load_state_dict
+    let classifier = Classifier::new(trained)?;
     let first = &classifier.classify(&[test.image(0)?])?[0];
     println!("the first test image: {} ({:.1}%)", first.class, 100.0 * first.probability);
     Ok(())

@@ -40,7 +40,7 @@
 //! | `optimizer.step()`, `zero_grad()` | `optimizer.step(lr, &mut model, &gradients)`; nothing to zero |
 //! | `state_dict()`, `load_state_dict(strict=True)` | [`state_dict`](core::state_dict), with torchvision's names |
 //! | NCHW, weights `[out, in, kh, kw]` | NHWC, weights `[kh, kw, in, out]`; files have PyTorch's layout |
-//! | `DataLoader`, `ImageFolder` | [`data::Loader`], [`data::open`] |
+//! | `DataLoader`, `ImageFolder` | [`data::Loader`], whose batches [`train::DeviceBatches`] makes tensors; [`data::open`] |
 //! | `torch.manual_seed` | the seed of a model and of a pass: no global generator |
 //!
 //! # A network of one's own
@@ -149,6 +149,7 @@ pub mod prelude {
     #[cfg(feature = "cpu")]
     pub use crate::Cpu;
     pub use cnn_core::nn::Module;
+    pub use cnn_core::state_dict::Naming;
     pub use cnn_core::{Backend, Device, Frozen, Inference, Pass, Shape, Tensor, Var};
     pub use cnn_data::{Dataset, ImageSet, OpenOptions, decode_image, open};
     pub use cnn_models::{Arch, Model};

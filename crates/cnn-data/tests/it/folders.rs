@@ -108,7 +108,7 @@ fn a_class_without_a_picture_is_named_with_what_it_holds() {
         fill(&dog);
         fails(open_folder(&root), &["dog: no pictures of class \"dog\", but ", holds]);
         // A named choice goes on without it.
-        let chosen = OpenOptions::default().classes(&["cat"]);
+        let chosen = OpenOptions::default().used_classes(&["cat"]);
         let data = open(root.path().to_str().unwrap(), Path::new("none"), &chosen).unwrap();
         assert_eq!(**data.train.classes(), ["cat"]);
         notes_say(&data.report, &["dog", "\"cat\" is the only class"]);

@@ -82,8 +82,17 @@ impl<B: Backend> Trainer<B> {
             None => dataset,
         };
         let Dataset { name, path, train, validation, test, mean, std, .. } = dataset;
-        // A path that is no text cannot be written down.
-        recipe.data_path = path.filter(|_| recipe.data_is_a_path()).and_then(|path| Some(path.to_str()?.to_owned()));
+        let found @ [height, width] = [train.height(), train.width()];
+        if let Some([h, w]) = recipe.size.filter(|size| *size != found) {
+            let rule = format!("must be {height}x{width}, the size of the images of {name}");
+            return Err(Error::recipe("size", format!("{h}x{w}"), rule));
+        }
+        if recipe.data_is_a_path() {
+            // Whoever resumes the run opens the data as the recipe says.
+            recipe.size = path.is_some().then_some(found).or(recipe.size);
+            // A path that is no text cannot be written down.
+            recipe.data_path = path.and_then(|path| Some(path.to_str()?.to_owned()));
+        }
         if test.is_empty() {
             return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
         }

@@ -69,11 +69,14 @@ pub(crate) struct DeviceArgs {
     pub(crate) conv_algo: Option<String>,
 }
 
+/// Where sets with a name are looked for.
+pub(crate) const DATA_ROOT: &str = "data";
+
 /// Where data sets are found.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DataArgs {
     /// Folder in which the sets with a name are looked for, and to which they are downloaded
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = DATA_ROOT)]
     pub(crate) data_root: PathBuf,
     /// Never download
     #[arg(long)]

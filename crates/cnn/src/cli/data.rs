@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
+use cnn::train::Recipe;
 
-use super::args::{DataArgs, DataCommandArgs};
+use super::args::{DATA_ROOT, DataArgs, DataCommandArgs};
 use super::failure::Failure;
 use super::output;
 use super::progress;
@@ -38,6 +39,24 @@ pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> 
     let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;
     report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
     Ok(images)
+}
+
+/// Where to look for the data of `recipe`: a set with a name that is not where `source` says is looked for where the run
+/// found it.
+pub(crate) fn found_before(source: &DataArgs, recipe: &Recipe) -> DataArgs {
+    let moved = Known::meant(&recipe.data).filter(|set| set.find(&source.data_root).is_err());
+    match (moved, &recipe.data_path) {
+        (Some(set), Some(root)) if set.find(root.as_ref()).is_ok() => {
+            DataArgs { data_root: root.into(), ..source.clone() }
+        }
+        _ => source.clone(),
+    }
+}
+
+/// The folder in which a set with a name was looked for, from the root, if it is not the usual one.
+pub(crate) fn root_of(source: &DataArgs, recipe: &Recipe) -> Option<String> {
+    Known::meant(&recipe.data).filter(|_| source.data_root != Path::new(DATA_ROOT))?;
+    Some(std::path::absolute(&source.data_root).ok()?.to_str()?.to_owned())
 }
 
 fn found(spec: &str, source: &DataArgs, options: &OpenOptions) -> Result<Listing, Failure> {

@@ -35,11 +35,16 @@ impl Command for Eval<'_> {
         let Eval { weights, args, pool } = self;
         let classifier = Classifier::from_weights(backend, weights)?;
         let info = classifier.info();
-        let data = args.data.clone().or_else(|| trained_on(args)).unwrap_or_else(|| info.data.clone());
+        let recipe = args.data.is_none().then(|| recipe_of(args)).flatten();
+        let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
+        let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
+        let source =
+            recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
+        let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
         let [height, width, _] = info.image;
         let options = OpenOptions::default().size([height, width]).pool(pool);
-        let options = options.classes(&info.classes).skip_bad(args.skip_bad);
-        let images = same_classes(super::data::open_test(&data, &args.source, options)?, &info.classes)?;
+        let options = options.used_classes(&info.classes).skip_bad(skip_bad);
+        let images = same_classes(super::data::open_test(&data, &source, options)?, &info.classes)?;
         let mut progress = Progress::new();
         let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
         progress.finish();
@@ -51,10 +56,10 @@ impl Command for Eval<'_> {
     }
 }
 
-/// What the recipe in the run's folder says, which knows the path of a folder of images.
-fn trained_on(args: &EvalArgs) -> Option<String> {
+/// The recipe in the run's folder, which knows where the images are and how they were opened.
+fn recipe_of(args: &EvalArgs) -> Option<Recipe> {
     let text = fs::read_to_string(args.weights.join("recipe.toml")).ok()?;
-    Recipe::from_toml(&text).ok().map(|recipe| recipe.find_data().to_owned())
+    Recipe::from_toml(&text).ok()
 }
 
 /// The set's classes brought to those of the weights, where they are some of them or stand in another order.

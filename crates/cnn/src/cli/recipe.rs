@@ -94,6 +94,7 @@ const NOTES: &[Note] = &[
     ("", "data_path", "where that was found, if it is no longer where it says", None),
     ("", "classes", "only these classes, in this order", Some(r#"["cat", "dog"]"#)),
     ("", "size", "height and width that a folder's pictures are resized to; not set: 32x32", Some("[64, 64]")),
+    ("", "skip_bad", "leave out pictures that cannot be decoded", Some("true")),
     ("", "epochs", "passes over the training images", None),
     ("", "batch", "images in a step", None),
     ("", "seed", "fixes initial weights, order, augmentation and dropout", None),

@@ -28,15 +28,20 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Some(folder) => Start::Resumed(RunFolder::open(folder).map_err(Failure::usage)?),
         None => Start::New(new_folder(args.out.as_deref())?),
     };
-    let recipe = match &start {
+    let mut recipe = match &start {
         Start::Resumed(folder) => recipe::read(&folder.recipe())?,
         Start::New(_) => recipe::of(&args.recipe, args.device.conv_algo.as_ref())?,
     };
+    recipe.skip_bad |= args.skip_bad;
+    let source = super::data::found_before(&args.source, &recipe);
+    if recipe.data_path.is_none() {
+        recipe.data_path = super::data::root_of(&source, &recipe);
+    }
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let data = args.recipe.data.as_deref().unwrap_or(recipe.find_data());
-    let options = OpenOptions::default().size(recipe.size).pool(device.pool()?).skip_bad(args.skip_bad);
-    let options = if let Some(classes) = &recipe.classes { options.classes(classes) } else { options };
-    let mut dataset = super::data::open(data, &args.source, options)?;
+    let options = OpenOptions::default().size(recipe.size).pool(device.pool()?).skip_bad(recipe.skip_bad);
+    let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
+    let mut dataset = super::data::open(data, &source, options)?;
     let found = [dataset.train.height(), dataset.train.width()];
     if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
         let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);

@@ -463,6 +463,26 @@ fn a_folder_is_accounted_for() {
         "{notes}"
     );
     // Testing decodes the images to test with and says which those are.
-    let (_, notes) = place.succeeds(&["eval", "run", "--skip-bad"]);
+    // The run remembers that they were to be left out.
+    place.succeeds(&["train", "--resume", "run"]);
+    let (_, notes) = place.succeeds(&["eval", "run"]);
     assert!(notes.contains("a tenth of the pictures, chosen by their names, is tested with"), "{notes}");
+}
+
+#[test]
+fn a_run_remembers_where_a_set_with_a_name_was_found() {
+    let place = Place::new();
+    place.cifar("sets/cifar-10-batches-bin", 20);
+    let train = ["train", "--data", "cifar10", "--data-root", "sets", "--epochs", "1", "--out", "run", "--offline"];
+    place.succeeds(&train);
+    place.succeeds(&["eval", "run", "--offline"]);
+    place.succeeds(&["train", "--resume", "run", "--offline"]);
+    // Also from elsewhere.
+    let folder = place.path().join("other");
+    fs::create_dir(&folder).unwrap();
+    cnn(&folder).args(["eval", "../run", "--offline"]).assert().success();
+    // What this command says comes first.
+    place.cifar("data/cifar-10-batches-bin", 10);
+    let (stdout, _) = place.succeeds(&["eval", "run", "--offline", "--json"]);
+    assert_eq!(json_lines(&stdout)[0]["count"], 10);
 }
