@@ -159,18 +159,13 @@ impl ForkJoin {
     pub(crate) fn help(&self, lend: impl Fn()) {
         let (mut last, mut stay) = (None, Stay::begin()); // the job that it was in, and how long ago it came
         loop {
-            match self.enter(&mut last) {
+            match self.enter(&mut last, stay.is_over()) {
                 Entry::Inside(word) => {
                     self.ask(lent(word), &lend);
                     // SAFETY: the job stays as it is until its owner has waited for those inside.
                     let job = self.job.0.with(|place| unsafe { *place });
                     self.take_tasks(job);
                     self.leave();
-                    if stay.is_over() {
-                        // The next loop asks for another.
-                        self.word.0.fetch_sub(LENT, Relaxed);
-                        return;
-                    }
                 }
                 Entry::GivenBack => return,
             }
@@ -189,14 +184,15 @@ impl ForkJoin {
         }
     }
 
-    /// Waits for a job that is open and not the `last`, and enters it. After a while without one, gives the thread back.
-    fn enter(&self, last: &mut Option<usize>) -> Entry {
+    /// Waits for a job that is open and not the `last`, and enters it. After a while without one, gives the thread back;
+    /// in a `hurry`, as soon as no job is open: the next one asks for another helper.
+    fn enter(&self, last: &mut Option<usize>, hurry: bool) -> Entry {
         let mut patience = Patience::helper();
         let mut word = self.word.0.load(Relaxed);
         loop {
             let (to, entry) = if word & OPEN != 0 && *last != Some(job(word)) {
                 (word + INSIDE, Entry::Inside(word))
-            } else if patience.is_left() {
+            } else if !(hurry && word & OPEN == 0) && patience.is_left() {
                 word = self.word.0.load(Relaxed);
                 continue;
             } else {

@@ -26,7 +26,7 @@ mod parts {
             Stay(Instant::now())
         }
 
-        /// Whether to give the thread back, after a loop.
+        /// Whether to give the thread back.
         pub(in super::super) fn is_over(&mut self) -> bool {
             self.0.elapsed() > STAY
         }
@@ -201,7 +201,7 @@ mod parts {
         }
     }
 
-    /// A stay that ends after two loops.
+    /// A stay that ends after two looks for a loop.
     pub(in super::super) struct Stay(usize);
 
     impl Stay {
@@ -211,7 +211,7 @@ mod parts {
 
         pub(in super::super) fn is_over(&mut self) -> bool {
             self.0 += 1;
-            self.0 == 2
+            self.0 > 2
         }
     }
 
