@@ -49,6 +49,14 @@ fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) 
     }
     let need = check(bytes).and_then(|header| header.memory(channels)).map_err(|reason| Error::image(path, reason))?;
     let _taken = memory.map(|memory| memory.take(need));
+    // What the resizing takes cannot fail: the result, and as much again between its two passes.
+    let target = u64::from(height) * u64::from(width) * channels as u64;
+    if Vec::<u8>::new().try_reserve_exact(usize::try_from(2 * target + need).unwrap_or(usize::MAX)).is_err() {
+        return Err(Error::image(
+            path,
+            format!("decoding takes {} bytes, more than there is memory for", 2 * target + need),
+        ));
+    }
     let decoded = guarded(|| {
         let picture = upright(bytes)?;
         Ok(if channels == 1 { fit(grey(picture), height, width) } else { fit(picture.into_rgb8(), height, width) })

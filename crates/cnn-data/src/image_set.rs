@@ -44,8 +44,9 @@ impl ImageSet {
         let classes: Vec<String> = classes.iter().map(S::to_string).collect();
         let mut seen = HashSet::with_capacity(classes.len());
         for class in &classes {
-            if class.is_empty() || !seen.insert(class) {
-                let rule = "must be neither empty nor given twice";
+            // Weights files, which hold the names, refuse the same ones.
+            if class.is_empty() || class.chars().any(char::is_control) || !seen.insert(class) {
+                let rule = "must be neither empty nor given twice, and have no control characters";
                 return Err(Error::invalid("class name", format!("{class:?}"), rule));
             }
         }
@@ -123,7 +124,8 @@ impl ImageSet {
             return (self.clone(), Vec::new());
         }
         let results = self.pool.map(self.images.len(), |i| {
-            let result = if thorough { self.decode(i, &mut vec![0; self.image_bytes()]) } else { self.images.check(i) };
+            let decoded = || self.decode(i, &mut room(self.image_bytes())?);
+            let result = if thorough { decoded() } else { self.images.check(i) };
             each();
             result
         });
@@ -229,7 +231,7 @@ impl ImageSet {
         if let Some(bytes) = &self.bytes {
             return Ok(Cow::Borrowed(&bytes[stored * size..][..size]));
         }
-        let mut bytes = vec![0; size];
+        let mut bytes = room(size)?;
         self.decode(stored, &mut bytes)?;
         Ok(Cow::Owned(bytes))
     }
@@ -319,6 +321,16 @@ pub(crate) fn decoded_bytes([height, width, channels]: [usize; 3], count: usize)
 }
 
 /// Refuses `found` bytes of memory unless they are `count` images.
+/// So many bytes of 0.
+fn room(size: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(size)
+        .map_err(|_| Error::invalid("bytes of an image", size, "more than there is memory for"))?;
+    bytes.resize(size, 0);
+    Ok(bytes)
+}
+
 fn check_length(size: [usize; 3], count: usize, found: usize) -> Result<()> {
     let expected = decoded_bytes(size, count);
     if expected == Some(found) {

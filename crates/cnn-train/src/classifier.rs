@@ -9,9 +9,9 @@ use cnn_data::{ImageSet, Pool, decode_image};
 use serde::Serialize;
 
 use crate::batches::DeviceBatches;
+use crate::control::Control;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::networks::Networks;
-use crate::report::Control;
 use crate::trained::Trained;
 use crate::weights::{Weights, WeightsInfo};
 use crate::{Error, Result};

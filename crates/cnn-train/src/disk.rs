@@ -7,6 +7,7 @@ use std::io;
 #[cfg(not(test))]
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Error, Result};
 
@@ -15,7 +16,11 @@ use crate::{Error, Result};
 /// # Errors
 /// The file cannot be written; the old one is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let staged = stage(path, bytes)?;
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    // A name of its own: nobody else's file is touched, and several processes may write the same file.
+    let name = format!(".cnn-{}-{}.tmp", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
+    let staged = Staged { staged: path.with_file_name(name), path: path.to_owned() };
+    staged.write(bytes)?;
     staged.commit().inspect_err(|_| staged.discard())
 }
 
@@ -26,23 +31,12 @@ pub(crate) struct Staged {
     path: PathBuf,
 }
 
-/// Writes and syncs what will become the file at `path`.
+/// Writes and syncs what will become the file at `path`, in the folder of a run: what an earlier process staged there goes.
 pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
     let staged = Staged { staged: staged_path(path), path: path.to_owned() };
-    let write = || -> io::Result<()> {
-        fault()?;
-        let mut file = File::create(&staged.staged)?;
-        write_all(&mut file, bytes)?;
-        fault()?;
-        file.sync_all()
-    };
-    match write() {
-        Ok(()) => Ok(staged),
-        Err(error) => {
-            let _ = fs::remove_file(&staged.staged);
-            Err(Error::file(&staged.path, error))
-        }
-    }
+    staged.discard();
+    staged.write(bytes)?;
+    Ok(staged)
 }
 
 /// Where [`stage`] writes.
@@ -53,6 +47,22 @@ pub(crate) fn staged_path(path: &Path) -> PathBuf {
 }
 
 impl Staged {
+    /// Makes the staged file, which is not there yet.
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        fault().map_err(|error| Error::file(&self.path, error))?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&self.staged);
+        let mut file = file.map_err(|error| Error::file(&self.staged, error))?;
+        let mut write = || -> io::Result<()> {
+            write_all(&mut file, bytes)?;
+            fault()?;
+            file.sync_all()
+        };
+        write().map_err(|error| {
+            self.discard();
+            Error::file(&self.path, error)
+        })
+    }
+
     /// What an earlier process staged for `path` and did not put in its place.
     pub(crate) fn left_for(path: &Path) -> Option<Self> {
         let staged = staged_path(path);

@@ -6,7 +6,7 @@ use cnn_data::{Augment, Loader, LoaderOptions};
 use serde::Serialize;
 
 use crate::batches::DeviceBatches;
-use crate::report::Control;
+use crate::control::Control;
 use crate::{Error, Result};
 
 /// Images at a time wherever nothing else is asked for, whatever the batch of the training: a backend may choose its

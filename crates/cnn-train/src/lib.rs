@@ -7,6 +7,7 @@
 mod batches;
 mod checkpoint;
 mod classifier;
+mod control;
 mod diagnose;
 mod disk;
 mod error;
@@ -25,6 +26,7 @@ mod weights;
 
 pub use batches::DeviceBatches;
 pub use classifier::{Classifier, Prediction};
+pub use control::Control;
 pub use disk::write_atomically;
 pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation};
@@ -32,7 +34,7 @@ pub use networks::Networks;
 pub use recipe::{
     AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
-pub use report::{Control, EpochReport, Event, StepReport, Summary};
+pub use report::{EpochReport, Event, StepReport, Summary};
 pub use run_folder::RunFolder;
 pub use trained::Trained;
 pub use trainer::Trainer;

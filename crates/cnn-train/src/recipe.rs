@@ -333,6 +333,9 @@ impl Recipe {
             ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
         ];
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            _ if self.classes.as_ref().is_some_and(Vec::is_empty) => {
+                Err(Error::recipe("classes", "[]", "must be at least one, or not given for all"))
+            }
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => Ok(()),
         }
@@ -341,8 +344,17 @@ impl Recipe {
     /// What to open to find the data again: where it was found before, if it is a path that is still there, or
     /// [`Recipe::data`].
     pub fn find_data(&self) -> &str {
-        let found = self.data_path.as_deref().filter(|path| self.data_is_a_path() && Path::new(path).exists());
+        // Of another folder than `data` it is left over from another recipe.
+        let same =
+            |path: &str| Path::new(&self.data).file_name().is_none_or(|name| Path::new(path).file_name() == Some(name));
+        let found =
+            self.data_path.as_deref().filter(|path| self.data_is_a_path() && same(path) && Path::new(path).exists());
         found.unwrap_or(&self.data)
+    }
+
+    /// Where the data was, if it is a path at which it is no more.
+    pub fn data_that_is_gone(&self) -> Option<&str> {
+        self.data_path.as_deref().filter(|path| self.data_is_a_path() && !Path::new(path).exists())
     }
 
     /// Whether the data is no set that has a name.

@@ -5,15 +5,6 @@ use serde_json::json;
 
 use crate::Evaluation;
 
-/// What an observer of a run answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Save and end after this step, or after this batch of an evaluation, which a resume then begins again.
-    Stop,
-}
-
 /// What a run tells its observer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

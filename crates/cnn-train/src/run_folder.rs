@@ -41,7 +41,8 @@ impl RunFolder {
 
     /// Refuses a folder that holds files of a run.
     fn check_free(path: &Path) -> Result<()> {
-        let Some(file) = [WEIGHTS, STATE, RECIPE, METRICS].map(|file| path.join(file)).into_iter().find(|f| f.exists())
+        let Some(file) =
+            [WEIGHTS, STATE, RECIPE, METRICS, RESULTS].map(|file| path.join(file)).into_iter().find(|f| f.exists())
         else {
             return Ok(());
         };
@@ -80,6 +81,9 @@ impl RunFolder {
     fn lock(path: PathBuf) -> Result<Self> {
         let file = path.join("lock");
         let fail = |error| Error::file(&file, error);
+        if file.exists() && !file.is_file() {
+            return Err(Error::file(&file, "is no file: a run's folder has a file of this name for its lock"));
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => Ok(RunFolder { path, locked: true, _lock: Arc::new(lock) }),
@@ -118,7 +122,7 @@ impl RunFolder {
 
     /// What the run came to on the test set, once it has ended.
     pub fn results(&self) -> PathBuf {
-        self.path.join("results.json")
+        self.path.join(RESULTS)
     }
 
     /// One row per epoch.
@@ -143,3 +147,4 @@ const STATE: &str = "state.safetensors";
 /// What makes a folder that of a run: it is the first file to be written.
 const RECIPE: &str = "recipe.toml";
 const METRICS: &str = "metrics.csv";
+const RESULTS: &str = "results.json";

@@ -12,11 +12,12 @@ use cnn_data::Batch;
 
 use super::{Split, Trainer, full};
 use crate::checkpoint::{self, Progress};
+use crate::control::Control;
 use crate::diagnose::first_not_finite;
 use crate::disk::write_atomically;
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
 use crate::metrics;
-use crate::report::{Control, EpochReport, Event, StepReport, Summary};
+use crate::report::{EpochReport, Event, StepReport, Summary};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
 

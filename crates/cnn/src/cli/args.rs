@@ -324,10 +324,13 @@ fn sizes<const N: usize>(text: &str, form: &str) -> Result<[usize; N], String> {
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {
-    match text.parse() {
-        Ok(side) => Ok([side; 2]),
-        Err(_) => sizes(text, "HEIGHTxWIDTH, such as 64x48, or one number for both"),
-    }
+    let size = match text.parse() {
+        Ok(side) => [side; 2],
+        Err(_) => sizes(text, "HEIGHTxWIDTH, such as 64x48, or one number for both")?,
+    };
+    let most = cnn::data::decode::MAX_SIDE as usize;
+    let fits = size.iter().all(|side| (1..=most).contains(side));
+    fits.then_some(size).ok_or_else(|| format!("sides must be from 1 to {most}"))
 }
 
 fn image_size(text: &str) -> Result<[usize; 3], String> {
@@ -356,7 +359,7 @@ mod tests {
     fn sizes_have_as_many_sides_as_asked() {
         assert_eq!([size("64x48"), size("64X48"), size("64")], [Ok([64, 48]), Ok([64, 48]), Ok([64, 64])]);
         assert_eq!(image_size("28x28x1"), Ok([28, 28, 1]));
-        for wrong in ["", "64x", "64x48x3", "ax3", "-1x4"] {
+        for wrong in ["0x0", "99999", "", "64x", "64x48x3", "ax3", "-1x4"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }

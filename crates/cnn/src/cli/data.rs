@@ -1,6 +1,8 @@
 //! `cnn data`, and the data set that an argument of another command means, fetched first if it is a published one that
 //! is not here yet.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
@@ -19,7 +21,9 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
     if args.json {
         output::print_json(&serde_json::to_value(&report).map_err(Failure::fault)?)?;
     } else {
-        output::print(&report.to_string())?;
+        let lines = report.to_string();
+        let lines: String = lines.lines().map(|line| output::printable(line) + "\n").collect();
+        output::print(&lines)?;
     }
     match report.bad.len() {
         0 => Ok(()),
@@ -119,8 +123,12 @@ fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
 /// The weights file that an argument means: itself, or that of the run whose folder it is.
 pub(crate) fn weights(argument: &Path) -> Result<PathBuf, Failure> {
     let file = if argument.is_dir() { argument.join("model.safetensors") } else { argument.to_owned() };
-    if file.is_file() {
-        return Ok(file);
+    match fs::metadata(&file) {
+        Ok(found) if found.is_file() => return Ok(file),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Failure::usage(format!("{}: {error}", file.display())));
+        }
+        _ => {}
     }
     let rule = "no such file: must be a weights file, or the folder of a run that has saved one";
     Err(Failure::usage(format!("{}: {rule}", file.display())))

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::EvalArgs;
 use super::device::{Command, Device};
 use super::failure::Failure;
-use super::output::{self, grouped, percent, table};
+use super::output::{self, grouped, percent, shown, table};
 use super::progress::Progress;
 
 /// Runs the command.
@@ -40,6 +40,10 @@ impl Command for Eval<'_> {
         let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
         let source =
             recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
+        if let Some(gone) = recipe.as_ref().and_then(Recipe::data_that_is_gone) {
+            let used = shown(&std::path::absolute(&data).unwrap_or_else(|_| (&data).into()));
+            output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
+        }
         let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
         let [height, width, _] = info.image;
         let options = OpenOptions::default().size([height, width]).pool(pool);

@@ -123,7 +123,7 @@ impl Summary {
                     name: node.op.name().into_owned(),
                     macs: node.op.macs(),
                     path: node.path,
-                    shape: node.shape.dims()[1..].to_vec(),
+                    shape: node.shape.dims().get(1..).unwrap_or_default().to_vec(),
                     parameters,
                 }
             })

@@ -48,6 +48,14 @@ pub(crate) fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
 }
 
+/// A path as a shell reads it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let path = shown(path);
+    let path = if path.starts_with('-') { format!("./{path}") } else { path };
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -111,6 +119,12 @@ pub(crate) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_reads_paths_as_they_are() {
+        let quoted = ["runs/a-001", "it's a $HOME", "-dash"].map(|path| quoted(path.as_ref()));
+        assert_eq!(quoted, ["runs/a-001", r"'it'\''s a $HOME'", "./-dash"]);
+    }
 
     #[test]
     fn numbers_read_well() {

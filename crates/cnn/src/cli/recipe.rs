@@ -38,9 +38,13 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     if let Some(name) = &args.optimizer {
         choose_optimizer(&mut recipe, name)?;
     }
-    let Recipe { model, data, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
+    let Recipe { model, data, data_path, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
     set(model, asked.as_ref());
     set(data, given.as_ref());
+    // A new run reads what `data` says where it is run; elsewhere, what it meant where the recipe was written.
+    if given.is_some() || Path::new(data).exists() {
+        *data_path = None;
+    }
     set(epochs, args.epochs.as_ref());
     set(batch, args.batch.as_ref());
     set(seed, args.seed.as_ref());
@@ -48,7 +52,8 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     set(&mut recipe.conv_algo, conv_algo);
-    recipe.classes = args.classes.clone().or(recipe.classes);
+    let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
+    recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = args.size.or(recipe.size);
     recipe.check().map_err(Failure::usage)?;
     recipe.model.parse::<Arch>().map_err(Failure::usage)?;

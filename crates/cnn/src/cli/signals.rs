@@ -1,8 +1,11 @@
-//! SIGINT, SIGTERM and SIGHUP while a training runs: the first asks it to stop and save, the second ends the process at
-//! once.
+//! SIGINT, SIGTERM and SIGHUP while a training runs: the first asks it to stop and save, and one that comes more than a
+//! second later ends the process at once. A terminal that closes sends two, and an impatient finger too: they shall not
+//! end the process while it saves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 #[cfg(unix)]
 use signal_hook::consts::{SIGHUP, SIGXFSZ};
@@ -11,6 +14,11 @@ use signal_hook::flag;
 
 use super::failure::Failure;
 
+/// Time between two looks for a signal.
+const LOOK: Duration = Duration::from_millis(100);
+/// Signals that are as close together mean the same.
+const FINGER: Duration = Duration::from_secs(1);
+
 /// Whether a signal has asked to stop.
 #[derive(Debug)]
 pub(crate) struct Stop(Arc<AtomicUsize>);
@@ -18,14 +26,22 @@ pub(crate) struct Stop(Arc<AtomicUsize>);
 impl Stop {
     /// From now on the first signal is only noted.
     pub(crate) fn on_signals() -> Result<Stop, Failure> {
-        let (noted, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (late, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in stopping() {
-            // In this order: the first signal finds `noted` unset, the second finds it set and ends the process.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&noted))
-                .and_then(|_| flag::register(signal, Arc::clone(&noted)))
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&late))
                 .and_then(|_| flag::register_usize(signal, Arc::clone(&received), signal as usize))
                 .map_err(|error| Failure::fault(format!("signal {signal}: {error}")))?;
         }
+        let noted = Arc::clone(&received);
+        let watch = move || {
+            while noted.load(Ordering::Relaxed) == 0 {
+                thread::sleep(LOOK);
+            }
+            thread::sleep(FINGER);
+            late.store(true, Ordering::Relaxed);
+        };
+        let watched = thread::Builder::new().name("signals".to_owned()).spawn(watch);
+        watched.map_err(|error| Failure::fault(format!("a thread for signals: {error}")))?;
         Ok(Stop(received))
     }
 

@@ -47,6 +47,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
         return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
     }
+    if let (Start::New(out), Some(images)) = (&start, &dataset.path) {
+        outside(out.as_deref().unwrap_or(Path::new(RUNS)), images)?;
+    }
     if let Some(classes) = &recipe.classes {
         dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
     }
@@ -75,7 +78,7 @@ impl Command for Train {
                 let trainer = Trainer::new(backend, recipe, dataset)?;
                 let folder = match out {
                     Some(out) => RunFolder::create(out).map_err(Failure::usage)?,
-                    None => next_run(Path::new("runs"), &format!("{}-{data}", trainer.recipe().model))?,
+                    None => next_run(Path::new(RUNS), &format!("{}-{data}", trainer.recipe().model))?,
                 };
                 (trainer, folder)
             }
@@ -100,6 +103,19 @@ impl Command for Train {
             _ => Ok(()),
         }
     }
+}
+
+/// Where runs are put that are given no folder.
+const RUNS: &str = "runs";
+
+/// Refuses to put a run into the folder of its own pictures: it would be taken for a class of them the next time.
+fn outside(out: &Path, images: &Path) -> Result<(), Failure> {
+    let whole = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    if whole.starts_with(images) && images.is_dir() {
+        let rule = format!("must not be inside of the images' folder, {}: give another --out", shown(images));
+        return Err(Failure::usage(format!("out {}: {rule}", shown(out))));
+    }
+    Ok(())
 }
 
 /// Where a run begins.
@@ -201,7 +217,7 @@ fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failu
         }));
     }
     let Some(test) = test else {
-        let (path, folder) = (shown(&weights), shown(folder.path()));
+        let (path, folder) = (shown(&weights), output::quoted(folder.path()));
         output::note(&format!("stopped after {epochs} epochs, {steps} steps; go on with: cnn train --resume {folder}"));
         return output::print(&format!("saved {path}\n"));
     };
