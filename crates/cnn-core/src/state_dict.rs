@@ -1,6 +1,6 @@
 //! A model's weights and statistics as named arrays in PyTorch's layout, in torchvision's names or pytorch-cifar's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{Archive, Array};
 use crate::backend::{Accum, Backend, Wide};
@@ -30,11 +30,44 @@ impl Naming {
         path.split('.').map(component).collect::<Vec<&str>>().join(".")
     }
 
-    /// The naming that a file with these names uses.
-    pub fn detect<'a>(mut names: impl Iterator<Item = &'a str>) -> Self {
-        let theirs = |name: &str| name.split('.').any(|part| RENAMED.iter().any(|(_, theirs)| *theirs == part));
-        if names.any(theirs) { Naming::PytorchCifar } else { Naming::Torchvision }
+    /// The naming under which a file has most of these field paths; torchvision's if they are equal.
+    fn of_file(archive: &Archive, paths: &[String]) -> Self {
+        let found =
+            |naming: Naming| paths.iter().filter(|path| archive.arrays.contains_key(&naming.name(path))).count();
+        if found(Naming::PytorchCifar) > found(Naming::Torchvision) {
+            Naming::PytorchCifar
+        } else {
+            Naming::Torchvision
+        }
     }
+
+    /// The names of these field paths.
+    ///
+    /// # Errors
+    /// Two of them have one name.
+    fn names(self, paths: &[String]) -> Result<Vec<String>> {
+        let names: Vec<String> = paths.iter().map(|path| self.name(path)).collect();
+        let mut known = BTreeMap::new();
+        for (name, path) in names.iter().zip(paths) {
+            let rule = match known.insert(name, path) {
+                None => continue,
+                Some(other) if other == path => "is that of two fields: give one of them another".to_owned(),
+                Some(other) => format!(
+                    "is that of the fields {other} and {path} in the file: rename one of them, or use torchvision's \
+                     names"
+                ),
+            };
+            return Err(Error::invalid("name", name, rule));
+        }
+        Ok(names)
+    }
+}
+
+/// The paths of a model's leaves, in order.
+fn paths<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<String> {
+    let mut paths = Vec::new();
+    model.visit(&mut Path::default(), &mut |path, _| paths.push(path.as_str().to_owned()));
+    paths
 }
 
 impl std::str::FromStr for Naming {
@@ -49,10 +82,15 @@ impl std::str::FromStr for Naming {
 }
 
 /// The weights and statistics of a model, ready to be written.
+///
+/// # Errors
+/// Two fields that have one name in this naming, and those of the device.
 pub fn state_dict<B: Backend>(backend: &B, model: &(impl Fields<B> + ?Sized), naming: Naming) -> Result<Archive> {
     let mut archive = Archive::default();
     let mut result = Ok(());
+    let mut names = naming.names(&paths(model))?.into_iter();
     model.visit(&mut Path::default(), &mut |path, leaf| {
+        let Some(name) = names.next() else { return };
         let array = match leaf {
             Leaf::Param(parameter) => backend
                 .download(parameter.value())
@@ -63,33 +101,35 @@ pub fn state_dict<B: Backend>(backend: &B, model: &(impl Fields<B> + ?Sized), na
             Leaf::Count(count) => Ok(Array::count(count.get())),
         };
         match array {
-            Ok(array) => drop(archive.arrays.insert(naming.name(path.as_str()), array)),
+            Ok(array) => drop(archive.arrays.insert(name, array)),
             Err(error) => result = Err(error.in_layer(path.as_str())),
         }
     });
     result.map(|()| archive)
 }
 
-/// Replaces the weights and statistics of a model by those of a file, in whichever naming it uses. A count of batches
-/// that the file does not have stays as it is, as in PyTorch.
+/// Replaces the weights and statistics of a model by those of a file, in the naming under which the file has more of the
+/// model's names. A count of batches that the file does not have stays as it is, as in PyTorch.
 ///
 /// # Errors
-/// Names that are missing, unexpected or of another shape are listed in one error; a number that is not finite or a
-/// variance below 0 names its array. The model stays as it was.
+/// Two fields of one name. Names that are missing, unexpected or of another shape are listed in one error; a number that is
+/// not finite or a variance below 0 names its array. The model stays as it was.
 pub fn load_state_dict<B: Backend>(
     backend: &B,
     model: &mut (impl Fields<B> + ?Sized),
     archive: &Archive,
 ) -> Result<()> {
-    let naming = Naming::detect(archive.arrays.keys().map(String::as_str));
+    let paths = paths(model);
+    let mut names = Naming::of_file(archive, &paths).names(&paths)?.into_iter();
     let mut expected = Vec::new();
-    model.visit(&mut Path::default(), &mut |path, leaf| {
+    model.visit(&mut Path::default(), &mut |_, leaf| {
+        let Some(name) = names.next() else { return };
         let shape = match leaf {
             Leaf::Param(parameter) => parameter.file_shape(),
             Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
             Leaf::Count(_) => Vec::new(),
         };
-        expected.push((naming.name(path.as_str()), shape, matches!(leaf, Leaf::Count(_))));
+        expected.push((name, shape, matches!(leaf, Leaf::Count(_))));
     });
     check(&expected, archive)?;
 
