@@ -1,7 +1,7 @@
 //! A check of gradients by finite differences, for operations of a program's own.
 
 use crate::backend::{Accum, Backend};
-use crate::element::Real;
+use crate::element::{DType, Element, Real};
 use crate::rng::{Philox, Purpose};
 use crate::{Error, Pass, Result, Tensor, Var};
 
@@ -13,15 +13,19 @@ const BOUND: f64 = 1e-6;
 const LEAST: f64 = 1e-3;
 
 /// Compares the gradients of `f` at `inputs` with central differences, `(f(x + h) - f(x - h)) / 2h` number by number, of
-/// the sum of `f * dy` for a random `dy`. Meant for `Naive<f64>` or another backend in f64, for small inputs, and away
-/// from the kinks of `f`: what is wrong by a millionth is an error. The pass trains with fixed seed and step, so that
-/// dropout drops the same each time.
+/// the sum of `f * dy` for a random `dy`. Meant for small inputs, and away from the kinks of `f`: what is wrong by a
+/// millionth is an error. The pass trains with fixed seed and step, so that dropout drops the same each time.
 ///
 /// See [`Var::custom`] for an example.
 ///
 /// # Errors
-/// The input and the place whose gradient is not the difference, and those of `f`.
+/// The input and the place whose gradient is not the difference, those of `f`, and a backend of another element than f64:
+/// write `f` for any [`Backend`] and check it on `Naive<f64>`.
 pub fn gradients<B: Backend>(backend: &B, inputs: &[Tensor<B>], f: impl Fn(&[Var<B>]) -> Result<Var<B>>) -> Result<()> {
+    if B::Elem::DTYPE != DType::F64 {
+        let rule = "must be f64, as of Naive::<f64>: differences of the others are too rough to compare with";
+        return Err(Error::invalid("element", B::Elem::DTYPE, rule));
+    }
     let enter = |tensors: &[Tensor<B>]| {
         let pass = Pass::train(backend, 0);
         tensors.iter().map(|tensor| Ok(pass.input(tensor.clone())?.keep_gradient())).collect::<Result<Vec<_>>>()
@@ -53,7 +57,8 @@ pub fn gradients<B: Backend>(backend: &B, inputs: &[Tensor<B>], f: impl Fn(&[Var
         let within = |i: usize| (got[i] - expected[i]).abs() <= bound; // not of NaN
         if let Some(i) = (0..at.len()).find(|&i| !within(i)) {
             let rule = format!("must be {}, the central difference", expected[i]);
-            return Err(Error::invalid(format!("gradient of element {i} of input {which}"), got[i], rule));
+            let value = format!("{} of element {i} of input {which}", got[i]);
+            return Err(Error::invalid("gradient", value, rule));
         }
     }
     Ok(())
