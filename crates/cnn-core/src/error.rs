@@ -20,8 +20,8 @@ pub enum Error {
         /// The rule that it breaks.
         rule: String,
     },
-    /// An error inside the layer at `path`.
-    #[error("{path}: {error}")]
+    /// An error inside the layer at `path`; a path that begins with a number, of a list of layers, is called one.
+    #[error("{}{path}: {error}", if path.starts_with(|c: char| c.is_ascii_digit()) { "layer " } else { "" })]
     Layer {
         /// State-dict path of the layer, such as `layer2.0.conv1`.
         path: String,

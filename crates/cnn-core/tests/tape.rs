@@ -186,3 +186,19 @@ fn a_callback_may_change_a_gradient() {
     });
     assert_eq!(changed.unwrap().parameter(&model.weight).unwrap()[..], [0.0; 9]);
 }
+
+/// The thing, then its value: never a number beside a number.
+#[test]
+fn a_label_and_a_layer_of_a_number_are_told_apart_from_their_values() {
+    let backend = N::new();
+    let y = enter(&Pass::train(&backend, 0), &[2, 2]);
+    let error = y.cross_entropy(&[0, 7], 0.0).map(drop).unwrap_err().to_string();
+    assert_eq!(error, "label 7 of row 1: must be below 2, the classes");
+
+    let init = &mut Init::new(&backend, 0);
+    let inner = Sequential::new().push(Linear::new(init, 3, 3).unwrap()).push(Linear::new(init, 4, 3).unwrap());
+    let mut model = Sequential::new().push(Gelu::default()).push(inner);
+    name_fields(&mut model);
+    let error = model.call(&enter(&Pass::eval(&backend), &[2, 3])).map(drop).unwrap_err().to_string();
+    assert_eq!(error, "layer 1.1: input [2, 3]: has 3 features, weight expects 4");
+}

@@ -27,11 +27,8 @@ impl<B: Backend> Var<B> {
             return Err(Error::invalid("labels", format!("[{}]", labels.len()), rule));
         }
         if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
-            return Err(Error::invalid(
-                format!("label of row {row}"),
-                label,
-                format!("must be below {classes}, the classes"),
-            ));
+            let rule = format!("must be below {classes}, the classes");
+            return Err(Error::invalid("label", format!("{label} of row {row}"), rule));
         }
         if !(0.0..=1.0).contains(&smoothing) {
             return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
