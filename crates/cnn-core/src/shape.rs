@@ -86,17 +86,30 @@ impl Display for Shape {
     }
 }
 
-impl TryFrom<&[usize]> for Shape {
-    type Error = Error;
-    fn try_from(dims: &[usize]) -> Result<Self> {
-        Shape::new(dims)
+/// What a shape is made of: dimensions, or a shape.
+pub trait IntoShape {
+    /// The shape.
+    ///
+    /// # Errors
+    /// Those of [`Shape::new`].
+    fn into_shape(self) -> Result<Shape>;
+}
+
+impl IntoShape for Shape {
+    fn into_shape(self) -> Result<Shape> {
+        Ok(self)
     }
 }
 
-impl<const R: usize> TryFrom<[usize; R]> for Shape {
-    type Error = Error;
-    fn try_from(dims: [usize; R]) -> Result<Self> {
-        Shape::new(&dims)
+impl IntoShape for &[usize] {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(self)
+    }
+}
+
+impl<const R: usize> IntoShape for [usize; R] {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(&self)
     }
 }
 

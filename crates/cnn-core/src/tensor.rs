@@ -1,6 +1,7 @@
 //! Data: a shape and a buffer of activations.
 
 use crate::backend::{Accum, Data, Device};
+use crate::shape::IntoShape;
 use crate::{Error, Result, Shape};
 
 /// A contiguous array of activations on a device.
@@ -11,13 +12,13 @@ pub struct Tensor<B: Device> {
 }
 
 impl<B: Device> Tensor<B> {
-    /// Uploads `values`, rounded to the backend's element.
+    /// Uploads `values`, rounded to the backend's element. The shape is a [`Shape`], or its dimensions as an array or a slice.
     ///
     /// # Errors
     /// The shape does not have as many elements as there are values.
-    pub fn from_slice(backend: &B, shape: impl TryInto<Shape, Error = Error>, values: &[Accum<B>]) -> Result<Self> {
+    pub fn from_slice(backend: &B, shape: impl IntoShape, values: &[Accum<B>]) -> Result<Self> {
         let data = backend.narrow(&backend.upload(values)?)?;
-        Self::from_data(backend, shape.try_into()?, data)
+        Self::from_data(backend, shape.into_shape()?, data)
     }
 
     /// Wraps a buffer.

@@ -2,7 +2,7 @@
 
 use cnn_core::backend::{Accum, Wide};
 use cnn_core::nn::{Conv2d, Init, Linear, Module, Scope, Sequential, name_fields, parameters, parameters_mut};
-use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Real, Result, Tensor, Var, bf16, named_fields};
+use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Real, Result, Shape, Tensor, Var, bf16, named_fields};
 use cnn_models::{BasicBlock, ResNet, ResNetConfig, Stem, Stepwise};
 
 type N = Naive<f64>;
@@ -169,7 +169,7 @@ fn an_evaluation_has_no_tape() {
 fn what_a_pass_saved_is_freed() {
     let backend = N::new();
     let data = backend.upload(&[0.5f64; 6]).unwrap();
-    let tensor = |data| Tensor::from_data(&backend, [1, 6].try_into().unwrap(), data).unwrap();
+    let tensor = |data| Tensor::from_data(&backend, Shape::new(&[1, 6]).unwrap(), data).unwrap();
     let held = |data: &std::sync::Arc<Vec<f64>>| std::sync::Arc::strong_count(data);
     {
         let pass = Pass::train(&backend, 0);
