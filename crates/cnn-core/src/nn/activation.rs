@@ -1,7 +1,7 @@
 //! Layers without parameters between others.
 
 use crate::nn::pool2d::stateless;
-use crate::nn::{Fields, Leaf, LeafMut, Module, Path, Scope};
+use crate::nn::{Module, Scope};
 use crate::{Backend, Result, Var};
 
 /// max(x, 0).

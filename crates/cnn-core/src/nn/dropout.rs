@@ -1,7 +1,7 @@
 //! Dropout layer.
 
 use crate::nn::pool2d::stateless;
-use crate::nn::{Fields, Leaf, LeafMut, Module, Path, Scope};
+use crate::nn::{Module, Scope};
 use crate::{Backend, Result, Var};
 
 /// Zeroes elements at random in training.

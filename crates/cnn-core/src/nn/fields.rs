@@ -67,7 +67,8 @@ pub enum LeafMut<'a, B: Backend> {
 /// Something with named fields down to parameters and statistics; [`named_fields!`](crate::named_fields) implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what its fields are called",
-    note = "a module has a field `scope: Scope`, and `named_fields!({Self} {{ field, .. }})` lists its other fields"
+    note = "a module has a field `scope: Scope`, and `named_fields!({Self} {{ field, .. }})` lists its other fields; \
+            `named_fields!({Self})` is for one without any and of no backend in particular"
 )]
 pub trait Fields<B: Backend> {
     /// Visits every leaf in order of declaration.
@@ -150,10 +151,36 @@ impl<B: Backend, T: Fields<B> + ?Sized> Fields<B> for Box<T> {
 /// names of its other fields: `named_fields!(BasicBlock { conv1, bn1, conv2, bn2, downsample })`; `field as "0"` gives a field
 /// another name. The names are the keys of the state dict. The constructor ends with
 /// [`name_fields`](crate::nn::name_fields), which tells every layer its path.
+///
+/// A layer that learns nothing has no other fields to name, and is of no backend in particular:
+///
+/// ```
+/// use cnn_core::nn::{Module, Scope};
+/// use cnn_core::{Backend, Result, Var, named_fields};
+///
+/// #[derive(Default)]
+/// struct Twice {
+///     scope: Scope,
+/// }
+///
+/// named_fields!(Twice);
+///
+/// impl<B: Backend> Module<B> for Twice {
+///     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+///         x.add(x)
+///     }
+/// }
+/// ```
 #[macro_export]
 macro_rules! named_fields {
+    ($module:ident) => {
+        $crate::named_fields! { @fields of $module: }
+    };
     ($module:ident { $($field:ident $(as $name:literal)?),* $(,)? }) => {
-        impl<B: $crate::Backend> $crate::nn::Fields<B> for $module<B> {
+        $crate::named_fields! { @fields of $module<B>: $($field $(as $name)?),* }
+    };
+    (@fields of $module:ty: $($field:ident $(as $name:literal)?),*) => {
+        impl<B: $crate::Backend> $crate::nn::Fields<B> for $module {
             fn visit<'a>(
                 &'a self,
                 path: &mut $crate::nn::Path,

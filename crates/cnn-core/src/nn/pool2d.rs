@@ -1,6 +1,6 @@
 //! Pooling layers.
 
-use crate::nn::{Fields, Leaf, LeafMut, Module, Path, Scope};
+use crate::nn::{Module, Scope};
 use crate::spec::Pool2dOptions;
 use crate::{Backend, Result, Var};
 
@@ -43,15 +43,7 @@ impl AvgPool2d {
 /// A module without fields whose forward pass is one method of [`Var`].
 macro_rules! stateless {
     ($($module:ident: |$self:ident, $x:ident| $forward:expr;)*) => { $(
-        impl<B: Backend> Fields<B> for $module {
-            fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Leaf<'a, B>)) {}
-            fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
-                f(path, LeafMut::Scope(&mut self.scope));
-            }
-            fn scope(&self) -> &Scope {
-                &self.scope
-            }
-        }
+        crate::named_fields!($module);
         impl<B: Backend> Module<B> for $module {
             fn forward(&mut $self, $x: &Var<B>) -> Result<Var<B>> {
                 $forward
