@@ -11,6 +11,7 @@ use crate::ops::batch_norm2d::{NormParams, Statistics, batch_norm2d};
 use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::ops::learned::Learned;
 use crate::ops::linear::linear;
+use crate::ops::parameter::parameter;
 use crate::tape::VarId;
 use crate::{Error, Pass, Result, Shape, Tensor, Var};
 
@@ -28,7 +29,7 @@ impl<B: Backend> Graph<B> {
     }
 }
 
-/// A graph has no parameters: its weights are what they are.
+/// A graph has no parameters to be trained: its weights are what they are.
 impl<B: Backend> Fields<B> for Graph<B> {
     fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Leaf<'a, B>)) {}
     fn visit_mut<'a>(&'a mut self, _: &mut Path, _: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {}
@@ -49,7 +50,7 @@ impl<B: Backend> Module<B> for Graph<B> {
                 }
                 x.clone()
             } else {
-                pass.within(&node.path, || run(&node.op, &inputs))?
+                pass.within(&node.path, || run(pass, &node.op, &inputs))?
             };
             values.insert(node.output, y);
         }
@@ -58,11 +59,14 @@ impl<B: Backend> Module<B> for Graph<B> {
 }
 
 /// The operation on these values.
-fn run<B: Backend>(op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
+fn run<B: Backend>(pass: &Pass<B>, op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
     op.check_arity(inputs.len())?;
-    let [x, rest @ ..] = inputs else { return Err(Error::invalid("operation", op.name(), "has no input")) };
-    let backend = x.pass().backend();
+    let backend = pass.backend();
     let fixed = |value, dims: &[usize]| Learned::fixed(backend, value, Shape::new(dims)?);
+    if let Op::Parameter { shape, value } = op {
+        return parameter(pass, fixed(value, shape.dims())?);
+    }
+    let [x, rest @ ..] = inputs else { return Err(Error::invalid("operation", op.name(), "has no input")) };
     match op {
         Op::Conv2d { spec, weight, bias } => {
             let options = &spec.options()?;
@@ -90,6 +94,8 @@ fn run<B: Backend>(op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var<B>> {
         Op::Add => rest.iter().try_fold((*x).clone(), |sum, summand| sum.add(summand)),
         Op::Softmax => x.softmax(),
         Op::Custom(custom) => Var::custom_forward(custom, inputs),
-        Op::Input | Op::CrossEntropy => Err(Error::invalid("operation", op.name(), "is none of a module")),
+        Op::Input | Op::Parameter { .. } | Op::CrossEntropy => {
+            Err(Error::invalid("operation", op.name(), "is none of a module"))
+        }
     }
 }

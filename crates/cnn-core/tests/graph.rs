@@ -149,6 +149,9 @@ fn a_graph_that_does_not_fit_together_is_refused() {
         1,
         "operation CrossEntropyLoss: is none of inference",
     );
+    let parameter = Op::Parameter { shape: shape(&[1, 2]), value: backend.fill(3, 0.5).unwrap() };
+    let added = vec![input(), node(parameter, &[], 1, &[1, 2]), node(Op::Add, &[0, 1], 2, &[1, 2])];
+    refused(added, 2, "layer1: value of Parameter [3]: must have the 2 elements of the spec");
     let twice =
         vec![input(), node(relu(), &[0], 1, &[1, 2]), node(relu(), &[0], 1, &[1, 2]), node(relu(), &[1], 2, &[1, 2])];
     refused(twice, 2, "value 1: is made by two nodes");

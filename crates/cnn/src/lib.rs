@@ -33,6 +33,7 @@
 //! | PyTorch | here |
 //! | --- | --- |
 //! | `nn.Module`, its registered fields | [`nn::Module`](core::nn::Module), [`named_fields!`](core::named_fields) and a last [`name_fields`](core::nn::name_fields) |
+//! | `nn.Parameter`, `autograd.Function`, `gradcheck` | [`Param::var`](core::nn::Param::var), [`Var::custom`](core::Var::custom), [`check::gradients`](core::check::gradients) |
 //! | `model(x)` | `model.call(&x)` |
 //! | `model.train()`, `model.eval()` | the pass: [`Pass::train`](core::Pass::train), [`Pass::eval`](core::Pass::eval) |
 //! | `torch.no_grad()`, TorchScript, `optimize_for_inference` | [`Frozen`](core::Frozen) |

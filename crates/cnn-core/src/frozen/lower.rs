@@ -8,17 +8,27 @@
 //! flatten, dropout                                 nothing: the value keeps its place
 //! ```
 //!
+//! A learned array that is read as a value, and what is computed of such values alone, are the same for any number of samples.
+//!
 //! A layer takes in what follows it only if nobody else reads the value between them. It then runs where the last of
 //! what it took in ran, so that a shortcut that was computed in between is there.
 
 use std::collections::HashMap;
 
-use crate::backend::{Accum, Activation, Inference, LinearSpec, Wide};
+use crate::backend::{Accum, Activation, Data, Inference, LinearSpec, Wide};
 use crate::element::Real;
 use crate::graph::{Custom, Graph, Node, NormWeights, Op};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::tape::VarId;
 use crate::{Error, Result, Shape};
+
+/// The shape of a value.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) shape: Shape,
+    /// It is the same for any number of samples.
+    fixed: bool,
+}
 
 /// An operation with what was fused into it, for one sample.
 pub(super) struct Layer<B: Inference> {
@@ -33,6 +43,8 @@ pub(super) struct Layer<B: Inference> {
     pub(super) activation: Option<Activation>,
     /// The value that it makes.
     pub(super) output: VarId,
+    /// It computes the same for any number of samples.
+    fixed: bool,
 }
 
 /// What a layer computes before a residual is added and an activation applied. A convolution reads an `F`: its weight, or once it
@@ -60,13 +72,15 @@ pub(super) enum Work<B: Inference, F> {
     Softmax {
         classes: usize,
     },
-    /// With the shapes of its inputs and of its output.
-    Custom(Custom<B>, Vec<Shape>, Shape),
+    /// With its inputs and its output.
+    Custom(Custom<B>, Vec<Extent>, Extent),
 }
 
 /// The layers of a graph, and the values that enter and leave it.
 pub(super) struct Lowered<B: Inference> {
     pub(super) layers: Vec<Layer<B>>,
+    /// Learned arrays that layers read as values.
+    pub(super) parameters: Vec<(VarId, Data<B>)>,
     pub(super) input: VarId,
     pub(super) input_shape: Shape,
     pub(super) output: VarId,
@@ -77,7 +91,7 @@ pub(super) struct Lowered<B: Inference> {
 pub(super) fn lower<B: Inference>(backend: &B, graph: &Graph<B>) -> Result<Lowered<B>> {
     graph.check(backend)?;
     let nodes = needed(graph);
-    let mut lowering = Lowering { backend, layers: Vec::new(), values: HashMap::new() };
+    let mut lowering = Lowering { backend, layers: Vec::new(), parameters: Vec::new(), values: HashMap::new() };
     lowering.count_readers(&nodes, graph.output);
     let mut input = None;
     for node in &nodes {
@@ -91,14 +105,12 @@ pub(super) fn lower<B: Inference>(backend: &B, graph: &Graph<B>) -> Result<Lower
     if input_shape.rank() == 0 {
         return Err(Error::invalid("input", input_shape, "must be a batch of samples"));
     }
-    let output_shape = nodes.iter().find(|node| node.output == graph.output).map(|node| node.shape);
-    Ok(Lowered {
-        input,
-        input_shape,
-        output: lowering.value(graph.output).same,
-        output_shape: output_shape.expect("the output is needed"),
-        layers: lowering.layers,
-    })
+    let Known { same: output, extent: Extent { shape: output_shape, fixed }, .. } = lowering.value(graph.output);
+    if fixed {
+        return Err(Error::invalid("output", output_shape, "must depend on the input, for a model to be frozen"));
+    }
+    let Lowering { layers, parameters, .. } = lowering;
+    Ok(Lowered { layers, parameters, input, input_shape, output, output_shape })
 }
 
 /// The nodes that the output depends on, in order; the input always.
@@ -118,6 +130,7 @@ fn needed<B: Inference>(graph: &Graph<B>) -> Vec<&Node<B>> {
 struct Lowering<'a, B: Inference> {
     backend: &'a B,
     layers: Vec<Layer<B>>,
+    parameters: Vec<(VarId, Data<B>)>,
     values: HashMap<VarId, Known>,
 }
 
@@ -126,7 +139,7 @@ struct Lowering<'a, B: Inference> {
 struct Known {
     /// The value whose data it has: its own, or that in front of a flatten or a dropout.
     same: VarId,
-    shape: Shape,
+    extent: Extent,
     /// How many layers read it; the caller reads the output.
     readers: usize,
 }
@@ -141,7 +154,10 @@ impl<B: Inference> Lowering<'_, B> {
                     node.output
                 }
             };
-            self.values.insert(node.output, Known { same, shape: node.shape, readers: 0 });
+            let of_samples = |input: &VarId| !self.value(*input).extent.fixed;
+            let fixed = !matches!(node.op, Op::Input) && !node.inputs.iter().any(of_samples);
+            let extent = Extent { shape: node.shape, fixed };
+            self.values.insert(node.output, Known { same, extent, readers: 0 });
         }
         self.count_reader(output);
     }
@@ -157,8 +173,18 @@ impl<B: Inference> Lowering<'_, B> {
 
     fn node(&mut self, node: &Node<B>) -> Result<()> {
         let value: Vec<VarId> = node.inputs.iter().map(|&input| self.value(input).same).collect();
+        let extent = self.value(node.output).extent;
+        let mixed = node.inputs.iter().any(|&input| self.value(input).extent.fixed != extent.fixed);
+        if mixed && !matches!(node.op, Op::Custom(_)) {
+            let rule = "reads samples and what is no sample, which of a frozen model only Var::custom may";
+            return Err(Error::invalid("operation", node.op.name(), rule));
+        }
         let layer = match &node.op {
             Op::Input | Op::Flatten | Op::Dropout(_) => return Ok(()),
+            Op::Parameter { value, .. } => {
+                self.parameters.push((node.output, self.backend.narrow(value)?));
+                return Ok(());
+            }
             Op::Conv2d { spec, weight, bias } => {
                 self.layer(node, Work::Conv2d { spec: *spec, filter: weight.clone(), bias: bias.clone() })
             }
@@ -195,8 +221,8 @@ impl<B: Inference> Lowering<'_, B> {
             Op::AvgPool2d(spec) => self.layer(node, Work::AvgPool2d(*spec)),
             Op::Softmax => self.layer(node, Work::Softmax { classes: node.shape.channels() }),
             Op::Custom(custom) => {
-                let shapes = node.inputs.iter().map(|&input| self.value(input).shape).collect();
-                self.layer(node, Work::Custom(custom.clone(), shapes, node.shape))
+                let inputs = node.inputs.iter().map(|&input| self.value(input).extent).collect();
+                self.layer(node, Work::Custom(custom.clone(), inputs, extent))
             }
             Op::CrossEntropy => return Err(Error::invalid("operation", node.op.name(), "is none of inference")),
         };
@@ -207,7 +233,8 @@ impl<B: Inference> Lowering<'_, B> {
     /// The node as a layer of its own.
     fn layer(&self, node: &Node<B>, work: Work<B, Wide<B>>) -> Layer<B> {
         let inputs = node.inputs.iter().map(|&input| self.value(input).same).collect();
-        Layer { path: node.path.clone(), work, inputs, residual: None, activation: None, output: node.output }
+        let fixed = self.value(node.output).extent.fixed;
+        Layer { path: node.path.clone(), work, inputs, residual: None, activation: None, output: node.output, fixed }
     }
 
     /// Takes out the layer that made `value`, if nobody else reads it and the layer is `fit` to take in what does.
@@ -258,6 +285,12 @@ pub(super) fn at_batch(one: Shape, batch: usize) -> Result<Shape> {
     Shape::new(&[&[batch], one.dims().get(1..).unwrap_or_default()].concat())
 }
 
+impl Extent {
+    fn at_batch(self, batch: usize) -> Result<Self> {
+        if self.fixed { Ok(self) } else { Ok(Extent { shape: at_batch(self.shape, batch)?, fixed: false }) }
+    }
+}
+
 impl<B: Inference> Layer<B> {
     /// Whether the operation can be followed by an addition and an activation.
     fn has_epilogue(&self) -> bool {
@@ -272,22 +305,21 @@ impl<B: Inference> Layer<B> {
     fn is_bare_conv2d(&self) -> bool {
         matches!(self.work, Work::Conv2d { .. }) && self.residual.is_none()
     }
-}
 
-impl<B: Inference> Work<B, Wide<B>> {
-    /// The same for `batch` samples; `prepare` makes filters of weights.
+    /// Its work for `batch` samples; `prepare` makes filters of weights.
     pub(super) fn at_batch(
         &self,
         batch: usize,
         prepare: impl FnOnce(&Conv2dSpec, &Wide<B>) -> Result<B::Filter>,
     ) -> Result<Work<B, B::Filter>> {
-        Ok(match self {
+        let samples = |traced: usize| if self.fixed { traced } else { batch };
+        Ok(match &self.work {
             Work::Conv2d { spec, filter, bias } => {
-                let spec = spec.at_batch(batch)?;
+                let spec = spec.at_batch(samples(spec.batch))?;
                 Work::Conv2d { spec, filter: prepare(&spec, filter)?, bias: bias.clone() }
             }
             Work::Linear { spec, weight, bias } => {
-                let spec = LinearSpec { rows: batch, ..*spec };
+                let spec = LinearSpec { rows: samples(spec.rows), ..*spec };
                 Work::Linear { spec, weight: weight.clone(), bias: bias.clone() }
             }
             Work::Norm { scale, shift, channels } => {
@@ -295,12 +327,12 @@ impl<B: Inference> Work<B, Wide<B>> {
             }
             Work::Add => Work::Add,
             Work::Activation(activation) => Work::Activation(*activation),
-            Work::MaxPool2d(spec) => Work::MaxPool2d(spec.at_batch(batch)?),
-            Work::AvgPool2d(spec) => Work::AvgPool2d(spec.at_batch(batch)?),
+            Work::MaxPool2d(spec) => Work::MaxPool2d(spec.at_batch(samples(spec.batch))?),
+            Work::AvgPool2d(spec) => Work::AvgPool2d(spec.at_batch(samples(spec.batch))?),
             Work::Softmax { classes } => Work::Softmax { classes: *classes },
             Work::Custom(custom, inputs, output) => {
-                let inputs = inputs.iter().map(|&shape| at_batch(shape, batch)).collect::<Result<_>>()?;
-                Work::Custom(custom.clone(), inputs, at_batch(*output, batch)?)
+                let inputs = inputs.iter().map(|input| input.at_batch(batch)).collect::<Result<_>>()?;
+                Work::Custom(custom.clone(), inputs, output.at_batch(batch)?)
             }
         })
     }

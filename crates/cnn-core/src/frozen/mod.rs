@@ -21,7 +21,7 @@ use crate::graph::Graph;
 use crate::nn::Module;
 use crate::tape::VarId;
 use crate::{Conv2dSpec, Error, Result, Shape, Tensor};
-use lower::{Layer, Lowered, Work, at_batch, lower};
+use lower::{Extent, Layer, Lowered, Work, at_batch, lower};
 
 /// A model for inference. Its weights are those that the model had when it was frozen.
 ///
@@ -50,6 +50,8 @@ pub struct Frozen<B: Inference> {
     input: Shape,
     output: Shape,
     layers: Vec<Layer<B>>,
+    /// Learned arrays that layers read as values.
+    parameters: Vec<Data<B>>,
     places: Places,
     /// By batch size; the one that was used last is at the end.
     plans: Mutex<VecDeque<(usize, Arc<Plan<B>>)>>,
@@ -67,9 +69,11 @@ struct Places {
     /// Of the values of each layer.
     layers: Vec<LayerPlaces>,
     count: usize,
-    input: usize,
     output: usize,
 }
+
+/// The place of the input; those of the parameters follow.
+const INPUT: usize = 0;
 
 #[derive(Debug)]
 struct LayerPlaces {
@@ -98,13 +102,15 @@ impl<B: Inference> Frozen<B> {
     /// Freezes what `graph` does to its input, for any number of samples.
     ///
     /// # Errors
-    /// Those of [`Graph::check`], a graph without an input or with several, an operation that is none of inference, and
-    /// those of the device.
+    /// Those of [`Graph::check`], a graph without an input or with several, an output that does not depend on it, an
+    /// operation that is none of inference, one other than [`Var::custom`](crate::Var::custom) that reads a learned array
+    /// beside samples, and those of the device.
     pub fn from_graph(backend: &B, graph: &Graph<B>) -> Result<Self> {
         let lowered = lower(backend, graph)?;
         let places = Places::new(&lowered);
-        let Lowered { layers, input_shape: input, output_shape: output, .. } = lowered;
-        Ok(Frozen { backend: backend.clone(), input, output, layers, places, plans: Mutex::default() })
+        let Lowered { layers, parameters, input_shape: input, output_shape: output, .. } = lowered;
+        let parameters = parameters.into_iter().map(|(_, data)| data).collect();
+        Ok(Frozen { backend: backend.clone(), input, output, layers, parameters, places, plans: Mutex::default() })
     }
 
     /// What the model computes of `input` \[N, ...\] in evaluation, up to rounding. Threads may call it at once.
@@ -122,7 +128,10 @@ impl<B: Inference> Frozen<B> {
         };
         let plan = self.plan(batch)?;
         let mut values: Vec<Option<Data<B>>> = vec![None; self.places.count];
-        values[self.places.input] = Some(input.into_data());
+        values[INPUT] = Some(input.into_data());
+        for (value, parameter) in values[INPUT + 1..].iter_mut().zip(&self.parameters) {
+            *value = Some(parameter.clone());
+        }
         for ((layer, work), at) in self.layers.iter().zip(&*plan).zip(&self.places.layers) {
             let made = self.compute(layer, work, at, &mut values).map_err(|error| error.in_layer(&layer.path))?;
             for &place in &at.free {
@@ -170,11 +179,11 @@ impl<B: Inference> Frozen<B> {
             Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
             Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
             Work::Softmax { classes } => backend.softmax(x, *classes),
-            Work::Custom(custom, shapes, output) => {
-                let tensor = |(&place, &shape): (&usize, &Shape)| {
-                    Tensor::from_data(backend, shape, values[place].clone().expect(ALIVE))
+            Work::Custom(custom, inputs, Extent { shape: output, .. }) => {
+                let tensor = |(&place, input): (&usize, &Extent)| {
+                    Tensor::from_data(backend, input.shape, values[place].clone().expect(ALIVE))
                 };
-                let inputs = at.inputs.iter().zip(shapes).map(tensor).collect::<Result<Vec<_>>>()?;
+                let inputs = at.inputs.iter().zip(inputs).map(tensor).collect::<Result<Vec<_>>>()?;
                 let made = custom.run(backend, &inputs).map_err(|error| error.in_layer(&custom.place(&layer.path)))?;
                 if made.shape() != *output {
                     let rule = format!("must be {output} for this batch, as when the model was frozen");
@@ -213,7 +222,7 @@ impl<B: Inference> Frozen<B> {
         };
         let plan: Result<Plan<B>> = (self.layers.iter().enumerate())
             .map(|(index, layer)| {
-                let work = layer.work.at_batch(batch, |spec, weight| prepare(index, spec, weight));
+                let work = layer.at_batch(batch, |spec, weight| prepare(index, spec, weight));
                 work.map_err(|error| error.in_layer(&layer.path))
             })
             .collect();
@@ -235,7 +244,8 @@ impl Places {
                 *reader = index.max(*reader);
             }
         }
-        let mut holds: Vec<Option<VarId>> = vec![Some(lowered.input)]; // by place
+        let entering = [lowered.input].into_iter().chain(lowered.parameters.iter().map(|(value, _)| *value));
+        let mut holds: Vec<Option<VarId>> = entering.map(Some).collect(); // by place
         let mut layers = Vec::with_capacity(lowered.layers.len());
         let find = |holds: &[Option<VarId>], value| holds.iter().position(|held| *held == Some(value)).expect(ALIVE);
         for (index, layer) in lowered.layers.iter().enumerate() {
@@ -256,7 +266,7 @@ impl Places {
             layers.push(LayerPlaces { inputs, residual, output, free });
         }
         let output = find(&holds, lowered.output);
-        Places { layers, count: holds.len(), input: 0, output }
+        Places { layers, count: holds.len(), output }
     }
 }
 

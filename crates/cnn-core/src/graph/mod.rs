@@ -99,6 +99,7 @@ impl<B: Device> Node<B> {
             Op::Activation(_) | Op::Dropout(_) | Op::Add | Op::Softmax => {
                 (inputs[0].dims().to_vec(), inputs[0].dims().to_vec())
             }
+            Op::Parameter { shape, .. } => (Vec::new(), shape.dims().to_vec()),
             // What they make is not told by what they read.
             Op::Input | Op::CrossEntropy | Op::Custom(_) => {
                 let first = inputs.first().map_or_else(Vec::new, |shape| shape.dims().to_vec());

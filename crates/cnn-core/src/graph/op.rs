@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::{Activation, Device, LinearSpec, Wide};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
-use crate::{Error, Result, Tensor};
+use crate::{Error, Result, Shape, Tensor};
 
 /// An operation with its whole problem and handles to its weights. The set is closed, but for [`Custom`].
 #[derive(Clone, Debug)]
@@ -14,6 +14,13 @@ use crate::{Error, Result, Tensor};
 pub enum Op<B: Device> {
     /// Data that enters.
     Input,
+    /// A learned array as a value: see [`Param::var`](crate::nn::Param::var).
+    Parameter {
+        /// Its dimensions.
+        shape: Shape,
+        /// The array.
+        value: Wide<B>,
+    },
     /// Convolution.
     Conv2d {
         /// The problem.
@@ -127,6 +134,7 @@ impl<B: Device> Op<B> {
     pub fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Op::Input => "Input",
+            Op::Parameter { .. } => "Parameter",
             Op::Conv2d { .. } => "Conv2d",
             Op::BatchNorm2d { after: After { add, activation }, .. } => {
                 let add = if *add { " + add" } else { "" };
@@ -158,7 +166,7 @@ impl<B: Device> Op<B> {
     /// Refuses another number of inputs than the operation reads.
     pub(crate) fn check_arity(&self, inputs: usize) -> Result<()> {
         let expected = match self {
-            Op::Input => 0,
+            Op::Input | Op::Parameter { .. } => 0,
             Op::Add => 2,
             Op::BatchNorm2d { after, .. } => 1 + usize::from(after.add),
             Op::Custom(_) => inputs.max(1),
@@ -180,6 +188,7 @@ impl<B: Device> Op<B> {
             _ => Ok(()),
         };
         match self {
+            Op::Parameter { shape, value } => check("value", Some(value), shape.numel()),
             Op::Conv2d { spec, weight, bias } => {
                 check("weight", Some(weight), spec.weight_shape().iter().product())?;
                 check("bias", bias.as_ref(), spec.out_channels)

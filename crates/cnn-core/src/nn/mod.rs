@@ -1,7 +1,8 @@
 //! Layers with PyTorch's names, initialisation and state-dict keys.
 //!
 //! A network of one's own is a struct of layers with a field `scope: Scope`: [`named_fields!`](crate::named_fields) lists its
-//! other fields, [`Module::forward`] says what it computes, and its constructor ends with [`name_fields`].
+//! other fields, [`Module::forward`] says what it computes, and its constructor ends with [`name_fields`]. A layer of one's own
+//! reads a learned array by [`Param::var`] and computes by [`Var::custom`].
 
 mod activation;
 mod batch_norm2d;

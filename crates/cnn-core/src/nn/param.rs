@@ -2,13 +2,14 @@
 
 use crate::backend::{Backend, Wide};
 use crate::ops::learned::Learned;
+use crate::ops::parameter::parameter;
 use crate::tape::Identity;
-use crate::{Error, Gradients, Pass, Result, Shape};
+use crate::{Error, Gradients, Pass, Result, Shape, Var};
 
 /// What a parameter does, so that a recipe can treat kinds differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Weight of a convolution or dense layer.
+    /// Weight of a convolution, of a dense layer, or of a layer of a program's own.
     Weight,
     /// Bias of a convolution or dense layer.
     Bias,
@@ -178,6 +179,72 @@ impl<B: Backend> Param<B> {
     /// Those of [`Param::gradient_key`].
     pub(crate) fn learned(&self, pass: &Pass<B>) -> Result<Learned<'_, B>> {
         Ok(Learned { value: &self.value, shape: self.shape, key: self.gradient_key(pass)? })
+    }
+
+    /// The parameter as a value of `pass`, for a layer of a program's own: what [`Var::custom`] takes, and every other
+    /// operation on values. Its numbers are rounded to activations. The value's gradient is that of the parameter, and is
+    /// trained, frozen, shared and refused as that of a built-in layer. A parameter may be asked for its value as often as it
+    /// is used: the gradients of several values are summed in the accumulator's precision.
+    ///
+    /// ```
+    /// use cnn_core::backend::Accum;
+    /// use cnn_core::nn::{Kind, Layout, Module, Param, Scope, name_fields};
+    /// use cnn_core::{Backend, Device, Naive, Pass, Result, Shape, Tensor, Var, check, named_fields};
+    ///
+    /// /// x where it is positive, and `slope` times x elsewhere.
+    /// fn prelu<B: Backend>(x: &Var<B>, slope: &Var<B>) -> Result<Var<B>> {
+    ///     let zero = Accum::<B>::default();
+    ///     let forward = move |b: &B, inputs: &[Tensor<B>]| {
+    ///         let (x, slope) = (inputs[0].to_vec(b)?, inputs[1].to_vec(b)?[0]);
+    ///         let y: Vec<_> = x.into_iter().map(|x| if x > zero { x } else { slope * x }).collect();
+    ///         Tensor::from_slice(b, inputs[0].shape(), &y)
+    ///     };
+    ///     Var::custom("PReLU", &[x, slope], forward, move |b, inputs, _, dy| {
+    ///         let (x, slope, dy) = (inputs[0].to_vec(b)?, inputs[1].to_vec(b)?[0], dy.to_vec(b)?);
+    ///         let dx = x.iter().zip(&dy).map(|(&x, &dy)| if x > zero { dy } else { slope * dy });
+    ///         let dslope = x.iter().zip(&dy).map(|(&x, &dy)| if x > zero { zero } else { x * dy });
+    ///         Ok(vec![
+    ///             Tensor::from_slice(b, inputs[0].shape(), &dx.collect::<Vec<_>>())?,
+    ///             Tensor::from_slice(b, inputs[1].shape(), &[dslope.sum()])?,
+    ///         ])
+    ///     })
+    /// }
+    ///
+    /// struct PRelu<B: Backend> {
+    ///     weight: Param<B>,
+    ///     scope: Scope,
+    /// }
+    ///
+    /// named_fields!(PRelu { weight });
+    ///
+    /// impl<B: Backend> Module<B> for PRelu<B> {
+    ///     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+    ///         prelu(x, &self.weight.var(x.pass())?)
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let backend = Naive::<f64>::new();
+    /// let x = Tensor::from_slice(&backend, [2, 2], &[-2.0, -0.5, 0.5, 1.0])?;
+    /// let slope = Tensor::from_slice(&backend, [1], &[0.25])?;
+    /// check::gradients(&backend, &[x.clone(), slope], |x| prelu(&x[0], &x[1]))?;
+    ///
+    /// let weight = Param::new(backend.upload(&[0.25])?, Shape::new(&[1])?, Kind::Weight, Layout::Same);
+    /// let mut layer = PRelu { weight, scope: Scope::default() };
+    /// name_fields(&mut layer);
+    /// let pass = Pass::train(&backend, 0);
+    /// let y = layer.call(&pass.input(x)?)?;
+    /// assert_eq!(y.to_vec()?, [-0.5, -0.125, 0.5, 1.0]);
+    /// assert_eq!(**y.backward_from(y.ones()?)?.parameter(&layer.weight).unwrap(), [-2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// In a recorded pass: the parameter has no name, or is of another model than those that were recorded. The values are
+    /// not as many as the shape has elements.
+    pub fn var(&self, pass: &Pass<B>) -> Result<Var<B>> {
+        parameter(pass, self.learned(pass)?)
     }
 
     fn unnamed(&self) -> Error {

@@ -10,7 +10,8 @@ impl<B: Backend> Var<B> {
     /// `forward(device, inputs)` computes the value. `backward(device, inputs, output, dy)` computes the gradient of each
     /// input, in order and in its shape, from the gradient `dy` of the output. A [`Frozen`](crate::Frozen) model runs the
     /// same `forward`, from any thread. Whether the two belong together, [`check::gradients`](crate::check::gradients)
-    /// finds out. A loss of one's own is an operation whose value has one element: see [`Var::backward`].
+    /// finds out. A loss of one's own is an operation whose value has one element: see [`Var::backward`]. What an operation
+    /// learns is an input too: see [`Param::var`](crate::nn::Param::var).
     ///
     /// ```
     /// use cnn_core::{Naive, Pass, Result, Tensor, Var, check};
@@ -21,11 +22,11 @@ impl<B: Backend> Var<B> {
     /// fn square(x: &Var<B>) -> Result<Var<B>> {
     ///     let forward = |b: &B, x: &[Tensor<B>]| {
     ///         let squares: Vec<f64> = x[0].to_vec(b)?.iter().map(|x| x * x).collect();
-    ///         Tensor::from_slice(b, x[0].shape().dims(), &squares)
+    ///         Tensor::from_slice(b, x[0].shape(), &squares)
     ///     };
     ///     Var::custom("Square", &[x], forward, |b, x, _, dy| {
     ///         let slopes = x[0].to_vec(b)?.into_iter().zip(dy.to_vec(b)?).map(|(x, dy)| 2.0 * x * dy);
-    ///         Ok(vec![Tensor::from_slice(b, x[0].shape().dims(), &slopes.collect::<Vec<f64>>())?])
+    ///         Ok(vec![Tensor::from_slice(b, x[0].shape(), &slopes.collect::<Vec<f64>>())?])
     ///     })
     /// }
     ///

@@ -11,6 +11,7 @@ mod dropout;
 mod flatten;
 pub(crate) mod learned;
 pub(crate) mod linear;
+pub(crate) mod parameter;
 mod pool2d;
 mod softmax;
 
