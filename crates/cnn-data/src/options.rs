@@ -18,6 +18,7 @@ pub struct OpenOptions {
     pub(crate) resident_limit: usize,
     pub(crate) pool: Pool,
     pub(crate) skip_bad: bool,
+    pub(crate) test_all: bool,
     pub(crate) classes: Option<Vec<String>>,
     pub(crate) progress: Option<Arc<Observer>>,
 }
@@ -42,6 +43,7 @@ impl Default for OpenOptions {
             resident_limit: 1 << 30,
             pool: Pool::default(),
             skip_bad: false,
+            test_all: false,
             classes: None,
             progress: None,
         }
@@ -75,6 +77,12 @@ impl OpenOptions {
     /// set. Every picture is then decoded when the set is opened, also of a set that is not kept.
     pub fn skip_bad(self, skip_bad: bool) -> Self {
         OpenOptions { skip_bad, ..self }
+    }
+
+    /// Whether all pictures of a folder that has no split of its own are tested with, and not a tenth of them: for pictures
+    /// that nothing was trained on.
+    pub fn test_all(self, test_all: bool) -> Self {
+        OpenOptions { test_all, ..self }
     }
 
     /// The classes that will be used: another one whose folder holds no picture is left out instead of refused. Which

@@ -25,6 +25,7 @@ use walk::{Other, Picture, Tree};
 const MEMORY: u64 = 1 << 30;
 
 /// A picture with its class's name.
+#[derive(Clone)]
 struct Found {
     class: String,
     picture: Picture,
@@ -130,6 +131,9 @@ fn holds_classes(tree: &Tree) -> bool {
 fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits> {
     let split = |tree: &Tree| role(tree).filter(|_| holds_classes(tree));
     if !tree.folders.iter().any(|folder| split(folder) == Some(Role::Train)) {
+        if options.test_all {
+            return all_to_test(tree, options, notes);
+        }
         if tree.folders.iter().all(|folder| role(folder).is_some()) {
             let names = tree.folders.iter().map(|folder| folder.name.to_string_lossy()).collect::<Vec<_>>().join(", ");
             let rule = "must have train/CLASS/*.jpg and test/CLASS/*.jpg, or CLASS/*.jpg";
@@ -184,6 +188,26 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
             Ok(Splits { train, validation, test, split })
         }
     }
+}
+
+/// All pictures to test with: of the classes in `tree`, or of those in its only folder if that is `test`.
+fn all_to_test(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits> {
+    let Tree { path, name, pictures, mut folders, others } = tree;
+    let only = folders.pop_if(|folder| role(folder) == Some(Role::Test) && holds_classes(folder));
+    let tree = match only {
+        Some(test) if folders.is_empty() => {
+            notes.beside(pictures, others);
+            test
+        }
+        test => {
+            folders.extend(test);
+            Tree { path, name, pictures, folders, others }
+        }
+    };
+    let split = format!("all pictures in {} are tested with", tree.path.display());
+    notes.sentences.push(split.clone());
+    let all = found(tree, options, notes)?;
+    Ok(Splits { train: all.clone(), validation: None, test: all, split })
 }
 
 /// The pictures of the classes in `tree`, sorted by class and file.

@@ -16,6 +16,7 @@ pub(super) struct Tree {
 }
 
 /// A file that is called as pictures are.
+#[derive(Clone)]
 pub(super) struct Picture {
     pub(super) file: OsString,
     pub(super) path: PathBuf,

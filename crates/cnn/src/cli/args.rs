@@ -186,6 +186,9 @@ pub(crate) struct EvalArgs {
     /// Images whose test split is read, as for `train` [default: those that the weights were trained on]
     #[arg(long)]
     pub(crate) data: Option<String>,
+    /// Test on all pictures of a folder that has no test folder of its own, not on a tenth of them
+    #[arg(long, requires = "data")]
+    pub(crate) all: bool,
     /// Images that are classified at a time
     #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]
     pub(crate) batch: usize,

@@ -46,7 +46,7 @@ impl Command for Eval<'_> {
         }
         let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
         let [height, width, _] = info.image;
-        let options = OpenOptions::default().size([height, width]).pool(pool);
+        let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
         let options = options.used_classes(&info.classes).skip_bad(skip_bad);
         let images = same_classes(super::data::open_test(&data, &source, options)?, &info.classes)?;
         let mut progress = Progress::new();

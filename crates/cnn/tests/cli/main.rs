@@ -486,3 +486,80 @@ fn a_run_remembers_where_a_set_with_a_name_was_found() {
     let (stdout, _) = place.succeeds(&["eval", "run", "--offline", "--json"]);
     assert_eq!(json_lines(&stdout)[0]["count"], 10);
 }
+
+#[test]
+fn pictures_that_nothing_was_trained_on_are_all_tested_with() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    place.pictures("new/test", 8);
+    place.succeeds(&["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"]);
+    let count = |args: &[&str]| {
+        let (stdout, notes) = place.succeeds(&[&["eval", "run", "--json", "--data"], args].concat());
+        (json_lines(&stdout)[0]["count"].as_u64().unwrap(), notes)
+    };
+    assert!(count(&["photos"]).0 < 10);
+    let (all, notes) = count(&["photos", "--all"]);
+    assert!(all == 40 && notes.contains("all pictures in photos are tested with"), "{notes}");
+    assert_eq!(count(&["new/test", "--all"]).0, 40);
+    assert_eq!(count(&["new", "--all"]).0, 40);
+}
+
+#[test]
+fn runs_are_not_put_among_the_pictures() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1"];
+    place.refuses(
+        &[&train[..], &["--out", "photos/run"]].concat(),
+        2,
+        &["photos/run: must not be inside of the images' folder"],
+    );
+    let folder = place.path().join("photos");
+    let output = cnn(&folder).args(["train", "--data", ".", "--epochs", "1"]).assert().code(2).get_output().clone();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("give another --out"));
+    assert!(!folder.join("runs").exists());
+}
+
+#[test]
+fn a_recipe_reads_the_data_that_it_names() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    place.pictures("others", 8);
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
+    place.succeeds(&train);
+    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
+    assert!(recipe.contains("data_path"));
+    let (printed, _) = place.succeeds(&["recipe", "--recipe", "run/recipe.toml", "--data", "others"]);
+    assert!(printed.contains("data = \"others\"") && !printed.contains("\ndata_path"), "{printed}");
+    fs::write(place.path().join("edited.toml"), recipe.replace("data = \"photos\"", "data = \"others\"")).unwrap();
+    place.succeeds(&["train", "--recipe", "edited.toml", "--out", "edited"]);
+    let written = String::from_utf8(place.read("edited/recipe.toml")).unwrap();
+    assert!(written.lines().any(|line| line.starts_with("data_path") && line.ends_with("/others\"")), "{written}");
+}
+
+#[test]
+fn a_class_that_weights_could_not_name_is_refused_before_a_training() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    fs::rename(place.path().join("photos/red"), place.path().join("photos/r\ted")).unwrap();
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
+    place.refuses(&train, 1, &["r\\ted", "no control characters"]);
+    assert!(!place.path().join("run").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn export_touches_no_file_but_its_own() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    place.succeeds(&["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"]);
+    fs::write(place.path().join("mine"), "mine").unwrap();
+    std::os::unix::fs::symlink("mine", place.path().join("a.safetensors.tmp")).unwrap();
+    fs::write(place.path().join("b.safetensors.tmp"), "mine").unwrap();
+    for name in ["a.safetensors", "b.safetensors"] {
+        place.succeeds(&["export", "run", "-o", name]);
+        assert_eq!(place.read(name), place.read("run/model.safetensors"));
+        assert!(!fs::symlink_metadata(place.path().join(name)).unwrap().is_symlink());
+    }
+    assert_eq!([place.read("mine"), place.read("b.safetensors.tmp")], [b"mine", b"mine"]);
+}
