@@ -24,6 +24,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     staged.commit().inspect_err(|_| staged.discard())
 }
 
+/// As [`write_atomically`], of a file in the folder of a run, which is locked: what a process that ended leaves there is
+/// staged over by the next one.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let staged = stage(path, bytes)?;
+    staged.commit().inspect_err(|_| staged.discard())
+}
+
 /// A file that is written and synced, and waits beside the one whose place it takes.
 #[derive(Debug)]
 pub(crate) struct Staged {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::disk::{append, write_atomically};
+use crate::disk::{append, replace};
 use crate::report::EpochReport;
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
@@ -40,5 +40,5 @@ pub(crate) fn trim(folder: &RunFolder, epochs: u32) -> Result<()> {
     };
     let rows: String = text.split_inclusive('\n').filter(known).collect();
     let kept = format!("{HEADER}\n{rows}");
-    if kept == text { Ok(()) } else { write_atomically(&path, kept.as_bytes()) }
+    if kept == text { Ok(()) } else { replace(&path, kept.as_bytes()) }
 }

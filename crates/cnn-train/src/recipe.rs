@@ -344,11 +344,7 @@ impl Recipe {
     /// What to open to find the data again: where it was found before, if it is a path that is still there, or
     /// [`Recipe::data`].
     pub fn find_data(&self) -> &str {
-        // Of another folder than `data` it is left over from another recipe.
-        let same =
-            |path: &str| Path::new(&self.data).file_name().is_none_or(|name| Path::new(path).file_name() == Some(name));
-        let found =
-            self.data_path.as_deref().filter(|path| self.data_is_a_path() && same(path) && Path::new(path).exists());
+        let found = self.data_path.as_deref().filter(|path| self.data_is_a_path() && Path::new(path).exists());
         found.unwrap_or(&self.data)
     }
 

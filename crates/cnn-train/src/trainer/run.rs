@@ -14,7 +14,7 @@ use super::{Split, Trainer, full};
 use crate::checkpoint::{self, Progress};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
-use crate::disk::write_atomically;
+use crate::disk::replace;
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
 use crate::metrics;
 use crate::report::{EpochReport, Event, StepReport, Summary};
@@ -46,7 +46,7 @@ impl<B: Backend> Trainer<B> {
         if folder.is_saved() && self.folder != Some(full(folder.path())) {
             return Err(Error::file(folder.path(), "holds the checkpoint of another run, and this one is not it"));
         }
-        write_atomically(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        replace(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
         if self.saved.is_none() {
             self.save(folder, observe)?;
         }
@@ -68,7 +68,7 @@ impl<B: Backend> Trainer<B> {
             return Ok(self.summary(None, start));
         };
         let summary = self.summary(Some(test), start);
-        write_atomically(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
+        replace(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
     }
 

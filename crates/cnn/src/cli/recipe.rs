@@ -41,8 +41,11 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let Recipe { model, data, data_path, epochs, batch, seed, precision, validation, optimizer, .. } = &mut recipe;
     set(model, asked.as_ref());
     set(data, given.as_ref());
-    // A new run reads what `data` says where it is run; elsewhere, what it meant where the recipe was written.
-    if given.is_some() || Path::new(data).exists() {
+    // A new run reads what `data` says where it is run; elsewhere, what it meant where the recipe was written, if that is
+    // not left over from before `data` was edited.
+    let name = |path: &str| Path::new(path).file_name().map(ToOwned::to_owned);
+    let left_over = |path: &String| name(data).is_some_and(|data| name(path) != Some(data));
+    if given.is_some() || Path::new(data).exists() || data_path.as_ref().is_some_and(left_over) {
         *data_path = None;
     }
     set(epochs, args.epochs.as_ref());

@@ -533,6 +533,9 @@ fn a_recipe_reads_the_data_that_it_names() {
     assert!(printed.contains("data = \"others\"") && !printed.contains("\ndata_path"), "{printed}");
     fs::write(place.path().join("edited.toml"), recipe.replace("data = \"photos\"", "data = \"others\"")).unwrap();
     place.succeeds(&["train", "--recipe", "edited.toml", "--out", "edited"]);
+    let slip = recipe.replace("data = \"photos\"", "data = \"othersss\"");
+    fs::write(place.path().join("slip.toml"), slip).unwrap();
+    place.refuses(&["train", "--recipe", "slip.toml", "--out", "slip"], 2, &["othersss: not found"]);
     let written = String::from_utf8(place.read("edited/recipe.toml")).unwrap();
     assert!(written.lines().any(|line| line.starts_with("data_path") && line.ends_with("/others\"")), "{written}");
 }
