@@ -19,7 +19,7 @@ fn properties() -> Result<(), String> {
 fn address_sanitizer() -> Result<(), String> {
     // A target that is named keeps the flags away from build scripts and procedural macros.
     let target = ["--target", "x86_64-unknown-linux-gnu", "--target-dir", "target/asan"];
-    // The kernels take a quarter of an hour to build with the sanitizer and all optimisations.
+    // With the sanitizer the kernels are slow to build, and slower with all optimisations.
     let quick = ["--config", "profile.dev.package.cnn-cpu.opt-level=1"];
     let test = |what: &[&str], isa: &str| {
         let mut command = nightly(&["test"]);

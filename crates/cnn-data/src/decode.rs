@@ -13,7 +13,7 @@ use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
 };
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
@@ -50,12 +50,9 @@ fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) 
     let need = check(bytes).and_then(|header| header.memory(channels)).map_err(|reason| Error::image(path, reason))?;
     let _taken = memory.map(|memory| memory.take(need));
     // What the resizing takes cannot fail: the result, and as much again between its two passes.
-    let target = u64::from(height) * u64::from(width) * channels as u64;
-    if Vec::<u8>::new().try_reserve_exact(usize::try_from(2 * target + need).unwrap_or(usize::MAX)).is_err() {
-        return Err(Error::image(
-            path,
-            format!("decoding takes {} bytes, more than there is memory for", 2 * target + need),
-        ));
+    let takes = need + 2 * u64::from(height) * u64::from(width) * channels as u64;
+    if Vec::<u8>::new().try_reserve_exact(usize::try_from(takes).unwrap_or(usize::MAX)).is_err() {
+        return Err(Error::image(path, format!("decoding takes {takes} bytes, more than there is memory for")));
     }
     let decoded = guarded(|| {
         let picture = upright(bytes)?;
@@ -67,11 +64,11 @@ fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) 
 
 /// The bytes of the file at `path`, or one more than it may have.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let failed = |source| Error::io(path, source);
+    let failed = |source: io::Error| match source.kind() {
+        ErrorKind::IsADirectory => Error::image(path, "is a folder: name the pictures in it"),
+        _ => Error::io(path, source),
+    };
     let file = File::open(path).map_err(failed)?;
-    if path.is_dir() {
-        return Err(Error::image(path, "is a folder: name the pictures in it"));
-    }
     let mut bytes = Vec::new();
     // One byte more than may be there shows that there are too many, without reading them.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;

@@ -1,8 +1,8 @@
 //! Everything that decides a run, in one struct that is stored with it as TOML.
 
-use std::fmt::{Display, Formatter};
+mod tables;
+
 use std::path::Path;
-use std::str::FromStr;
 
 use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
@@ -13,6 +13,10 @@ use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
+
+pub use tables::{
+    AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, ScheduleKind, ScheduleRecipe,
+};
 
 /// A training run, but for where its files go and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,128 +73,6 @@ fn is_false(value: &bool) -> bool {
 
 fn checkpoint_minutes() -> f64 {
     5.0
-}
-
-/// How activations and their gradients are stored while a network runs. Weights, statistics and sums are f32 with either,
-/// and so are the files: weights of one precision load in the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// In 32 bits.
-    #[default]
-    F32,
-    /// In the upper 16 bits of an f32: half the memory, 8 bits of precision.
-    Bf16,
-}
-
-impl Display for Precision {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Precision::F32),
-            "bf16" => Ok(Precision::Bf16),
-            _ => Err(Error::recipe("precision", text, "must be f32 or bf16")),
-        }
-    }
-}
-
-/// Which optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent.
-    Sgd,
-    /// Adam, weight decay as part of the gradient.
-    Adam,
-    /// Adam, weight decay apart from the gradient.
-    AdamW,
-}
-
-/// How gradients become steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerRecipe {
-    /// Which optimiser.
-    pub kind: OptimizerKind,
-    /// The highest learning rate.
-    pub lr: f64,
-    /// SGD: part of the velocity that is kept. Adam ignores it.
-    pub momentum: f64,
-    /// SGD: look ahead along the velocity. Adam ignores it.
-    pub nesterov: bool,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Whether biases and normalisations decay too.
-    pub decay_all: bool,
-    /// The gradients' norm is cut to this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(alias = "max_norm")]
-    pub clip_grad_norm: Option<f64>,
-}
-
-/// How the learning rate falls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleKind {
-    /// Not at all.
-    Constant,
-    /// By a factor every so many epochs.
-    Step,
-    /// As half a cosine.
-    Cosine,
-    /// Up, then down, each as half a cosine.
-    OneCycle,
-}
-
-/// The learning rate over the run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleRecipe {
-    /// How it falls.
-    pub kind: ScheduleKind,
-    /// Epochs of linear rise before it.
-    pub warmup_epochs: f64,
-    /// One-cycle: part of the run in which the rate rises.
-    #[serde(alias = "rise")]
-    pub pct_start: f64,
-    /// Step: epochs between two drops.
-    pub step_epochs: f64,
-    /// Step: factor of a drop.
-    pub gamma: f64,
-}
-
-/// What a crop finds outside of the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BorderRecipe {
-    /// Black.
-    Zero,
-    /// The image, mirrored.
-    Reflect,
-}
-
-/// What is done to training images at random.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AugmentRecipe {
-    /// Pixels by which the crop moves, each way.
-    pub crop_padding: usize,
-    /// What it finds outside of the image.
-    pub border: BorderRecipe,
-    /// Mirror left to right.
-    pub flip: bool,
-    /// Side of the square that is blanked; 0 for none.
-    pub cutout: usize,
 }
 
 /// Whether `data` names one of the published sets, and is not the path of pictures of one's own.
@@ -300,6 +182,9 @@ impl Recipe {
     /// # Errors
     /// The first field that breaks its rule.
     pub fn check(&self) -> Result<()> {
+        if self.classes.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::recipe("classes", "[]", "must be at least one, or not given for all"));
+        }
         let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
         let ScheduleRecipe { warmup_epochs, pct_start, step_epochs, gamma, .. } = self.schedule;
         let fraction = |x: f64| (0.0..1.0).contains(&x);
@@ -333,9 +218,6 @@ impl Recipe {
             ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
         ];
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
-            _ if self.classes.as_ref().is_some_and(Vec::is_empty) => {
-                Err(Error::recipe("classes", "[]", "must be at least one, or not given for all"))
-            }
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => Ok(()),
         }

@@ -36,9 +36,9 @@ fn a_run_that_goes_on_with_other_arithmetic_says_so() {
     assert_eq!(first.other_arithmetic(), None);
     run_steps(&mut first, &folder, 2);
     let same = Trainer::resume(&portable, &folder, dataset()).unwrap();
-    assert_eq!((same.other_arithmetic(), same.arithmetic().as_str()), (None, "cpu portable"));
+    assert_eq!(same.other_arithmetic(), None);
     let other = Trainer::resume(&Naive::<f32>::default(), &folder, dataset()).unwrap();
-    assert_eq!((other.other_arithmetic(), other.arithmetic().as_str()), (Some("cpu portable"), "naive"));
+    assert_eq!(other.other_arithmetic(), Some("cpu portable"));
 }
 
 #[test]

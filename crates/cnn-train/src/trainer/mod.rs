@@ -39,14 +39,30 @@ pub struct Trainer<B: Backend> {
     behind: usize,
     /// The arithmetic of the steps before, if it was another.
     other_arithmetic: Option<String>,
-    /// What the files of the run say, and since when.
-    saved: Option<(Progress, Instant)>,
-    /// Whose files they are.
-    folder: Option<PathBuf>,
+    /// What was saved last.
+    saved: Option<Saved>,
     /// Whether an update has failed, so that the weights are those of no step.
     torn: bool,
     trained_images: u64,
     trained_seconds: f64,
+}
+
+/// What the files of a run say, whose they are, and since when.
+struct Saved {
+    progress: Progress,
+    folder: PathBuf,
+    at: Instant,
+}
+
+impl Saved {
+    fn now(progress: &Progress, folder: &RunFolder) -> Self {
+        Saved { progress: progress.clone(), folder: full(folder.path()), at: Instant::now() }
+    }
+
+    /// Whether this is in `folder`.
+    fn is_in(&self, folder: &RunFolder) -> bool {
+        self.folder == full(folder.path())
+    }
 }
 
 /// A folder by the one name that it has for everybody; by that which it was given if it is not there.
@@ -160,7 +176,6 @@ impl<B: Backend> Trainer<B> {
             behind: backend.steps_behind(),
             other_arithmetic: None,
             saved: None,
-            folder: None,
             torn: false,
             trained_images: 0,
             trained_seconds: 0.0,
@@ -203,8 +218,7 @@ impl<B: Backend> Trainer<B> {
         }
         metrics::trim(folder, progress.epoch)?;
         if folder.is_saved() {
-            trainer.saved = Some((progress.clone(), Instant::now()));
-            trainer.folder = Some(full(folder.path()));
+            trainer.saved = Some(Saved::now(&progress, folder));
         }
         trainer.progress = progress;
         trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());
@@ -230,11 +244,6 @@ impl<B: Backend> Trainer<B> {
     /// this backend's: the next steps are then rounded differently than the run would have rounded them there.
     pub fn other_arithmetic(&self) -> Option<&str> {
         self.other_arithmetic.as_deref()
-    }
-
-    /// The arithmetic of its backend.
-    pub fn arithmetic(&self) -> String {
-        self.backend.arithmetic()
     }
 
     /// Steps of an epoch.

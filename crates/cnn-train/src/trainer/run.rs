@@ -10,7 +10,7 @@ use cnn_core::optim::{Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::Batch;
 
-use super::{Split, Trainer, full};
+use super::{Saved, Split, Trainer};
 use crate::checkpoint::{self, Progress};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
@@ -43,7 +43,7 @@ impl<B: Backend> Trainer<B> {
     /// last step before, or, if that could not be saved, the one before.
     pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
         let start = Instant::now();
-        if folder.is_saved() && self.folder != Some(full(folder.path())) {
+        if folder.is_saved() && !self.saved.as_ref().is_some_and(|saved| saved.is_in(folder)) {
             return Err(Error::file(folder.path(), "holds the checkpoint of another run, and this one is not it"));
         }
         replace(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
@@ -109,7 +109,7 @@ impl<B: Backend> Trainer<B> {
                 return Ok(Control::Stop);
             }
             // The end of an epoch saves anyway.
-            if self.progress.batch < steps && self.saved.as_ref().is_none_or(|(_, at)| at.elapsed() >= pause) {
+            if self.progress.batch < steps && self.saved.as_ref().is_none_or(|saved| saved.at.elapsed() >= pause) {
                 let control = self.settle(&mut pending, 0, &mut settled, observe)?;
                 self.save(folder, observe)?;
                 settled = Instant::now();
@@ -256,15 +256,14 @@ impl<B: Backend> Trainer<B> {
     fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
         let Trainer { backend, model, optimizer, recipe, info, progress, .. } = &*self;
         checkpoint::save(folder, backend, &**model, optimizer, recipe, info, progress)?;
-        self.saved = Some((self.progress.clone(), Instant::now()));
-        self.folder = Some(full(folder.path()));
+        self.saved = Some(Saved::now(&self.progress, folder));
         observe(&Event::Saved { path: folder.weights() });
         Ok(())
     }
 
     /// Saves, unless this is what was saved last, or half a step.
     fn save_if_new(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
-        if self.torn || self.saved.as_ref().is_some_and(|(saved, _)| *saved == self.progress) {
+        if self.torn || self.saved.as_ref().is_some_and(|saved| saved.progress == self.progress) {
             return Ok(());
         }
         self.save(folder, observe)

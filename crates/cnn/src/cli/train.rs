@@ -83,7 +83,7 @@ impl Command for Train {
                 (trainer, folder)
             }
         };
-        announce(&trainer, &folder);
+        announce(backend, &trainer, &folder);
         let stop = Stop::on_signals()?;
         let mut progress = Progress::new();
         let mut written = Ok(());
@@ -154,7 +154,7 @@ fn next_run(root: &Path, name: &str) -> Result<RunFolder, Failure> {
     Err(Failure::fault(format!("{}: has no free name", root.display())))
 }
 
-fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
+fn announce<B: Backend>(backend: &B, trainer: &Trainer<B>, folder: &RunFolder) {
     let (recipe, info) = (trainer.recipe(), trainer.info());
     let [h, w, c] = info.image;
     let weights: usize = parameters(trainer.model()).iter().map(|parameter| parameter.shape().numel()).sum();
@@ -172,7 +172,7 @@ fn announce<B: Backend>(trainer: &Trainer<B>, folder: &RunFolder) {
         output::note("note: the file system of this folder has no locks: see that no other process trains in it");
     }
     if let Some(other) = trainer.other_arithmetic() {
-        let now = trainer.arithmetic();
+        let now = backend.arithmetic();
         output::note(&format!(
             "note: the steps before were rounded by {other}, the next ones by {now}: the weights will differ in their last bits \
              from those of a run that went on there",

@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, writes, refuses, and with which status it ends.
 
+mod data;
 mod first_steps;
 mod support;
 mod surroundings;
@@ -435,119 +436,6 @@ fn the_algorithm_of_convolutions_from_training_to_prediction() {
     }
     cnn(place.path()).args(["train", "--resume", "direct", "--conv-algo", "winograd"]).assert().code(2);
     assert!(!place.path().join("runs").exists(), "nothing that was refused has left a folder");
-}
-
-#[test]
-fn a_folder_is_accounted_for() {
-    let place = Place::new();
-    place.pictures("photos", 8);
-    fs::write(place.path().join("photos/red/1.webp"), "RIFF").unwrap();
-    let (text, _) = place.succeeds(&["data", "photos"]);
-    for part in ["2 classes, ", "\n  blue  ", "a tenth of the pictures", "neither JPEG nor PNG: ", "1.webp"] {
-        assert!(text.contains(part), "{text}");
-    }
-    for file in ["red/bad.jpg", "blue/bad.png"] {
-        fs::write(place.path().join("photos").join(file), "text").unwrap();
-    }
-    // The report is whole, and the status says that something is wrong with what it is about.
-    let output = cnn(place.path()).args(["data", "photos", "--json"]).assert().code(1).get_output().clone();
-    let report = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
-    assert_eq!((report["bad"].as_array().unwrap().len(), report["classes"][0]["name"].as_str()), (2, Some("blue")));
-    assert!(report["path"].as_str().unwrap().starts_with('/'));
-
-    let train = ["train", "--data", "photos", "--model", "small", "--size", "8x8", "--epochs", "1", "--out", "run"];
-    place.refuses(&train, 1, &["2 of 42 pictures cannot be decoded: ", "bad.jpg", "bad.png", "--skip-bad"]);
-    let (_, notes) = place.succeeds(&[&train[..], &["--skip-bad"]].concat());
-    assert!(
-        notes.contains("note: left out, cannot be decoded: ") && notes.contains("a tenth of the pictures"),
-        "{notes}"
-    );
-    // Testing decodes the images to test with and says which those are.
-    // The run remembers that they were to be left out.
-    place.succeeds(&["train", "--resume", "run"]);
-    let (_, notes) = place.succeeds(&["eval", "run"]);
-    assert!(notes.contains("a tenth of the pictures, chosen by their names, is tested with"), "{notes}");
-}
-
-#[test]
-fn a_run_remembers_where_a_set_with_a_name_was_found() {
-    let place = Place::new();
-    place.cifar("sets/cifar-10-batches-bin", 20);
-    let train = ["train", "--data", "cifar10", "--data-root", "sets", "--epochs", "1", "--out", "run", "--offline"];
-    place.succeeds(&train);
-    place.succeeds(&["eval", "run", "--offline"]);
-    place.succeeds(&["train", "--resume", "run", "--offline"]);
-    // Also from elsewhere.
-    let folder = place.path().join("other");
-    fs::create_dir(&folder).unwrap();
-    cnn(&folder).args(["eval", "../run", "--offline"]).assert().success();
-    // What this command says comes first.
-    place.cifar("data/cifar-10-batches-bin", 10);
-    let (stdout, _) = place.succeeds(&["eval", "run", "--offline", "--json"]);
-    assert_eq!(json_lines(&stdout)[0]["count"], 10);
-}
-
-#[test]
-fn pictures_that_nothing_was_trained_on_are_all_tested_with() {
-    let place = Place::new();
-    place.pictures("photos", 8);
-    place.pictures("new/test", 8);
-    place.succeeds(&["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"]);
-    let count = |args: &[&str]| {
-        let (stdout, notes) = place.succeeds(&[&["eval", "run", "--json", "--data"], args].concat());
-        (json_lines(&stdout)[0]["count"].as_u64().unwrap(), notes)
-    };
-    assert!(count(&["photos"]).0 < 10);
-    let (all, notes) = count(&["photos", "--all"]);
-    assert!(all == 40 && notes.contains("all pictures in photos are tested with"), "{notes}");
-    assert_eq!(count(&["new/test", "--all"]).0, 40);
-    assert_eq!(count(&["new", "--all"]).0, 40);
-}
-
-#[test]
-fn runs_are_not_put_among_the_pictures() {
-    let place = Place::new();
-    place.pictures("photos", 8);
-    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1"];
-    place.refuses(
-        &[&train[..], &["--out", "photos/run"]].concat(),
-        2,
-        &["photos/run: must not be inside of the images' folder"],
-    );
-    let folder = place.path().join("photos");
-    let output = cnn(&folder).args(["train", "--data", ".", "--epochs", "1"]).assert().code(2).get_output().clone();
-    assert!(String::from_utf8(output.stderr).unwrap().contains("give another --out"));
-    assert!(!folder.join("runs").exists());
-}
-
-#[test]
-fn a_recipe_reads_the_data_that_it_names() {
-    let place = Place::new();
-    place.pictures("photos", 8);
-    place.pictures("others", 8);
-    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
-    place.succeeds(&train);
-    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
-    assert!(recipe.contains("data_path"));
-    let (printed, _) = place.succeeds(&["recipe", "--recipe", "run/recipe.toml", "--data", "others"]);
-    assert!(printed.contains("data = \"others\"") && !printed.contains("\ndata_path"), "{printed}");
-    fs::write(place.path().join("edited.toml"), recipe.replace("data = \"photos\"", "data = \"others\"")).unwrap();
-    place.succeeds(&["train", "--recipe", "edited.toml", "--out", "edited"]);
-    let slip = recipe.replace("data = \"photos\"", "data = \"othersss\"");
-    fs::write(place.path().join("slip.toml"), slip).unwrap();
-    place.refuses(&["train", "--recipe", "slip.toml", "--out", "slip"], 2, &["othersss: not found"]);
-    let written = String::from_utf8(place.read("edited/recipe.toml")).unwrap();
-    assert!(written.lines().any(|line| line.starts_with("data_path") && line.ends_with("/others\"")), "{written}");
-}
-
-#[test]
-fn a_class_that_weights_could_not_name_is_refused_before_a_training() {
-    let place = Place::new();
-    place.pictures("photos", 8);
-    fs::rename(place.path().join("photos/red"), place.path().join("photos/r\ted")).unwrap();
-    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
-    place.refuses(&train, 1, &["r\\ted", "no control characters"]);
-    assert!(!place.path().join("run").exists());
 }
 
 #[cfg(unix)]
