@@ -4,7 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
 
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};

@@ -7,7 +7,6 @@
 mod activation;
 mod backend;
 mod buffer;
-mod check;
 mod conv2d;
 mod conv_algorithm;
 mod device;

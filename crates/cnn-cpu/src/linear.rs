@@ -7,7 +7,7 @@ use cnn_core::Result;
 use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
 use crate::activation::activate;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::gemm::{Matrix, gemm};

@@ -7,7 +7,7 @@ use cnn_core::backend::{CrossEntropy, Data};
 use cnn_core::{Error, Real, Result};
 
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;

@@ -11,7 +11,7 @@ use cnn_core::{Error, Pool2dSpec, Real, Result};
 use num_traits::Zero;
 
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;

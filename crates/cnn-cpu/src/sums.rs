@@ -6,7 +6,7 @@
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
 
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::scratch::Scratch;

@@ -11,6 +11,7 @@
 //! An argument passed by value may be overwritten; one passed by reference is only read.
 
 mod activation;
+pub mod check;
 mod device;
 mod inference;
 mod norm;

@@ -23,7 +23,7 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::activation::activate;
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;

@@ -7,7 +7,7 @@ use cnn_core::{Plain, Result};
 use num_traits::{Float, One, Zero};
 
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;

@@ -8,7 +8,7 @@ use cnn_core::backend::{self, Activation};
 use num_traits::{Float, Zero};
 
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};

@@ -4,7 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
 use num_traits::{Float, Zero};
 
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;

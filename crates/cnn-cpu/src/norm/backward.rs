@@ -15,7 +15,7 @@ use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::apply::{Mask, Open, Positive};
 use crate::buffer::Buffer;
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;

@@ -14,7 +14,7 @@ pub(crate) use moments::channel_moments;
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 

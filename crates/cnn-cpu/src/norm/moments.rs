@@ -6,7 +6,7 @@
 use cnn_core::backend::{Data, Moments};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use crate::check;
+use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::moments::combine;

@@ -1,12 +1,12 @@
 //! Buffers against their specs, once and in safe code: what the kernels rely on where they read by pointer. A spec that
 //! was changed after it was made is refused by its own `check`.
 
-use cnn_core::shape::checked_numel;
-use cnn_core::{Error, Result};
+use crate::shape::checked_numel;
+use crate::{Error, Result};
 
 /// Refuses a buffer of `got` numbers where the spec says `wanted`.
 #[inline]
-pub(crate) fn length(what: &str, got: usize, wanted: usize) -> Result<()> {
+pub fn length(what: &str, got: usize, wanted: usize) -> Result<()> {
     if got == wanted { Ok(()) } else { Err(wrong_length(what, got, wanted)) }
 }
 
@@ -16,7 +16,7 @@ fn wrong_length(what: &str, got: usize, wanted: usize) -> Error {
 }
 
 /// Refuses a buffer \[rows, columns\] of `got` numbers that has no whole rows; returns how many there are.
-pub(crate) fn whole_rows(what: &str, got: usize, columns: usize) -> Result<usize> {
+pub fn whole_rows(what: &str, got: usize, columns: usize) -> Result<usize> {
     match got.checked_div(columns) {
         Some(rows) if rows * columns == got => Ok(rows),
         None if got == 0 => Ok(0),
@@ -25,6 +25,6 @@ pub(crate) fn whole_rows(what: &str, got: usize, columns: usize) -> Result<usize
 }
 
 /// How many numbers a buffer \[rows, columns\] has.
-pub(crate) fn numel(rows: usize, columns: usize) -> Result<usize> {
+pub fn numel(rows: usize, columns: usize) -> Result<usize> {
     checked_numel(&[rows, columns])
 }

@@ -1,0 +1,178 @@
+//! The traits of [`cnn_core::backend`] for [`Cuda`]: each method is the function of its name in the file of its operation.
+
+use cnn_core::backend::*;
+use cnn_core::image::{ImageSpec, SampleView};
+use cnn_core::rng::Philox;
+use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
+use cudarc::driver::result;
+
+use crate::buffer::Buffer;
+use crate::conv2d::Filter;
+use crate::device::Cuda;
+use crate::element::CudaElement;
+use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
+
+/// How many steps the GPU may be behind the loop that asks for them.
+const STEPS_BEHIND: usize = 8;
+
+/// Writes the three traits' methods from one list: file::method(arguments) -> result.
+macro_rules! delegate {
+    ($($step:ident { { $($itself:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* })*) => {
+        $(
+            impl<T: CudaElement> $step for Cuda<T> {
+                $($itself)*
+
+                $(
+                    fn $name(&self, $($arg: $type),*) -> $result {
+                        $file::$name(self, $($arg),*)
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+delegate! {
+    Device {
+        {
+            type Elem = T;
+            type Buffer<U: Plain> = Buffer<U>;
+
+            const NAME: &'static str = "cuda";
+
+            fn describe(&self) -> String {
+                let about = self.context().about();
+                let (major, minor) = about.capability;
+                let gigabytes = about.memory as f64 / f64::from(1 << 30);
+                let (ordinal, name) = (about.ordinal, &about.name);
+                format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB")
+            }
+
+            fn arithmetic(&self) -> String {
+                format!("cuda {}", self.context().about().name)
+            }
+
+            fn steps_behind(&self) -> usize {
+                STEPS_BEHIND
+            }
+
+            fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
+                self.uploaded(host)
+            }
+
+            fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
+                let mut host = Vec::new();
+                let bytes = buffer.bytes() as u128;
+                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "host", bytes })?;
+                host.resize(buffer.len(), U::default());
+                if !host.is_empty() {
+                    let stream = self.context().stream()?;
+                    let failed = |error| self.context().error("work failed, or its results could not be copied", error);
+                    // SAFETY: both have as many bytes; the numbers are waited for below, before anybody reads them.
+                    unsafe { result::memcpy_dtoh_async(&mut host, buffer.at(), stream) }.map_err(failed)?;
+                    self.synchronise()?;
+                }
+                Ok(host)
+            }
+
+            fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
+                buffer.len()
+            }
+
+            fn fill<U: Plain>(&self, len: usize, value: U) -> Result<Buffer<U>> {
+                elementwise::fill(self, len, value)
+            }
+        }
+        elementwise::widen(x: &Data<Cuda<T>>) -> Result<Wide<Cuda<T>>>;
+        elementwise::narrow(x: &Wide<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+    }
+
+    Inference {
+        {
+            type Filter = Filter<T>;
+        }
+        images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cuda<T>>>;
+        conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cuda<T>>, uses: Uses) -> Result<Filter<T>>;
+        conv2d::filter_serves(prepared: &Conv2dSpec, spec: &Conv2dSpec) -> bool;
+        conv2d::conv2d(
+            spec: &Conv2dSpec,
+            x: &Input<Cuda<T>>,
+            filter: &Filter<T>,
+            epilogue: Epilogue<'_, Cuda<T>>
+        ) -> Result<Data<Cuda<T>>>;
+        linear::linear(
+            spec: &LinearSpec,
+            x: &Data<Cuda<T>>,
+            weight: &Wide<Cuda<T>>,
+            epilogue: Epilogue<'_, Cuda<T>>
+        ) -> Result<Data<Cuda<T>>>;
+        norm::normalise(norm: &Norm<Cuda<T>>, residual: Option<&Input<Cuda<T>>>) -> Result<Data<Cuda<T>>>;
+        activation::activate(activation: Activation, x: Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<(Data<Cuda<T>>, Buffer<u32>)>;
+        pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        elementwise::add(a: Data<Cuda<T>>, b: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        loss::softmax(x: &Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>>;
+    }
+
+    Backend {
+        {}
+        conv2d::conv2d_moments(
+            spec: &Conv2dSpec,
+            x: &Input<Cuda<T>>,
+            filter: &Filter<T>,
+            epilogue: Epilogue<'_, Cuda<T>>
+        ) -> Result<(Data<Cuda<T>>, Moments<Cuda<T>>)>;
+        conv2d::conv2d_backward_data(
+            spec: &Conv2dSpec,
+            dy: &Gradient<Cuda<T>>,
+            filter: &Filter<T>,
+            accumulate: Option<Data<Cuda<T>>>
+        ) -> Result<Data<Cuda<T>>>;
+        conv2d::conv2d_backward_weight(spec: &Conv2dSpec, dy: &Gradient<Cuda<T>>, x: &Input<Cuda<T>>) -> Result<Wide<Cuda<T>>>;
+        norm::channel_moments(x: &Data<Cuda<T>>, spec: &BatchNormSpec) -> Result<Moments<Cuda<T>>>;
+        norm::batch_norm_train(
+            spec: &BatchNormSpec,
+            moments: &Moments<Cuda<T>>,
+            affine: Affine<'_, Cuda<T>>,
+            running: Running<'_, Cuda<T>>
+        ) -> Result<NormStats<Cuda<T>>>;
+        norm::batch_norm_eval(
+            spec: &BatchNormSpec,
+            affine: Affine<'_, Cuda<T>>,
+            mean: &Wide<Cuda<T>>,
+            variance: &Wide<Cuda<T>>
+        ) -> Result<NormStats<Cuda<T>>>;
+        norm::batch_norm_backward(
+            spec: &BatchNormSpec,
+            dy: Data<Cuda<T>>,
+            norm: &Norm<Cuda<T>>,
+            stats: &NormStats<Cuda<T>>,
+            output: Option<&Data<Cuda<T>>>,
+            batch: bool
+        ) -> Result<NormBackward<Cuda<T>>>;
+        norm::normalise_backward(gradient: NormGradient<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        norm::shared_gradient(gradient: NormGradient<Cuda<T>>) -> Result<Gradient<Cuda<T>>>;
+        activation::activate_backward(
+            activation: Activation,
+            saved: &Data<Cuda<T>>,
+            dy: Data<Cuda<T>>
+        ) -> Result<Data<Cuda<T>>>;
+        pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>, indices: &Buffer<u32>) -> Result<Data<Cuda<T>>>;
+        pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cuda<T>>, weight: &Wide<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cuda<T>>, x: &Data<Cuda<T>>) -> Result<Wide<Cuda<T>>>;
+        sums::sum_rows(x: &Data<Cuda<T>>, channels: usize) -> Result<Wide<Cuda<T>>>;
+        activation::dropout(x: Data<Cuda<T>>, probability: f64, mask: &Philox) -> Result<Data<Cuda<T>>>;
+        loss::softmax_backward(y: &Data<Cuda<T>>, dy: Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>>;
+        loss::cross_entropy(
+            logits: &Data<Cuda<T>>,
+            labels: &Buffer<u32>,
+            classes: usize,
+            smoothing: f64
+        ) -> Result<CrossEntropy<Cuda<T>>>;
+        optim::blend(into: &mut Wide<Cuda<T>>, a: f64, from: &Wide<Cuda<T>>, b: f64) -> Result<()>;
+        optim::gradient_health(loss: Option<&Wide<Cuda<T>>>, gradients: &[&Wide<Cuda<T>>], largest: f64) -> Result<Health<Cuda<T>>>;
+        optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cuda<T>>], health: &Health<Cuda<T>>) -> Result<()>;
+        optim::adam(step: &AdamStep, parameters: &mut [AdamParam<'_, Cuda<T>>], health: &Health<Cuda<T>>) -> Result<()>;
+    }
+}

@@ -1,0 +1,155 @@
+//! The device: a GPU with its memory and its kernels.
+
+use std::fmt::{Debug, Formatter};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cnn_core::{Plain, Result};
+use cudarc::driver::result;
+
+use crate::buffer::{Buffer, Pool, Usage};
+use crate::compiler::Source;
+use crate::cubin_cache::CubinCache;
+use crate::driver::Context;
+use crate::element::CudaElement;
+use crate::launch::Launch;
+use crate::modules::Modules;
+
+/// A GPU as a device: activations in f32 or bf16, work in one stream. Clones share the GPU, its memory and its kernels.
+pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
+
+// Dropped in this order: what was loaded and allocated before the context.
+struct Inner {
+    modules: Modules,
+    pool: Arc<Pool>,
+    context: Arc<Context>,
+}
+
+/// What a GPU is opened with.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which GPU, counted as the driver shows them (see `CUDA_VISIBLE_DEVICES`).
+    pub ordinal: usize,
+    /// The folder for compiled kernels; none for the user's.
+    pub cache: Option<PathBuf>,
+}
+
+impl Options {
+    /// GPU `ordinal`.
+    pub fn gpu(ordinal: usize) -> Self {
+        Options { ordinal, ..Options::default() }
+    }
+
+    /// Keeps compiled kernels in `folder`.
+    pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
+        Options { cache: Some(folder.into()), ..self }
+    }
+}
+
+impl<T: CudaElement> Cuda<T> {
+    /// The first GPU.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn new() -> Result<Self> {
+        Self::open(&Options::default())
+    }
+
+    /// A GPU of compute capability 8.0 or later.
+    ///
+    /// # Errors
+    /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; or what the
+    /// driver says.
+    pub fn open(options: &Options) -> Result<Self> {
+        let context = Arc::new(Context::open(options.ordinal)?);
+        let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
+        let modules = Modules::new(context.clone(), cache, T::DTYPE);
+        let pool = Arc::new(Pool::new(context.clone()));
+        Ok(Cuda(Arc::new(Inner { modules, pool, context }), PhantomData))
+    }
+
+    /// What memory was used for so far.
+    pub fn memory(&self) -> Usage {
+        self.0.pool.usage()
+    }
+
+    /// Waits for all work so far.
+    ///
+    /// # Errors
+    /// What that work has failed with.
+    pub fn synchronise(&self) -> Result<()> {
+        self.0.context.synchronise()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    /// A buffer whose contents mean nothing yet.
+    pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Result<Buffer<U>> {
+        Buffer::new(&self.0.pool, len)
+    }
+
+    /// A copy of `host`, which may be changed or dropped at once: the driver takes a copy of memory that it does not know.
+    pub(crate) fn uploaded<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
+        let buffer = self.alloc(host.len())?;
+        if !host.is_empty() {
+            let stream = self.context().stream()?;
+            // SAFETY: both have as many bytes, and nobody else has a handle to the buffer.
+            unsafe { result::memcpy_htod_async(buffer.at(), host, stream) }
+                .map_err(|error| self.context().error("memory could not be uploaded", error))?;
+        }
+        Ok(buffer)
+    }
+
+    /// A kernel, to be given its arguments.
+    pub(crate) fn kernel(&self, source: Source, name: &'static str) -> Result<Launch<'_>> {
+        self.kernel_with(source, name, 0)
+    }
+
+    /// The same for a kernel that takes `shared` bytes of shared memory, in every call as many.
+    pub(crate) fn kernel_with(&self, source: Source, name: &'static str, shared: usize) -> Result<Launch<'_>> {
+        let kernel = self.0.modules.kernel(source, name, shared)?;
+        Ok(Launch::new(self.context(), kernel, shared))
+    }
+
+    /// Where the changed numbers of `buffer` go: into it, unless another handle shares it.
+    pub(crate) fn in_place<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<Buffer<U>> {
+        if buffer.is_unique() { Ok(buffer.clone()) } else { self.alloc(buffer.len()) }
+    }
+
+    /// Makes `buffer` the only handle to its numbers, by a copy where another shares them.
+    pub(crate) fn make_unique<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<()> {
+        if !buffer.is_unique() {
+            let copy = self.alloc(buffer.len())?;
+            self.copy(buffer, &copy)?;
+            *buffer = copy;
+        }
+        Ok(())
+    }
+
+    fn copy<U: Plain>(&self, from: &Buffer<U>, to: &Buffer<U>) -> Result<()> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let stream = self.context().stream()?;
+        // SAFETY: both buffers have as many numbers, and nobody else has a handle to the second.
+        unsafe { result::memcpy_dtod_async(to.at(), from.at(), from.bytes(), stream) }
+            .map_err(|error| self.context().error("memory could not be copied", error))
+    }
+}
+
+impl<T: CudaElement> Clone for Cuda<T> {
+    fn clone(&self) -> Self {
+        Cuda(self.0.clone(), PhantomData)
+    }
+}
+
+impl<T: CudaElement> Debug for Cuda<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let about = self.context().about();
+        write!(f, "Cuda<{}>(GPU {}, {})", T::DTYPE, about.ordinal, about.name)
+    }
+}

@@ -1,0 +1,35 @@
+//! The CUDA backend: NVIDIA GPUs of compute capability 8.0 and later.
+//!
+//! [`Cuda`] is a handle to a GPU, a stream and a free list of its memory. Every operation of the
+//! [`Backend`](cnn_core::Backend) trait has a file of its name, beside `kernels/NAME.cu` with what the GPU runs. Nothing of
+//! CUDA is needed to build: the driver and the run-time compiler are found when the first device is opened
+//! ([`libraries`]), and the kernels are compiled then for the GPU that there is.
+//!
+//! Results are the same bits in every run on one model of GPU: sums are cut by the shape of the data and combined in a
+//! fixed order, and no number is added by atomics.
+
+mod activation;
+mod backend;
+mod buffer;
+pub mod compiler;
+mod conv2d;
+mod cubin_cache;
+mod device;
+mod driver;
+mod element;
+mod elementwise;
+mod images;
+mod launch;
+pub mod libraries;
+mod linear;
+mod loss;
+mod modules;
+mod norm;
+mod optim;
+mod pool2d;
+mod sums;
+
+pub use buffer::{Buffer, Usage};
+pub use conv2d::Filter;
+pub use device::{Cuda, Options};
+pub use element::CudaElement;

@@ -1,0 +1,253 @@
+//! NVIDIA's libraries, found when the program runs.
+//!
+//! Three are opened: the driver, which comes with the GPU's driver package, the run-time compiler NVRTC with its
+//! built-in functions, and cuBLASLt. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own
+//! search, then where CUDA's packages and Python's wheels of them are usually installed. A library that was found is
+//! opened by its full path and for the whole process, so that those who ask for it by name later get the same one.
+
+use std::fmt::{Display, Formatter};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use cnn_core::{Error, Result};
+
+/// Folders that are looked into first, as `PATH` lists them.
+pub const VARIABLE: &str = "CNN_CUDA_LIBRARIES";
+
+/// One of NVIDIA's libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// Talks to the GPU.
+    Driver,
+    /// Compiles kernels.
+    Nvrtc,
+    /// What NVRTC opens by name when it compiles.
+    NvrtcBuiltins,
+}
+
+/// All of them, in the order in which they are opened.
+pub const ALL: [Library; 3] = [Library::Driver, Library::NvrtcBuiltins, Library::Nvrtc];
+
+impl Library {
+    /// File names, the newest first; a star stands for any minor version.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Library::Driver if cfg!(windows) => &["nvcuda.dll"],
+            Library::Driver => &["libcuda.so.1"],
+            Library::Nvrtc if cfg!(windows) => &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"],
+            Library::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12"],
+            Library::NvrtcBuiltins if cfg!(windows) => &["nvrtc-builtins64_13*", "nvrtc-builtins64_12*"],
+            Library::NvrtcBuiltins => &["libnvrtc-builtins.so.13*", "libnvrtc-builtins.so.12*"],
+        }
+    }
+
+    /// How a person gets it.
+    pub fn how_to_get(self) -> &'static str {
+        match self {
+            Library::Driver => "it comes with NVIDIA's driver (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)",
+            Library::Nvrtc | Library::NvrtcBuiltins => {
+                "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
+                 if it is not found by itself"
+            }
+        }
+    }
+
+    /// Functions without which a version is too old to be used.
+    fn needed(self) -> &'static [&'static str] {
+        match self {
+            Library::Driver => &["cuInit", "cuDeviceGetCount", "cuModuleLoadData", "cuLaunchKernel", "cuMemAlloc_v2"],
+            Library::Nvrtc => &["nvrtcVersion", "nvrtcCompileProgram", "nvrtcGetCUBIN"],
+            Library::NvrtcBuiltins => &[],
+        }
+    }
+}
+
+impl Display for Library {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Library::Driver => "CUDA driver",
+            Library::Nvrtc => "NVRTC",
+            Library::NvrtcBuiltins => "NVRTC's built-in functions",
+        })
+    }
+}
+
+/// What was found of a library.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It was opened from here.
+    At(PathBuf),
+    /// It was not, and why.
+    Missing(String),
+}
+
+static FIRST: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static OPENED: OnceLock<Vec<(Library, Found)>> = OnceLock::new();
+
+/// Looks into `folder` before anywhere else. Libraries are of the whole process, so this must come before a device is opened.
+///
+/// # Errors
+/// The libraries were opened before.
+pub fn look_first_in(folder: impl Into<PathBuf>) -> Result<()> {
+    let folder = folder.into();
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if OPENED.get().is_some() {
+        let rule = "must be named before the first device is opened, as libraries are of the whole process";
+        return if first.contains(&folder) { Ok(()) } else { Err(Error::invalid("folder", folder.display(), rule)) };
+    }
+    first.insert(0, folder);
+    Ok(())
+}
+
+/// Opens the libraries, in the first call, and says what was found.
+pub fn found() -> &'static [(Library, Found)] {
+    OPENED.get_or_init(|| {
+        let folders = folders();
+        ALL.iter().map(|&library| (library, open(library, &folders))).collect()
+    })
+}
+
+/// Opens the libraries that every device needs.
+///
+/// # Errors
+/// The first that is missing, why, and how to get it.
+pub(crate) fn require() -> Result<()> {
+    require_one(Library::Driver)?;
+    require_compiler()
+}
+
+/// Opens what kernels are compiled by; no GPU is needed for that.
+///
+/// # Errors
+/// It is missing, why, and how to get it.
+pub(crate) fn require_compiler() -> Result<()> {
+    require_one(Library::Nvrtc) // what it brings beside itself is its own, and looked for when it compiles
+}
+
+fn require_one(wanted: Library) -> Result<()> {
+    match found().iter().find(|(library, _)| *library == wanted) {
+        Some((_, Found::Missing(why))) => {
+            let message = format!("no {wanted}: {why}; {}", wanted.how_to_get());
+            Err(Error::Device { backend: "cuda", message })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a library was opened from.
+pub(crate) fn place_of(wanted: Library) -> Option<&'static Path> {
+    found().iter().find_map(|(library, found)| match found {
+        Found::At(path) if *library == wanted => Some(path.as_path()),
+        _ => None,
+    })
+}
+
+fn open(library: Library, folders: &[PathBuf]) -> Found {
+    let mut why = None;
+    for name in library.names() {
+        for path in candidates(name, folders) {
+            match open_at(library, &path) {
+                Ok(()) => return Found::At(path),
+                // A file that is there and cannot be used tells more than those that are not.
+                Err(reason) if path.is_absolute() && path.exists() => why = why.or(Some(reason)),
+                Err(_) => {}
+            }
+        }
+    }
+    let names = library.names().join(" or ");
+    Found::Missing(why.unwrap_or_else(|| format!("{names} is in none of {} folders", folders.len())))
+}
+
+fn open_at(library: Library, path: &Path) -> Result<(), String> {
+    let said = |error: libloading::Error| format!("{}: {error}", path.display());
+    #[cfg(unix)]
+    let opened = {
+        use libloading::os::unix::{Library as Handle, RTLD_GLOBAL, RTLD_NOW};
+        // SAFETY: these are NVIDIA's libraries by name, or what the user has put in their place; their initialisers ask
+        // nothing of the caller.
+        unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map(libloading::Library::from)
+    };
+    #[cfg(not(unix))]
+    // SAFETY: as above.
+    let opened = unsafe { libloading::Library::new(path) };
+    let handle = opened.map_err(said)?;
+    for name in library.needed() {
+        // SAFETY: the symbol is only looked for, and not used.
+        unsafe { handle.get::<*const ()>(name.as_bytes()) }.map_err(said)?;
+    }
+    std::mem::forget(handle); // it stays for those who ask for it by name
+    Ok(())
+}
+
+/// Where a file of this name may be: in the folders, and by the system's own search after those that a user has named.
+fn candidates(name: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let named = FIRST.lock().unwrap_or_else(PoisonError::into_inner).len() + from_variable().len();
+    let (first, usual) = folders.split_at(named.min(folders.len()));
+    let within = |folders: &[PathBuf]| folders.iter().flat_map(|folder| files(folder, name)).collect::<Vec<_>>();
+    let mut all = within(first);
+    if !name.ends_with('*') {
+        all.push(name.into());
+    }
+    all.extend(within(usual));
+    all
+}
+
+/// The files of a folder that a name with a star means, the last version first.
+fn files(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let Some(prefix) = name.strip_suffix('*') else { return vec![folder.join(name)] };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let fits = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    let mut files: Vec<_> = entries.filter(fits).collect();
+    files.sort();
+    files.reverse();
+    files
+}
+
+fn from_variable() -> Vec<PathBuf> {
+    std::env::var_os(VARIABLE).map_or_else(Vec::new, |list| std::env::split_paths(&list).collect())
+}
+
+/// Every folder that is looked into, in order.
+fn folders() -> Vec<PathBuf> {
+    let mut folders = FIRST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    folders.extend(from_variable());
+    for root in ["CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX"].iter().filter_map(std::env::var_os) {
+        let root = PathBuf::from(root);
+        folders.extend([root.join("lib64"), root.join("lib"), root.join("bin")]);
+    }
+    let usual = [
+        "/usr/local/cuda/lib64",
+        "/usr/local/cuda-13/lib64",
+        "/usr/local/cuda-12/lib64",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib/wsl/lib",
+        "/run/opengl-driver/lib",
+    ];
+    folders.extend(usual.map(PathBuf::from));
+    for site in python_sites() {
+        folders.extend(["cu13/lib", "cuda_nvrtc/lib", "cublas/lib"].map(|folder| site.join("nvidia").join(folder)));
+    }
+    folders
+}
+
+/// Where Python's packages are usually installed: an environment's, the user's, the system's.
+fn python_sites() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let roots = [
+        std::env::var_os("VIRTUAL_ENV").map(PathBuf::from),
+        std::env::var_os("CONDA_PREFIX").map(PathBuf::from),
+        Some(PathBuf::from(".venv")),
+        home.map(|home| home.join(".local")),
+        Some(PathBuf::from("/usr/local")),
+        Some(PathBuf::from("/usr")),
+    ];
+    let mut sites = Vec::new();
+    for lib in roots.into_iter().flatten().map(|root| root.join("lib")) {
+        for python in files(&lib, "python3*") {
+            sites.extend(["site-packages", "dist-packages"].map(|folder| python.join(folder)));
+        }
+    }
+    sites
+}

@@ -1,0 +1,99 @@
+//! The kernels of a device: each file compiled and loaded when one of its kernels is first asked for.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cnn_core::{DType, Result};
+use cudarc::driver::result;
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule};
+
+use crate::compiler::{Source, compile_cached};
+use crate::cubin_cache::CubinCache;
+use crate::driver::Context;
+
+/// A kernel that can be launched, for as long as its device is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    pub(crate) name: &'static str,
+    pub(crate) function: CUfunction,
+}
+
+/// Everything that was loaded.
+#[derive(Debug)]
+pub(crate) struct Modules {
+    context: Arc<Context>,
+    cache: CubinCache,
+    element: DType,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    modules: HashMap<&'static str, CUmodule>,
+    kernels: HashMap<(&'static str, &'static str), CUfunction>,
+}
+
+// SAFETY: the driver's handles may be used from any thread whose current context is theirs.
+unsafe impl Send for Loaded {}
+
+impl Modules {
+    pub(crate) fn new(context: Arc<Context>, cache: CubinCache, element: DType) -> Self {
+        Modules { context, cache, element, loaded: Mutex::default() }
+    }
+
+    /// The kernel `name` of `source`, which may use `shared` bytes of shared memory beside what it declares.
+    ///
+    /// # Errors
+    /// The source does not compile or has no such kernel, or what the driver says.
+    pub(crate) fn kernel(&self, source: Source, name: &'static str, shared: usize) -> Result<Kernel> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&function) = loaded.kernels.get(&(source.name, name)) {
+            return Ok(Kernel { name, function });
+        }
+        self.context.stream()?; // makes the context current
+        let module = match loaded.modules.get(source.name) {
+            Some(&module) => module,
+            None => {
+                let module = self.load(source)?;
+                loaded.modules.insert(source.name, module);
+                module
+            }
+        };
+        let c_name = CString::new(name).expect("names have no zero byte");
+        // SAFETY: the module is loaded and stays.
+        let function = unsafe { result::module::get_function(module, c_name) }
+            .map_err(|error| self.context.error(format!("kernel {name} of {} was not found", source.name), error))?;
+        if shared > DEFAULT_SHARED {
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is the module's.
+            unsafe { result::function::set_function_attribute(function, attribute, shared as i32) }
+                .map_err(|error| self.context.error(format!("kernel {name} may not use {shared} bytes of shared memory"), error))?;
+        }
+        loaded.kernels.insert((source.name, name), function);
+        Ok(Kernel { name, function })
+    }
+
+    fn load(&self, source: Source) -> Result<CUmodule> {
+        let cubin = compile_cached(&self.cache, source, self.element, &self.context.about().architecture())?;
+        // SAFETY: the image is what the compiler made for this very architecture, whole, as the cache compares its digest; the
+        // driver copies it.
+        unsafe { result::module::load_data(cubin.as_ptr().cast()) }
+            .map_err(|error| self.context.error(format!("kernels {} could not be loaded", source.name), error))
+    }
+}
+
+/// What a kernel may use without asking.
+const DEFAULT_SHARED: usize = 48 << 10;
+
+impl Drop for Modules {
+    fn drop(&mut self) {
+        if self.context.synchronise().is_ok() {
+            let loaded = self.loaded.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for (_, module) in loaded.modules.drain() {
+                // SAFETY: it was loaded, none of its kernels runs any more, and their handles borrow the device.
+                let _ = unsafe { result::module::unload(module) };
+            }
+        }
+    }
+}
