@@ -24,7 +24,10 @@ pub struct Source {
 /// `source!("norm")` is `kernels/norm.cu`.
 macro_rules! source {
     ($name:literal) => {
-        $crate::compiler::Source { name: $name, text: include_str!(concat!("kernels/", $name, ".cu")) }
+        $crate::compiler::Source {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $name, ".cu")),
+        }
     };
 }
 pub(crate) use source;
@@ -34,6 +37,13 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"prim.cuh", include_str!("kernels/prim.cuh")),
     (c"grid.cuh", include_str!("kernels/grid.cuh")),
     (c"activations.cuh", include_str!("kernels/activations.cuh")),
+    (c"tile.cuh", include_str!("kernels/tile.cuh")),
+    (c"product.cuh", include_str!("kernels/product.cuh")),
+    (c"pipeline.cuh", include_str!("kernels/pipeline.cuh")),
+    (c"conv2d.cuh", include_str!("kernels/conv2d.cuh")),
+    (c"epilogue.cuh", include_str!("kernels/epilogue.cuh")),
+    (c"tiles.cuh", include_str!("kernels/tiles.cuh")),
+    (c"divisor.cuh", include_str!("kernels/divisor.cuh")),
 ];
 
 /// A compiled file of kernels, and what the compiler had to say about it.

@@ -10,6 +10,7 @@ use cudarc::driver::result;
 
 use crate::buffer::{Buffer, Pool, Usage};
 use crate::compiler::Source;
+use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
 use crate::driver::Context;
 use crate::element::CudaElement;
@@ -21,6 +22,7 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 
 // Dropped in this order: what was loaded and allocated before the context.
 struct Inner {
+    tile: Option<Tile>,
     modules: Modules,
     pool: Arc<Pool>,
     context: Arc<Context>,
@@ -34,6 +36,9 @@ pub struct Options {
     pub ordinal: usize,
     /// The folder for compiled kernels; none for the user's.
     pub cache: Option<PathBuf>,
+    /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
+    #[doc(hidden)]
+    pub tile: Option<Tile>,
 }
 
 impl Options {
@@ -67,7 +72,7 @@ impl<T: CudaElement> Cuda<T> {
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let modules = Modules::new(context.clone(), cache, T::DTYPE);
         let pool = Arc::new(Pool::new(context.clone()));
-        Ok(Cuda(Arc::new(Inner { modules, pool, context }), PhantomData))
+        Ok(Cuda(Arc::new(Inner { tile: options.tile, modules, pool, context }), PhantomData))
     }
 
     /// What memory was used for so far.
@@ -81,6 +86,11 @@ impl<T: CudaElement> Cuda<T> {
     /// What that work has failed with.
     pub fn synchronise(&self) -> Result<()> {
         self.0.context.synchronise()
+    }
+
+    /// The tile that was asked for.
+    pub(crate) fn tile(&self) -> Option<Tile> {
+        self.0.tile
     }
 
     pub(crate) fn context(&self) -> &Context {

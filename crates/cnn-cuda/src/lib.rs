@@ -30,6 +30,6 @@ mod pool2d;
 mod sums;
 
 pub use buffer::{Buffer, Usage};
-pub use conv2d::Filter;
+pub use conv2d::{Filter, Tile};
 pub use device::{Cuda, Options};
 pub use element::CudaElement;

@@ -37,3 +37,10 @@ pub(crate) fn normalise_backward<T: CudaElement>(_cuda: &Cuda<T>, _gradient: Nor
 pub(crate) fn shared_gradient<T: CudaElement>(_cuda: &Cuda<T>, _gradient: NormGradient<Cuda<T>>) -> Result<Gradient<Cuda<T>>> {
     Err(Error::Device { backend: "cuda", message: "shared_gradient: not written".into() })
 }
+
+#[derive(Debug)]
+pub(crate) struct Partials { pub(crate) mean: Buffer<f32>, pub(crate) m2: Buffer<f32> }
+impl Partials {
+    pub(crate) fn new<T: CudaElement>(_cuda: &Cuda<T>, _rows: usize, _rows_per_part: usize, _channels: usize) -> Result<Self> { Err(Error::Device { backend: "cuda", message: "stub".into() }) }
+}
+pub(crate) fn combine<T: CudaElement>(_cuda: &Cuda<T>, _rows: usize, _channels: usize, _partials: &Partials) -> Result<Moments<Cuda<T>>> { Err(Error::Device { backend: "cuda", message: "stub".into() }) }

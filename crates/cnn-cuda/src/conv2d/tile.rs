@@ -1,0 +1,74 @@
+//! Which tiles a product is computed in.
+
+use cnn_core::{DType, Element};
+
+/// A tile of `kernels/tiles.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// 128 rows and columns.
+    Large,
+    /// 128 rows, 64 columns: for few channels.
+    Narrow,
+    /// 64 rows and columns: for small products, which would fill few multiprocessors.
+    Small,
+    /// The same, element by element: for channels that are no whole chunks of 16 bytes.
+    Any,
+}
+
+/// Blocks that keep the GPUs of today busy, two on a multiprocessor. A constant: where sums are cut decides their bits.
+pub(crate) const BUSY: usize = 264;
+
+impl Tile {
+    /// Rows and columns.
+    pub(crate) fn sides(self) -> (usize, usize) {
+        match self {
+            Tile::Large => (128, 128),
+            Tile::Narrow => (128, 64),
+            Tile::Small | Tile::Any => (64, 64),
+        }
+    }
+
+    /// The tile for products of `rows` by `columns`, of which there are `products`; `wanted` is one that a test has asked for.
+    pub(crate) fn choose<T: Element>(wanted: Option<Tile>, products: usize, rows: usize, columns: usize, channels: [usize; 2]) -> Self {
+        if channels.iter().any(|channels| channels % chunk::<T>() != 0) {
+            return Tile::Any;
+        }
+        let busy = |tile: &Tile| products * tile.blocks(rows, columns) >= BUSY / 2;
+        let fitting = if columns > 64 { [Tile::Large, Tile::Narrow] } else { [Tile::Narrow, Tile::Small] };
+        wanted.or_else(|| fitting.into_iter().find(busy)).unwrap_or(Tile::Small)
+    }
+
+    /// Blocks of a product.
+    pub(crate) fn blocks(self, rows: usize, columns: usize) -> usize {
+        let (m, n) = self.sides();
+        rows.div_ceil(m) * columns.div_ceil(n)
+    }
+
+    /// Threads of a block.
+    pub(crate) fn threads(self, dtype: DType) -> usize {
+        if self == Tile::Large && dtype == DType::F32 { 256 } else { 128 }
+    }
+
+    /// Bytes of shared memory: three stages of both operands, or the tile in f32 with what adds up its columns.
+    pub(crate) fn shared_bytes<T: Element>(self) -> usize {
+        let (m, n) = self.sides();
+        let stages = 3 * (m + n) * 128;
+        let lines = self.threads(T::DTYPE) / (n / chunk::<T>());
+        stages.max((m * (n + 4) + lines * n) * size_of::<f32>())
+    }
+
+    /// Its kernel of a pass.
+    pub(crate) fn name(self, [large, narrow, small, any]: [&'static str; 4]) -> &'static str {
+        match self {
+            Tile::Large => large,
+            Tile::Narrow => narrow,
+            Tile::Small => small,
+            Tile::Any => any,
+        }
+    }
+}
+
+/// Elements of 16 bytes.
+fn chunk<T: Element>() -> usize {
+    16 / size_of::<T>()
+}

@@ -1,0 +1,181 @@
+// The shape of a convolution, and the operands that are gathered from images.
+#pragma once
+#include "activations.cuh"
+#include "pipeline.cuh"
+
+// As cnn-cuda/src/conv2d/spec.rs; channels are of all groups.
+struct Conv2dSpec {
+    i32 batch;
+    i32 input[2], output[2];
+    i32 in_channels, out_channels;
+    i32 kernel[2], stride[2], dilation[2], padding[2];
+    i32 groups;
+};
+
+// x * scale + shift per channel, then a ReLU if there is one; none where scale is null.
+struct Norm {
+    const float* scale;
+    const float* shift;
+    i32 relu;
+};
+
+DEVICE element zero_element() { return from_f32<element>(0.0f); }
+
+// The chunk's elements as numbers, and back.
+DEVICE void read_chunk(float (&x)[CHUNK], const element* from) {
+    uint4 words = *(const uint4*)from;
+#if ELEMENT_BF16
+    u32 pairs[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) x[2 * i] = low_bf16(pairs[i]), x[2 * i + 1] = high_bf16(pairs[i]);
+#else
+    x[0] = __uint_as_float(words.x), x[1] = __uint_as_float(words.y);
+    x[2] = __uint_as_float(words.z), x[3] = __uint_as_float(words.w);
+#endif
+}
+DEVICE void write_chunk(element* to, const float (&x)[CHUNK]) {
+#if ELEMENT_BF16
+    *(uint4*)to = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
+#else
+    *(float4*)to = make_float4(x[0], x[1], x[2], x[3]);
+#endif
+}
+
+// Bits of the chunks of a thread in each stage that is on its way: which of them lie within the image.
+template <class T, class O> struct Arrivals {
+    static_assert(O::COUNT * (T::STAGES - 1) <= 32, "a bit for each chunk on its way");
+    u32 bits = 0;
+    int waiting = 0;
+
+    DEVICE void expect(u32 valid) { bits |= valid << (O::COUNT * waiting++); }
+    DEVICE u32 take() {
+        u32 valid = bits & ((1u << O::COUNT) - 1);
+        bits >>= O::COUNT, waiting--;
+        return valid;
+    }
+};
+
+// Rows of the product are pixels of an image, the sum is over taps and channels: the left operand of the forward pass and of
+// the gradient of the input. Place `t` of a tap reads row `base[0] + t * step[0]` of the image, and likewise columns.
+template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
+    const element* image[O::COUNT];  // of each of the thread's rows; its channels are this group's
+    i32 base[O::COUNT][2];
+    i32 size[2], taps[2], step[2];
+    i32 pixel, depth;                // elements from pixel to pixel, and channels of the sum
+    Norm norm;                       // its channels are this group's
+    i32 channel, tap[2];             // of this thread's chunk in the step that is fetched next
+    i32 next;                        // the same as a place of the sum, where elements are fetched one by one
+    i32 arrived;                     // channel of the chunk in the step that arrives next
+    Arrivals<T, O> arrivals;
+
+    DEVICE void begin() {
+        next = O::column() * CHUNK;
+        channel = next, tap[0] = tap[1] = 0;
+        settle(channel, tap);
+        arrived = next % depth;
+    }
+
+    DEVICE void settle(i32& channel, i32 (&tap)[2]) {
+        while (channel >= depth) {
+            channel -= depth;
+            if (++tap[1] == taps[1]) tap[1] = 0, tap[0]++;
+        }
+    }
+
+    DEVICE const element* at(int i, i32 row, i32 column, i32 channel) {
+        return image[i] + (i64(row) * size[1] + column) * pixel + channel;
+    }
+
+    DEVICE bool within(i32 row, i32 column) {
+        return u32(row) < u32(size[0]) && u32(column) < u32(size[1]);
+    }
+
+    DEVICE void fetch(unsigned char* stage) {
+        if (VECTOR) {
+            u32 valid = 0;
+            bool more = tap[0] < taps[0];
+#pragma unroll
+            for (int i = 0; i < O::COUNT; i++) {
+                i32 row = base[i][0] + tap[0] * step[0], column = base[i][1] + tap[1] * step[1];
+                bool inside = more && within(row, column);
+                copy_async_16(O::chunk(stage, O::row(i), O::column()), inside ? at(i, row, column, channel) : image[i], inside);
+                valid |= u32(inside) << i;
+            }
+            if (NORM) arrivals.expect(valid);
+            channel += STEP;
+            settle(channel, tap);
+        } else {
+#pragma unroll
+            for (int i = 0; i < O::COUNT; i++) {
+                element* to = O::chunk(stage, O::row(i), O::column());
+#pragma unroll 1
+                for (int e = 0; e < CHUNK; e++) {
+                    i32 place = (next + e) / depth, channel = (next + e) % depth;
+                    i32 row = base[i][0] + place / taps[1] * step[0], column = base[i][1] + place % taps[1] * step[1];
+                    bool inside = place < taps[0] * taps[1] && within(row, column);
+                    element x = inside ? *at(i, row, column, channel) : zero_element();
+                    to[e] = NORM && inside ? from_f32<element>(normalised(to_f32(x), channel)) : x;
+                }
+            }
+            next += STEP;
+        }
+    }
+
+    DEVICE float normalised(float x, i32 channel) {
+        float y = fmaf(x, norm.scale[channel], norm.shift[channel]);
+        return norm.relu ? relu(y) : y;
+    }
+
+    // Normalises what has arrived, but for the padding, which is zero after the normalisation.
+    DEVICE void finish(unsigned char* stage) {
+        if (!VECTOR || !NORM) return;
+        u32 valid = arrivals.take();
+        float scale[CHUNK], shift[CHUNK];
+#pragma unroll
+        for (int e = 0; e < CHUNK; e++) scale[e] = norm.scale[arrived + e], shift[e] = norm.shift[arrived + e];
+#pragma unroll
+        for (int i = 0; i < O::COUNT; i++) {
+            if (!(valid >> i & 1)) continue;
+            element* chunk = O::chunk(stage, O::row(i), O::column());
+            float x[CHUNK];
+            read_chunk(x, chunk);
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) {
+                x[e] = fmaf(x[e], scale[e], shift[e]);
+                if (norm.relu) x[e] = relu(x[e]);
+            }
+            write_chunk(chunk, x);
+        }
+        arrived += STEP;
+        while (arrived >= depth) arrived -= depth;
+    }
+};
+
+// A matrix [rows, columns] whose rows are places of the sum: weights of the forward pass, gradients in that of the weight.
+template <class O, bool VECTOR> struct MatrixSource {
+    const element* matrix;
+    i64 stride;              // elements from row to row
+    i32 rows, columns;       // rows of the sum that are left, columns from the tile's first on
+
+    DEVICE void fetch(unsigned char* stage) {
+        i32 column = O::column() * CHUNK;
+#pragma unroll
+        for (int i = 0; i < O::COUNT; i++) {
+            i32 row = O::row(i);
+            element* to = O::chunk(stage, row, O::column());
+            const element* from = matrix + row * stride + column;
+            if (VECTOR) {
+                bool inside = row < rows && column < columns;
+                copy_async_16(to, inside ? from : matrix, inside);
+            } else {
+#pragma unroll
+                for (int e = 0; e < CHUNK; e++) {
+                    to[e] = row < rows && column + e < columns ? from[e] : zero_element();
+                }
+            }
+        }
+        matrix += STEP * stride, rows -= STEP;
+    }
+
+    DEVICE void finish(unsigned char*) {}
+};

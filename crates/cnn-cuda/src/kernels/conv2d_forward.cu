@@ -1,0 +1,56 @@
+// Convolution, forward: an implicit product of [pixels, taps * channels] and the weight [taps * channels, out channels].
+#include "epilogue.cuh"
+#include "tiles.cuh"
+
+template <class T, bool VECTOR, bool NORM>
+DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const element* weight, const Epilogue& epilogue, element* y) {
+    typedef Operand<T, ALONG_SUM, T::M> A;
+    typedef Operand<T, ACROSS_SUM, T::N> B;
+    DYNAMIC_SHARED(shared);
+
+    i32 depth = spec.in_channels / spec.groups, width = spec.out_channels / spec.groups;
+    i32 across = (width + T::N - 1) / T::N;
+    i32 group = blockIdx.z, part = blockIdx.x / across, tile_n = blockIdx.x % across * T::N;
+    i32 area = spec.output[0] * spec.output[1], pixels = spec.batch * area, tile_m = part * T::M;
+    i32 sum = spec.kernel[0] * spec.kernel[1] * depth;
+
+    PixelSource<T, A, VECTOR, NORM> left;
+#pragma unroll
+    for (int i = 0; i < A::COUNT; i++) {
+        i32 m = tile_m + A::row(i);
+        bool real = m < pixels;
+        i32 image = real ? m / area : 0, pixel = m % area;
+        left.image[i] = x + i64(image) * spec.input[0] * spec.input[1] * spec.in_channels + group * depth;
+        left.base[i][0] = real ? pixel / spec.output[1] * spec.stride[0] - spec.padding[0] : -(1 << 30);
+        left.base[i][1] = pixel % spec.output[1] * spec.stride[1] - spec.padding[1];
+    }
+#pragma unroll
+    for (int axis = 0; axis < 2; axis++) {
+        left.size[axis] = spec.input[axis], left.taps[axis] = spec.kernel[axis], left.step[axis] = spec.dilation[axis];
+    }
+    left.pixel = spec.in_channels, left.depth = depth;
+    if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
+    left.begin();
+
+    MatrixSource<B, VECTOR> right{weight + group * width + tile_n, spec.out_channels, sum, width - tile_n};
+
+    Product<T> product;
+    multiply<T, A, B>(product, left, right, (sum + STEP - 1) / STEP, shared);
+    float* tile = (float*)shared;
+    product.template write<A, B>(tile);
+    __syncthreads();
+    auto at = [&](int m) { return i64(tile_m + m) * spec.out_channels; };
+    finish_tile<T, VECTOR>(tile, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part, spec.out_channels);
+}
+
+#define ARGUMENTS Conv2dSpec spec, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y
+#define GIVEN spec, x, norm, weight, epilogue, y
+
+KERNEL(Large::THREADS) forward_large(ARGUMENTS) { forward<Large, true, false>(GIVEN); }
+KERNEL(Narrow::THREADS) forward_narrow(ARGUMENTS) { forward<Narrow, true, false>(GIVEN); }
+KERNEL(Small::THREADS) forward_small(ARGUMENTS) { forward<Small, true, false>(GIVEN); }
+KERNEL(Small::THREADS) forward_any(ARGUMENTS) { forward<Small, false, false>(GIVEN); }
+KERNEL(Large::THREADS) norm_forward_large(ARGUMENTS) { forward<Large, true, true>(GIVEN); }
+KERNEL(Narrow::THREADS) norm_forward_narrow(ARGUMENTS) { forward<Narrow, true, true>(GIVEN); }
+KERNEL(Small::THREADS) norm_forward_small(ARGUMENTS) { forward<Small, true, true>(GIVEN); }
+KERNEL(Small::THREADS) norm_forward_any(ARGUMENTS) { forward<Small, false, true>(GIVEN); }

@@ -1,0 +1,164 @@
+// Convolution, gradient of the weight: a product of [taps * channels, pixels] and the gradient [pixels, out channels]. The
+// sum over pixels is cut into splits, which write sums of their own that a second kernel adds up in order.
+#include "conv2d.cuh"
+#include "divisor.cuh"
+#include "grid.cuh"
+#include "tiles.cuh"
+
+// How the sum is cut, and how its places become pixels.
+struct Split {
+    i32 pixels;        // of a split: a multiple of a step
+    i32 splits;
+    Divisor area, columns;  // of the output
+};
+
+// Places of the sum are pixels of the output, rows of the product are taps and channels of the input.
+template <class T, class O, bool VECTOR, bool NORM> struct TapSource {
+    const element* x;      // this group's channels
+    i32 input[2], output[2], stride[2];
+    Divisor area, output_columns;
+    i32 pixel;             // elements from pixel to pixel
+    i32 place, end;        // the next step's first pixel, and where this split's end
+    bool real;             // whether this thread's chunk is of a tap at all
+    i32 offset[2], channel;  // of its tap, and its first channel
+    i32 chunk_first, depth, kernel_columns, sums, padding[2], dilation[2];  // to find them element by element
+    Norm norm;
+    Arrivals<T, O> arrivals;
+    float scale[CHUNK], shift[CHUNK];
+
+    DEVICE void begin(i32 first) {
+        chunk_first = first + O::column() * CHUNK;
+        real = chunk_first < sums;
+        locate(chunk_first, offset, channel);
+        if (VECTOR && NORM) {
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) {
+                scale[e] = real ? norm.scale[channel + e] : 0.0f;
+                shift[e] = real ? norm.shift[channel + e] : 0.0f;
+            }
+        }
+    }
+
+    DEVICE void locate(i32 row, i32 (&offset)[2], i32& channel) {
+        i32 tap = row / depth;
+        channel = row % depth;
+        offset[0] = tap / kernel_columns * dilation[0] - padding[0];
+        offset[1] = tap % kernel_columns * dilation[1] - padding[1];
+    }
+
+    DEVICE void fetch(unsigned char* stage) {
+        u32 valid = 0;
+#pragma unroll
+        for (int i = 0; i < O::COUNT; i++) {
+            i32 at = place + O::row(i);
+            i32 image = area.quotient(at), within = at - image * area.value;
+            i32 row = output_columns.quotient(within), column = within - row * output_columns.value;
+            row *= stride[0], column *= stride[1];
+            const element* from = x + i64(image) * input[0] * input[1] * pixel;
+            element* to = O::chunk(stage, O::row(i), O::column());
+            if (VECTOR) {
+                row += offset[0], column += offset[1];
+                bool inside = real && at < end && u32(row) < u32(input[0]) && u32(column) < u32(input[1]);
+                copy_async_16(to, inside ? from + (i64(row) * input[1] + column) * pixel + channel : x, inside);
+                valid |= u32(inside) << i;
+            } else {
+#pragma unroll 1
+                for (int e = 0; e < CHUNK; e++) {
+                    i32 offset[2], channel;
+                    locate(chunk_first + e, offset, channel);
+                    i32 r = row + offset[0], c = column + offset[1];
+                    bool inside = chunk_first + e < sums && at < end && u32(r) < u32(input[0]) && u32(c) < u32(input[1]);
+                    element value = inside ? from[(i64(r) * input[1] + c) * pixel + channel] : zero_element();
+                    if (NORM && inside) {
+                        float y = fmaf(to_f32(value), norm.scale[channel], norm.shift[channel]);
+                        value = from_f32<element>(norm.relu ? relu(y) : y);
+                    }
+                    to[e] = value;
+                }
+            }
+        }
+        if (VECTOR && NORM) arrivals.expect(valid);
+        place += STEP;
+    }
+
+    DEVICE void finish(unsigned char* stage) {
+        if (!VECTOR || !NORM) return;
+        u32 valid = arrivals.take();
+#pragma unroll
+        for (int i = 0; i < O::COUNT; i++) {
+            if (!(valid >> i & 1)) continue;
+            element* chunk = O::chunk(stage, O::row(i), O::column());
+            float value[CHUNK];
+            read_chunk(value, chunk);
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) {
+                value[e] = fmaf(value[e], scale[e], shift[e]);
+                if (norm.relu) value[e] = relu(value[e]);
+            }
+            write_chunk(chunk, value);
+        }
+    }
+};
+
+template <class T, bool VECTOR, bool NORM>
+DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const element* x, Norm norm, const element* dy, float* dw) {
+    typedef Operand<T, ACROSS_SUM, T::M> A;
+    typedef Operand<T, ACROSS_SUM, T::N> B;
+    DYNAMIC_SHARED(shared);
+
+    i32 depth = spec.in_channels / spec.groups, width = spec.out_channels / spec.groups;
+    i32 across = (width + T::N - 1) / T::N;
+    i32 tile_m = blockIdx.x / across * T::M, tile_n = blockIdx.x % across * T::N;
+    i32 group = blockIdx.z, part = blockIdx.y;
+    i32 pixels = spec.batch * spec.output[0] * spec.output[1];
+    i32 begin = part * split.pixels, end = min(pixels, begin + split.pixels);
+    i32 sums = spec.kernel[0] * spec.kernel[1] * depth;
+
+    TapSource<T, A, VECTOR, NORM> left;
+    left.x = x + group * depth;
+#pragma unroll
+    for (int axis = 0; axis < 2; axis++) {
+        left.input[axis] = spec.input[axis], left.stride[axis] = spec.stride[axis];
+        left.padding[axis] = spec.padding[axis], left.dilation[axis] = spec.dilation[axis];
+    }
+    left.area = split.area, left.output_columns = split.columns;
+    left.pixel = spec.in_channels, left.depth = depth, left.kernel_columns = spec.kernel[1], left.sums = sums;
+    left.place = begin, left.end = end;
+    if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
+    left.begin(tile_m);
+
+    const element* gradient = dy + i64(begin) * spec.out_channels + group * width + tile_n;
+    MatrixSource<B, VECTOR> right{gradient, spec.out_channels, end - begin, width - tile_n};
+
+    Product<T> product;
+    multiply<T, A, B>(product, left, right, (end - begin + STEP - 1) / STEP, shared);
+    float* tile = (float*)shared;
+    product.template write<A, B>(tile);
+    __syncthreads();
+    float* to = dw + (i64(part) * sums + tile_m) * spec.out_channels + group * width + tile_n;
+    for (int i = threadIdx.x; i < T::M * T::N; i += T::THREADS) {
+        int m = i / T::N, n = i % T::N;
+        if (tile_m + m < sums && tile_n + n < width) to[i64(m) * spec.out_channels + n] = tile[m * tile_row<T>() + n];
+    }
+}
+
+#define ARGUMENTS Conv2dSpec spec, Split split, const element *x, Norm norm, const element *dy, float *dw
+#define GIVEN spec, split, x, norm, dy, dw
+
+KERNEL(Large::THREADS) weight_large(ARGUMENTS) { backward_weight<Large, true, false>(GIVEN); }
+KERNEL(Narrow::THREADS) weight_narrow(ARGUMENTS) { backward_weight<Narrow, true, false>(GIVEN); }
+KERNEL(Small::THREADS) weight_small(ARGUMENTS) { backward_weight<Small, true, false>(GIVEN); }
+KERNEL(Small::THREADS) weight_any(ARGUMENTS) { backward_weight<Small, false, false>(GIVEN); }
+KERNEL(Large::THREADS) norm_weight_large(ARGUMENTS) { backward_weight<Large, true, true>(GIVEN); }
+KERNEL(Narrow::THREADS) norm_weight_narrow(ARGUMENTS) { backward_weight<Narrow, true, true>(GIVEN); }
+KERNEL(Small::THREADS) norm_weight_small(ARGUMENTS) { backward_weight<Small, true, true>(GIVEN); }
+KERNEL(Small::THREADS) norm_weight_any(ARGUMENTS) { backward_weight<Small, false, true>(GIVEN); }
+
+// dw [count] is the sum of the splits' [splits, count], in order.
+KERNEL(256) add_splits(const float* parts, float* dw, i32 splits, u64 count) {
+    FOR_EACH_ELEMENT(i, count) {
+        float sum = parts[i];
+        for (i32 part = 1; part < splits; part++) sum += parts[part * count + i];
+        dw[i] = sum;
+    }
+}

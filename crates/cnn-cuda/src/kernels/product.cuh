@@ -1,0 +1,139 @@
+// The product of the operands of one step, in registers.
+//
+// bf16 on tensor cores: sums are f32. f32 by fused multiply-adds, which round as the CPU's do. Both leave a warp's tile spread
+// over its lanes; `place` says where.
+#pragma once
+#include "tile.cuh"
+
+#if ELEMENT_BF16
+
+template <class T> struct Product {
+    static constexpr int ROWS = T::WARP_M / 16, COLUMNS = T::WARP_N / 8;
+    float sums[ROWS][COLUMNS][4];
+
+    DEVICE void clear() {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) sums[i][j][e] = 0.0f;
+    }
+
+    // Adds the product of a stage's operands.
+    template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
+        int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int k = 0; k < STEP / 16; k++) {
+            u32 left[ROWS][4], right[COLUMNS][2];
+#pragma unroll
+            for (int i = 0; i < ROWS; i++) {
+                int m = T::warp_m() + 16 * i;
+                if (A::MAJOR == ALONG_SUM) {
+                    ldmatrix_x4(left[i], A::chunk(a, m + lane % 16, 2 * k + lane / 16));
+                } else {
+                    ldmatrix_x4_trans(left[i], A::chunk(a, 16 * k + lane % 8 + lane / 16 * 8, m / 8 + lane / 8 % 2));
+                }
+            }
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j += 2) {
+                int n = T::warp_n() + 8 * j;
+                u32 two[4];
+                if (B::MAJOR == ALONG_SUM) {
+                    ldmatrix_x4(two, B::chunk(b, n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+                } else {
+                    ldmatrix_x4_trans(two, B::chunk(b, 16 * k + lane % 16, n / 8 + lane / 16));
+                }
+                right[j][0] = two[0], right[j][1] = two[1];
+                right[j + 1][0] = two[2], right[j + 1][1] = two[3];
+            }
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                for (int j = 0; j < COLUMNS; j++) mma_bf16(sums[i][j], left[i], right[j]);
+        }
+    }
+
+    // Writes the warp's sums into the block's tile.
+    template <class A, class B> DEVICE void write(float* tile) {
+        int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    int m = T::warp_m() + 16 * i + lane / 4 + 8 * half, n = T::warp_n() + 8 * j + lane % 4 * 2;
+                    *(float2*)(tile + m * tile_row<T>() + n) = make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
+                }
+    }
+};
+
+#else
+
+// The lanes of a warp are 4 rows by 8 columns of threads.
+template <class T> struct Product {
+    static constexpr int ROWS = T::WARP_M / 4, COLUMNS = T::WARP_N / 8;
+    float sums[ROWS][COLUMNS];
+
+    DEVICE void clear() {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++) sums[i][j] = 0.0f;
+    }
+
+    // Row or column `i` of a lane that is one of `lanes`: neighbours where four lie in a chunk.
+    static DEVICE int place(Major major, int lane, int lanes, int i) {
+        return major == ALONG_SUM ? lane + lanes * i : 4 * (lane + lanes * (i / 4)) + i % 4;
+    }
+
+    // Four places of the sum of one operand: [i][k] = element at sum 4 * chunk + k.
+    template <class O, int COUNT>
+    static DEVICE void read(float (&x)[COUNT][4], unsigned char* stage, int chunk, int first, int lane, int lanes) {
+        if (O::MAJOR == ALONG_SUM) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                float4 four = *(float4*)O::chunk(stage, first + lane + lanes * i, chunk);
+                x[i][0] = four.x, x[i][1] = four.y, x[i][2] = four.z, x[i][3] = four.w;
+            }
+        } else {
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+#pragma unroll
+                for (int i = 0; i < COUNT; i += 4) {
+                    float4 four = *(float4*)O::chunk(stage, 4 * chunk + k, first / 4 + lane + lanes * (i / 4));
+                    x[i][k] = four.x, x[i + 1][k] = four.y, x[i + 2][k] = four.z, x[i + 3][k] = four.w;
+                }
+        }
+    }
+
+    template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
+        int lane = threadIdx.x % 32;
+#pragma unroll 1
+        for (int chunk = 0; chunk < ROW_CHUNKS; chunk++) {
+            float left[ROWS][4], right[COLUMNS][4];
+            read<A>(left, a, chunk, T::warp_m(), lane / 8, 4);
+            read<B>(right, b, chunk, T::warp_n(), lane % 8, 8);
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+#pragma unroll
+                for (int i = 0; i < ROWS; i++)
+#pragma unroll
+                    for (int j = 0; j < COLUMNS; j++) sums[i][j] = fmaf(left[i][k], right[j][k], sums[i][j]);
+        }
+    }
+
+    template <class A, class B> DEVICE void write(float* tile) {
+        int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < COLUMNS; j++) {
+                int m = T::warp_m() + place(A::MAJOR, lane / 8, 4, i), n = T::warp_n() + place(B::MAJOR, lane % 8, 8, j);
+                tile[m * tile_row<T>() + n] = sums[i][j];
+            }
+    }
+};
+
+#endif
