@@ -60,7 +60,7 @@ pub struct Compiled {
 /// # Errors
 /// No compiler, one that does not know the architecture, or what it says about the source.
 pub fn compile(source: Source, element: DType, architecture: &str) -> Result<Compiled> {
-    libraries::require_compiler()?;
+    libraries::require(libraries::Library::Nvrtc)?;
     let options = options(element, architecture);
     Program::new(source)?.compile(source, &options)
 }

@@ -12,7 +12,7 @@ use crate::buffer::{Buffer, Pool, Usage};
 use crate::compiler::Source;
 use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
-use crate::driver::Context;
+use crate::driver::{About, Context};
 use crate::element::CudaElement;
 use crate::launch::Launch;
 use crate::modules::Modules;
@@ -73,6 +73,11 @@ impl<T: CudaElement> Cuda<T> {
         let modules = Modules::new(context.clone(), cache, T::DTYPE);
         let pool = Arc::new(Pool::new(context.clone()));
         Ok(Cuda(Arc::new(Inner { tile: options.tile, modules, pool, context }), PhantomData))
+    }
+
+    /// What the GPU says about itself.
+    pub fn about(&self) -> &About {
+        self.context().about()
     }
 
     /// What memory was used for so far.

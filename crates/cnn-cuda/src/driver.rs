@@ -9,7 +9,7 @@ use cnn_core::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 
-use crate::libraries;
+use crate::libraries::{self, Library};
 
 /// The oldest GPUs whose instructions the kernels use: bf16 on tensor cores, asynchronous copies.
 const OLDEST: (c_int, c_int) = (8, 0);
@@ -25,19 +25,19 @@ pub(crate) struct Context {
 
 /// What a GPU says about itself.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
+pub struct About {
     /// Its number among the GPUs that the driver shows.
-    pub(crate) ordinal: usize,
+    pub ordinal: usize,
     /// Its model.
-    pub(crate) name: String,
+    pub name: String,
     /// Compute capability.
-    pub(crate) capability: (c_int, c_int),
+    pub capability: (c_int, c_int),
     /// Bytes of memory.
-    pub(crate) memory: usize,
+    pub memory: usize,
     /// Streaming multiprocessors.
-    pub(crate) multiprocessors: usize,
+    pub multiprocessors: usize,
     /// The most bytes of shared memory that a block may ask for.
-    pub(crate) shared_memory: usize,
+    pub shared_memory: usize,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context its current one, which every method
@@ -56,12 +56,22 @@ pub(crate) fn driver_error(doing: impl std::fmt::Display, error: DriverError) ->
     Error::Device { backend: "cuda", message: format!("{doing}: {name} ({meaning})") }
 }
 
-/// How many GPUs there are.
+/// The GPUs of this machine, those too that are too old, without opening any.
 ///
 /// # Errors
 /// No driver, or one that does not start.
-pub(crate) fn count() -> Result<usize> {
-    libraries::require()?;
+pub fn gpus() -> Result<Vec<About>> {
+    let about = |ordinal: usize| {
+        let device = result::device::get(ordinal as c_int)
+            .map_err(|error| driver_error(format!("GPU {ordinal} could not be found"), error))?;
+        About::of(ordinal, device)
+    };
+    (0..count()?).map(about).collect()
+}
+
+/// How many GPUs there are.
+fn count() -> Result<usize> {
+    libraries::require(Library::Driver)?;
     result::init().map_err(|error| driver_error("the driver did not start", error))?;
     let count = result::device::get_count().map_err(|error| driver_error("GPUs could not be counted", error))?;
     Ok(usize::try_from(count).unwrap_or(0))
@@ -88,8 +98,13 @@ impl About {
         })
     }
 
+    /// Whether the kernels run on it.
+    pub fn is_new_enough(&self) -> bool {
+        self.capability >= OLDEST
+    }
+
     /// What NVRTC calls its architecture.
-    pub(crate) fn architecture(&self) -> String {
+    pub fn architecture(&self) -> String {
         format!("sm_{}{}", self.capability.0, self.capability.1)
     }
 }
@@ -101,6 +116,7 @@ impl Context {
     /// A library that is missing, no such GPU, one that is too old, or what the driver says.
     pub(crate) fn open(ordinal: usize) -> Result<Self> {
         let count = count()?;
+        libraries::require(Library::Nvrtc)?;
         if ordinal >= count {
             let rule = match count {
                 0 => "there is none on this machine".to_owned(),
@@ -111,7 +127,7 @@ impl Context {
         let failed = |error| driver_error(format!("GPU {ordinal} could not be opened"), error);
         let device = result::device::get(ordinal as c_int).map_err(failed)?;
         let about = About::of(ordinal, device)?;
-        if about.capability < OLDEST {
+        if !about.is_new_enough() {
             let (major, minor) = about.capability;
             let (name, (oldest, _)) = (&about.name, OLDEST);
             let rule = format!("must be at least {oldest}.0: the kernels use its instructions");

@@ -27,9 +27,12 @@ mod modules;
 mod norm;
 mod optim;
 mod pool2d;
+mod roofline;
 mod sums;
 
 pub use buffer::{Buffer, Usage};
 pub use conv2d::{Filter, Tile};
 pub use device::{Cuda, Options};
+pub use driver::{About, gpus};
 pub use element::CudaElement;
+pub use roofline::{fma_peak, memory_bandwidth};

@@ -107,24 +107,11 @@ pub fn found() -> &'static [(Library, Found)] {
     })
 }
 
-/// Opens the libraries that every device needs.
-///
-/// # Errors
-/// The first that is missing, why, and how to get it.
-pub(crate) fn require() -> Result<()> {
-    require_one(Library::Driver)?;
-    require_compiler()
-}
-
-/// Opens what kernels are compiled by; no GPU is needed for that.
+/// Opens a library that cannot be done without. What NVRTC brings beside itself is its own, and missed when it compiles.
 ///
 /// # Errors
 /// It is missing, why, and how to get it.
-pub(crate) fn require_compiler() -> Result<()> {
-    require_one(Library::Nvrtc) // what it brings beside itself is its own, and looked for when it compiles
-}
-
-fn require_one(wanted: Library) -> Result<()> {
+pub(crate) fn require(wanted: Library) -> Result<()> {
     match found().iter().find(|(library, _)| *library == wanted) {
         Some((_, Found::Missing(why))) => {
             let message = format!("no {wanted}: {why}; {}", wanted.how_to_get());

@@ -5,7 +5,7 @@ use cnn_core::Result;
 use crate::kernels::{self, Work};
 use crate::machine::Machine;
 use crate::report::{Area, Row, Setting};
-use crate::timing::{Repeat, median};
+use crate::timing::{Repeat, median_on};
 
 /// How long the limit is measured before and after each kernel; the higher figure counts.
 const SECONDS: f64 = 0.01;
@@ -18,11 +18,11 @@ pub fn measure<B: Machine>(backend: &B, batch: usize, repeat: Repeat) -> Result<
     let mut rows = Vec::new();
     kernels::resnet18(backend, batch, &mut |kernel| {
         let limit = || match kernel.work {
-            Work::Flops(_) => Ok(backend.fma_peak(SECONDS)),
+            Work::Flops(_) => backend.fma_peak(SECONDS),
             Work::Bytes(_) => backend.memory_bandwidth(SECONDS),
         };
         let before = limit()?;
-        let time = median(repeat, kernel.run)?;
+        let time = median_on(backend, repeat, kernel.run)?;
         let setting = Setting::new(backend, Area::Layers, "resnet18", &kernel.name, batch);
         rows.push(Row::new(setting, time).doing(kernel.work, before.max(limit()?)));
         Ok(())

@@ -12,7 +12,16 @@ pub trait Machine: Backend {
     fn threads(&self) -> usize;
 
     /// GFLOP/s of nothing but independent multiply-adds, measured for about `seconds`. A multiply-add counts as two.
-    fn fma_peak(&self, seconds: f64) -> f64;
+    ///
+    /// # Errors
+    /// The device's.
+    fn fma_peak(&self, seconds: f64) -> Result<f64>;
+
+    /// Waits for all work that was asked for.
+    ///
+    /// # Errors
+    /// What that work has failed with.
+    fn wait(&self) -> Result<()>;
 
     /// GB/s of the triad `a = b + 3 c` over arrays that no cache holds, measured for about `seconds`.
     ///
@@ -30,11 +39,38 @@ impl<T: CpuElement> Machine for Cpu<T> {
         Cpu::threads(self)
     }
 
-    fn fma_peak(&self, seconds: f64) -> f64 {
-        cnn_cpu::fma_peak(self, seconds)
+    fn fma_peak(&self, seconds: f64) -> Result<f64> {
+        Ok(cnn_cpu::fma_peak(self, seconds))
+    }
+
+    fn wait(&self) -> Result<()> {
+        Ok(()) // a method of the CPU returns when its work is done
     }
 
     fn memory_bandwidth(&self, seconds: f64) -> Result<f64> {
         cnn_cpu::memory_bandwidth(self, seconds)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<T: cnn_cuda::CudaElement> Machine for cnn_cuda::Cuda<T> {
+    fn isa(&self) -> String {
+        self.about().architecture()
+    }
+
+    fn threads(&self) -> usize {
+        1 // of the CPU, which asks and waits
+    }
+
+    fn fma_peak(&self, seconds: f64) -> Result<f64> {
+        cnn_cuda::fma_peak(self, seconds)
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.synchronise()
+    }
+
+    fn memory_bandwidth(&self, seconds: f64) -> Result<f64> {
+        cnn_cuda::memory_bandwidth(self, seconds)
     }
 }

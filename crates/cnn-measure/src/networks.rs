@@ -7,7 +7,7 @@ use cnn_models::{Arch, Model};
 use crate::kernels::noise;
 use crate::machine::Machine;
 use crate::report::{Area, Row, Setting};
-use crate::timing::{Repeat, median};
+use crate::timing::{Repeat, median_on};
 
 /// How a network trains, for [`Setting::config`].
 pub const TRAINS: &str = "nesterov";
@@ -93,7 +93,7 @@ fn network<B: Backend>(backend: &B, name: &str, batch: usize) -> Result<(Model<B
 /// As [`Training::new`].
 pub fn train<B: Machine>(backend: &B, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
     let mut training = Training::new(backend, name, batch)?;
-    let time = median(repeat, || training.step())?;
+    let time = median_on(backend, repeat, || training.step())?;
     Ok(Row::new(Setting::new(backend, Area::Train, name, TRAINS, batch), time))
 }
 
@@ -103,6 +103,6 @@ pub fn train<B: Machine>(backend: &B, name: &str, batch: usize, repeat: Repeat) 
 /// As [`Inference::new`].
 pub fn infer<B: Machine>(backend: &B, name: &str, batch: usize, repeat: Repeat) -> Result<Row> {
     let mut inference = Inference::new(backend, name, batch)?;
-    let time = median(repeat, || inference.run())?;
+    let time = median_on(backend, repeat, || inference.run())?;
     Ok(Row::new(Setting::new(backend, Area::Infer, name, ANSWERS, batch), time))
 }

@@ -3,6 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use cnn_core::Result;
+
+use crate::machine::Machine;
+
 /// How often a measurement is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
@@ -34,6 +38,20 @@ pub fn median<E>(repeat: Repeat, mut run: impl FnMut() -> Result<(), E>) -> Resu
     }
     times.sort();
     Ok(times[times.len() / 2])
+}
+
+/// The median time of `run` on a device, which may be behind the loop that asks: so many runs are timed together, and waited
+/// for.
+///
+/// # Errors
+/// The first one of `run`, or what the device's work has failed with.
+pub fn median_on<B: Machine>(backend: &B, repeat: Repeat, mut run: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let together = backend.steps_behind().max(1);
+    let time = median(repeat, || {
+        (0..together).try_for_each(|_| run())?;
+        backend.wait()
+    })?;
+    Ok(time / together as u32)
 }
 
 /// The most memory that this process has held, in bytes; none where the system does not say.

@@ -9,6 +9,7 @@
 //! | [`data`] | CIFAR, MNIST files, folders of images, a generated set; augmentation; batches |
 //! | [`train`] | recipe, training loop, checkpoints, and what a weights file becomes again |
 //! | `cpu` | the CPU backend, for any element that it knows; [`Cpu`] is the one in f32 |
+//! | `cuda` | NVIDIA GPUs, in f32 or bf16 |
 //!
 //! # Features, and a setting that matters
 //!
@@ -16,6 +17,7 @@
 //! | --- | --- |
 //! | `cli` (default) | the program: clap, indicatif and what else only a terminal needs |
 //! | `cpu` (default) | the CPU backend |
+//! | `cuda` | the CUDA backend: builds without CUDA, and finds the driver and NVRTC when a device is opened |
 //! | `download` (default) | fetching the published data sets: ureq and TLS |
 //! | `f64` | the CPU backend in double precision too, for gradient checks; twice the compile time |
 //!
@@ -135,6 +137,8 @@
 pub use cnn_core as core;
 #[cfg(feature = "cpu")]
 pub use cnn_cpu as cpu;
+#[cfg(feature = "cuda")]
+pub use cnn_cuda as cuda;
 pub use cnn_data as data;
 pub use cnn_models as models;
 pub use cnn_train as train;

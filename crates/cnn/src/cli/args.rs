@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Measure this machine: its limits, every layer, training steps, inference
     Bench(BenchArgs),
+    /// List what this machine can compute with, what is missing and how to get it
+    Devices(DevicesArgs),
     /// Print the recipe that `train` would follow with these options: every default, each with a word on what it does
     #[command(
         after_help = "Example:\n  cnn recipe --model resnet18 --data photos > photos.toml\n  cnn train --recipe photos.toml"
@@ -57,7 +59,7 @@ pub(crate) enum Command {
 /// What computes, with how much of it, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DeviceArgs {
-    /// What computes: auto or cpu
+    /// What computes: auto, cpu, or in a program that was built with GPUs also cuda, and cuda:N for GPU N
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) backend: String,
     /// CPU threads; by default as many as this process may use. The result does not depend on it
@@ -67,6 +69,14 @@ pub(crate) struct DeviceArgs {
     /// off, not 1e-5) [default: as in training, or auto]
     #[arg(long, value_name = "NAME")]
     pub(crate) conv_algo: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn devices")]
+pub(crate) struct DevicesArgs {
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where sets with a name are looked for.

@@ -34,7 +34,7 @@ impl Command for Bench<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Bench(args) = self;
         output::note(&backend.describe());
-        let (peak, triad) = (backend.fma_peak(SECONDS), backend.memory_bandwidth(SECONDS)?);
+        let (peak, triad) = (backend.fma_peak(SECONDS)?, backend.memory_bandwidth(SECONDS)?);
         if args.json {
             output::print_json(&json!({
                 "area": "roofline",

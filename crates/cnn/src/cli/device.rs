@@ -1,13 +1,18 @@
 //! What computes: the backend that was asked for, or the best that is there.
 
+use cnn::core::backend::AUTO;
 use cnn::core::{Backend, DType, Element, bf16};
 use cnn::cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, available_threads};
+#[cfg(feature = "cuda")]
+use cnn::cuda::{self, Cuda};
 use cnn::data::Pool;
 use cnn::train::Precision;
 use cnn_measure::Machine;
 
 use super::args::DeviceArgs;
 use super::failure::Failure;
+#[cfg(feature = "cuda")]
+use super::output;
 
 /// What is done on a device, whichever it is.
 pub(crate) trait Command {
@@ -22,19 +27,71 @@ pub(crate) enum Device {
     Cpu(Cpu<f32>),
     /// The CPU, activations in bf16.
     CpuBf16(Cpu<bf16>),
+    /// A GPU, activations in f32, and the threads that decode pictures for it.
+    #[cfg(feature = "cuda")]
+    Cuda(Cuda<f32>, usize),
+    /// A GPU, activations in bf16.
+    #[cfg(feature = "cuda")]
+    CudaBf16(Cuda<bf16>, usize),
+}
+
+/// What `--backend` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Auto,
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Gpu(usize),
+}
+
+impl Wanted {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        match text {
+            "auto" => return Ok(Wanted::Auto),
+            "cpu" => return Ok(Wanted::Cpu),
+            #[cfg(feature = "cuda")]
+            "cuda" => return Ok(Wanted::Gpu(0)),
+            _ => {}
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(Ok(ordinal)) = text.strip_prefix("cuda:").map(str::parse) {
+            return Ok(Wanted::Gpu(ordinal));
+        }
+        let rule = if cfg!(feature = "cuda") {
+            "must be auto, cpu, cuda, or cuda:N for GPU N"
+        } else if text.starts_with("cuda") {
+            "must be auto or cpu: this program was built without GPUs, which take `--features cuda` and no CUDA to build"
+        } else {
+            "must be auto or cpu"
+        };
+        Err(Failure::usage(format!("backend {text}: {rule}")))
+    }
 }
 
 impl Device {
     /// The device that `args` ask for, with activations of this precision, and with this tuning unless they ask for
     /// another.
     pub(crate) fn open(args: &DeviceArgs, precision: Precision, tuning: &str) -> Result<Device, Failure> {
-        let conv_algo: ConvAlgorithm = args.conv_algo.as_deref().unwrap_or(tuning).parse().map_err(Failure::usage)?;
-        match args.backend.as_str() {
-            "auto" | "cpu" => {}
-            other => {
-                let rule = "must be auto or cpu; this version computes on no other device: use --backend cpu";
-                return Err(Failure::usage(format!("backend {other}: {rule}")));
+        let tuning = args.conv_algo.as_deref().unwrap_or(tuning);
+        let conv_algo: ConvAlgorithm = tuning.parse().map_err(Failure::usage)?;
+        match Wanted::parse(&args.backend)? {
+            Wanted::Cpu => {}
+            #[cfg(feature = "cuda")]
+            Wanted::Gpu(ordinal) if tuning == AUTO => return gpu(args, precision, ordinal),
+            #[cfg(feature = "cuda")]
+            Wanted::Gpu(_) => {
+                let rule = "must be auto on a GPU: the others are the CPU's";
+                return Err(Failure::usage(format!("convolutions {tuning}: {rule}")));
             }
+            // Who asks for threads or an algorithm of the CPU's means the CPU.
+            #[cfg(feature = "cuda")]
+            Wanted::Auto if tuning == AUTO && args.threads.is_none() => match gpu(args, precision, 0) {
+                Ok(device) => return Ok(device),
+                Err(failure) => {
+                    output::note(&format!("on the CPU: {}", failure.message().unwrap_or_default()));
+                }
+            },
+            Wanted::Auto => {}
         }
         match precision {
             Precision::F32 => Ok(Device::Cpu(cpu(args, conv_algo)?)),
@@ -52,6 +109,10 @@ impl Device {
         let threads = match self {
             Device::Cpu(cpu) => cpu.thread_pool(),
             Device::CpuBf16(cpu) => cpu.thread_pool(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_, threads) | Device::CudaBf16(_, threads) => {
+                return Pool::new(*threads).map_err(Failure::usage);
+            }
         };
         threads.map_or_else(|| Pool::new(1).map_err(Failure::usage), |threads| Ok(threads.clone().into()))
     }
@@ -61,6 +122,10 @@ impl Device {
         match self {
             Device::Cpu(cpu) => command.run(cpu),
             Device::CpuBf16(cpu) => command.run(cpu),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda, _) => command.run(cuda),
+            #[cfg(feature = "cuda")]
+            Device::CudaBf16(cuda, _) => command.run(cuda),
         }
     }
 }
@@ -74,4 +139,13 @@ pub(crate) fn describe<B: Backend>(backend: &B) -> String {
 fn cpu<T: CpuElement>(args: &DeviceArgs, conv_algo: ConvAlgorithm) -> Result<Cpu<T>, Failure> {
     let threads = args.threads.unwrap_or_else(available_threads);
     Isa::detect().and_then(|isa| Cpu::with_algorithm(threads, isa, conv_algo)).map_err(Failure::usage)
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(args: &DeviceArgs, precision: Precision, ordinal: usize) -> Result<Device, Failure> {
+    let (options, threads) = (cuda::Options::gpu(ordinal), args.threads.unwrap_or_else(available_threads));
+    match precision {
+        Precision::F32 => Ok(Device::Cuda(Cuda::open(&options)?, threads)),
+        Precision::Bf16 => Ok(Device::CudaBf16(Cuda::open(&options)?, threads)),
+    }
 }

@@ -31,6 +31,11 @@ info
   model, input, classes, parameters, macs, activation_bytes,
   layers: for each, path, operation, output, parameters, macs
 
+devices
+  cpu: isa, threads
+  cuda: libraries: for each, library, path, missing (why); gpus: for each, ordinal, name, memory_bytes, capability,
+  multiprocessors, usable; missing (why there is none)
+
 bench
   first: area (\"roofline\"), isa, threads, conv_algo, peak_gflop_s, triad_gb_s
   then: area (\"layers\", \"train\" or \"infer\"), model, engine, config, isa, threads, batch, dtype, median_ms, images_s,

@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod bench;
 mod data;
 mod device;
+mod devices;
 mod eval;
 mod export;
 mod failure;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Json => json::run(),
         Command::Completions { shell } => {
