@@ -2,7 +2,7 @@
 
 use cnn_core::backend::{Data, check_samples};
 use cnn_core::image::{Border, ImageSpec, SampleView};
-use cnn_core::{Error, Result};
+use cnn_core::Result;
 
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
@@ -26,20 +26,14 @@ struct Images {
 unsafe impl Argument for Images {}
 
 impl Images {
-    fn new(spec: &ImageSpec) -> Result<Self> {
-        let sizes = [spec.stored, spec.output];
-        let most = i32::MAX as usize;
-        if sizes.iter().any(|[rows, columns]| rows * columns > most) || spec.channels > most {
-            let got = format!("{sizes:?} with {} channels", spec.channels);
-            return Err(Error::invalid(
-                "size of images",
-                got,
-                format!("must be at most {most} pixels on this backend"),
-            ));
+    /// Of a checked spec, whose sizes are those of shapes: at most [`MAX_NUMEL`](cnn_core::shape::MAX_NUMEL) elements.
+    fn new(spec: &ImageSpec) -> Self {
+        Images {
+            stored: spec.stored.map(|side| side as i32),
+            output: spec.output.map(|side| side as u32),
+            channels: spec.channels as u32,
+            reflect: u32::from(spec.border == Border::Reflect),
         }
-        let (stored, output) = (spec.stored.map(|side| side as i32), spec.output.map(|side| side as u32));
-        let reflect = u32::from(spec.border == Border::Reflect);
-        Ok(Images { stored, output, channels: spec.channels as u32, reflect })
     }
 }
 
@@ -58,7 +52,6 @@ pub(crate) fn load_images<T: CudaElement>(
     samples: &[SampleView],
 ) -> Result<Data<Cuda<T>>> {
     check_samples(spec, bytes.len(), samples)?;
-    let images = Images::new(spec)?;
     // All that is not in memory of the GPU goes there in one copy: the samples, then a factor for each channel and what is
     // added after it, which makes (byte / 255 - mean) / std of a byte.
     let mut numbers: Vec<u32> = samples.iter().flat_map(|view| words(view, spec.output)).collect();
@@ -71,7 +64,7 @@ pub(crate) fn load_images<T: CudaElement>(
     let y = cuda.alloc(samples.len().saturating_mul(spec.numel()))?;
     let blocks = (spec.output[0] * spec.output[1]).div_ceil(THREADS).min(MOST_BLOCKS[1]);
     let launch = cuda.kernel(SOURCE, "load_images")?.buffer(bytes).buffer(&numbers).value(scale_at);
-    let launch = launch.buffer(&y).value(images);
+    let launch = launch.buffer(&y).value(Images::new(spec));
     // SAFETY: every sample is of an image that is stored, and positions outside it are not read; there are eight words for each
     // sample and two for each channel; y is new and has room for all samples.
     unsafe { launch.on([samples.len(), blocks, 1], THREADS) }?;

@@ -12,7 +12,7 @@ use crate::launch::{Argument, Launch, THREADS};
 pub(crate) const SOURCE: Source = source!("loss");
 
 /// Rows of up to so many classes have a warp each, longer ones a block.
-const CLASSES_OF_WARP: usize = 1024;
+const CLASSES_OF_WARP: usize = 256;
 /// The most blocks: each takes rows in steps of the grid, and leaves one number of its own.
 const MOST_BLOCKS: usize = 1024;
 
