@@ -37,6 +37,17 @@ impl Philox {
         Philox { key: [seed as u32, (seed >> 32) as u32], counter: [a, b, purpose as u32] }
     }
 
+    /// The generator's key, for devices that compute blocks themselves: block `i` is
+    /// `philox4x32_10([i, counter..], key)`.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
+    /// What follows the number of a block in the generator's counter.
+    pub fn counter(&self) -> [u32; 3] {
+        self.counter
+    }
+
     /// Words `4 * i .. 4 * i + 4` of the sequence.
     #[inline]
     pub fn block(&self, i: u32) -> [u32; 4] {

@@ -7,6 +7,7 @@ use cnn_core::rng::Philox;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::launch::Argument;
 
 pub(crate) const SOURCE: Source = source!("activation");
 
@@ -49,6 +50,31 @@ pub(crate) fn activate_backward<T: CudaElement>(
     Ok(dx)
 }
 
-pub(crate) fn dropout<T: CudaElement>(_cuda: &Cuda<T>, _x: Data<Cuda<T>>, _probability: f64, _mask: &Philox) -> Result<Data<Cuda<T>>> {
-    Err(cnn_core::Error::Device { backend: "cuda", message: "dropout: not written".into() })
+/// A sequence of random words: `kernels/philox.cuh` has the same struct.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Sequence {
+    key: [u32; 2],
+    counter: [u32; 3],
+}
+
+// SAFETY: five numbers of four bytes.
+unsafe impl Argument for Sequence {}
+
+/// Zeroes elements at random and divides the others by what is kept.
+pub(crate) fn dropout<T: CudaElement>(
+    cuda: &Cuda<T>,
+    mut x: Data<Cuda<T>>,
+    probability: f64,
+    mask: &Philox,
+) -> Result<Data<Cuda<T>>> {
+    // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
+    let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
+    let keep = (1.0 - probability) as f32;
+    let sequence = Sequence { key: mask.key(), counter: mask.counter() };
+    let y = cuda.in_place(&mut x)?;
+    let launch = cuda.kernel(SOURCE, "dropout")?.buffer(&x).buffer(&y).value(sequence).value(dropped).value(keep);
+    // SAFETY: both have as many elements; y is new, or x, which was given away. A thread has four elements.
+    unsafe { launch.value(x.len() as u64).over(x.len().div_ceil(4)) }?;
+    Ok(y)
 }

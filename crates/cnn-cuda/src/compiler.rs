@@ -44,6 +44,8 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"epilogue.cuh", include_str!("kernels/epilogue.cuh")),
     (c"tiles.cuh", include_str!("kernels/tiles.cuh")),
     (c"divisor.cuh", include_str!("kernels/divisor.cuh")),
+    (c"philox.cuh", include_str!("kernels/philox.cuh")),
+    (c"vector.cuh", include_str!("kernels/vector.cuh")),
 ];
 
 /// A compiled file of kernels, and what the compiler had to say about it.

@@ -13,7 +13,7 @@ use crate::modules::Kernel;
 pub(crate) const THREADS: usize = 256;
 
 /// The most blocks along the first axis of a grid; the others may have 65,535.
-const MOST_BLOCKS: [usize; 3] = [(1 << 31) - 1, 65_535, 65_535];
+pub(crate) const MOST_BLOCKS: [usize; 3] = [(1 << 31) - 1, 65_535, 65_535];
 
 /// A plain value that a kernel takes as it lies in memory: numbers, and specs of the same layout on both sides.
 ///

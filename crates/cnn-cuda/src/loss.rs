@@ -1,23 +1,112 @@
-//! STUB
+//! Softmax and cross entropy.
 
-#![allow(unused_imports)]
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Pool2dSpec, Result};
+use cnn_core::backend::{CrossEntropy, Data, check};
+use cnn_core::{Error, Result};
 
 use crate::buffer::Buffer;
+use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::launch::{Argument, Launch, THREADS};
 
-pub(crate) fn softmax<T: CudaElement>(_cuda: &Cuda<T>, _x: &Data<Cuda<T>>, _classes: usize) -> Result<Data<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "softmax: not written".into() })
+pub(crate) const SOURCE: Source = source!("loss");
+
+/// Rows of up to so many classes have a warp each, longer ones a block.
+const CLASSES_OF_WARP: usize = 256;
+/// The most blocks: each takes rows in steps of the grid, and leaves one number of its own.
+const MOST_BLOCKS: usize = 1024;
+
+/// How rows are shared out.
+#[derive(Clone, Copy)]
+struct Rows {
+    rows: usize,
+    classes: u32,
+    /// Rows that a block has at a time.
+    of_block: usize,
 }
 
-pub(crate) fn softmax_backward<T: CudaElement>(_cuda: &Cuda<T>, _y: &Data<Cuda<T>>, _dy: Data<Cuda<T>>, _classes: usize) -> Result<Data<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "softmax_backward: not written".into() })
+impl Rows {
+    fn new(what: &str, len: usize, classes: usize) -> Result<Self> {
+        let rows = check::whole_rows(what, len, classes)?;
+        let of_block = if classes <= CLASSES_OF_WARP { THREADS / 32 } else { 1 };
+        match u32::try_from(classes) {
+            Ok(classes) => Ok(Rows { rows, classes, of_block }),
+            Err(_) => Err(Error::invalid("classes", classes, format!("must be at most {} on this backend", u32::MAX))),
+        }
+    }
+
+    fn blocks(self) -> usize {
+        self.rows.div_ceil(self.of_block).min(MOST_BLOCKS)
+    }
+
+    /// The arguments `rows` and `classes`.
+    fn given_to(self, launch: Launch<'_>) -> Launch<'_> {
+        launch.value(self.rows as u64).value(self.classes)
+    }
 }
 
-pub(crate) fn cross_entropy<T: CudaElement>(_cuda: &Cuda<T>, _logits: &Data<Cuda<T>>, _labels: &Buffer<u32>, _classes: usize, _smoothing: f64) -> Result<CrossEntropy<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "cross_entropy: not written".into() })
+pub(crate) fn softmax<T: CudaElement>(cuda: &Cuda<T>, x: &Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>> {
+    let rows = Rows::new("the logits", x.len(), classes)?;
+    let y = cuda.alloc(x.len())?;
+    let launch = cuda.kernel(SOURCE, "softmax")?.buffer(x).buffer(&y);
+    let launch = rows.given_to(launch).value(rows.of_block as u32);
+    // SAFETY: both have as many rows of as many classes, and y is new.
+    unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
+    Ok(y)
+}
+
+pub(crate) fn softmax_backward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    y: &Data<Cuda<T>>,
+    mut dy: Data<Cuda<T>>,
+    classes: usize,
+) -> Result<Data<Cuda<T>>> {
+    let rows = Rows::new("the gradient", dy.len(), classes)?;
+    check::length("the output", y.len(), dy.len())?;
+    let dx = cuda.in_place(&mut dy)?;
+    let launch = cuda.kernel(SOURCE, "softmax_backward")?.buffer(y).buffer(&dy).buffer(&dx);
+    let launch = rows.given_to(launch).value(rows.of_block as u32);
+    // SAFETY: the three have as many rows of as many classes; dx is new, or dy, which was given away.
+    unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
+    Ok(dx)
+}
+
+/// What the probabilities of a row should be: `kernels/loss.cu` has the same struct.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Target {
+    /// Of the label, beside `other`.
+    label: f32,
+    /// Of each class.
+    other: f32,
+}
+
+// SAFETY: two numbers.
+unsafe impl Argument for Target {}
+
+/// Labels are on the GPU and not looked at here: the loss is NaN where one is no class, and nothing is read for it.
+pub(crate) fn cross_entropy<T: CudaElement>(
+    cuda: &Cuda<T>,
+    logits: &Data<Cuda<T>>,
+    labels: &Buffer<u32>,
+    classes: usize,
+    smoothing: f64,
+) -> Result<CrossEntropy<Cuda<T>>> {
+    let rows = Rows::new("the logits", logits.len(), classes)?;
+    check::length("the labels", labels.len(), rows.rows)?;
+    let target = Target { label: (1.0 - smoothing) as f32, other: (smoothing / classes as f64) as f32 };
+    let dlogits = cuda.alloc(logits.len())?;
+    let (losses, hits) = (cuda.alloc::<f64>(rows.blocks())?, cuda.alloc::<u32>(rows.blocks())?);
+    let launch = cuda.kernel(SOURCE, "cross_entropy")?.buffer(logits).buffer(labels).buffer(&dlogits);
+    let launch = rows.given_to(launch.buffer(&losses).buffer(&hits)).value(target).value(rows.of_block as u32);
+    // SAFETY: logits and their gradient have as many rows of as many classes, and there is a label for each row; a block has one
+    // number of each of the others. What is written is new, and a label that is no class is not followed.
+    unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
+
+    let (loss, correct) = (cuda.alloc(1)?, cuda.alloc(1)?);
+    let launch = cuda.kernel(SOURCE, "cross_entropy_mean")?.buffer(&losses).buffer(&hits);
+    let launch = launch.value(rows.blocks() as u32).value(rows.rows as u64).buffer(&loss).buffer(&correct);
+    // SAFETY: there are as many losses and hits as blocks, and what is written is new.
+    unsafe { launch.on([1; 3], THREADS) }?;
+    Ok(CrossEntropy { loss, dlogits, correct })
 }

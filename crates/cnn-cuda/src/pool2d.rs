@@ -1,27 +1,150 @@
-//! STUB
+//! Maximum and average pooling.
 
-#![allow(unused_imports)]
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Pool2dSpec, Result};
+use cnn_core::backend::{Data, check};
+use cnn_core::{Error, Padding, Pool2dSpec, Result};
 
 use crate::buffer::Buffer;
+use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::launch::{Argument, THREADS};
 
-pub(crate) fn max_pool2d<T: CudaElement>(_cuda: &Cuda<T>, _spec: &Pool2dSpec, _x: &Data<Cuda<T>>) -> Result<(Data<Cuda<T>>, Buffer<u32>)> {
-    Err(Error::Device { backend: "cuda", message: "max_pool2d: not written".into() })
+pub(crate) const SOURCE: Source = source!("pool2d");
+
+/// The most pixels of an image: kernels count them, and the padding around them, with 32 bits.
+const MOST_PIXELS: usize = 1 << 30;
+/// From so many pixels of a window on its block's threads share it.
+const LARGE_WINDOW: usize = 32;
+
+/// `kernels/pool2d.cu` has the same struct.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Pooling {
+    input: [i32; 2],
+    output: [i32; 2],
+    window: [i32; 2],
+    stride: [i32; 2],
+    padding_before: [i32; 2],
+    padding_after: [i32; 2],
+    channels: i32,
+    count_include_pad: i32,
 }
 
-pub(crate) fn avg_pool2d<T: CudaElement>(_cuda: &Cuda<T>, _spec: &Pool2dSpec, _x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "avg_pool2d: not written".into() })
+// SAFETY: 14 numbers of four bytes.
+unsafe impl Argument for Pooling {}
+
+/// A pooling whose numbers belong together, and what its kernels are given.
+struct Checked {
+    pooling: Pooling,
+    /// Elements of the input and of the output.
+    lengths: [usize; 2],
+    /// Elements that a thread has: neighbouring channels.
+    lanes: usize,
 }
 
-pub(crate) fn max_pool2d_backward<T: CudaElement>(_cuda: &Cuda<T>, _spec: &Pool2dSpec, _dy: &Data<Cuda<T>>, _indices: &Buffer<u32>) -> Result<Data<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "max_pool2d_backward: not written".into() })
+impl Checked {
+    fn new<T: CudaElement>(spec: &Pool2dSpec) -> Result<Self> {
+        spec.check()?;
+        let lengths = [spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product::<usize>());
+        let lanes = 16 / size_of::<T>();
+        let lanes = if spec.channels.is_multiple_of(lanes) { lanes } else { 1 };
+        let sides = [spec.input, spec.output];
+        if sides.iter().any(|&[rows, columns]| rows.checked_mul(columns).is_none_or(|pixels| pixels > MOST_PIXELS)) {
+            let rule = format!("must have at most {MOST_PIXELS} pixels on this backend");
+            return Err(Error::invalid("image of a pooling", format!("{sides:?}"), rule));
+        }
+        let most = lengths[0].max(lengths[1]) / lanes;
+        if u32::try_from(most).is_err() || i32::try_from(spec.channels).is_err() {
+            let rule = format!("must be at most {} vectors of channels on this backend", u32::MAX);
+            return Err(Error::invalid("size of a pooling", format!("{most} vectors of {lanes}"), rule));
+        }
+        let Padding { top, left, bottom, right } = spec.padding;
+        // Windows, strides and padding are far below what was refused above.
+        let numbers = |sizes: [usize; 2]| sizes.map(|size| size as i32);
+        let pooling = Pooling {
+            input: numbers(spec.input),
+            output: numbers(spec.output),
+            window: numbers(spec.window),
+            stride: numbers(spec.stride),
+            padding_before: numbers([top, left]),
+            padding_after: numbers([bottom, right]),
+            channels: spec.channels as i32,
+            count_include_pad: i32::from(spec.count_include_pad),
+        };
+        Ok(Checked { pooling, lengths, lanes })
+    }
 }
 
-pub(crate) fn avg_pool2d_backward<T: CudaElement>(_cuda: &Cuda<T>, _spec: &Pool2dSpec, _dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "avg_pool2d_backward: not written".into() })
+pub(crate) fn max_pool2d<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &Pool2dSpec,
+    x: &Data<Cuda<T>>,
+) -> Result<(Data<Cuda<T>>, Buffer<u32>)> {
+    let Checked { pooling, lengths: [read, len], lanes } = Checked::new::<T>(spec)?;
+    check::length("the input", x.len(), read)?;
+    let (y, places) = (cuda.alloc(len)?, cuda.alloc(len)?);
+    let launch = cuda.kernel(SOURCE, "max_pool2d")?.buffer(x).buffer(&y).buffer(&places);
+    let launch = launch.value(pooling).value(len as u64);
+    // SAFETY: the input and what is written, which is new, have as many elements as the pooling says.
+    unsafe { launch.over(len / lanes) }?;
+    Ok((y, places))
+}
+
+/// Places that no window of theirs has, which [`max_pool2d`] does not return, are in no sum.
+pub(crate) fn max_pool2d_backward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &Pool2dSpec,
+    dy: &Data<Cuda<T>>,
+    indices: &Buffer<u32>,
+) -> Result<Data<Cuda<T>>> {
+    let Checked { pooling, lengths: [len, read], lanes } = Checked::new::<T>(spec)?;
+    check::length("the gradient", dy.len(), read)?;
+    check::length("the indices", indices.len(), read)?;
+    let dx = cuda.alloc(len)?;
+    let launch = cuda.kernel(SOURCE, "max_pool2d_backward")?.buffer(dy).buffer(indices).buffer(&dx);
+    let launch = launch.value(pooling).value(len as u64);
+    // SAFETY: what is read and what is written, which is new, have as many elements as the pooling says; indices are compared
+    // and not followed.
+    unsafe { launch.over(len / lanes) }?;
+    Ok(dx)
+}
+
+pub(crate) fn avg_pool2d<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &Pool2dSpec,
+    x: &Data<Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    let Checked { pooling, lengths: [read, len], lanes } = Checked::new::<T>(spec)?;
+    check::length("the input", x.len(), read)?;
+    let y = cuda.alloc(len)?;
+    if spec.window[0] * spec.window[1] < LARGE_WINDOW {
+        let launch = cuda.kernel(SOURCE, "avg_pool2d")?.buffer(x).buffer(&y).value(pooling).value(len as u64);
+        // SAFETY: the input and what is written, which is new, have as many elements as the pooling says.
+        unsafe { launch.over(len / lanes) }?;
+        return Ok(y);
+    }
+    let vectors = spec.channels / lanes;
+    let windows = len.checked_div(spec.channels).unwrap_or(0);
+    // Vectors that a block has side by side: those of a warp, or all.
+    let side_by_side = vectors.next_power_of_two().min(32);
+    let grid = [windows, vectors.div_ceil(side_by_side), 1];
+    let launch = cuda.kernel(SOURCE, "avg_pool2d_large")?.buffer(x).buffer(&y).value(pooling);
+    let launch = launch.value(side_by_side as u32);
+    // SAFETY: as above; a block for each window, and for each 32 of its vectors.
+    unsafe { launch.on(grid, THREADS) }?;
+    Ok(y)
+}
+
+pub(crate) fn avg_pool2d_backward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &Pool2dSpec,
+    dy: &Data<Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    let Checked { pooling, lengths: [len, read], lanes } = Checked::new::<T>(spec)?;
+    check::length("the gradient", dy.len(), read)?;
+    let dx = cuda.alloc(len)?;
+    let launch = cuda.kernel(SOURCE, "avg_pool2d_backward")?.buffer(dy).buffer(&dx).value(pooling).value(len as u64);
+    // SAFETY: the gradient and what is written, which is new, have as many elements as the pooling says.
+    unsafe { launch.over(len / lanes) }?;
+    Ok(dx)
 }

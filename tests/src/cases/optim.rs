@@ -45,7 +45,7 @@ pub fn optimiser() -> impl Strategy<Value = Optimiser> {
     )
 }
 
-/// Parameters small and large, every optimiser, and steps that are not taken.
+/// Parameters small, large and many, every optimiser, and steps that are not taken.
 pub fn edges() -> Vec<Optimiser> {
     let case = |(i, (momentum, nesterov, max_norm, last_loss)): (usize, (f64, bool, f64, f64))| Optimiser {
         lens: vec![1, 0, 40_000, 16, 17, 16_385],
@@ -66,7 +66,10 @@ pub fn edges() -> Vec<Optimiser> {
         (0.0, false, NEVER, 0.0),
         (0.9, true, NEVER, f64::NAN),
     ];
-    cases.into_iter().enumerate().map(case).collect()
+    let mut cases: Vec<_> = cases.into_iter().enumerate().map(case).collect();
+    // More parameters than a kernel may take at once.
+    cases.push(Optimiser { lens: (0..150).map(|i| i * 37 % 19).collect(), ..cases[1].clone() });
+    cases
 }
 
 const STEPS: u64 = 3;

@@ -54,6 +54,7 @@ pub fn edges() -> Vec<Pool2d> {
     specs.push(Pool2dSpec::new([5, 32, 32, 17], &of(2, 2, 0)));
     specs.push(Pool2dSpec::new([3, 30, 32, 40], &of(3, 2, 1)));
     specs.push(Pool2dSpec::global([40, 8, 8, 64]));
+    specs.push(Pool2dSpec::global([2, 7, 6, 520]));
     specs.push(Pool2dSpec::new([0, 8, 8, 4], &of(2, 2, 0)));
     let case = |(i, spec): (usize, Result<Pool2dSpec>)| Pool2d {
         spec: spec.expect("a legal pooling"),

@@ -1,0 +1,179 @@
+// Softmax and cross entropy, row by row.
+//
+// A row is read three times, of which the second and third find it in the cache: for its largest logit, for the sum of
+// exponentials and to write the result. The sum is kept without its largest term, which is 1: log(1 + rest) then keeps the
+// digits of a small loss.
+#include "grid.cuh"
+
+// Rows are shared by the threads of a team: a warp, or the whole block where rows are long.
+constexpr int WARP = 32, BLOCK = 256;
+
+template <int TEAM> DEVICE u32 team_thread() { return threadIdx.x % TEAM; }
+
+// `row` of every row that is this team's.
+#define FOR_EACH_ROW(row, rows, TEAM)                                                          \
+    for (u64 row = u64(blockIdx.x) * (BLOCK / TEAM) + threadIdx.x / TEAM; row < (rows);          \
+         row += u64(gridDim.x) * (BLOCK / TEAM))
+
+template <int TEAM> DEVICE float team_sum(float x) {
+    if (TEAM == WARP) return warp_sum(x);
+    __shared__ float room[BLOCK / WARP];
+    return block_sum(x, room);
+}
+
+// A logit and its class.
+struct Logit {
+    float value;
+    u32 index;
+};
+
+// The larger of two; NaN is larger than numbers, and of equal ones it is the first.
+DEVICE Logit larger(Logit a, Logit b) {
+    bool equal = a.value == b.value || isnan(a.value) && isnan(b.value);
+    // A comparison with NaN is false.
+    bool wins = equal ? b.index < a.index : b.value > a.value || isnan(b.value);
+    return wins ? b : a;
+}
+
+DEVICE Logit warp_largest(Logit x) {
+    for (int other = WARP / 2; other > 0; other /= 2) {
+        x = larger(x, {__shfl_xor_sync(~0u, x.value, other), __shfl_xor_sync(~0u, x.index, other)});
+    }
+    return x;
+}
+
+// The largest logit of a row.
+template <int TEAM> DEVICE Logit row_largest(const element* row, u32 classes) {
+    Logit largest = {__uint_as_float(0xff800000u), ~0u};  // minus infinity, behind all classes
+    for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) largest = larger(largest, {to_f32(row[i]), i});
+    largest = warp_largest(largest);
+    if (TEAM == WARP) return largest;
+    __shared__ Logit room[BLOCK / WARP];
+    __syncthreads();  // what the room was used for before is over
+    if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = largest;
+    __syncthreads();
+    for (int warp = 0; warp < BLOCK / WARP; warp++) largest = larger(largest, room[warp]);
+    return largest;
+}
+
+// exp(x - max). Where the maximum is infinite its own is NaN, as infinity less itself.
+DEVICE float exponential(element x, Logit largest) { return expf(to_f32(x) - largest.value); }
+
+// The sum of the exponentials of a row without that of the largest, which is 1.
+template <int TEAM> DEVICE float other_exponentials(const element* row, u32 classes, Logit largest) {
+    float sum = 0.0f;
+    for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+        sum += exponential(row[i], largest) - (i == largest.index ? 1.0f : 0.0f);
+    }
+    return team_sum<TEAM>(sum);
+}
+
+template <int TEAM> DEVICE void softmax_rows(const element* x, element* y, u64 rows, u32 classes) {
+    FOR_EACH_ROW(row, rows, TEAM) {
+        const element* logits = x + row * classes;
+        Logit largest = row_largest<TEAM>(logits, classes);
+        float inverse = 1.0f / (1.0f + other_exponentials<TEAM>(logits, classes, largest));
+        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+            y[row * classes + i] = from_f32<element>(exponential(logits[i], largest) * inverse);
+        }
+    }
+}
+
+// exp(x) / sum exp(x) over each row.
+KERNEL(256) softmax(const element* x, element* y, u64 rows, u32 classes, u32 rows_of_block) {
+    if (rows_of_block == 1) softmax_rows<BLOCK>(x, y, rows, classes);
+    else softmax_rows<WARP>(x, y, rows, classes);
+}
+
+template <int TEAM>
+DEVICE void softmax_backward_rows(const element* y, const element* dy, element* dx, u64 rows, u32 classes) {
+    FOR_EACH_ROW(row, rows, TEAM) {
+        u64 first = row * classes;
+        float dot = 0.0f;
+        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+            dot = fmaf(to_f32(y[first + i]), to_f32(dy[first + i]), dot);
+        }
+        dot = team_sum<TEAM>(dot);
+        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+            dx[first + i] = from_f32<element>(to_f32(y[first + i]) * (to_f32(dy[first + i]) - dot));
+        }
+    }
+}
+
+// y * (dy - sum(y * dy)) over each row. dx may be dy.
+KERNEL(256) softmax_backward(
+    const element* y, const element* dy, element* dx, u64 rows, u32 classes, u32 rows_of_block) {
+    if (rows_of_block == 1) softmax_backward_rows<BLOCK>(y, dy, dx, rows, classes);
+    else softmax_backward_rows<WARP>(y, dy, dx, rows, classes);
+}
+
+// What a row's probabilities should be: `other` for each class, and `label` more for its label.
+struct Target {
+    float label;
+    float other;
+};
+
+template <int TEAM>
+DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx, double* losses, u32* hits, u64 rows,
+                               u32 classes, Target target) {
+    double loss = 0.0;  // of all rows of this team, which the first of its threads counts
+    u32 hit = 0;
+    FOR_EACH_ROW(row, rows, TEAM) {
+        const element* logits = x + row * classes;
+        u32 label = labels[row];
+        Logit largest = row_largest<TEAM>(logits, classes);
+        float rest = other_exponentials<TEAM>(logits, classes, largest);
+        float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / float(rows);
+        float below = 0.0f;  // what the logits are less than the largest, all together
+        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+            below += to_f32(logits[i]) - largest.value;
+            float probability = exponential(logits[i], largest) * inverse;
+            float wanted = i == label ? target.label + target.other : target.other;
+            dx[row * classes + i] = from_f32<element>((probability - wanted) * scale);
+        }
+        below = team_sum<TEAM>(below);
+        if (team_thread<TEAM>() == 0) {
+            // -log softmax(x) = log_sum - (x - max). What is no class has no logit: NaN, and nothing is read.
+            float at_label = label < classes ? to_f32(logits[label]) : __uint_as_float(0x7fffffffu);
+            loss += double(target.label) * (log_sum - (at_label - largest.value));
+            // A class that is not wanted at all may have probability 0.
+            if (target.other != 0.0f) loss += double(target.other) * (double(log_sum) * classes - below);
+            hit += largest.index == label;
+        }
+    }
+    __shared__ double loss_room[BLOCK / WARP];
+    __shared__ u32 hit_room[BLOCK / WARP];
+    loss = block_sum(loss, loss_room);
+    hit = block_sum(hit, hit_room);
+    if (threadIdx.x == 0) {
+        losses[blockIdx.x] = loss;
+        hits[blockIdx.x] = hit;
+    }
+}
+
+// The gradient of the mean loss by the logits, and the sum of losses and how many rows are right for each block. The loss of
+// a row whose label is no class is NaN.
+KERNEL(256) cross_entropy(const element* logits, const u32* labels, element* dlogits, double* losses, u32* hits, u64 rows,
+                          u32 classes, Target target, u32 rows_of_block) {
+    if (rows_of_block == 1) cross_entropy_rows<BLOCK>(logits, labels, dlogits, losses, hits, rows, classes, target);
+    else cross_entropy_rows<WARP>(logits, labels, dlogits, losses, hits, rows, classes, target);
+}
+
+// The mean of the blocks' losses over the rows, NaN where there are none, and the sum of their hits: by one block.
+KERNEL(256) cross_entropy_mean(
+    const double* losses, const u32* hits, u32 blocks, u64 rows, float* mean, u32* correct) {
+    __shared__ double loss_room[BLOCK / WARP];
+    __shared__ u32 hit_room[BLOCK / WARP];
+    double loss = 0.0;
+    u32 hit = 0;
+    for (u32 i = threadIdx.x; i < blocks; i += BLOCK) {
+        loss += losses[i];
+        hit += hits[i];
+    }
+    loss = block_sum(loss, loss_room);
+    hit = block_sum(hit, hit_room);
+    if (threadIdx.x == 0) {
+        *mean = float(loss / double(rows));
+        *correct = hit;
+    }
+}
