@@ -36,3 +36,13 @@ pub use device::{Cuda, Options};
 pub use driver::{About, gpus};
 pub use element::CudaElement;
 pub use roofline::{fma_peak, memory_bandwidth};
+
+/// Every file of kernels.
+pub const KERNELS: &[compiler::Source] = &[
+    activation::SOURCE,
+    conv2d::FORWARD,
+    conv2d::DATA,
+    conv2d::WEIGHT,
+    elementwise::SOURCE,
+    roofline::SOURCE,
+];

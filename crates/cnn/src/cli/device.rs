@@ -1,5 +1,6 @@
 //! What computes: the backend that was asked for, or the best that is there.
 
+#[cfg(feature = "cuda")]
 use cnn::core::backend::AUTO;
 use cnn::core::{Backend, DType, Element, bf16};
 use cnn::cpu::{ConvAlgorithm, Cpu, CpuElement, Isa, available_threads};

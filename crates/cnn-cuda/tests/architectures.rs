@@ -1,0 +1,124 @@
+//! Every kernel by NVIDIA's own compiler, for every architecture, on a machine that need have no GPU: it compiles, keeps its
+//! numbers in registers, and convolutions are made of the instructions that they are meant to be made of.
+//!
+//! `cargo xtask kernels` fetches the compiler and the disassembler and runs this; without them it is skipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cnn_core::DType;
+use cnn_cuda::compiler::{Compiled, Source, compile};
+use cnn_cuda::{KERNELS, libraries};
+
+const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
+
+/// Bytes that a kernel may spill, and why.
+const SPILLS: &[(&str, usize)] = &[];
+
+/// A kernel as the assembler reports it.
+#[derive(Debug, Default)]
+struct Report {
+    name: String,
+    registers: usize,
+    spilled: usize,
+}
+
+fn reports(log: &str) -> Vec<Report> {
+    let mut reports: Vec<Report> = Vec::new();
+    let before = |line: &str, what: &str| -> usize {
+        let head = line.split(what).next().unwrap_or_default();
+        head.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
+    };
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            let name = rest.split('\'').next().unwrap_or_default().to_owned();
+            reports.push(Report { name, ..Report::default() });
+        } else if let (Some(report), true) = (reports.last_mut(), line.contains(" bytes spill stores")) {
+            report.spilled = before(line, " bytes spill stores") + before(line, " bytes spill loads");
+        } else if let (Some(report), true) = (reports.last_mut(), line.contains(" registers")) {
+            report.registers = before(line, " registers");
+        }
+    }
+    reports
+}
+
+/// The instructions of each kernel, by name.
+fn disassembled(tool: &Path, compiled: &Compiled) -> Vec<(String, String)> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &compiled.cubin).unwrap();
+    let output = Command::new(tool).arg("-c").arg(file.path()).output().unwrap_or_else(|e| panic!("{}: {e}", tool.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let section = |part: &str| {
+        let (name, instructions) = part.split_once(|c: char| !c.is_alphanumeric() && c != '_')?;
+        Some((name.to_owned(), instructions.to_owned()))
+    };
+    text.split(".section\t.text.").skip(1).filter_map(section).collect()
+}
+
+/// What is wrong with a file's kernels.
+fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path) -> Vec<String> {
+    let compiled = match compile(source, dtype, architecture) {
+        Ok(compiled) => compiled,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut faults = Vec::new();
+    let mut fault = |kernel: &str, what: String| faults.push(format!("{kernel} of {}, {dtype}, {architecture}: {what}", source.name));
+    let reports = reports(&compiled.log);
+    assert!(!reports.is_empty(), "the compiler reports nothing: {}", compiled.log);
+    for Report { name, registers, spilled } in &reports {
+        let allowed = SPILLS.iter().find_map(|(kernel, bytes)| (kernel == name).then_some(*bytes)).unwrap_or(0);
+        if *spilled > allowed {
+            fault(name, format!("{spilled} bytes spilled, {registers} registers"));
+        }
+        println!("{:>16} {dtype:>4} {architecture:>6} {name:<24} {registers:>3} registers, {spilled} bytes spilled", source.name);
+    }
+    if source.name.starts_with("conv2d_") {
+        let kernels = disassembled(disassembler, &compiled);
+        assert_eq!(kernels.len(), reports.len(), "every kernel is disassembled");
+        for (name, instructions) in kernels.iter().filter(|(name, _)| name != "add_splits") {
+            let multiplies: &[&str] = if dtype == DType::BF16 { &["HMMA.16816.F32.BF16", "LDSM."] } else { &["FFMA "] };
+            let copies: &[&str] = if name.ends_with("_any") { &[] } else { &["LDGSTS."] };
+            for wanted in multiplies.iter().chain(copies) {
+                if !instructions.contains(wanted) {
+                    fault(name, format!("has no {wanted}"));
+                }
+            }
+            for unwanted in ["LDL", "STL"] {
+                if instructions.contains(&format!(" {unwanted}")) && !SPILLS.iter().any(|(kernel, _)| kernel == name) {
+                    fault(name, format!("has {unwanted}: local memory"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn kernels_compile_for_every_architecture_without_spills() {
+    let Some(root) = std::env::var_os("CNN_NVRTC").map(PathBuf::from) else {
+        println!("SKIPPED: CNN_NVRTC does not name a folder with NVRTC and nvdisasm; `cargo xtask kernels` fetches them");
+        return;
+    };
+    libraries::look_first_in(root.join("lib")).unwrap();
+    let disassembler = root.join("bin").join("nvdisasm");
+    let jobs: Vec<_> = KERNELS
+        .iter()
+        .flat_map(|&source| [DType::F32, DType::BF16].map(|dtype| (source, dtype)))
+        .flat_map(|(source, dtype)| ARCHITECTURES.map(|architecture| (source, dtype, architecture)))
+        .collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut all = Vec::new();
+        while let Some(&(source, dtype, architecture)) = jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            all.extend(faults(source, dtype, architecture, &disassembler));
+        }
+        all
+    };
+    let faults: Vec<String> = std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
