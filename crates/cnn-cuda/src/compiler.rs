@@ -37,6 +37,8 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"prim.cuh", include_str!("kernels/prim.cuh")),
     (c"grid.cuh", include_str!("kernels/grid.cuh")),
     (c"activations.cuh", include_str!("kernels/activations.cuh")),
+    (c"vectors.cuh", include_str!("kernels/vectors.cuh")),
+    (c"channels.cuh", include_str!("kernels/channels.cuh")),
     (c"tile.cuh", include_str!("kernels/tile.cuh")),
     (c"product.cuh", include_str!("kernels/product.cuh")),
     (c"pipeline.cuh", include_str!("kernels/pipeline.cuh")),

@@ -11,6 +11,7 @@
 mod activation;
 mod backend;
 mod buffer;
+mod channels;
 pub mod compiler;
 mod conv2d;
 mod cubin_cache;

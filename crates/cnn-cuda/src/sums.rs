@@ -1,15 +1,28 @@
-//! STUB
+//! Sums over the rows of a \[rows, channels\] matrix.
 
-#![allow(unused_imports)]
-use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Pool2dSpec, Result};
+use cnn_core::Result;
+use cnn_core::backend::{Data, Wide, check};
 
-use crate::buffer::Buffer;
+use crate::channels::{self, Pass};
+use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 
-pub(crate) fn sum_rows<T: CudaElement>(_cuda: &Cuda<T>, _x: &Data<Cuda<T>>, _channels: usize) -> Result<Wide<Cuda<T>>> {
-    Err(Error::Device { backend: "cuda", message: "sum_rows: not written".into() })
+pub(crate) const SOURCE: Source = source!("sums");
+
+pub(crate) fn sum_rows<T: CudaElement>(cuda: &Cuda<T>, x: &Data<Cuda<T>>, channels: usize) -> Result<Wide<Cuda<T>>> {
+    let rows = check::whole_rows("the summed rows", x.len(), channels)?;
+    let pass = Pass::sums::<T>(rows, channels);
+    let sums = cuda.alloc(pass.parts() * channels)?;
+    let launch = cuda.kernel(SOURCE, pass.kernel(["sum_parts", "sum_parts_any"]))?.buffer(x).buffer(&sums);
+    // SAFETY: x has the pass's rows and channels, the sums are new and have the channels of each part.
+    unsafe { pass.run(launch) }?;
+    if pass.parts() == 1 {
+        return Ok(sums);
+    }
+    let total = cuda.alloc(channels)?;
+    let launch = cuda.kernel(SOURCE, "combine_sums")?.buffer(&sums).buffer(&total);
+    // SAFETY: the sums have the channels of each part; the total is new and has the channels.
+    unsafe { channels::combine(launch, pass.parts(), channels) }?;
+    Ok(total)
 }
