@@ -45,5 +45,12 @@ pub const KERNELS: &[compiler::Source] = &[
     conv2d::DATA,
     conv2d::WEIGHT,
     elementwise::SOURCE,
+    images::SOURCE,
+    loss::SOURCE,
+    norm::MOMENTS,
+    norm::SOURCE,
+    optim::SOURCE,
+    pool2d::SOURCE,
     roofline::SOURCE,
+    sums::SOURCE,
 ];

@@ -8,7 +8,7 @@ mod moments;
 
 pub(crate) use apply::{normalise, normalise_backward, shared_gradient};
 pub(crate) use backward::batch_norm_backward;
-pub(crate) use moments::{Partials, channel_moments, combine};
+pub(crate) use moments::{Partials, SOURCE as MOMENTS, channel_moments, combine};
 
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide, check};
 use cnn_core::{BatchNormSpec, Result};

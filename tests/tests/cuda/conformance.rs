@@ -1,0 +1,99 @@
+//! Every operation against plain loops, see [`cnn_tests::check`].
+
+use cnn_core::Element;
+use cnn_cuda::{CudaElement, Tile};
+use cnn_tests::{Bound, Effort, cases, check, check_all};
+use half::bf16;
+
+use crate::device::cuda;
+
+/// An emulated GPU is slow: fewer cases, unless as many are asked for.
+fn effort() -> Effort {
+    match std::env::var_os("CNN_TEST_CASES") {
+        Some(_) => Effort::ordinary(),
+        None => Effort { cases: 24, ..Effort::ordinary() },
+    }
+}
+
+/// A test for each kind of case and element.
+macro_rules! suite {
+    ($($element:ident)*) => { $(
+        mod $element {
+            use super::*;
+
+            suite! { @tests $element, elementwise images loss memory normalise optimiser pool2d statistics }
+        }
+    )* };
+    (@tests $element:ident, $($case:ident)*) => { $(
+        #[test]
+        fn $case() {
+            let Some(cuda) = cuda::<$element>(None) else { return };
+            if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::$case(), &[vec![cuda]]) {
+                panic!("{}", error);
+            }
+        }
+    )* };
+}
+
+suite! { f32 bf16 }
+
+/// Products in each size of tile: what is small here would never be given the large ones.
+macro_rules! tiles {
+    ($($name:ident: $element:ident, $tile:expr;)*) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn conv2d() {
+                let Some(cuda) = cuda::<$element>($tile) else { return };
+                if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::conv2d(), &[vec![cuda]]) {
+                    panic!("{}", error);
+                }
+            }
+
+            #[test]
+            fn linear() {
+                let Some(cuda) = cuda::<$element>($tile) else { return };
+                if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::linear(), &[vec![cuda]]) {
+                    panic!("{}", error);
+                }
+            }
+        }
+    )* };
+}
+
+tiles! {
+    chosen_f32: f32, None;
+    large_f32: f32, Some(Tile::Large);
+    narrow_f32: f32, Some(Tile::Narrow);
+    chosen_bf16: bf16, None;
+    large_bf16: bf16, Some(Tile::Large);
+    narrow_bf16: bf16, Some(Tile::Narrow);
+}
+
+fn edges<T: CudaElement, C: cnn_tests::Case>(cases: &[C]) {
+    let Some(cuda) = cuda::<T>(None) else { return };
+    check_all(Bound::of(T::DTYPE), cases, &[vec![cuda]]).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A test for each list of edges, on both elements.
+macro_rules! edges {
+    ($($case:ident)*) => {
+        mod edges {
+            use super::*;
+
+            $(
+                #[test]
+                fn $case() {
+                    edges::<f32, _>(&cases::$case());
+                    edges::<bf16, _>(&cases::$case());
+                }
+            )*
+        }
+    };
+}
+
+edges! {
+    conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
+    special_rows statistics_edges
+}

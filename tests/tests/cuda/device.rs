@@ -1,0 +1,32 @@
+//! The device that the suites run on.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
+
+/// Set to anything, the suites run on the first GPU of this machine.
+const REAL: &str = "CNN_TEST_GPU";
+
+/// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
+pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+    static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| {
+        if std::env::var_os(REAL).is_some() {
+            return Some(std::env::temp_dir().join("cnn-test-kernels"));
+        }
+        match cnn_emulator::folder() {
+            Ok(folder) => {
+                libraries::look_first_in(&folder).expect("nobody has opened a device yet");
+                Some(folder.join("kernels"))
+            }
+            Err(missing) => {
+                println!("SKIPPED: no emulated GPU: {missing}");
+                None
+            }
+        }
+    });
+    let mut options = Options::gpu(0).cache(cache.as_ref()?);
+    options.tile = tile;
+    Some(Cuda::open(&options).unwrap_or_else(|error| panic!("{error}")))
+}

@@ -1,0 +1,6 @@
+//! The CUDA backend by the suites that every backend passes: on an emulated GPU, which runs the very kernels on the CPU; or
+//! on a real one where `CNN_TEST_GPU` is set.
+
+mod conformance;
+mod device;
+
