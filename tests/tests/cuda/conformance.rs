@@ -17,8 +17,8 @@ fn effort() -> Effort {
 
 /// A test for each kind of case and element.
 macro_rules! suite {
-    ($($element:ident)*) => { $(
-        mod $element {
+    ($($name:ident: $element:ident;)*) => { $(
+        mod $name {
             use super::*;
 
             suite! { @tests $element, elementwise images loss memory normalise optimiser pool2d statistics }
@@ -35,7 +35,10 @@ macro_rules! suite {
     )* };
 }
 
-suite! { f32 bf16 }
+suite! {
+    on_f32: f32;
+    on_bf16: bf16;
+}
 
 /// Products in each size of tile: what is small here would never be given the large ones.
 macro_rules! tiles {
