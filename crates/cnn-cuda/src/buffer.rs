@@ -230,7 +230,10 @@ mod tests {
         for bytes in sizes {
             let class = capacity(bytes).unwrap();
             assert!(class >= bytes && capacity(class) == Some(class), "{bytes}: {class}");
-            assert!(class <= (bytes + bytes / 8).next_multiple_of(if bytes >= PAGE { PAGE } else { ALIGN }), "{bytes}: {class}");
+            assert!(
+                class <= (bytes + bytes / 8).next_multiple_of(if bytes >= PAGE { PAGE } else { ALIGN }),
+                "{bytes}: {class}"
+            );
         }
         assert_eq!(capacity(usize::MAX), None);
     }

@@ -70,7 +70,12 @@ pub fn compile(source: Source, element: DType, architecture: &str) -> Result<Com
 }
 
 /// The same from the cache, where it was compiled before.
-pub(crate) fn compile_cached(cache: &CubinCache, source: Source, element: DType, architecture: &str) -> Result<Vec<u8>> {
+pub(crate) fn compile_cached(
+    cache: &CubinCache,
+    source: Source,
+    element: DType,
+    architecture: &str,
+) -> Result<Vec<u8>> {
     let options = options(element, architecture);
     let version = version()?;
     let mut parts: Vec<&[u8]> = vec![version.as_bytes(), source.name.as_bytes(), source.text.as_bytes()];
@@ -95,7 +100,8 @@ fn version() -> Result<String> {
     unsafe { sys::nvrtcVersion(&mut major, &mut minor) }
         .result()
         .map_err(|error| failed("NVRTC does not tell its version", error))?;
-    let place = libraries::place_of(libraries::Library::Nvrtc).map_or_else(String::new, |path| path.display().to_string());
+    let place =
+        libraries::place_of(libraries::Library::Nvrtc).map_or_else(String::new, |path| path.display().to_string());
     Ok(format!("NVRTC {major}.{minor} {place}"))
 }
 

@@ -24,7 +24,8 @@ impl CubinCache {
         if let Some(named) = std::env::var_os("CNN_CUDA_CACHE") {
             return CubinCache((!named.is_empty()).then(|| named.into()));
         }
-        let caches = from("XDG_CACHE_HOME").or_else(|| from("LOCALAPPDATA")).or_else(|| Some(from("HOME")?.join(".cache")));
+        let caches =
+            from("XDG_CACHE_HOME").or_else(|| from("LOCALAPPDATA")).or_else(|| Some(from("HOME")?.join(".cache")));
         CubinCache(caches.map(|caches| caches.join("cnn").join("kernels")))
     }
 

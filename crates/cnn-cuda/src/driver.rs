@@ -131,7 +131,11 @@ impl Context {
             let (major, minor) = about.capability;
             let (name, (oldest, _)) = (&about.name, OLDEST);
             let rule = format!("must be at least {oldest}.0: the kernels use its instructions");
-            return Err(Error::invalid(format!("compute capability of GPU {ordinal} ({name})"), format!("{major}.{minor}"), rule));
+            return Err(Error::invalid(
+                format!("compute capability of GPU {ordinal} ({name})"),
+                format!("{major}.{minor}"),
+                rule,
+            ));
         }
         // SAFETY: the device is one that the driver has given; the context is released in drop.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
@@ -152,7 +156,8 @@ impl Context {
     /// What the driver says, such as that the device was lost.
     pub(crate) fn stream(&self) -> Result<sys::CUstream> {
         // SAFETY: the context is retained as long as self lives.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|error| self.error("the GPU could not be used", error))?;
+        unsafe { result::ctx::set_current(self.context) }
+            .map_err(|error| self.error("the GPU could not be used", error))?;
         Ok(self.stream)
     }
 

@@ -1,8 +1,8 @@
 //! Stored bytes to normalised activations.
 
+use cnn_core::Result;
 use cnn_core::backend::{Data, check_samples};
 use cnn_core::image::{Border, ImageSpec, SampleView};
-use cnn_core::Result;
 
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};

@@ -84,7 +84,8 @@ impl<'a> Launch<'a> {
         }
         let base = self.words.as_mut_ptr();
         // SAFETY: every place is within the words.
-        let mut pointers: Vec<*mut c_void> = self.places.iter().map(|&place| unsafe { base.add(place) }.cast()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            self.places.iter().map(|&place| unsafe { base.add(place) }.cast()).collect();
         let [x, y, z] = grid.map(|blocks| blocks as u32);
         let stream = self.context.stream()?;
         // SAFETY: the function and the stream are this context's; the pointers are to the arguments, which the driver copies

@@ -44,6 +44,8 @@ pub const KERNELS: &[compiler::Source] = &[
     conv2d::FORWARD,
     conv2d::DATA,
     conv2d::WEIGHT,
+    conv2d::DEPTHWISE,
+    conv2d::SPLIT,
     elementwise::SOURCE,
     images::SOURCE,
     loss::SOURCE,

@@ -44,7 +44,9 @@ impl Library {
     /// How a person gets it.
     pub fn how_to_get(self) -> &'static str {
         match self {
-            Library::Driver => "it comes with NVIDIA's driver (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)",
+            Library::Driver => {
+                "it comes with NVIDIA's driver (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)"
+            }
             Library::Nvrtc | Library::NvrtcBuiltins => {
                 "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
                  if it is not found by itself"

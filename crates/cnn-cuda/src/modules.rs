@@ -67,8 +67,9 @@ impl Modules {
         if shared > DEFAULT_SHARED {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is the module's.
-            unsafe { result::function::set_function_attribute(function, attribute, shared as i32) }
-                .map_err(|error| self.context.error(format!("kernel {name} may not use {shared} bytes of shared memory"), error))?;
+            unsafe { result::function::set_function_attribute(function, attribute, shared as i32) }.map_err(
+                |error| self.context.error(format!("kernel {name} may not use {shared} bytes of shared memory"), error),
+            )?;
         }
         loaded.kernels.insert((source.name, name), function);
         Ok(Kernel { name, function })

@@ -46,7 +46,8 @@ fn reports(log: &str) -> Vec<Report> {
 fn disassembled(tool: &Path, compiled: &Compiled) -> Vec<(String, String)> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &compiled.cubin).unwrap();
-    let output = Command::new(tool).arg("-c").arg(file.path()).output().unwrap_or_else(|e| panic!("{}: {e}", tool.display()));
+    let output =
+        Command::new(tool).arg("-c").arg(file.path()).output().unwrap_or_else(|e| panic!("{}: {e}", tool.display()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let section = |part: &str| {
@@ -63,7 +64,9 @@ fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path)
         Err(error) => return vec![error.to_string()],
     };
     let mut faults = Vec::new();
-    let mut fault = |kernel: &str, what: String| faults.push(format!("{kernel} of {}, {dtype}, {architecture}: {what}", source.name));
+    let mut fault = |kernel: &str, what: String| {
+        faults.push(format!("{kernel} of {}, {dtype}, {architecture}: {what}", source.name))
+    };
     let reports = reports(&compiled.log);
     assert!(!reports.is_empty(), "the compiler reports nothing: {}", compiled.log);
     for Report { name, registers, spilled } in &reports {
@@ -71,7 +74,10 @@ fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path)
         if *spilled > allowed {
             fault(name, format!("{spilled} bytes spilled, {registers} registers"));
         }
-        println!("{:>16} {dtype:>4} {architecture:>6} {name:<24} {registers:>3} registers, {spilled} bytes spilled", source.name);
+        println!(
+            "{:>16} {dtype:>4} {architecture:>6} {name:<24} {registers:>3} registers, {spilled} bytes spilled",
+            source.name
+        );
     }
     if source.name.starts_with("conv2d_") {
         let kernels = disassembled(disassembler, &compiled);
@@ -97,7 +103,9 @@ fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path)
 #[test]
 fn kernels_compile_for_every_architecture_without_spills() {
     let Some(root) = std::env::var_os("CNN_NVRTC").map(PathBuf::from) else {
-        println!("SKIPPED: CNN_NVRTC does not name a folder with NVRTC and nvdisasm; `cargo xtask kernels` fetches them");
+        println!(
+            "SKIPPED: CNN_NVRTC does not name a folder with NVRTC and nvdisasm; `cargo xtask kernels` fetches them"
+        );
         return;
     };
     libraries::look_first_in(root.join("lib")).unwrap();
@@ -110,7 +118,9 @@ fn kernels_compile_for_every_architecture_without_spills() {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
         let mut all = Vec::new();
-        while let Some(&(source, dtype, architecture)) = jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+        while let Some(&(source, dtype, architecture)) =
+            jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
             all.extend(faults(source, dtype, architecture, &disassembler));
         }
         all

@@ -31,7 +31,9 @@ mod tests {
 
     #[test]
     fn quotients_are_exact() {
-        let divisors = (1..300).chain((1..31).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1])).filter(|&d| d > 0 && d <= 1 << 30);
+        let divisors = (1..300)
+            .chain((1..31).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1]))
+            .filter(|&d| d > 0 && d <= 1 << 30);
         for value in divisors {
             let divisor = Divisor::by(value);
             let quotient = |x: u64| (x * u64::from(divisor.magic)) >> divisor.shift;

@@ -1,23 +1,29 @@
 //! Convolution as an implicit matrix product: the pixels under the taps are gathered where they are multiplied, and never
 //! written. See `kernels/conv2d_forward.cu`, `conv2d_data.cu` and `conv2d_weight.cu` for the three passes.
 
+mod depthwise;
 mod divisor;
+mod operands;
 mod shape;
+mod split;
 mod tile;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide, check};
-use cnn_core::{Conv2dSpec, Error, Result};
+use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
-use crate::activation;
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::elementwise;
 use crate::launch::Argument;
-use crate::norm;
-use crate::{elementwise, norm::Partials};
+use crate::norm::{self, Partials};
+pub(crate) use depthwise::SOURCE as DEPTHWISE;
 use divisor::Divisor;
+use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
+pub(crate) use split::SOURCE as SPLIT;
+use split::{add_splits, cut};
 use tile::BUSY;
 pub use tile::Tile;
 
@@ -25,13 +31,21 @@ pub(crate) const FORWARD: Source = source!("conv2d_forward");
 pub(crate) const DATA: Source = source!("conv2d_data");
 pub(crate) const WEIGHT: Source = source!("conv2d_weight");
 
-/// A weight as the kernels read it: \[KH, KW, C / groups, K\] in the elements of activations. The gradient of the input reads
-/// the same one, the other way around.
+/// A weight as the kernels read it: \[KH, KW, C / groups, K\]. The gradient of the input reads the same one, the other way
+/// around.
 #[derive(Clone, Debug)]
 pub struct Filter<T: CudaElement> {
-    weight: Buffer<T>,
+    weight: Form<T>,
     shape: [usize; 4],
     groups: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Form<T: CudaElement> {
+    /// As activations are stored, for products.
+    Elements(Buffer<T>),
+    /// As it is, where each channel is by itself.
+    Wide(Buffer<f32>),
 }
 
 impl<T: CudaElement> Filter<T> {
@@ -44,34 +58,6 @@ impl<T: CudaElement> Filter<T> {
         Err(Error::invalid("shape of a prepared filter", format!("{:?} in {} groups", got.0, got.1), rule))
     }
 }
-
-/// As `Norm` in `kernels/conv2d.cuh`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct NormArgument {
-    scale: u64,
-    shift: u64,
-    relu: i32,
-    _unused: i32,
-}
-
-// SAFETY: numbers without padding; the addresses are of buffers that outlive the launch's call.
-unsafe impl Argument for NormArgument {}
-
-/// As `Epilogue` in `kernels/epilogue.cuh`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(crate) struct EpilogueArgument {
-    bias: u64,
-    residual: u64,
-    mean: u64,
-    squares: u64,
-    activation: i32,
-    _unused: i32,
-}
-
-// SAFETY: as above.
-unsafe impl Argument for EpilogueArgument {}
 
 /// As `Split` in `kernels/conv2d_weight.cu`.
 #[derive(Clone, Copy, Debug)]
@@ -86,49 +72,6 @@ struct Split {
 // SAFETY: numbers of one size.
 unsafe impl Argument for Split {}
 
-impl EpilogueArgument {
-    /// # Errors
-    /// Operands that are not those of such an output.
-    pub(crate) fn new<T: CudaElement>(of: &backend::Epilogue<'_, Cuda<T>>, len: usize, channels: usize) -> Result<Self> {
-        if let Some(bias) = of.bias {
-            check::length("the bias", bias.len(), channels)?;
-        }
-        if let Some(residual) = of.residual {
-            check::length("the residual", residual.len(), len)?;
-        }
-        Ok(EpilogueArgument {
-            bias: of.bias.map_or(0, Buffer::at),
-            residual: of.residual.map_or(0, Buffer::at),
-            mean: 0,
-            squares: 0,
-            activation: activation::number(of.activation),
-            _unused: 0,
-        })
-    }
-
-    fn moments(self, partials: Option<&Partials>) -> Self {
-        match partials {
-            Some(Partials { mean, m2, .. }) => EpilogueArgument { mean: mean.at(), squares: m2.at(), ..self },
-            None => self,
-        }
-    }
-}
-
-/// An input and how it is normalised while it is read.
-fn read<'a, T: CudaElement>(x: &'a Input<Cuda<T>>, len: usize, channels: usize) -> Result<(&'a Buffer<T>, NormArgument)> {
-    let (data, norm) = match x {
-        Input::Plain(data) => (data, NormArgument { scale: 0, shift: 0, relu: 0, _unused: 0 }),
-        Input::Norm(norm) => {
-            check::length("the scale", norm.scale.len(), channels)?;
-            check::length("the shift", norm.shift.len(), channels)?;
-            let (scale, shift, relu) = (norm.scale.at(), norm.shift.at(), norm.relu.into());
-            (&norm.x, NormArgument { scale, shift, relu, _unused: 0 })
-        }
-    };
-    check::length("the input", data.len(), len)?;
-    Ok((data, norm))
-}
-
 pub(crate) fn prepare_filter<T: CudaElement>(
     cuda: &Cuda<T>,
     spec: &Conv2dSpec,
@@ -136,7 +79,11 @@ pub(crate) fn prepare_filter<T: CudaElement>(
     _: Uses,
 ) -> Result<Filter<T>> {
     check::length("the weight", weight.len(), spec.weight_shape().iter().product())?;
-    Ok(Filter { weight: elementwise::narrow(cuda, weight)?, shape: spec.weight_shape(), groups: spec.groups })
+    let form = match Shape::conv2d(spec)?.is_depthwise() {
+        true => Form::Wide(weight.clone()),
+        false => Form::Elements(elementwise::narrow(cuda, weight)?),
+    };
+    Ok(Filter { weight: form, shape: spec.weight_shape(), groups: spec.groups })
 }
 
 /// A filter knows its weight and nothing of the images.
@@ -152,7 +99,11 @@ pub(crate) fn conv2d<T: CudaElement>(
     epilogue: backend::Epilogue<'_, Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
     filter.check(spec)?;
-    Ok(forward(cuda, &Shape::conv2d(spec)?, x, &filter.weight, &epilogue, false)?.0)
+    let shape = Shape::conv2d(spec)?;
+    match &filter.weight {
+        Form::Elements(weight) => Ok(forward(cuda, &shape, x, weight, &epilogue, false)?.0),
+        Form::Wide(weight) => depthwise_forward(cuda, &shape, x, weight, &epilogue),
+    }
 }
 
 pub(crate) fn conv2d_moments<T: CudaElement>(
@@ -164,9 +115,33 @@ pub(crate) fn conv2d_moments<T: CudaElement>(
 ) -> Result<(Data<Cuda<T>>, Moments<Cuda<T>>)> {
     filter.check(spec)?;
     let shape = Shape::conv2d(spec)?;
-    let (y, partials) = forward(cuda, &shape, x, &filter.weight, &epilogue, true)?;
-    let partials = partials.expect("they were asked for");
-    Ok((y, norm::combine(cuda, shape.output_pixels(), spec.out_channels, &partials)?))
+    let (rows, channels) = (shape.output_pixels(), spec.out_channels);
+    match &filter.weight {
+        Form::Elements(weight) => {
+            let (y, partials) = forward(cuda, &shape, x, weight, &epilogue, true)?;
+            let partials = partials.expect("they were asked for");
+            Ok((y, norm::combine(cuda, rows, channels, &partials)?))
+        }
+        Form::Wide(weight) => {
+            let y = depthwise_forward(cuda, &shape, x, weight, &epilogue)?;
+            // The spec of a normalisation; of its eps the moments know nothing.
+            let moments = norm::channel_moments(cuda, &y, &BatchNormSpec { rows, channels, eps: 0.0 })?;
+            Ok((y, moments))
+        }
+    }
+}
+
+fn depthwise_forward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    shape: &Shape,
+    x: &Input<Cuda<T>>,
+    weight: &Wide<Cuda<T>>,
+    epilogue: &backend::Epilogue<'_, Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    let [read_len, _, written] = shape.lens();
+    let (x, norm) = read(x, read_len, shape.out_channels())?;
+    let epilogue = EpilogueArgument::new(epilogue, written, shape.out_channels())?;
+    depthwise::forward(cuda, shape, x, norm, weight, epilogue)
 }
 
 /// The product of the pixels and the weight, and what follows it; with the moments of each row of tiles if they are asked for.
@@ -190,7 +165,7 @@ pub(crate) fn forward<T: CudaElement>(
         true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
         false => None,
     };
-    let name = tile.name(if norm.scale == 0 {
+    let name = tile.name(if !norm.is_some() {
         ["forward_large", "forward_narrow", "forward_small", "forward_any"]
     } else {
         ["norm_forward_large", "norm_forward_narrow", "norm_forward_small", "norm_forward_any"]
@@ -210,8 +185,34 @@ pub(crate) fn conv2d_backward_data<T: CudaElement>(
     accumulate: Option<Data<Cuda<T>>>,
 ) -> Result<Data<Cuda<T>>> {
     filter.check(spec)?;
-    let dy = written(cuda, dy)?;
-    backward_data(cuda, &Shape::conv2d(spec)?, &dy, &filter.weight, accumulate)
+    let (dy, shape) = (written(cuda, dy)?, Shape::conv2d(spec)?);
+    match &filter.weight {
+        Form::Elements(weight) => backward_data(cuda, &shape, &dy, weight, accumulate),
+        Form::Wide(weight) => {
+            let mut accumulate = accumulate;
+            let dx = gradient_for(cuda, &shape, &dy, &mut accumulate)?;
+            depthwise::backward_data(cuda, &shape, &dy, weight, accumulate.as_ref(), &dx)?;
+            Ok(dx)
+        }
+    }
+}
+
+/// Where the gradient of the input goes, all lengths compared.
+fn gradient_for<T: CudaElement>(
+    cuda: &Cuda<T>,
+    shape: &Shape,
+    dy: &Data<Cuda<T>>,
+    accumulate: &mut Option<Data<Cuda<T>>>,
+) -> Result<Data<Cuda<T>>> {
+    let [written, _, read] = shape.lens();
+    check::length("the gradient", dy.len(), read)?;
+    match accumulate {
+        Some(dx) => {
+            check::length("the accumulated gradient", dx.len(), written)?;
+            cuda.in_place(dx)
+        }
+        None => cuda.alloc(written),
+    }
 }
 
 /// The gradient of the input, added to `accumulate`.
@@ -222,17 +223,10 @@ pub(crate) fn backward_data<T: CudaElement>(
     weight: &Buffer<T>,
     mut accumulate: Option<Data<Cuda<T>>>,
 ) -> Result<Data<Cuda<T>>> {
-    let [written, weight_len, read] = shape.lens();
+    let [written, weight_len, _] = shape.lens();
     let (groups, depth, width) = shape.groups();
-    check::length("the gradient", dy.len(), read)?;
     check::length("the weight", weight.len(), weight_len)?;
-    let dx = match &mut accumulate {
-        Some(dx) => {
-            check::length("the accumulated gradient", dx.len(), written)?;
-            cuda.in_place(dx)?
-        }
-        None => cuda.alloc(written)?,
-    };
+    let dx = gradient_for(cuda, shape, dy, &mut accumulate)?;
     let follows = backend::Epilogue { bias: None, residual: accumulate.as_ref(), activation: None };
     let epilogue = EpilogueArgument::new(&follows, written, groups * depth)?;
     let (rows, classes) = shape.classes();
@@ -267,19 +261,18 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let (groups, depth, width) = shape.groups();
     let (x, norm) = read(x, read_len, groups * depth)?;
     check::length("the gradient", dy.len(), gradient_len)?;
+    if shape.is_depthwise() {
+        return depthwise::backward_weight(cuda, shape, x, norm, dy);
+    }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let tile = Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
     let blocks = tile.blocks(rows, width);
-    let step = 128 / size_of::<T>();
-    // Each split has work for some steps, and writes as much as the weight has numbers.
-    let steps = pixels.div_ceil(step);
-    let splits = BUSY.div_ceil((blocks * groups).max(1)).min(steps.div_ceil(STEPS)).max(1);
-    let split_pixels = steps.div_ceil(splits) * step;
-    let splits = pixels.div_ceil(split_pixels.max(1)).max(1);
-    let [area, columns] = shape.output_area().map(Divisor::by);
+    let (split_pixels, splits) = cut(pixels, 128 / size_of::<T>(), blocks * groups);
+    let [rows_of, columns] = shape.output();
+    let [area, columns] = [rows_of * columns, columns].map(Divisor::by);
     let split = Split { pixels: split_pixels as i32, splits: splits as i32, area, columns };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
-    let name = tile.name(if norm.scale == 0 {
+    let name = tile.name(if !norm.is_some() {
         ["weight_large", "weight_narrow", "weight_small", "weight_any"]
     } else {
         ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
@@ -288,18 +281,8 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let launch = launch.buffer(x).value(norm).buffer(dy).buffer(&parts);
     // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
     unsafe { launch.on([blocks, splits, groups], tile.threads(T::DTYPE)) }?;
-    if splits == 1 {
-        return Ok(parts);
-    }
-    let dw = cuda.alloc(len)?;
-    let launch = cuda.kernel(WEIGHT, "add_splits")?.buffer(&parts).buffer(&dw).value(splits as i32).value(len as u64);
-    // SAFETY: there are as many parts of this length; dw is new.
-    unsafe { launch.over(len) }?;
-    Ok(dw)
+    add_splits(cuda, parts, splits, len)
 }
-
-/// Steps of a split: fewer would be mostly waiting for the first.
-const STEPS: usize = 8;
 
 /// A gradient in memory. The kernels read no other: see [`shared_gradient`](crate::norm::shared_gradient).
 fn written<T: CudaElement>(cuda: &Cuda<T>, dy: &Gradient<Cuda<T>>) -> Result<Data<Cuda<T>>> {

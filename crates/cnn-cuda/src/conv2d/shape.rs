@@ -27,7 +27,7 @@ unsafe impl Argument for Shape {}
 /// Sizes that the kernels multiply in 32 bits stay below this.
 const MOST: usize = 1 << 30;
 
-fn number(what: &str, value: usize) -> Result<i32> {
+pub(super) fn number(what: &str, value: usize) -> Result<i32> {
     i32::try_from(value)
         .ok()
         .filter(|_| value < MOST)
@@ -82,14 +82,29 @@ impl Shape {
         numbers.iter().map(|&number| number as usize).product()
     }
 
+    /// Images.
+    pub(super) fn batch(&self) -> usize {
+        self.batch as usize
+    }
+
+    /// Rows and columns of an input.
+    pub(super) fn input(&self) -> [usize; 2] {
+        self.input.map(|side| side as usize)
+    }
+
+    /// Rows and columns of an output.
+    pub(super) fn output(&self) -> [usize; 2] {
+        self.output.map(|side| side as usize)
+    }
+
+    /// Each channel by itself.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
     /// Pixels of all outputs.
     pub(crate) fn output_pixels(&self) -> usize {
         Self::product(&[self.batch, self.output[0], self.output[1]])
-    }
-
-    /// Pixels of one output, and in a row of it.
-    pub(crate) fn output_area(&self) -> [usize; 2] {
-        [Self::product(&self.output), self.output[1] as usize]
     }
 
     /// Pixels of all inputs in the largest class of equal remainders by the stride, and how many classes there are.

@@ -29,7 +29,13 @@ impl Tile {
     }
 
     /// The tile for products of `rows` by `columns`, of which there are `products`; `wanted` is one that a test has asked for.
-    pub(crate) fn choose<T: Element>(wanted: Option<Tile>, products: usize, rows: usize, columns: usize, channels: [usize; 2]) -> Self {
+    pub(crate) fn choose<T: Element>(
+        wanted: Option<Tile>,
+        products: usize,
+        rows: usize,
+        columns: usize,
+        channels: [usize; 2],
+    ) -> Self {
         if channels.iter().any(|channels| channels % chunk::<T>() != 0) {
             return Tile::Any;
         }

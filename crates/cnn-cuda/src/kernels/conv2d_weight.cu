@@ -1,8 +1,7 @@
 // Convolution, gradient of the weight: a product of [taps * channels, pixels] and the gradient [pixels, out channels]. The
-// sum over pixels is cut into splits, which write sums of their own that a second kernel adds up in order.
+// sum over pixels is cut into splits, which write sums of their own that a second kernel adds up in order (split.cu).
 #include "conv2d.cuh"
 #include "divisor.cuh"
-#include "grid.cuh"
 #include "tiles.cuh"
 
 // How the sum is cut, and how its places become pixels.
@@ -153,12 +152,3 @@ KERNEL(Large::THREADS) norm_weight_large(ARGUMENTS) { backward_weight<Large, tru
 KERNEL(Narrow::THREADS) norm_weight_narrow(ARGUMENTS) { backward_weight<Narrow, true, true>(GIVEN); }
 KERNEL(Small::THREADS) norm_weight_small(ARGUMENTS) { backward_weight<Small, true, true>(GIVEN); }
 KERNEL(Small::THREADS) norm_weight_any(ARGUMENTS) { backward_weight<Small, false, true>(GIVEN); }
-
-// dw [count] is the sum of the splits' [splits, count], in order.
-KERNEL(256) add_splits(const float* parts, float* dw, i32 splits, u64 count) {
-    FOR_EACH_ELEMENT(i, count) {
-        float sum = parts[i];
-        for (i32 part = 1; part < splits; part++) sum += parts[part * count + i];
-        dw[i] = sum;
-    }
-}

@@ -1,0 +1,94 @@
+//! What a convolution reads beside its weight, as the kernels take it.
+
+use cnn_core::Result;
+use cnn_core::backend::{Epilogue, Input, check};
+
+use crate::activation;
+use crate::buffer::Buffer;
+use crate::device::Cuda;
+use crate::element::CudaElement;
+use crate::launch::Argument;
+use crate::norm::Partials;
+
+/// As `Norm` in `kernels/conv2d.cuh`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct NormArgument {
+    scale: u64,
+    shift: u64,
+    relu: i32,
+    _unused: i32,
+}
+
+// SAFETY: numbers without padding; the addresses are of buffers that outlive the launch's call.
+unsafe impl Argument for NormArgument {}
+
+/// As `Epilogue` in `kernels/epilogue.cuh`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct EpilogueArgument {
+    bias: u64,
+    residual: u64,
+    mean: u64,
+    squares: u64,
+    activation: i32,
+    _unused: i32,
+}
+
+// SAFETY: as above.
+unsafe impl Argument for EpilogueArgument {}
+
+impl NormArgument {
+    /// Whether there is one.
+    pub(super) fn is_some(&self) -> bool {
+        self.scale != 0
+    }
+}
+
+impl EpilogueArgument {
+    /// # Errors
+    /// Operands that are not those of such an output.
+    pub(super) fn new<T: CudaElement>(of: &Epilogue<'_, Cuda<T>>, len: usize, channels: usize) -> Result<Self> {
+        if let Some(bias) = of.bias {
+            check::length("the bias", bias.len(), channels)?;
+        }
+        if let Some(residual) = of.residual {
+            check::length("the residual", residual.len(), len)?;
+        }
+        Ok(EpilogueArgument {
+            bias: of.bias.map_or(0, Buffer::at),
+            residual: of.residual.map_or(0, Buffer::at),
+            mean: 0,
+            squares: 0,
+            activation: activation::number(of.activation),
+            _unused: 0,
+        })
+    }
+
+    /// With the moments of each row of tiles.
+    pub(super) fn moments(self, partials: Option<&Partials>) -> Self {
+        match partials {
+            Some(Partials { mean, m2, .. }) => EpilogueArgument { mean: mean.at(), squares: m2.at(), ..self },
+            None => self,
+        }
+    }
+}
+
+/// An input and how it is normalised while it is read.
+pub(super) fn read<'a, T: CudaElement>(
+    x: &'a Input<Cuda<T>>,
+    len: usize,
+    channels: usize,
+) -> Result<(&'a Buffer<T>, NormArgument)> {
+    let (data, norm) = match x {
+        Input::Plain(data) => (data, NormArgument { scale: 0, shift: 0, relu: 0, _unused: 0 }),
+        Input::Norm(norm) => {
+            check::length("the scale", norm.scale.len(), channels)?;
+            check::length("the shift", norm.shift.len(), channels)?;
+            let (scale, shift, relu) = (norm.scale.at(), norm.shift.at(), norm.relu.into());
+            (&norm.x, NormArgument { scale, shift, relu, _unused: 0 })
+        }
+    };
+    check::length("the input", data.len(), len)?;
+    Ok((data, norm))
+}
