@@ -103,15 +103,23 @@ template <class T> T __ldg(const T* address) { return *address; }
 
 // Integers only: sums of floating-point numbers by atomics have other bits in every run. Threads take turns only where
 // they wait, so that plain operations are atomic.
+#define EMULATOR_ATOMIC_FUNCTION __attribute__((no_sanitize("thread"))) inline
 #define EMULATOR_ATOMIC(T)                                                                                             \
-    inline T atomicAdd(T* address, T value) { T old = *address; *address = old + value; return old; }                 \
-    inline T atomicMax(T* address, T value) { T old = *address; if (value > old) *address = value; return old; }       \
-    inline T atomicMin(T* address, T value) { T old = *address; if (value < old) *address = value; return old; }       \
-    inline T atomicOr(T* address, T value) { T old = *address; *address = old | value; return old; }                  \
-    inline T atomicAnd(T* address, T value) { T old = *address; *address = old & value; return old; }                 \
-    inline T atomicExch(T* address, T value) { T old = *address; *address = value; return old; }                      \
-    inline T atomicCAS(T* address, T compare, T value) { T old = *address; if (old == compare) *address = value; return old; }
+    EMULATOR_ATOMIC_FUNCTION T atomicExch(T* address, T value) { T old = *address; *address = value; return old; }    \
+    EMULATOR_ATOMIC_FUNCTION T atomicAdd(T* address, T value) { return atomicExch(address, (T)(*address + value)); }  \
+    EMULATOR_ATOMIC_FUNCTION T atomicOr(T* address, T value) { return atomicExch(address, (T)(*address | value)); }   \
+    EMULATOR_ATOMIC_FUNCTION T atomicAnd(T* address, T value) { return atomicExch(address, (T)(*address & value)); }  \
+    EMULATOR_ATOMIC_FUNCTION T atomicMax(T* address, T value) {                                                       \
+        return atomicExch(address, *address < value ? value : *address);                                              \
+    }                                                                                                                 \
+    EMULATOR_ATOMIC_FUNCTION T atomicMin(T* address, T value) {                                                       \
+        return atomicExch(address, value < *address ? value : *address);                                              \
+    }                                                                                                                 \
+    EMULATOR_ATOMIC_FUNCTION T atomicCAS(T* address, T compare, T value) {                                            \
+        return atomicExch(address, *address == compare ? value : *address);                                           \
+    }
 EMULATOR_ATOMIC(i32)
 EMULATOR_ATOMIC(u32)
 EMULATOR_ATOMIC(u64)
 #undef EMULATOR_ATOMIC
+#undef EMULATOR_ATOMIC_FUNCTION

@@ -5,6 +5,7 @@
 
 #include "block.hpp"
 #include "fault.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -14,6 +15,7 @@ void copy_async(Site site, void* shared, const void* global, u32 bytes, bool val
     if (!block.shared.contains(shared, bytes))
         fail(Error::illegal_address, "%s:%d: cp.async to %p: must be in shared memory", site.file, site.line, shared);
     // What was there is gone from now on, and what comes is not there yet: whoever reads it reads NaN.
+    on_access(shared, bytes, true);
     memset(shared, 0xff, bytes);
     Thread& thread = block.current();
     auto from = valid ? static_cast<const u8*>(global) : nullptr;
@@ -29,6 +31,7 @@ void copy_async_wait(u32 groups_left) {
         if (copy.group + groups_left >= thread.committed_groups) break;
         if (copy.global) memcpy(copy.shared, copy.global, copy.bytes);
         else memset(copy.shared, 0, copy.bytes);
+        on_access(copy.shared, copy.bytes, true);
         landed++;
     }
     thread.copies.erase(thread.copies.begin(), thread.copies.begin() + landed);

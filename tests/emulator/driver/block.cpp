@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "fault.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -64,7 +65,8 @@ bool Block::run_warp(Warp& warp, Order& order) {
 }
 
 void Block::run(Order& order) {
-    at_barrier_ = finished_ = barriers_ = 0;
+    at_barrier_ = finished_ = 0;
+    order_block();
     for (Warp& warp : warps_) warp.arrived = warp.finished = warp.syncs = 0;
     for (u32 number = 0; number < size_; number++) {
         Thread& thread = *threads_[number];
@@ -112,7 +114,7 @@ void Block::sync_threads(Site site) {
         return;
     }
     at_barrier_ = 0;
-    barriers_++;
+    order_block();
     for (u32 number = 0; number < size_; number++) threads_[number]->state = Thread::State::ready;
 }
 
@@ -141,7 +143,6 @@ void Block::collective(const char* name, Site site, void* published, Completion 
     for (u32 lane = 0; lane < warp_size; lane++) all[lane] = warp.lanes[lane]->published;
     completion(all);
     warp.arrived = 0;
-    warp.syncs++;
     for (Thread* lane : warp.lanes) lane->state = Thread::State::ready;
 }
 

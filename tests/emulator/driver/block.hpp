@@ -45,7 +45,7 @@ struct Warp {
     const char* collective = nullptr;
     u32 arrived = 0;
     u32 finished = 0;
-    u32 syncs = 0;  // how often all lanes have met
+    u32 syncs = 0;  // how many __syncwarp there were
 };
 
 // Runs in the last lane that comes to a collective; `published` is each lane's.
@@ -66,7 +66,6 @@ class Block {
 
     Thread& current() { return *current_; }
     u32 size() const { return size_; }
-    u32 barriers() const { return barriers_; }
     SharedMemory shared;
 
   private:
@@ -79,7 +78,7 @@ class Block {
     std::vector<Warp> warps_;
     Thread* current_ = nullptr;
     void (*body_)() = nullptr;
-    u32 size_ = 0, at_barrier_ = 0, finished_ = 0, barriers_ = 0;
+    u32 size_ = 0, at_barrier_ = 0, finished_ = 0;
 };
 
 // The block that runs, and what its kernel sees of it.

@@ -6,6 +6,7 @@
 
 #include "block.hpp"
 #include "fault.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -107,7 +108,7 @@ void complete_load(void* (&lanes)[warp_size]) {
 }  // namespace
 
 void sync_warp(Site site, u32 mask) {
-    block.collective("__syncwarp", site, mask, nullptr, [](void* (&)[warp_size]) {});
+    block.collective("__syncwarp", site, mask, nullptr, [](void* (&)[warp_size]) { block.current().warp->syncs++; });
 }
 
 void shuffle(Site site, u32 mask, const void* value, void* result, u32 bytes, u32 source) {
@@ -136,6 +137,7 @@ void load_matrices(Site site, u32* fragments, const void* row, bool transposed) 
         fail(Error::illegal_address, "%s:%d: ldmatrix of a row at %p: must be in shared memory", site.file, site.line, row);
     LoadMatrices mine = {fragments, {}, transposed};
     memcpy(mine.row, row, sizeof mine.row);
+    on_access(row, sizeof mine.row, false);
     block.collective(transposed ? "ldmatrix.trans" : "ldmatrix", site, &mine, complete_load);
 }
 

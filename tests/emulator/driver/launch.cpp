@@ -10,6 +10,7 @@
 #include "fault.hpp"
 #include "memory.hpp"
 #include "order.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -26,7 +27,7 @@ Runtime runtime = {
     copy_async_commit,
     copy_async_wait,
     [](Site site, Error error, const char* what) { fail(error, "%s:%d: %s", site.file, site.line, what); },
-    nullptr,
+    on_access,
 };
 
 // What the fibers of the launch that runs call.
