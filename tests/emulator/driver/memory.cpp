@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <vector>
 #include <sys/mman.h>
 
 namespace emulator {
@@ -37,13 +38,16 @@ size_t limit() {
     return bytes;
 }
 
-// The first damaged byte of a guard, or null.
+// The first damaged byte of a guard, or null. Looked for in all allocations after every launch, so the first look is fast.
+const u8* damage(const u8* from, const u8* to) {
+    static const std::vector<u8> intact(alignment, guard_byte);
+    if (!memcmp(from, intact.data(), to - from)) return nullptr;
+    return std::find_if(from, to, [](u8 byte) { return byte != guard_byte; });
+}
+
 const u8* damage(const Allocation& allocation) {
-    auto damaged = [](const u8* from, const u8* to) { return std::find_if(from, to, [](u8 byte) { return byte != guard_byte; }); };
-    const u8* end = allocation.begin + allocation.bytes;
-    if (auto found = damaged(allocation.front(), allocation.begin); found != allocation.begin) return found;
-    if (auto found = damaged(end, allocation.back()); found != allocation.back()) return found;
-    return nullptr;
+    const u8* before = damage(allocation.front(), allocation.begin);
+    return before ? before : damage(allocation.begin + allocation.bytes, allocation.back());
 }
 
 void describe(const Allocation& allocation, const u8* address, char* text, size_t length) {

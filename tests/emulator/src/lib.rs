@@ -8,12 +8,19 @@
 //! - memory of the device and of a block is NaN until it is written, and lies between pages that cannot be touched;
 //! - asynchronous copies land when they are waited for and not before;
 //! - threads run in an order that is random and the same in every run, each warp as far ahead of others as it can be;
-//! - barriers and warp-wide operations that not all threads come to, accesses that are not aligned, a kernel that no thread
-//!   of can go on: all end the launch with the error that a GPU would give, and one line on the standard error that says
-//!   where.
+//! - two threads that access one byte of shared memory, one of them to write, have a barrier between them (in a warp,
+//!   `__syncwarp`; a shuffle is none), whether or not that shows in the result;
+//! - all threads come to a barrier, all lanes to a warp-wide operation, on the same line;
+//! - accesses are aligned.
+//!
+//! What breaks these rules, or lets no thread go on, ends the launch: later calls return the error that a GPU would give,
+//! and one line on the standard error says which kernel, block and thread, and what was wrong.
 //!
 //! What it does not show: two streams that should wait for each other and do not (each runs its work at once), work of the
-//! host that comes too early, registers and speed.
+//! host that comes too early, races in global memory within a launch but for their results, registers and speed. It is
+//! tested with GCC.
+//!
+//! A kernel is found as a line of a source, not of a header, that begins `KERNEL(threads) name(`.
 //!
 //! # Environment variables of a program that uses it
 //!
