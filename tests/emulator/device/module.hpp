@@ -5,13 +5,13 @@
 
 // What the compiler's thread sanitizer calls before an access to memory.
 #define EMULATOR_ACCESS(name, bytes, write)                                                                            \
-    extern "C" __attribute__((no_sanitize("thread"))) void __tsan_##name(const void* address) {                       \
-        emulator::runtime->access(address, bytes, write);                                                             \
+    extern "C" __attribute__((no_sanitize("thread"))) void __tsan_##name(const void* address) {                        \
+        emulator::runtime->access(address, bytes, write);                                                              \
     }
 #define EMULATOR_ACCESSES(bytes)                                                                                       \
-    EMULATOR_ACCESS(read##bytes, bytes, false)                                                                        \
-    EMULATOR_ACCESS(write##bytes, bytes, true)                                                                        \
-    EMULATOR_ACCESS(unaligned_read##bytes, bytes, false)                                                              \
+    EMULATOR_ACCESS(read##bytes, bytes, false)                                                                         \
+    EMULATOR_ACCESS(write##bytes, bytes, true)                                                                         \
+    EMULATOR_ACCESS(unaligned_read##bytes, bytes, false)                                                               \
     EMULATOR_ACCESS(unaligned_write##bytes, bytes, true)
 EMULATOR_ACCESSES(1)
 EMULATOR_ACCESSES(2)
@@ -56,8 +56,8 @@ static void* first_shared_byte() {
 
 #define EMULATED_MODULE(kernels)                                                                                       \
     extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) const emulator::Module* emulator_module(  \
-        emulator::Runtime* runtime) {                                                                                 \
-        static const emulator::Module module = {EMULATOR_ARCHITECTURE, kernels, emulator::first_shared_byte};         \
-        emulator::runtime = runtime;                                                                                  \
-        return &module;                                                                                               \
+        emulator::Runtime* runtime) {                                                                                  \
+        static const emulator::Module module = {EMULATOR_ARCHITECTURE, kernels, emulator::first_shared_byte};          \
+        emulator::runtime = runtime;                                                                                   \
+        return &module;                                                                                                \
     }

@@ -1,7 +1,7 @@
 // One block of threads: a fiber per thread, and where each waits.
 //
-// A thread runs until it waits at a barrier or for the other lanes of its warp; then the scheduler picks the next. Blocks
-// run one after another, on the thread of the host that has launched the kernel.
+// A thread runs until it waits at a barrier or for the other lanes of its warp; then the scheduler picks the next.
+// Blocks run one after another, on the thread of the host that has launched the kernel.
 #pragma once
 #include <memory>
 #include <vector>
@@ -31,8 +31,8 @@ struct Thread : ThreadIndex {
     u32 number, lane;  // in the block, in the warp
     Warp* warp;
     State state = State::finished;
-    Site site = {};              // where it waits
-    void* published = nullptr;   // to the lanes of the warp, in a collective
+    Site site = {};             // where it waits, or has waited last
+    void* published = nullptr;  // to the lanes of the warp, in a collective
     Fiber fiber;
     std::vector<AsyncCopy> copies;
     u32 committed_groups = 0;

@@ -5,6 +5,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ucontext.h>
 
 #include "block.hpp"
@@ -16,7 +17,8 @@ static sigjmp_buf recovery;
 static Fault fault;
 static thread_local bool catching;  // faults of other threads of the process are not ours
 
-// An address that is nobody's; and what processors do about one that is not aligned, or the sanitizer that looks for such.
+// An address that is nobody's; and what processors do about one that is not aligned, or the sanitizer that looks for
+// such.
 static constexpr int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP};
 static struct sigaction previous[4];
 
@@ -27,6 +29,21 @@ void fail(Error error, const char* format, ...) {
     vsnprintf(fault.text, sizeof fault.text, format, arguments);
     va_end(arguments);
     siglongjmp(recovery, 1);
+}
+
+void fail_at(Site site, Error error, const char* format, ...) {
+    fault.error = error;
+    int length = snprintf(fault.text, sizeof fault.text / 2, "%s:%d: ", file_of(site), site.line);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(fault.text + length, sizeof fault.text - length, format, arguments);
+    va_end(arguments);
+    siglongjmp(recovery, 1);
+}
+
+const char* file_of(Site site) {
+    const char* name = strrchr(site.file, '/');
+    return name ? name + 1 : site.file;
 }
 
 static const char* access_of(void* context) {

@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <vector>
 #include <sys/mman.h>
+#include <vector>
 
 namespace emulator {
 
@@ -38,7 +38,8 @@ size_t limit() {
     return bytes;
 }
 
-// The first damaged byte of a guard, or null. Looked for in all allocations after every launch, so the first look is fast.
+// The first damaged byte of a guard, or null. Looked for in all allocations after every launch, so the first look is
+// fast.
 const u8* damage(const u8* from, const u8* to) {
     static const std::vector<u8> intact(alignment, guard_byte);
     if (!memcmp(from, intact.data(), to - from)) return nullptr;
@@ -53,7 +54,9 @@ const u8* damage(const Allocation& allocation) {
 void describe(const Allocation& allocation, const u8* address, char* text, size_t length) {
     const u8* end = allocation.begin + allocation.bytes;
     long distance = address < allocation.begin ? allocation.begin - address : address - end;
-    const char* side = address < allocation.begin ? "before the begin" : address < end ? "before the end" : "behind the end";
+    const char* side = address < allocation.begin ? "before the begin"
+                     : address < end              ? "before the end"
+                                                  : "behind the end";
     if (address >= allocation.begin && address < end) distance = end - address;
     snprintf(text, length, "%ld bytes %s of an allocation of %zu bytes", distance, side, allocation.bytes);
 }
@@ -124,8 +127,10 @@ void describe_address(const void* address, char* text, size_t length) {
             nearest = &allocation;
         }
     }
-    if (nearest) describe(*nearest, byte, text, length);
-    else snprintf(text, length, "far from any allocation");
+    if (nearest)
+        describe(*nearest, byte, text, length);
+    else
+        snprintf(text, length, "far from any allocation");
 }
 
 size_t total_memory() { return limit(); }

@@ -1,5 +1,6 @@
 #include "races.hpp"
 
+#include <cstdio>
 #include <vector>
 
 #include "block.hpp"
@@ -31,8 +32,12 @@ bool races(const Access& before, const Access& now) {
 }
 
 [[noreturn]] void report(u32 offset, const Access& before, const char* what, const Access& now, const char* does) {
-    fail(Error::launch_failed, "race: thread %u %s byte %u of shared memory, which thread %u has %s, and no barrier is between", now.thread, does,
-         offset, before.thread, what);
+    const Site& last = block.current().site;
+    char where[100] = "";
+    if (last.file) snprintf(where, sizeof where, "; its last was at %s:%d", file_of(last), last.line);
+    fail(Error::launch_failed,
+         "race: thread %u %s byte %u of shared memory, which thread %u has %s, and no barrier is between", now.thread,
+         does, offset, before.thread, what);
 }
 
 void on_byte(u32 offset, const Access& now, bool write) {

@@ -1,7 +1,7 @@
 // Races in shared memory: accesses of two threads to one byte, at least one of them a write, that no barrier orders.
 //
-// Modules report every access of a kernel, as they are compiled with the compiler's thread sanitizer, whose functions the
-// emulated compiler defines in its own way. A byte remembers who has written and read it last; that is FastTrack
+// Modules report every access of a kernel, as they are compiled with the compiler's thread sanitizer, whose functions
+// the emulated compiler defines in its own way. A byte remembers who has written and read it last; that is FastTrack
 // (Flanagan, Freund 2009) with barriers for locks. What a barrier orders is all that comes before it in the block, and
 // __syncwarp the same in a warp; exchanges within a warp order nothing, as on a GPU.
 #pragma once
