@@ -19,7 +19,13 @@ namespace {
 
 // The names and numbers below are cuBLASLt's.
 
-enum class Status : int { success = 0, not_initialized = 1, invalid_value = 7, execution_failed = 13, not_supported = 15 };
+enum class Status : int {
+    success = 0,
+    not_initialized = 1,
+    invalid_value = 7,
+    execution_failed = 13,
+    not_supported = 15
+};
 
 enum class DataType : int { f32 = 0, bf16 = 14 };
 
@@ -36,7 +42,15 @@ struct Layout {
     size_t bytes() const { return ((batches - 1) * batch_stride + (columns - 1) * leading + rows) * element(); }
 };
 
-enum LayoutAttribute { layout_type = 0, layout_order = 1, layout_rows = 2, layout_columns = 3, layout_leading = 4, layout_batches = 5, layout_batch_stride = 6 };
+enum LayoutAttribute {
+    layout_type = 0,
+    layout_order = 1,
+    layout_rows = 2,
+    layout_columns = 3,
+    layout_leading = 4,
+    layout_batches = 5,
+    layout_batch_stride = 6
+};
 
 struct Description {
     ComputeType compute;
@@ -132,12 +146,17 @@ struct Product {
         u64 rows = description.transpose_a ? a_layout.columns : a_layout.rows;
         u64 columns = description.transpose_b ? b_layout.rows : b_layout.columns;
         u64 b_depth = description.transpose_b ? b_layout.columns : b_layout.rows;
-        bool sizes = rows == d_layout.rows && columns == d_layout.columns && b_depth == depth() && c_layout.rows == rows && c_layout.columns == columns;
+        bool sizes = rows == d_layout.rows && columns == d_layout.columns && b_depth == depth() &&
+                     c_layout.rows == rows && c_layout.columns == columns;
         if (!sizes) return Status::invalid_value;
         for (const Layout* layout : {&a_layout, &b_layout, &c_layout, &d_layout})
-            if (layout->leading < (i64)layout->rows || layout->batches != d_layout.batches) return Status::invalid_value;
-        bool types = a_layout.type == b_layout.type && c_layout.type == d_layout.type && (d_layout.type == a_layout.type || d_layout.type == DataType::f32);
-        bool known = description.pointer_mode == 0 && (description.epilogue == 1 || !(description.epilogue & ~(epilogue_relu | epilogue_bias | epilogue_gelu)));
+            if (layout->leading < (i64)layout->rows || layout->batches != d_layout.batches)
+                return Status::invalid_value;
+        bool types = a_layout.type == b_layout.type && c_layout.type == d_layout.type &&
+                     (d_layout.type == a_layout.type || d_layout.type == DataType::f32);
+        bool known =
+            description.pointer_mode == 0 &&
+            (description.epilogue == 1 || !(description.epilogue & ~(epilogue_relu | epilogue_bias | epilogue_gelu)));
         return types && known ? Status::success : Status::not_supported;
     }
 
@@ -148,10 +167,15 @@ struct Product {
         if (beta != 0 && !emulator_allocated(c, c_layout.bytes())) return "C";
         if (!emulator_allocated(d, d_layout.bytes())) return "D";
         bool has_bias = description.epilogue & epilogue_bias;
-        return has_bias && !emulator_allocated(description.bias, d_layout.rows * (bias_type() == DataType::bf16 ? 2 : 4)) ? "bias" : nullptr;
+        return has_bias &&
+                       !emulator_allocated(description.bias, d_layout.rows * (bias_type() == DataType::bf16 ? 2 : 4))
+                 ? "bias"
+                 : nullptr;
     }
 
-    DataType bias_type() const { return description.bias_type < 0 ? d_layout.type : static_cast<DataType>(description.bias_type); }
+    DataType bias_type() const {
+        return description.bias_type < 0 ? d_layout.type : static_cast<DataType>(description.bias_type);
+    }
 
     float operand(u64 matrix, const Layout& layout, bool transposed, i32 batch, u64 row, u64 column) const {
         i64 index = transposed ? column + row * layout.leading : row + column * layout.leading;
@@ -160,7 +184,8 @@ struct Product {
     }
 
     float finished(float value, i32 batch, u64 row) const {
-        if (description.epilogue & epilogue_bias) value += load(description.bias, bias_type(), batch * description.bias_batch_stride + row);
+        if (description.epilogue & epilogue_bias)
+            value += load(description.bias, bias_type(), batch * description.bias_batch_stride + row);
         if (description.epilogue & epilogue_relu) value = value < 0 ? 0 : value;
         // The approximation by tanh, as cuBLASLt's.
         if (description.epilogue & epilogue_gelu)
@@ -174,10 +199,14 @@ struct Product {
                 for (u64 row = 0; row < d_layout.rows; row++) {
                     float sum = 0;
                     for (u64 k = 0; k < depth(); k++)
-                        sum += operand(a, a_layout, description.transpose_a, batch, row, k) * operand(b, b_layout, description.transpose_b, batch, k, column);
+                        sum += operand(a, a_layout, description.transpose_a, batch, row, k) *
+                               operand(b, b_layout, description.transpose_b, batch, k, column);
                     float value = alpha * sum;
-                    if (beta != 0) value += beta * load(c, c_layout.type, batch * c_layout.batch_stride + row + column * c_layout.leading);
-                    store(d, d_layout.type, batch * d_layout.batch_stride + row + column * d_layout.leading, finished(value, batch, row));
+                    if (beta != 0)
+                        value += beta * load(c, c_layout.type,
+                                             batch * c_layout.batch_stride + row + column * c_layout.leading);
+                    store(d, d_layout.type, batch * d_layout.batch_stride + row + column * d_layout.leading,
+                          finished(value, batch, row));
                 }
             }
         }
@@ -215,7 +244,8 @@ API Status cublasLtMatrixLayoutCreate(Layout** layout, DataType type, u64 rows, 
     return Status::success;
 }
 
-API Status cublasLtMatrixLayoutSetAttribute(Layout* layout, LayoutAttribute attribute, const void* value, size_t bytes) {
+API Status cublasLtMatrixLayoutSetAttribute(Layout* layout, LayoutAttribute attribute, const void* value,
+                                            size_t bytes) {
     switch (attribute) {
     case layout_type: return set(layout->type, value, bytes);
     case layout_rows: return set(layout->rows, value, bytes);
@@ -234,13 +264,15 @@ API Status cublasLtMatrixLayoutDestroy(Layout* layout) {
 }
 
 API Status cublasLtMatmulDescCreate(Description** description, ComputeType compute, DataType scale) {
-    bool known = compute == ComputeType::f32 || compute == ComputeType::f32_pedantic || compute == ComputeType::f32_fast_tf32;
+    bool known =
+        compute == ComputeType::f32 || compute == ComputeType::f32_pedantic || compute == ComputeType::f32_fast_tf32;
     if (!known || scale != DataType::f32) return Status::not_supported;
     *description = new Description{compute};
     return Status::success;
 }
 
-API Status cublasLtMatmulDescSetAttribute(Description* description, DescriptionAttribute attribute, const void* value, size_t bytes) {
+API Status cublasLtMatmulDescSetAttribute(Description* description, DescriptionAttribute attribute, const void* value,
+                                          size_t bytes) {
     i32 transposed = 0;
     switch (attribute) {
     case pointer_mode: return set(description->pointer_mode, value, bytes);
@@ -267,7 +299,8 @@ API Status cublasLtMatmulPreferenceCreate(Preference** preference) {
     return Status::success;
 }
 
-API Status cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value, size_t bytes) {
+API Status cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value,
+                                                size_t bytes) {
     constexpr int max_workspace_bytes = 1;
     return attribute == max_workspace_bytes ? set(preference->workspace, value, bytes) : Status::success;
 }
@@ -278,8 +311,8 @@ API Status cublasLtMatmulPreferenceDestroy(Preference* preference) {
 }
 
 // There is one algorithm.
-API Status cublasLtMatmulAlgoGetHeuristic(void*, Description* description, Layout* a, Layout* b, Layout* c, Layout* d, Preference*, int count,
-                                          HeuristicResult* results, int* found) {
+API Status cublasLtMatmulAlgoGetHeuristic(void*, Description* description, Layout* a, Layout* b, Layout* c, Layout* d,
+                                          Preference*, int count, HeuristicResult* results, int* found) {
     *found = 0;
     Product product = {*description, 1, 0, 0, 0, 0, 0, *a, *b, *c, *d};
     if (Status status = product.check(); status != Status::success) return status;
@@ -289,8 +322,9 @@ API Status cublasLtMatmulAlgoGetHeuristic(void*, Description* description, Layou
     return Status::success;
 }
 
-API Status cublasLtMatmul(void*, Description* description, const float* alpha, u64 a, Layout* a_layout, u64 b, Layout* b_layout, const float* beta, u64 c,
-                          Layout* c_layout, u64 d, Layout* d_layout, const Algorithm*, void*, size_t, void* stream) {
+API Status cublasLtMatmul(void*, Description* description, const float* alpha, u64 a, Layout* a_layout, u64 b,
+                          Layout* b_layout, const float* beta, u64 c, Layout* c_layout, u64 d, Layout* d_layout,
+                          const Algorithm*, void*, size_t, void* stream) {
     Product product = {*description, *alpha, *beta, a, b, c, d, *a_layout, *b_layout, *c_layout, *d_layout};
     if (Status status = product.check(); status != Status::success) return status;
     if (const char* matrix = product.outside()) {
@@ -299,5 +333,6 @@ API Status cublasLtMatmul(void*, Description* description, const float* alpha, u
     }
     auto run = [](void* state) { static_cast<Product*>(state)->run(); };
     auto destroy = [](void* state) { delete static_cast<Product*>(state); };
-    return emulator_enqueue(stream, run, destroy, new Product(product)) == 0 ? Status::success : Status::execution_failed;
+    return emulator_enqueue(stream, run, destroy, new Product(product)) == 0 ? Status::success
+                                                                             : Status::execution_failed;
 }

@@ -17,8 +17,8 @@ typedef decltype(sizeof 0) size_t;
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// Static shared memory is the module's thread-local storage: the driver can find that as one piece, in templates as well,
-// and poisons it before every block.
+// Static shared memory is the module's thread-local storage: the driver can find that as one piece, in templates as
+// well, and poisons it before every block.
 #define __shared__ static thread_local
 
 #define threadIdx (emulator::runtime->thread->index)
@@ -29,13 +29,27 @@ typedef decltype(sizeof 0) size_t;
 // The line that a function with such a last argument is called from.
 #define EMULATOR_SITE emulator::Site site = {__builtin_FILE(), __builtin_LINE()}
 
-struct alignas(8) uint2 { u32 x, y; };
-struct alignas(16) uint4 { u32 x, y, z, w; };
-struct alignas(8) int2 { i32 x, y; };
-struct alignas(16) int4 { i32 x, y, z, w; };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(16) double2 { double x, y; };
+struct alignas(8) uint2 {
+    u32 x, y;
+};
+struct alignas(16) uint4 {
+    u32 x, y, z, w;
+};
+struct alignas(8) int2 {
+    i32 x, y;
+};
+struct alignas(16) int4 {
+    i32 x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) double2 {
+    double x, y;
+};
 inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
 inline int2 make_int2(i32 x, i32 y) { return {x, y}; }
@@ -103,15 +117,27 @@ template <class T> T __ldg(const T* address) { return *address; }
 
 // Integers only: sums of floating-point numbers by atomics have other bits in every run. Threads take turns only where
 // they wait, so that plain operations are atomic.
+#define EMULATOR_ATOMIC_FUNCTION __attribute__((no_sanitize("thread"))) inline
 #define EMULATOR_ATOMIC(T)                                                                                             \
-    inline T atomicAdd(T* address, T value) { T old = *address; *address = old + value; return old; }                 \
-    inline T atomicMax(T* address, T value) { T old = *address; if (value > old) *address = value; return old; }       \
-    inline T atomicMin(T* address, T value) { T old = *address; if (value < old) *address = value; return old; }       \
-    inline T atomicOr(T* address, T value) { T old = *address; *address = old | value; return old; }                  \
-    inline T atomicAnd(T* address, T value) { T old = *address; *address = old & value; return old; }                 \
-    inline T atomicExch(T* address, T value) { T old = *address; *address = value; return old; }                      \
-    inline T atomicCAS(T* address, T compare, T value) { T old = *address; if (old == compare) *address = value; return old; }
+    EMULATOR_ATOMIC_FUNCTION T atomicExch(T* address, T value) {                                                       \
+        T old = *address;                                                                                              \
+        *address = value;                                                                                              \
+        return old;                                                                                                    \
+    }                                                                                                                  \
+    EMULATOR_ATOMIC_FUNCTION T atomicAdd(T* address, T value) { return atomicExch(address, (T)(*address + value)); }   \
+    EMULATOR_ATOMIC_FUNCTION T atomicOr(T* address, T value) { return atomicExch(address, (T)(*address | value)); }    \
+    EMULATOR_ATOMIC_FUNCTION T atomicAnd(T* address, T value) { return atomicExch(address, (T)(*address & value)); }   \
+    EMULATOR_ATOMIC_FUNCTION T atomicMax(T* address, T value) {                                                        \
+        return atomicExch(address, *address < value ? value : *address);                                               \
+    }                                                                                                                  \
+    EMULATOR_ATOMIC_FUNCTION T atomicMin(T* address, T value) {                                                        \
+        return atomicExch(address, value < *address ? value : *address);                                               \
+    }                                                                                                                  \
+    EMULATOR_ATOMIC_FUNCTION T atomicCAS(T* address, T compare, T value) {                                             \
+        return atomicExch(address, *address == compare ? value : *address);                                            \
+    }
 EMULATOR_ATOMIC(i32)
 EMULATOR_ATOMIC(u32)
 EMULATOR_ATOMIC(u64)
 #undef EMULATOR_ATOMIC
+#undef EMULATOR_ATOMIC_FUNCTION

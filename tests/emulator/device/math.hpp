@@ -6,10 +6,12 @@ extern "C" {
 float expf(float), exp2f(float), expm1f(float), logf(float), log2f(float), log1pf(float), powf(float, float);
 float sqrtf(float), cbrtf(float), sinf(float), cosf(float), tanhf(float), erff(float), erfcf(float);
 float fmaf(float, float, float), fmaxf(float, float), fminf(float, float), fmodf(float, float), fabsf(float);
-float floorf(float), ceilf(float), roundf(float), rintf(float), truncf(float), copysignf(float, float), ldexpf(float, int);
+float floorf(float), ceilf(float), roundf(float), rintf(float), truncf(float), copysignf(float, float),
+    ldexpf(float, int);
 double exp(double), exp2(double), expm1(double), log(double), log2(double), log1p(double), pow(double, double);
 double sqrt(double), sin(double), cos(double), tanh(double), erf(double), fma(double, double, double);
-double fmax(double, double), fmin(double, double), fabs(double), floor(double), ceil(double), round(double), rint(double);
+double fmax(double, double), fmin(double, double), fabs(double), floor(double), ceil(double), round(double),
+    rint(double);
 int abs(int);
 }
 
@@ -33,7 +35,7 @@ inline bool isfinite(double x) { return __builtin_isfinite(x); }
 inline bool signbit(float x) { return __builtin_signbit(x); }
 
 #define EMULATOR_ORDER(T)                                                                                              \
-    inline T min(T a, T b) { return b < a ? b : a; }                                                                  \
+    inline T min(T a, T b) { return b < a ? b : a; }                                                                   \
     inline T max(T a, T b) { return a < b ? b : a; }
 EMULATOR_ORDER(i32)
 EMULATOR_ORDER(u32)

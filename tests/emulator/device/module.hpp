@@ -3,6 +3,33 @@
 #pragma once
 #include "builtins.hpp"
 
+// What the compiler's thread sanitizer calls before an access to memory.
+#define EMULATOR_ACCESS(name, bytes, write)                                                                            \
+    extern "C" __attribute__((no_sanitize("thread"))) void __tsan_##name(const void* address) {                        \
+        emulator::runtime->access(address, bytes, write);                                                              \
+    }
+#define EMULATOR_ACCESSES(bytes)                                                                                       \
+    EMULATOR_ACCESS(read##bytes, bytes, false)                                                                         \
+    EMULATOR_ACCESS(write##bytes, bytes, true)                                                                         \
+    EMULATOR_ACCESS(unaligned_read##bytes, bytes, false)                                                               \
+    EMULATOR_ACCESS(unaligned_write##bytes, bytes, true)
+EMULATOR_ACCESSES(1)
+EMULATOR_ACCESSES(2)
+EMULATOR_ACCESSES(4)
+EMULATOR_ACCESSES(8)
+EMULATOR_ACCESSES(16)
+extern "C" {
+__attribute__((no_sanitize("thread"))) void __tsan_read_range(const void* address, unsigned long bytes) {
+    emulator::runtime->access(address, bytes, false);
+}
+__attribute__((no_sanitize("thread"))) void __tsan_write_range(const void* address, unsigned long bytes) {
+    emulator::runtime->access(address, bytes, true);
+}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_init() {}
+}
+
 namespace emulator {
 
 template <auto kernel> struct Entry;
@@ -28,8 +55,9 @@ static void* first_shared_byte() {
 #define EMULATED_KERNEL(name, threads) {#name, threads, emulator::Entry<&name>::sizes, emulator::Entry<&name>::call},
 
 #define EMULATED_MODULE(kernels)                                                                                       \
-    extern "C" __attribute__((visibility("default"))) const emulator::Module* emulator_module(emulator::Runtime* runtime) { \
-        static const emulator::Module module = {EMULATOR_ARCHITECTURE, kernels, emulator::first_shared_byte};         \
-        emulator::runtime = runtime;                                                                                  \
-        return &module;                                                                                               \
+    extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) const emulator::Module* emulator_module(  \
+        emulator::Runtime* runtime) {                                                                                  \
+        static const emulator::Module module = {EMULATOR_ARCHITECTURE, kernels, emulator::first_shared_byte};          \
+        emulator::runtime = runtime;                                                                                   \
+        return &module;                                                                                                \
     }

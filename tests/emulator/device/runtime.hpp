@@ -1,8 +1,8 @@
 // What a kernel's module and the emulated driver know of each other.
 //
-// A module is a shared library with kernels in it; it calls what a GPU's hardware would do through the function pointers
-// of Runtime, which belongs to the driver and is one for the whole process. This file is included by both, and uses no
-// other header, so that kernels see as little as they do with NVRTC.
+// A module is a shared library with kernels in it; it calls what a GPU's hardware would do through the function
+// pointers of Runtime, which belongs to the driver and is one for the whole process. This file is included by both, and
+// uses no other header, so that kernels see as little as they do with NVRTC.
 #pragma once
 
 typedef unsigned char u8;
@@ -48,20 +48,20 @@ struct Runtime {
     void (*copy_async)(Site, void* shared, const void* global, u32 bytes, bool valid);
     void (*copy_async_commit)();
     void (*copy_async_wait)(u32 groups_left);
-    void (*fail)(Site, Error, const char* what);  // does not return
+    void (*fail)(Site, Error, const char* what);                 // does not return
     void (*access)(const void* address, u32 bytes, bool write);  // of memory, where the module was built to tell
 };
 
 struct Kernel {
     const char* name;
-    u32 max_threads;            // __launch_bounds__
+    u32 max_threads;             // __launch_bounds__
     const u32* parameter_sizes;  // in bytes, ended by a zero
     void (*call)(void** arguments);
 };
 
 struct Module {
-    u32 architecture;             // 90 for sm_90
-    const Kernel* kernels;        // ended by one without a name
+    u32 architecture;              // 90 for sm_90
+    const Kernel* kernels;         // ended by one without a name
     void* (*first_shared_byte)();  // makes this thread's static shared memory exist
 };
 

@@ -8,7 +8,7 @@
 
 using namespace emulator;
 
-static int retained;  // references to the primary context
+static int retained;          // references to the primary context
 static char primary_context;  // its address is its handle
 
 API Result cuInit(unsigned) {

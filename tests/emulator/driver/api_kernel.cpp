@@ -44,13 +44,15 @@ API Result cuModuleUnload(LoadedModule* module) {
 }
 
 API Result cuModuleGetFunction(Function** function, LoadedModule* module, const char* name) {
-    return in_context([&] { return modules.count(module) ? find_function(function, module, name) : Result::invalid_handle; });
+    return in_context(
+        [&] { return modules.count(module) ? find_function(function, module, name) : Result::invalid_handle; });
 }
 
 API Result cuFuncSetAttribute(Function* function, int attribute, int value) {
     return in_context([&] {
         if (attribute == preferred_shared_memory_carveout) return Result::success;
-        if (attribute != max_dynamic_shared_size_bytes || value < 0 || value > (int)max_shared_memory) return Result::invalid_value;
+        if (attribute != max_dynamic_shared_size_bytes || value < 0 || value > (int)max_shared_memory)
+            return Result::invalid_value;
         function->max_dynamic_shared = value;
         return Result::success;
     });
@@ -78,7 +80,8 @@ API Result cuFuncGetAttribute(int* value, int attribute, Function* function) {
 }
 
 // As threads, blocks and shared memory of a multiprocessor allow.
-API Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function* function, int block_size, size_t dynamic_shared) {
+API Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function* function, int block_size,
+                                                       size_t dynamic_shared) {
     return in_context([&] {
         if (block_size <= 0) return Result::invalid_value;
         bool fits = block_size <= (int)function->kernel->max_threads && dynamic_shared <= function->max_dynamic_shared;
@@ -88,12 +91,13 @@ API Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function* fu
     });
 }
 
-API Result cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, Function* function, int block_size, size_t dynamic_shared, unsigned) {
+API Result cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, Function* function, int block_size,
+                                                                size_t dynamic_shared, unsigned) {
     return cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, block_size, dynamic_shared);
 }
 
-API Result cuLaunchKernel(Function* function, u32 grid_x, u32 grid_y, u32 grid_z, u32 block_x, u32 block_y, u32 block_z, u32 dynamic_shared,
-                          Stream* stream, void** arguments, void** extra) {
+API Result cuLaunchKernel(Function* function, u32 grid_x, u32 grid_y, u32 grid_z, u32 block_x, u32 block_y, u32 block_z,
+                          u32 dynamic_shared, Stream* stream, void** arguments, void** extra) {
     return in_context([&] {
         if (!function) return Result::invalid_handle;
         if (extra) return Result::not_supported;
@@ -112,9 +116,7 @@ API Result cuLaunchKernel(Function* function, u32 grid_x, u32 grid_y, u32 grid_z
 // Puts work of a library into a stream. `state` is freed with `destroy` when the work can no longer run.
 API Result emulator_enqueue(Stream* stream, void (*work)(void*), void (*destroy)(void*), void* state) {
     auto owned = std::shared_ptr<void>(state, destroy);
-    return in_context([&] {
-        return enqueue(stream, {Work::Kind::library, nullptr, [=] { work(owned.get()); }});
-    });
+    return in_context([&] { return enqueue(stream, {Work::Kind::library, nullptr, [=] { work(owned.get()); }}); });
 }
 
 API bool emulator_allocated(u64 address, size_t bytes) {

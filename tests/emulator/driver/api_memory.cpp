@@ -22,8 +22,9 @@ Result copy(Stream* stream, void* to, const void* from, size_t bytes) {
 template <class T> Result fill(Stream* stream, u64 address, T value, size_t count) {
     if (address % sizeof(T) || !allocated(address, count * sizeof(T))) return Result::invalid_value;
     return enqueue(stream, {Work::Kind::fill, nullptr, [=] {
-        for (size_t i = 0; i < count; i++) memcpy(pointer(address) + i * sizeof(T), &value, sizeof(T));
-    }});
+                                for (size_t i = 0; i < count; i++)
+                                    memcpy(pointer(address) + i * sizeof(T), &value, sizeof(T));
+                            }});
 }
 
 // Of a call without a stream, which waits for all others.

@@ -3,18 +3,11 @@
 #include <cstdio>
 
 #include "fault.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
 Block block;
-
-// The file's name without its folders.
-static const char* file_of(Site site) {
-    const char* name = site.file;
-    for (const char* c = site.file; *c; c++)
-        if (*c == '/') name = c + 1;
-    return name;
-}
 
 void Block::lay_out(dim3 size, void (*body)()) {
     body_ = body;
@@ -39,9 +32,11 @@ void Block::live() {
         thread.state = Thread::State::finished;
         block.finished_++;
         thread.warp->finished++;
-        if (block.at_barrier_) fail(Error::launch_failed, "the thread has left the kernel while others wait at a barrier");
+        if (block.at_barrier_)
+            fail(Error::launch_failed, "the thread has left the kernel while others wait at a barrier");
         if (thread.warp->arrived)
-            fail(Error::launch_failed, "the lane has left the kernel while others of its warp wait in %s", thread.warp->collective);
+            fail(Error::launch_failed, "the lane has left the kernel while others of its warp wait in %s",
+                 thread.warp->collective);
         thread.fiber.yield();
     }
 }
@@ -64,11 +59,13 @@ bool Block::run_warp(Warp& warp, Order& order) {
 }
 
 void Block::run(Order& order) {
-    at_barrier_ = finished_ = barriers_ = 0;
+    at_barrier_ = finished_ = 0;
+    order_block();
     for (Warp& warp : warps_) warp.arrived = warp.finished = warp.syncs = 0;
     for (u32 number = 0; number < size_; number++) {
         Thread& thread = *threads_[number];
         thread.state = Thread::State::ready;
+        thread.site = {};
         thread.copies.clear();
         thread.committed_groups = 0;
     }
@@ -84,7 +81,8 @@ void Block::run(Order& order) {
         }
         if (!moved) deadlock();
     }
-    if (shared.damaged()) fail(Error::illegal_address, "the block has written behind the end of its dynamic shared memory");
+    if (shared.damaged())
+        fail(Error::illegal_address, "the block has written behind the end of its dynamic shared memory");
 }
 
 void Block::abandon() {
@@ -92,15 +90,16 @@ void Block::abandon() {
 }
 
 void Block::sync_threads(Site site) {
-    if (finished_) fail(Error::launch_failed, "%s:%d: the thread waits at a barrier that others have left the kernel without", file_of(site), site.line);
+    if (finished_)
+        fail_at(site, Error::launch_failed, "the thread waits at a barrier that others have left the kernel without");
     if (at_barrier_) {
         // Whoever waits there already waits for the same barrier, or it is none.
         for (u32 number = 0; number < size_; number++) {
             const Thread& other = *threads_[number];
             if (other.state != Thread::State::at_barrier) continue;
             if (other.site.line != site.line)
-                fail(Error::launch_failed, "divergent barrier: the thread waits at %s:%d, thread %u at %s:%d", file_of(site), site.line,
-                     number, file_of(other.site), other.site.line);
+                fail(Error::launch_failed, "divergent barrier: the thread waits at %s:%d, thread %u at %s:%d",
+                     file_of(site), site.line, number, file_of(other.site), other.site.line);
             break;
         }
     }
@@ -112,7 +111,7 @@ void Block::sync_threads(Site site) {
         return;
     }
     at_barrier_ = 0;
-    barriers_++;
+    order_block();
     for (u32 number = 0; number < size_; number++) threads_[number]->state = Thread::State::ready;
 }
 
@@ -120,14 +119,17 @@ void Block::collective(const char* name, Site site, void* published, Completion 
     Thread& thread = current();
     Warp& warp = *thread.warp;
     if (warp.size < warp_size)
-        fail(Error::launch_failed, "%s:%d: %s in a warp of %u threads: a block that uses it must be of whole warps", file_of(site), site.line, name, warp.size);
+        fail_at(site, Error::launch_failed, "%s in a warp of %u threads: a block that uses it must be of whole warps",
+                name, warp.size);
     if (warp.finished)
-        fail(Error::launch_failed, "%s:%d: %s that %u lanes of the warp have left the kernel without", file_of(site), site.line, name, warp.finished);
+        fail_at(site, Error::launch_failed, "%s that %u lanes of the warp have left the kernel without", name,
+                warp.finished);
     if (warp.arrived) {
         for (const Thread* other : warp.lanes)
-            if (other->state == Thread::State::in_collective && (warp.collective != name || other->site.line != site.line))
-                fail(Error::launch_failed, "divergent warp: the lane is in %s at %s:%d, lane %u in %s at %s:%d", name, file_of(site), site.line,
-                     other->lane, warp.collective, file_of(other->site), other->site.line);
+            if (other->state == Thread::State::in_collective &&
+                (warp.collective != name || other->site.line != site.line))
+                fail(Error::launch_failed, "divergent warp: the lane is in %s at %s:%d, lane %u in %s at %s:%d", name,
+                     file_of(site), site.line, other->lane, warp.collective, file_of(other->site), other->site.line);
     }
     warp.collective = name;
     thread.site = site;
@@ -141,12 +143,11 @@ void Block::collective(const char* name, Site site, void* published, Completion 
     for (u32 lane = 0; lane < warp_size; lane++) all[lane] = warp.lanes[lane]->published;
     completion(all);
     warp.arrived = 0;
-    warp.syncs++;
     for (Thread* lane : warp.lanes) lane->state = Thread::State::ready;
 }
 
 void Block::collective(const char* name, Site site, u32 mask, void* published, Completion completion) {
-    if (mask != ~0u) fail(Error::launch_failed, "%s:%d: %s of the lanes %#x: must be of all", file_of(site), site.line, name, mask);
+    if (mask != ~0u) fail_at(site, Error::launch_failed, "%s of the lanes %#x: must be of all", name, mask);
     collective(name, site, published, completion);
 }
 
@@ -157,8 +158,11 @@ void Block::deadlock() {
         const Thread& thread = *threads_[number];
         const char* where = thread.state == Thread::State::at_barrier ? "a barrier" : thread.warp->collective;
         if (thread.state == Thread::State::finished) continue;
-        if (number && thread.state == threads_[number - 1]->state && thread.site.line == threads_[number - 1]->site.line) continue;
-        length += snprintf(waits + length, sizeof waits - length, "; from thread %u in %s at %s:%d", number, where, file_of(thread.site), thread.site.line);
+        if (number && thread.state == threads_[number - 1]->state &&
+            thread.site.line == threads_[number - 1]->site.line)
+            continue;
+        length += snprintf(waits + length, sizeof waits - length, "; from thread %u in %s at %s:%d", number, where,
+                           file_of(thread.site), thread.site.line);
     }
     fail(Error::launch_failed, "deadlock: no thread can go on%s", waits);
 }

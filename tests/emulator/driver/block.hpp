@@ -1,7 +1,7 @@
 // One block of threads: a fiber per thread, and where each waits.
 //
-// A thread runs until it waits at a barrier or for the other lanes of its warp; then the scheduler picks the next. Blocks
-// run one after another, on the thread of the host that has launched the kernel.
+// A thread runs until it waits at a barrier or for the other lanes of its warp; then the scheduler picks the next.
+// Blocks run one after another, on the thread of the host that has launched the kernel.
 #pragma once
 #include <memory>
 #include <vector>
@@ -31,8 +31,8 @@ struct Thread : ThreadIndex {
     u32 number, lane;  // in the block, in the warp
     Warp* warp;
     State state = State::finished;
-    Site site = {};              // where it waits
-    void* published = nullptr;   // to the lanes of the warp, in a collective
+    Site site = {};             // where it waits, or has waited last
+    void* published = nullptr;  // to the lanes of the warp, in a collective
     Fiber fiber;
     std::vector<AsyncCopy> copies;
     u32 committed_groups = 0;
@@ -45,7 +45,7 @@ struct Warp {
     const char* collective = nullptr;
     u32 arrived = 0;
     u32 finished = 0;
-    u32 syncs = 0;  // how often all lanes have met
+    u32 syncs = 0;  // how many __syncwarp there were
 };
 
 // Runs in the last lane that comes to a collective; `published` is each lane's.
@@ -66,7 +66,6 @@ class Block {
 
     Thread& current() { return *current_; }
     u32 size() const { return size_; }
-    u32 barriers() const { return barriers_; }
     SharedMemory shared;
 
   private:
@@ -79,7 +78,7 @@ class Block {
     std::vector<Warp> warps_;
     Thread* current_ = nullptr;
     void (*body_)() = nullptr;
-    u32 size_ = 0, at_barrier_ = 0, finished_ = 0, barriers_ = 0;
+    u32 size_ = 0, at_barrier_ = 0, finished_ = 0;
 };
 
 // The block that runs, and what its kernel sees of it.

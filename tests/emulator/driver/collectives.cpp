@@ -6,6 +6,7 @@
 
 #include "block.hpp"
 #include "fault.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
@@ -107,12 +108,12 @@ void complete_load(void* (&lanes)[warp_size]) {
 }  // namespace
 
 void sync_warp(Site site, u32 mask) {
-    block.collective("__syncwarp", site, mask, nullptr, [](void* (&)[warp_size]) {});
+    block.collective("__syncwarp", site, mask, nullptr, [](void*(&)[warp_size]) { block.current().warp->syncs++; });
 }
 
 void shuffle(Site site, u32 mask, const void* value, void* result, u32 bytes, u32 source) {
     Shuffle mine = {value, result, bytes, source};
-    block.collective("__shfl_sync", site, mask, &mine, [](void* (&lanes)[warp_size]) {
+    block.collective("__shfl_sync", site, mask, &mine, [](void*(&lanes)[warp_size]) {
         for (void* lane : lanes) {
             auto& to = *static_cast<Shuffle*>(lane);
             memcpy(to.result, static_cast<Shuffle*>(lanes[to.source])->value, to.bytes);
@@ -122,20 +123,23 @@ void shuffle(Site site, u32 mask, const void* value, void* result, u32 bytes, u3
 
 u32 ballot(Site site, u32 mask, bool predicate) {
     Ballot mine = {predicate, 0};
-    block.collective("__ballot_sync", site, mask, &mine, [](void* (&lanes)[warp_size]) {
+    block.collective("__ballot_sync", site, mask, &mine, [](void*(&lanes)[warp_size]) {
         u32 votes = 0;
-        for (u32 lane = 0; lane < warp_size; lane++) votes |= (u32)static_cast<Ballot*>(lanes[lane])->predicate << lane;
+        for (u32 lane = 0; lane < warp_size; lane++)
+            votes |= (u32) static_cast<Ballot*>(lanes[lane])->predicate << lane;
         for (void* lane : lanes) static_cast<Ballot*>(lane)->votes = votes;
     });
     return mine.votes;
 }
 
 void load_matrices(Site site, u32* fragments, const void* row, bool transposed) {
-    if ((uintptr_t)row % 16) fail(Error::misaligned_address, "%s:%d: ldmatrix of a row at %p: must be aligned to 16 bytes", site.file, site.line, row);
+    if ((uintptr_t)row % 16)
+        fail_at(site, Error::misaligned_address, "ldmatrix of a row at %p: must be aligned to 16 bytes", row);
     if (!block.shared.contains(row, 16))
-        fail(Error::illegal_address, "%s:%d: ldmatrix of a row at %p: must be in shared memory", site.file, site.line, row);
+        fail_at(site, Error::illegal_address, "ldmatrix of a row at %p: must be in shared memory", row);
     LoadMatrices mine = {fragments, {}, transposed};
     memcpy(mine.row, row, sizeof mine.row);
+    on_access(row, sizeof mine.row, false);
     block.collective(transposed ? "ldmatrix.trans" : "ldmatrix", site, &mine, complete_load);
 }
 

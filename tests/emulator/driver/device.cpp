@@ -21,33 +21,33 @@ bool attribute(int* value, int number) {
     static constexpr struct {
         int number, value;
     } table[] = {
-        {1, max_block_size},       // MAX_THREADS_PER_BLOCK
-        {2, 1024},                 // MAX_BLOCK_DIM_X, Y, Z
+        {1, max_block_size},  // MAX_THREADS_PER_BLOCK
+        {2, 1024},            // MAX_BLOCK_DIM_X, Y, Z
         {3, 1024},
         {4, 64},
-        {5, 0x7fffffff},           // MAX_GRID_DIM_X, Y, Z
+        {5, 0x7fffffff},  // MAX_GRID_DIM_X, Y, Z
         {6, 65535},
         {7, 65535},
         {8, default_shared_memory},  // MAX_SHARED_MEMORY_PER_BLOCK
-        {9, 65536},                // TOTAL_CONSTANT_MEMORY
-        {10, warp_size},           // WARP_SIZE
-        {12, 65536},               // MAX_REGISTERS_PER_BLOCK
-        {13, 1980000},             // CLOCK_RATE
-        {14, 512},                 // TEXTURE_ALIGNMENT
-        {16, multiprocessors},     // MULTIPROCESSOR_COUNT
-        {31, 1},                   // CONCURRENT_KERNELS
-        {36, 2619000},             // MEMORY_CLOCK_RATE
-        {37, 5120},                // GLOBAL_MEMORY_BUS_WIDTH
-        {38, 50 << 20},            // L2_CACHE_SIZE
-        {39, 2048},                // MAX_THREADS_PER_MULTIPROCESSOR
-        {40, 3},                   // ASYNC_ENGINE_COUNT
-        {41, 1},                   // UNIFIED_ADDRESSING
-        {81, 233472},              // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
-        {82, 65536},               // MAX_REGISTERS_PER_MULTIPROCESSOR
-        {97, max_shared_memory},   // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-        {106, 32},                 // MAX_BLOCKS_PER_MULTIPROCESSOR
-        {111, 1024},               // RESERVED_SHARED_MEMORY_PER_BLOCK
-        {115, 0},                  // MEMORY_POOLS_SUPPORTED
+        {9, 65536},                  // TOTAL_CONSTANT_MEMORY
+        {10, warp_size},             // WARP_SIZE
+        {12, 65536},                 // MAX_REGISTERS_PER_BLOCK
+        {13, 1980000},               // CLOCK_RATE
+        {14, 512},                   // TEXTURE_ALIGNMENT
+        {16, multiprocessors},       // MULTIPROCESSOR_COUNT
+        {31, 1},                     // CONCURRENT_KERNELS
+        {36, 2619000},               // MEMORY_CLOCK_RATE
+        {37, 5120},                  // GLOBAL_MEMORY_BUS_WIDTH
+        {38, 50 << 20},              // L2_CACHE_SIZE
+        {39, 2048},                  // MAX_THREADS_PER_MULTIPROCESSOR
+        {40, 3},                     // ASYNC_ENGINE_COUNT
+        {41, 1},                     // UNIFIED_ADDRESSING
+        {81, 233472},                // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
+        {82, 65536},                 // MAX_REGISTERS_PER_MULTIPROCESSOR
+        {97, max_shared_memory},     // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        {106, 32},                   // MAX_BLOCKS_PER_MULTIPROCESSOR
+        {111, 1024},                 // RESERVED_SHARED_MEMORY_PER_BLOCK
+        {115, 0},                    // MEMORY_POOLS_SUPPORTED
     };
     if (number == 75 || number == 76) {  // COMPUTE_CAPABILITY_MAJOR, MINOR
         *value = number == 75 ? capability() / 10 : capability() % 10;

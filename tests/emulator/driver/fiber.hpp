@@ -13,8 +13,8 @@ class Fiber {
     Fiber& operator=(const Fiber&) = delete;
     ~Fiber();
 
-    // Runs the fiber until it yields. A new one begins with `body`, which must not return; it yields for ever when it has
-    // nothing to do.
+    // Runs the fiber until it yields. A new one begins with `body`, which must not return; it yields for ever when it
+    // has nothing to do.
     void resume(void (*body)());
     // Back to whoever has resumed the fiber that runs now.
     void yield();

@@ -10,11 +10,16 @@
 #include "fault.hpp"
 #include "memory.hpp"
 #include "order.hpp"
+#include "races.hpp"
 
 namespace emulator {
 
 Runtime runtime = {
-    nullptr, {}, {}, {}, nullptr,
+    nullptr,
+    {},
+    {},
+    {},
+    nullptr,
     [](Site site) { block.sync_threads(site); },
     sync_warp,
     shuffle,
@@ -25,8 +30,8 @@ Runtime runtime = {
     copy_async,
     copy_async_commit,
     copy_async_wait,
-    [](Site site, Error error, const char* what) { fail(error, "%s:%d: %s", site.file, site.line, what); },
-    nullptr,
+    [](Site site, Error error, const char* what) { fail_at(site, error, "%s", what); },
+    on_access,
 };
 
 // What the fibers of the launch that runs call.
@@ -69,8 +74,9 @@ static void run_blocks() {
 
 static void report(const Launch& launch, const Fault& fault) {
     dim3 at = runtime.block_index, thread = runtime.thread->index;
-    fprintf(stderr, "emulated GPU: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s: %s\n", launch.function->kernel->name, at.x, at.y,
-            at.z, thread.x, thread.y, thread.z, name_of(static_cast<Result>(fault.error)), fault.text);
+    fprintf(stderr, "emulated GPU: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s: %s\n",
+            launch.function->kernel->name, at.x, at.y, at.z, thread.x, thread.y, thread.z,
+            name_of(static_cast<Result>(fault.error)), fault.text);
 }
 
 void run(const Launch& launch) {

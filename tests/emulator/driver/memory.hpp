@@ -7,8 +7,8 @@
 
 namespace emulator {
 
-// The end of an allocation is, but for alignment to 256 bytes, the end of a page; all is filled with 0xff, which is NaN in
-// every format.
+// The end of an allocation is, but for alignment to 256 bytes, the end of a page; all is filled with 0xff, which is NaN
+// in every format.
 Result allocate(u64* address, size_t bytes);
 Result release(u64 address);
 // Whether all of it lies in one allocation.

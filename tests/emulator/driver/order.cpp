@@ -20,7 +20,9 @@ Order::Order() {
     } else if (!strncmp(text, "random:", 7)) {
         state_ = strtoull(text + 7, nullptr, 10);
     } else {
-        fprintf(stderr, "emulated GPU: EMULATOR_ORDER is %s: must be ascending, descending, interleaved or random:SEED\n", text);
+        fprintf(stderr,
+                "emulated GPU: EMULATOR_ORDER is %s: must be ascending, descending, interleaved or random:SEED\n",
+                text);
         abort();
     }
 }
@@ -59,7 +61,8 @@ void Order::begin_launch(u64 blocks) {
     offset_ = 0;
     if (kind_ != Kind::random || blocks < 2) return;
     offset_ = draw() % blocks;
-    do stride_ = draw() % 65536 % blocks; while (std::gcd(stride_, blocks) != 1);
+    do stride_ = draw() % 65536 % blocks;
+    while (std::gcd(stride_, blocks) != 1);
 }
 
 u64 Order::block(u64 index, u64 count) const {

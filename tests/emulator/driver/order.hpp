@@ -8,9 +8,9 @@ namespace emulator {
 
 class Order {
   public:
-    // As the environment variable EMULATOR_ORDER says: `ascending`, `descending`, `interleaved` or `random:SEED`; without
-    // it random:1. Warps run as far as they can, one after another, but for `interleaved`, in which one lane of each warp
-    // runs in turn.
+    // As the environment variable EMULATOR_ORDER says: `ascending`, `descending`, `interleaved` or `random:SEED`;
+    // without it random:1. Warps run as far as they can, one after another, but for `interleaved`, in which one lane of
+    // each warp runs in turn.
     Order();
 
     bool interleaved() const { return kind_ == Kind::interleaved; }

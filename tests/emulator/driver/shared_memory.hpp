@@ -13,6 +13,14 @@ class SharedMemory {
     // Fills everything with bytes that are NaN in every format, as before a block begins.
     void poison();
     bool contains(const void* address, u32 bytes) const;
+    // Where an address lies, counted through the dynamic part and then the fixed one; -1 if it lies elsewhere.
+    i32 offset_of(const void* address) const {
+        auto byte = static_cast<const u8*>(address);
+        if (byte >= dynamic_ && byte < dynamic_ + dynamic_bytes_) return byte - dynamic_;
+        if (byte >= fixed_ && byte < fixed_ + fixed_bytes_) return dynamic_bytes_ + (byte - fixed_);
+        return -1;
+    }
+    u32 bytes() const { return dynamic_bytes_ + fixed_bytes_; }
     // Whether an address lies in the page behind the dynamic part.
     bool ends_at(const void* address) const;
     // Whether bytes behind the dynamic part, as far as alignment leaves some, were written to.

@@ -77,8 +77,10 @@ Result wait(Stream* handle, const Event& event) {
     if (!stream) return Result::invalid_handle;
     if (stream->capture == event.capture) return Result::success;
     // An event of a capture draws the stream into it; one of work that runs for real cannot be waited for in a graph.
-    if (!stream->capture) stream->capture = event.capture;
-    else if (event.recorded) return invalidate(*stream->capture, Result::stream_capture_isolation);
+    if (!stream->capture)
+        stream->capture = event.capture;
+    else if (event.recorded)
+        return invalidate(*stream->capture, Result::stream_capture_isolation);
     return Result::success;
 }
 
@@ -113,9 +115,8 @@ Result launch(const Graph& graph, Stream* handle) {
 }
 
 Result update(Graph& instance, const Graph& graph) {
-    bool same = std::equal(instance.work.begin(), instance.work.end(), graph.work.begin(), graph.work.end(), [](const Work& a, const Work& b) {
-        return a.kind == b.kind && a.function == b.function;
-    });
+    bool same = std::equal(instance.work.begin(), instance.work.end(), graph.work.begin(), graph.work.end(),
+                           [](const Work& a, const Work& b) { return a.kind == b.kind && a.function == b.function; });
     if (!same) return Result::graph_exec_update_failure;
     instance.work = graph.work;
     return Result::success;

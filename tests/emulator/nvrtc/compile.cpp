@@ -1,8 +1,8 @@
 #include "compile.hpp"
 
 #include <dlfcn.h>
-#include <filesystem>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <spawn.h>
@@ -103,13 +103,32 @@ Outcome compile(Program& program, const std::vector<std::string>& texts) {
     }
     if (!lay_out(patched, folder.path, program.log)) return Outcome::failed;
     std::vector<std::string> command = {
-        EMULATOR_COMPILER, "-std=c++17", EMULATOR_OPTIMISATION, "-w", "-shared", "-fPIC", "-fvisibility=hidden",
-        "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti",
+        EMULATOR_COMPILER,
+        "-std=c++17",
+        EMULATOR_OPTIMISATION,
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-U_FORTIFY_SOURCE",
+        "-fno-strict-aliasing",
+        "-ffp-contract=off",
+        "-fno-exceptions",
+        "-fno-rtti",
         // An access that is not aligned is an error on a GPU, and here an instruction that is none.
-        "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error",
+        "-fsanitize=alignment",
+        "-fsanitize-undefined-trap-on-error",
+        // Accesses to memory are reported, to the module's own functions and not to the sanitizer's library.
+        "-fsanitize=thread",
+        "-nodefaultlibs",
         "-DEMULATOR_ARCHITECTURE=" + options.architecture,
-        "-I" + folder.path.string(), "-I" + device_headers().string(),
-        "-o", (folder.path / "module").string(), (folder.path / "source.cpp").string(),
+        "-I" + folder.path.string(),
+        "-I" + device_headers().string(),
+        "-o",
+        (folder.path / "module").string(),
+        (folder.path / "source.cpp").string(),
+        "-lm",
+        "-lc",
     };
     command.insert(command.end(), options.definitions.begin(), options.definitions.end());
     int status = run(command, folder.path / "log");

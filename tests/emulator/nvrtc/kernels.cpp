@@ -19,11 +19,14 @@ bool declares(const std::string& line, Declaration& kernel) {
     for (; at < line.size() && depth; at++) depth += (line[at] == '(') - (line[at] == ')');
     size_t name = line.find_first_not_of(' ', at), open = line.find('(', at);
     if (depth || name == std::string::npos || open == std::string::npos) return false;
-    kernel = {line.substr(begin.size(), at - 1 - begin.size()), line.substr(name, line.find_first_of(" (", name) - name)};
+    kernel = {line.substr(begin.size(), at - 1 - begin.size()),
+              line.substr(name, line.find_first_of(" (", name) - name)};
     return true;
 }
 
-std::string line_directive(int line, const std::string& name) { return "#line " + std::to_string(line) + " \"" + name + "\"\n"; }
+std::string line_directive(int line, const std::string& name) {
+    return "#line " + std::to_string(line) + " \"" + name + "\"\n";
+}
 
 }  // namespace
 
@@ -42,7 +45,8 @@ std::string with_kernel_table(const std::string& name, const std::string& source
     text += line_directive(1, "table of kernels");
     text += "#include \"module.hpp\"\nstatic const emulator::Kernel emulated_kernels[] = {\n";
     for (const Declaration& kernel : kernels)
-        text += "#ifdef EMULATOR_HAS_" + kernel.name + "\nEMULATED_KERNEL(" + kernel.name + ", (" + kernel.threads + "))\n#endif\n";
+        text += "#ifdef EMULATOR_HAS_" + kernel.name + "\nEMULATED_KERNEL(" + kernel.name + ", (" + kernel.threads +
+                "))\n#endif\n";
     return text + "{}};\nEMULATED_MODULE(emulated_kernels)\n";
 }
 

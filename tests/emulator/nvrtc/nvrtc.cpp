@@ -39,8 +39,8 @@ API Nvrtc nvrtcVersion(int* major, int* minor) {
     return Nvrtc::success;
 }
 
-API Nvrtc nvrtcCreateProgram(Program** program, const char* source, const char* name, int headers, const char* const* contents,
-                             const char* const* names) {
+API Nvrtc nvrtcCreateProgram(Program** program, const char* source, const char* name, int headers,
+                             const char* const* contents, const char* const* names) {
     if (!program || !source || headers < 0) return Nvrtc::invalid_input;
     auto created = std::make_unique<Program>();
     created->source = {name && *name ? name : "default_program", source};
@@ -66,13 +66,13 @@ API Nvrtc nvrtcCompileProgram(Program* program, int count, const char* const* op
     return Nvrtc::compilation;
 }
 
-static Nvrtc size(Program* program, const std::string Program::*text, size_t terminator, size_t* bytes) {
+static Nvrtc size(Program* program, const std::string Program::* text, size_t terminator, size_t* bytes) {
     if (!program || !bytes) return Nvrtc::invalid_input;
     *bytes = (program->*text).size() + terminator;
     return Nvrtc::success;
 }
 
-static Nvrtc get(Program* program, const std::string Program::*text, size_t terminator, char* to) {
+static Nvrtc get(Program* program, const std::string Program::* text, size_t terminator, char* to) {
     if (!program || !to) return Nvrtc::invalid_input;
     memcpy(to, (program->*text).c_str(), (program->*text).size() + terminator);
     return Nvrtc::success;

@@ -28,8 +28,15 @@ Options parse_options(const std::vector<std::string>& texts) {
             options.architecture = rest;
         } else if (begins(option, {"--define-macro=", "-D"}, &rest) && !rest.empty()) {
             options.definitions.push_back("-D" + rest);
-        } else if (begins(option, {"--std=", "-std=", "--ptxas-options=", "-Xptxas=", "--fmad=", "-fmad=", "--use_fast_math", "-use_fast_math", "--maxrregcount="}, &rest) ||
-                   begins(option, {"-default-device", "--device-as-default-execution-space", "-lineinfo", "--generate-line-info", "-G", "--device-debug", "-w", "--disable-warnings", "--extra-device-vectorization", "--split-compile="}, &rest)) {
+        } else if (begins(option,
+                          {"--std=", "-std=", "--ptxas-options=", "-Xptxas=", "--fmad=", "-fmad=", "--use_fast_math",
+                           "-use_fast_math", "--maxrregcount="},
+                          &rest) ||
+                   begins(option,
+                          {"-default-device", "--device-as-default-execution-space", "-lineinfo",
+                           "--generate-line-info", "-G", "--device-debug", "-w", "--disable-warnings",
+                           "--extra-device-vectorization", "--split-compile="},
+                          &rest)) {
             // Of machine code for a GPU, or what is so here anyway.
         } else if ((option == "--ptxas-options" || option == "-Xptxas") && i + 1 < texts.size()) {
             i++;

@@ -6,9 +6,9 @@
 namespace emulator {
 
 struct Options {
-    std::string architecture = "75";  // NVRTC's own default; 90 for sm_90
+    std::string architecture = "75";       // NVRTC's own default; 90 for sm_90
     std::vector<std::string> definitions;  // -DNAME=VALUE, for the C++ compiler as well
-    std::string unknown;  // the first option that NVRTC does not know, or that means nothing here
+    std::string unknown;                   // the first option that NVRTC does not know, or that means nothing here
 };
 
 Options parse_options(const std::vector<std::string>& options);

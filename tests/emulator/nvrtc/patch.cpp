@@ -9,8 +9,10 @@ static std::string unescape(const std::string& text) {
     std::string plain;
     for (size_t i = 0; i < text.size(); i++) {
         bool escape = text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == 'n' || text[i + 1] == 't');
-        if (escape) plain += text[++i] == 'n' ? '\n' : '\t';
-        else plain += text[i];
+        if (escape)
+            plain += text[++i] == 'n' ? '\n' : '\t';
+        else
+            plain += text[i];
     }
     return plain;
 }
@@ -36,8 +38,10 @@ std::string apply_patch(Program& program) {
         std::string at = std::string("EMULATOR_PATCH: ") + path + ":" + std::to_string(number) + ": ";
         size_t first = line.find('\t'), second = line.find('\t', first + 1);
         if (first == std::string::npos || second == std::string::npos) return at + "must be NAME<TAB>FROM<TAB>TO";
-        std::string name = line.substr(0, first), from = unescape(line.substr(first + 1, second - first - 1)), to = unescape(line.substr(second + 1));
+        std::string name = line.substr(0, first), from = unescape(line.substr(first + 1, second - first - 1)),
+                    to = unescape(line.substr(second + 1));
         if (from.empty()) return at + "what is replaced is empty";
+        if (name == "prim.cuh") return at + "prim.cuh is the emulated device's own here, and is not patched";
         auto patch = [&](SourceFile& source) { return source.name != name || replace_all(source.text, from, to) > 0; };
         bool occurs = patch(program.source);
         for (SourceFile& header : program.headers) occurs &= patch(header);

@@ -1,19 +1,26 @@
 //! An emulated NVIDIA GPU, for tests on machines without one.
 //!
 //! [`folder`] is a folder with stand-ins for `libcuda.so.1`, `libnvrtc.so.13` and `libcublasLt.so.13`, built by the
-//! system's C++ compiler. A program that opens them in the real ones' place runs unchanged: its kernels, from the very
-//! sources that a GPU's are compiled from, become machine code of the CPU, a fiber for each CUDA thread. It is slow, and
+//! system's C++ compiler. A program that opens them in the place of the real ones runs unchanged: its kernels, from the
+//! very sources that a GPU's are compiled from, become machine code of the CPU, a fiber for each thread. It is slow, and
 //! strict where a GPU is forgiving or undefined:
 //!
 //! - memory of the device and of a block is NaN until it is written, and lies between pages that cannot be touched;
 //! - asynchronous copies land when they are waited for and not before;
 //! - threads run in an order that is random and the same in every run, each warp as far ahead of others as it can be;
-//! - barriers and warp-wide operations that not all threads come to, accesses that are not aligned, a kernel that no thread
-//!   of can go on: all end the launch with the error that a GPU would give, and one line on the standard error that says
-//!   where.
+//! - two threads that access one byte of shared memory, one of them to write, have a barrier between them (in a warp,
+//!   `__syncwarp`; a shuffle is none), whether or not that shows in the result;
+//! - all threads come to a barrier, all lanes to a warp-wide operation, on the same line;
+//! - accesses are aligned.
 //!
-//! What it does not show: two streams that should wait for each other and do not (each runs its work at once), work of the
-//! host that comes too early, registers and speed.
+//! What breaks these rules, or lets no thread go on, ends the launch: later calls return the error that a GPU would
+//! give, and one line on the standard error says which kernel, block and thread, and what was wrong.
+//!
+//! What it does not show: two streams that should wait for each other and do not (each runs its work at once), work of
+//! the host that comes too early, races in global memory within a launch but for their results, registers and speed. It
+//! is tested with GCC.
+//!
+//! A kernel is found as a line of a source, not of a header, that begins `KERNEL(threads) name(`.
 //!
 //! # Environment variables of a program that uses it
 //!
@@ -22,7 +29,7 @@
 //! | `EMULATOR_ORDER` | order of threads: `random:SEED` (default, seed 1), `ascending`, `descending`, `interleaved` |
 //! | `EMULATOR_CAPABILITY` | compute capability, `90` by default |
 //! | `EMULATOR_MEMORY` | bytes of the device's memory, 8 GiB by default |
-//! | `EMULATOR_PATCH` | a file of lines `NAME<TAB>FROM<TAB>TO`, replacements in sources and headers: faults that tests plant |
+//! | `EMULATOR_PATCH` | a file of lines `NAME<TAB>FROM<TAB>TO`: faults that tests plant into sources and headers |
 //!
 //! Compiled kernels depend on `EMULATOR_PATCH`, so a program's own cache of them must be another one for each.
 
@@ -45,8 +52,8 @@ impl Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// The folder of the stand-ins, built by the first call on this machine (some seconds) and kept in cargo's target folder.
-/// Any number of threads and processes may call it.
+/// The folder of the stand-ins, built by the first call on this machine (some seconds) and kept in cargo's target
+/// folder. Any number of threads and processes may call it.
 ///
 /// # Errors
 /// Another system than Linux on a 64-bit processor, no C++ compiler (`CXX`, or else `c++`), or what that says.

@@ -57,6 +57,8 @@ pub(crate) const SOURCES: &[Source] = sources! {
     "driver/module.hpp"
     "driver/order.cpp"
     "driver/order.hpp"
+    "driver/races.cpp"
+    "driver/races.hpp"
     "driver/result.cpp"
     "driver/result.hpp"
     "driver/shared_memory.cpp"

@@ -77,14 +77,20 @@ fn reports(case: &str, words: &str) {
     }
 }
 
-/// The case passes as it is, and does not once `from` is `to` in its kernels.
-fn notices(case: &str, kernels: &str, from: &str, to: &str) {
-    passes(case);
+/// The case, one of those that pass as they are, does not once `from` is `to` in its kernels; what the program says.
+fn fails_with(case: &str, kernels: &str, from: &str, to: &str, order: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let patch = folder.path().join("patch");
     fs::write(&patch, format!("{kernels}.cu\t{from}\t{to}\n")).unwrap();
-    if let Some(answer) = run(case, &[("EMULATOR_PATCH", patch.to_str().unwrap())]) {
-        assert!(!answer.passed && !answer.text.contains("EMULATOR_PATCH"), "{case} with {to:?}: {}", answer.text);
+    let answer = run(case, &[("EMULATOR_PATCH", patch.to_str().unwrap()), ("EMULATOR_ORDER", order)])?;
+    assert!(!answer.passed && !answer.text.contains("EMULATOR_PATCH"), "{case} with {to:?}: {}", answer.text);
+    Some(answer.text)
+}
+
+/// A missing barrier is a race, in an order that would hide it as well.
+fn races_without(case: &str, kernels: &str, barrier: &str, order: &str) {
+    if let Some(text) = fails_with(case, kernels, barrier, "", order) {
+        assert!(text.contains("race: thread "), "{case} without {barrier}: {text}");
     }
 }
 
@@ -92,7 +98,7 @@ macro_rules! pass {
     ($($case:ident)*) => { $(#[test] fn $case() { passes(stringify!($case)); })* };
 }
 
-pass! { warp tensor_core_bf16 contexts memory launch_limits compiler threads graph capture_rules events cublaslt read_in_the_guard }
+pass! { tensor_core_bf16 tensor_core_tf32 contexts memory launch_limits compiler threads graph capture_rules events cublaslt read_in_the_guard }
 
 #[test]
 fn small_memory() {
@@ -110,24 +116,25 @@ fn kernels_with_their_barriers_give_the_same_in_every_order() {
 
 #[test]
 fn missing_barriers() {
-    notices("matmul", "matmul", "__syncthreads();  // tiles are full", "");
-    notices("matmul", "matmul", "__syncthreads();  // tiles were read", "");
-    for whom in ["the next", "the previous", "all"] {
-        notices("neighbours", "neighbours", &format!("__syncthreads();  // for {whom}"), "");
-    }
-    notices("pipeline", "pipeline", "__syncthreads();", "");
-    notices("tensor_core_bf16", "tensor_core", "__syncwarp();", "");
+    races_without("matmul", "matmul", "__syncthreads();  // tiles are full", "random:1");
+    races_without("matmul", "matmul", "__syncthreads();  // tiles were read", "random:1");
+    races_without("neighbours", "neighbours", "__syncthreads();  // for the next", "descending");
+    races_without("neighbours", "neighbours", "__syncthreads();  // for the previous", "ascending");
+    races_without("neighbours", "neighbours", "__syncthreads();  // for all", "ascending");
+    races_without("pipeline", "pipeline", "__syncthreads();", "random:1");
+    races_without("tensor_core_bf16", "tensor_core", "__syncwarp();", "random:1");
 }
 
 #[test]
 fn a_stage_too_few_waited_for() {
-    notices("pipeline", "pipeline", "copy_async_wait<STAGES - 2>", "copy_async_wait<STAGES - 1>");
-    notices("pipeline", "pipeline", "copy_async_wait<STAGES - 2>();", "");
+    let wait = "copy_async_wait<STAGES - 2>();";
+    fails_with("pipeline", "pipeline", wait, "copy_async_wait<STAGES - 1>();", "random:1");
+    fails_with("pipeline", "pipeline", wait, "", "random:1");
 }
 
 #[test]
 fn tf32_that_was_not_rounded() {
-    notices("tensor_core_tf32", "tensor_core", "to_tf32(", "__float_as_uint(");
+    fails_with("tensor_core_tf32", "tensor_core", "to_tf32(", "__float_as_uint(", "random:1");
 }
 
 #[test]

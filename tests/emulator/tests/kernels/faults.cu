@@ -23,8 +23,10 @@ KERNEL(64) deadlock(float* x) {
     x[threadIdx.x] = __shfl_xor_sync(~0u, x[threadIdx.x], 1);
 }
 KERNEL(32) divergent_shuffle(float* x) {
-    if (threadIdx.x < 16) x[threadIdx.x] = __shfl_xor_sync(~0u, 1.0f, 1);
-    else x[threadIdx.x] = __shfl_down_sync(~0u, 1.0f, 1);
+    if (threadIdx.x < 16)
+        x[threadIdx.x] = __shfl_xor_sync(~0u, 1.0f, 1);
+    else
+        x[threadIdx.x] = __shfl_down_sync(~0u, 1.0f, 1);
 }
 KERNEL(32) partial_mask(float* x) {
     if (threadIdx.x < 16) x[threadIdx.x] = __shfl_xor_sync(0xffffu, 1.0f, 1);

@@ -3,7 +3,7 @@
 
 constexpr int TILE = 16;
 
-KERNEL(TILE * TILE) matmul(const element* a, const element* b, float* c, int m, int n, int k) {
+KERNEL(TILE* TILE) matmul(const element* a, const element* b, float* c, int m, int n, int k) {
     __shared__ float tile_a[TILE][TILE + 1], tile_b[TILE][TILE + 1];
     int x = threadIdx.x, y = threadIdx.y, row = blockIdx.y * TILE + y, column = blockIdx.x * TILE + x;
     float sum = 0.0f;

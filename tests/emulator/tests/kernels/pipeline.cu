@@ -9,7 +9,8 @@ KERNEL(128) sum_rows(const float* x, float* sums, int rows) {
     u32 thread = threadIdx.x;
     auto load = [&](int row) {
         // Zeros behind the last row.
-        if (thread % 4 == 0) copy_async_16(stages + row % STAGES * 128 + thread, row < rows ? x + row * 128 + thread : x, row < rows);
+        if (thread % 4 == 0)
+            copy_async_16(stages + row % STAGES * 128 + thread, row < rows ? x + row * 128 + thread : x, row < rows);
         copy_async_commit();
     };
     for (int row = 0; row < STAGES - 1; row++) load(row);

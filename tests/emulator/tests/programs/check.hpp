@@ -11,24 +11,24 @@ struct Case {
 };
 
 #define CASE(name)                                                                                                     \
-    static void case_##name();                                                                                        \
-    static Case register_##name(#name, case_##name);                                                                  \
+    static void case_##name();                                                                                         \
+    static Case register_##name(#name, case_##name);                                                                   \
     static void case_##name()
 
 #define CHECK(condition)                                                                                               \
-    do {                                                                                                              \
-        if (!(condition)) {                                                                                           \
-            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                            \
-            exit(1);                                                                                                  \
-        }                                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                             \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 #define CHECK_EQUAL(a, b)                                                                                              \
-    do {                                                                                                              \
-        auto left = (a);                                                                                              \
-        auto right = (b);                                                                                             \
-        if (!(left == right)) {                                                                                       \
-            printf("%s:%d: %s is %g, not %g\n", __FILE__, __LINE__, #a, (double)left, (double)right);                 \
-            exit(1);                                                                                                  \
-        }                                                                                                             \
+    do {                                                                                                               \
+        auto left = (a);                                                                                               \
+        auto right = (b);                                                                                              \
+        if (!(left == right)) {                                                                                        \
+            printf("%s:%d: %s is %g, not %g\n", __FILE__, __LINE__, #a, (double)left, (double)right);                  \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)

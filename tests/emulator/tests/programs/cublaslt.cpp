@@ -10,12 +10,14 @@ int cublasLtMatmulDescSetAttribute(void*, int, const void*, size_t);
 int cublasLtMatrixLayoutCreate(void**, int, uint64_t, uint64_t, int64_t);
 int cublasLtMatmulPreferenceCreate(void**);
 int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, void*, int*);
-int cublasLtMatmul(void*, void*, const float*, Address, void*, Address, void*, const float*, Address, void*, Address, void*, const void*, void*, size_t, void*);
+int cublasLtMatmul(void*, void*, const float*, Address, void*, Address, void*, const float*, Address, void*, Address,
+                   void*, const void*, void*, size_t, void*);
 }
 
 constexpr int BF16 = 14, F32 = 0, COMPUTE_F32 = 68;
 
-// d [5, 3] = relu(a^T b + bias), a [7, 5] and d in bf16, with room below the columns of b; the second time into a graph.
+// d [5, 3] = relu(a^T b + bias), a [7, 5] and d in bf16, with room below the columns of b; the second time into a
+// graph.
 CASE(cublaslt) {
     open_device();
     int rows = 5, columns = 3, depth = 7, leading_b = 8;
@@ -36,11 +38,14 @@ CASE(cublaslt) {
     CHECK_EQUAL(cublasLtMatmulPreferenceCreate(&preference), 0);
     uint64_t heuristic[12];
     int found;
-    CHECK_EQUAL(cublasLtMatmulAlgoGetHeuristic(handle, description, layout_a, layout_b, layout_d, layout_d, preference, 1, heuristic, &found), 0);
+    CHECK_EQUAL(cublasLtMatmulAlgoGetHeuristic(handle, description, layout_a, layout_b, layout_d, layout_d, preference,
+                                               1, heuristic, &found),
+                0);
     CHECK_EQUAL(found, 1);
     float one = 1, zero = 0;
     auto product = [&](void* stream, Address d) {
-        return cublasLtMatmul(handle, description, &one, device_a.address, layout_a, device_b.address, layout_b, &zero, d, layout_d, d, layout_d, heuristic, nullptr, 0, stream);
+        return cublasLtMatmul(handle, description, &one, device_a.address, layout_a, device_b.address, layout_b, &zero,
+                              d, layout_d, d, layout_d, heuristic, nullptr, 0, stream);
     };
     CHECK_EQUAL(product(nullptr, device_d.address), 0);
     auto d = device_d.read();

@@ -16,7 +16,8 @@ struct Compiled {
 };
 
 // Compiles a source's text.
-Compiled compile_text(const std::string& name, const std::string& text, std::vector<const char*> options = {"--gpu-architecture=sm_90"});
+Compiled compile_text(const std::string& name, const std::string& text,
+                      std::vector<const char*> options = {"--gpu-architecture=sm_90"});
 // Compiles and loads the kernels of tests/kernels/NAME.cu. A source that does not compile ends the case.
 void* load_kernels(const std::string& name);
 void* kernel(void* module, const char* name);
@@ -28,7 +29,9 @@ template <class T> struct Buffer {
 
     explicit Buffer(size_t count) : count(count) { CHECK_EQUAL(cuMemAlloc_v2(&address, count * sizeof(T)), SUCCESS); }
     explicit Buffer(const std::vector<T>& values) : Buffer(values.size()) { write(values); }
-    void write(const std::vector<T>& values) { CHECK_EQUAL(cuMemcpyHtoD_v2(address, values.data(), values.size() * sizeof(T)), SUCCESS); }
+    void write(const std::vector<T>& values) {
+        CHECK_EQUAL(cuMemcpyHtoD_v2(address, values.data(), values.size() * sizeof(T)), SUCCESS);
+    }
     std::vector<T> read() const {
         std::vector<T> values(count);
         CHECK_EQUAL(cuMemcpyDtoH_v2(values.data(), address, count * sizeof(T)), SUCCESS);

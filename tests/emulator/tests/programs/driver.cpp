@@ -64,7 +64,9 @@ CASE(launch_limits) {
     void *module = load_kernels("pipeline"), *function = kernel(module, "sum_rows"), *missing;
     CHECK_EQUAL(cuModuleGetFunction(&missing, module, "sum_columns"), NOT_FOUND);
     Buffer<float> x(128), sums(128);
-    auto with = [&](Size grid, Size block, unsigned shared) { return launch(function, grid, block, shared, nullptr, x.address, sums.address, 1); };
+    auto with = [&](Size grid, Size block, unsigned shared) {
+        return launch(function, grid, block, shared, nullptr, x.address, sums.address, 1);
+    };
     CHECK_EQUAL(with({1}, {128}, 1536), SUCCESS);
     CHECK_EQUAL(with({0}, {128}, 1536), INVALID_VALUE);
     CHECK_EQUAL(with({1, 65536}, {128}, 1536), INVALID_VALUE);
@@ -90,9 +92,11 @@ CASE(compiler) {
     Compiled wrong = compile_text("wrong.cu", "#include \"prim.cuh\"\nKERNEL(32) wrong(float* x) { x = y; }\n");
     CHECK(wrong.result == 6);
     CHECK(wrong.log.find("wrong.cu:2:") != std::string::npos);
-    std::string text = "#include \"prim.cuh\"\n#if ELEMENT_BF16\nKERNEL(32) of_bf16(bf16* x) { *x = to_bf16(1.0f); }\n#else\nKERNEL(32) of_f32(float* x) { *x = 1.0f; }\n#endif\n";
+    std::string text = "#include \"prim.cuh\"\n#if ELEMENT_BF16\nKERNEL(32) of_bf16(bf16* x) { *x = to_bf16(1.0f); "
+                       "}\n#else\nKERNEL(32) of_f32(float* x) { *x = 1.0f; }\n#endif\n";
     CHECK_EQUAL(compile_text("element.cu", text, {"--unheard-of"}).result, 5);
-    Compiled compiled = compile_text("element.cu", text, {"--gpu-architecture=sm_90", "--std=c++17", "--ptxas-options=-v", "-DELEMENT_BF16=1"});
+    Compiled compiled = compile_text(
+        "element.cu", text, {"--gpu-architecture=sm_90", "--std=c++17", "--ptxas-options=-v", "-DELEMENT_BF16=1"});
     CHECK_EQUAL(compiled.result, 0);
     void *module, *function;
     CHECK_EQUAL(cuModuleLoadData(&module, compiled.image.data()), SUCCESS);
@@ -113,7 +117,8 @@ CASE(threads) {
         threads.emplace_back([=] {
             open_device();
             Buffer<float> x(std::vector<float>(1280, t)), sums(128);
-            for (int i = 0; i < 20; i++) CHECK_EQUAL(launch(function, {1}, {128}, 1536, nullptr, x.address, sums.address, 10), SUCCESS);
+            for (int i = 0; i < 20; i++)
+                CHECK_EQUAL(launch(function, {1}, {128}, 1536, nullptr, x.address, sums.address, 10), SUCCESS);
             for (float sum : sums.read()) CHECK_EQUAL(sum, 10 * t);
         });
     }

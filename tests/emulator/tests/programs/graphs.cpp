@@ -33,7 +33,10 @@ CASE(graph) {
     for (float sum : f.sums.read()) CHECK_EQUAL(sum, 4);
 
     // Other arguments in the same places; then other work.
-    struct { int result; void *a, *b; } info;
+    struct {
+        int result;
+        void *a, *b;
+    } info;
     graph = f.capture(1);
     CHECK_EQUAL(cuGraphExecUpdate_v2(instance, graph, &info), SUCCESS);
     CHECK_EQUAL(cuGraphLaunch(instance, f.stream), SUCCESS);

@@ -10,7 +10,9 @@ CASE(matmul) {
     int m = 45, n = 37, k = 70;
     auto a = numbers(m * k), b = numbers(k * n);
     Buffer<float> device_a(a), device_b(b), device_c(m * n);
-    CHECK_EQUAL(launch(kernel(load_kernels("matmul"), "matmul"), {3, 3}, {16, 16}, 0, nullptr, device_a.address, device_b.address, device_c.address, m, n, k), SUCCESS);
+    CHECK_EQUAL(launch(kernel(load_kernels("matmul"), "matmul"), {3, 3}, {16, 16}, 0, nullptr, device_a.address,
+                       device_b.address, device_c.address, m, n, k),
+                SUCCESS);
     auto c = device_c.read();
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n; j++) {
@@ -26,7 +28,8 @@ CASE(warp) {
     void* module = load_kernels("warp");
     auto x = numbers(5 * 128);
     Buffer<float> device_x(x), device_sums(5);
-    CHECK_EQUAL(launch(kernel(module, "sum_blocks"), {5}, {128}, 0, nullptr, device_x.address, device_sums.address), SUCCESS);
+    CHECK_EQUAL(launch(kernel(module, "sum_blocks"), {5}, {128}, 0, nullptr, device_x.address, device_sums.address),
+                SUCCESS);
     auto sums = device_sums.read();
     for (int block = 0; block < 5; block++) {
         double sum = 0;
@@ -37,7 +40,9 @@ CASE(warp) {
     for (int lane = 0; lane < 32; lane++) lanes[lane] = lane;
     Buffer<double> device_lanes(lanes), device_y(96);
     Buffer<unsigned> device_votes(3);
-    CHECK_EQUAL(launch(kernel(module, "exchange"), {1}, {32}, 0, nullptr, device_lanes.address, device_y.address, device_votes.address), SUCCESS);
+    CHECK_EQUAL(launch(kernel(module, "exchange"), {1}, {32}, 0, nullptr, device_lanes.address, device_y.address,
+                       device_votes.address),
+                SUCCESS);
     auto y = device_y.read();
     for (int lane = 0; lane < 32; lane++) {
         CHECK_EQUAL(y[lane], 5);
@@ -57,7 +62,9 @@ CASE(tensor_core_bf16) {
     for (auto& value : b) value = to_bf16(numbers(1)[0]);
     Buffer<uint16_t> device_a(a), device_b(b);
     Buffer<float> device_d(16 * 8);
-    CHECK_EQUAL(launch(kernel(load_kernels("tensor_core"), "product_bf16"), {1}, {32}, 0, nullptr, device_a.address, device_b.address, device_d.address), SUCCESS);
+    CHECK_EQUAL(launch(kernel(load_kernels("tensor_core"), "product_bf16"), {1}, {32}, 0, nullptr, device_a.address,
+                       device_b.address, device_d.address),
+                SUCCESS);
     auto d = device_d.read();
     for (int i = 0; i < 16; i++) {
         for (int j = 0; j < 8; j++) {
@@ -75,7 +82,9 @@ CASE(tensor_core_tf32) {
     for (size_t i = 0; i < a.size(); i++) a[i] = (1 + i % 7) * (1 - std::ldexp(1.0f, -20));
     for (size_t i = 0; i < b.size(); i++) b[i] = (1 + i % 5) * (1 - std::ldexp(1.0f, -20));
     Buffer<float> device_a(a), device_b(b), device_d(16 * 8);
-    CHECK_EQUAL(launch(kernel(load_kernels("tensor_core"), "product_tf32"), {1}, {32}, 0, nullptr, device_a.address, device_b.address, device_d.address), SUCCESS);
+    CHECK_EQUAL(launch(kernel(load_kernels("tensor_core"), "product_tf32"), {1}, {32}, 0, nullptr, device_a.address,
+                       device_b.address, device_d.address),
+                SUCCESS);
     auto d = device_d.read();
     for (int i = 0; i < 16; i++) {
         for (int j = 0; j < 8; j++) {
@@ -91,7 +100,9 @@ CASE(pipeline) {
     int rows = 9;
     auto x = numbers(rows * 128);
     Buffer<float> device_x(x), device_sums(128);
-    CHECK_EQUAL(launch(kernel(load_kernels("pipeline"), "sum_rows"), {1}, {128}, 3 * 512, nullptr, device_x.address, device_sums.address, rows), SUCCESS);
+    CHECK_EQUAL(launch(kernel(load_kernels("pipeline"), "sum_rows"), {1}, {128}, 3 * 512, nullptr, device_x.address,
+                       device_sums.address, rows),
+                SUCCESS);
     auto sums = device_sums.read();
     for (int i = 0; i < 128; i++) {
         double sum = 0;
