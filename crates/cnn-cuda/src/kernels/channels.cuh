@@ -100,11 +100,23 @@ DEVICE bool combines(u32 channels) {
     return threadIdx.x < COMBINED && blockIdx.x * COMBINED + threadIdx.x < channels;
 }
 
+// The sum over the threads of each channel of a block that combines parts, the same in each of them.
+DEVICE double sum_over_combining_lines(double sum) {
+    __shared__ double room[1024];
+    __syncthreads();  // an earlier sum was read
+    room[threadIdx.x] = sum;
+    for (u32 half = blockDim.x / COMBINED / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half * COMBINED) room[threadIdx.x] += room[threadIdx.x + half * COMBINED];
+    }
+    __syncthreads();
+    return room[threadIdx.x % COMBINED];
+}
+
 // The sum of term(part) over all parts, for the channel of this thread and the same in each of its threads. A few terms are
 // read at once and added in f32; their sums are added in f64, which some GPUs are slow at.
 template <class Term> DEVICE double sum_over_parts(u32 parts, Term term) {
     constexpr int FEW = 8;
-    __shared__ double room[1024];
     u32 lines = blockDim.x / COMBINED;
     double sum = 0.0;
     for (u32 first = threadIdx.x / COMBINED; first < parts; first += FEW * lines) {
@@ -113,12 +125,5 @@ template <class Term> DEVICE double sum_over_parts(u32 parts, Term term) {
         for (int i = 0; i < FEW; i++) few[i] = first + i * lines < parts ? term(first + i * lines) : 0.0f;
         sum += ((few[0] + few[1]) + (few[2] + few[3])) + ((few[4] + few[5]) + (few[6] + few[7]));
     }
-    __syncthreads();  // an earlier sum was read
-    room[threadIdx.x] = sum;
-    for (u32 half = lines / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half * COMBINED) room[threadIdx.x] += room[threadIdx.x + half * COMBINED];
-    }
-    __syncthreads();
-    return room[threadIdx.x % COMBINED];
+    return sum_over_combining_lines(sum);
 }

@@ -101,11 +101,13 @@ KERNEL(1024) combine_moments(const float* means, const float* m2s, float* mean, 
                              u64 rows_per_part, u32 parts, u32 channels) {
     u32 c = combined_channel(channels);
     float whole = float(rows_per_part), last = float(rows - (parts - 1) * rows_per_part);
+    // Relative to the first part's, so that the mean of equal means is the same number.
+    float first = parts > 0 ? means[c] : 0.0f;
     double sum = sum_over_parts(parts, [&](u32 part) {
-        float of_part = means[u64(part) * channels + c];
-        return part + 1 < parts ? of_part : of_part * (last / whole);
+        float difference = means[u64(part) * channels + c] - first;
+        return part + 1 < parts ? difference : difference * (last / whole);
     });
-    float center = float(sum * (double(rows_per_part) / double(rows)));
+    float center = float(first + sum * double(rows_per_part) / double(rows));
     double squares = sum_over_parts(parts, [&](u32 part) {
         u64 at = u64(part) * channels + c;
         float difference = means[at] - center;

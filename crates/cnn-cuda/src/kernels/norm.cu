@@ -97,7 +97,7 @@ DEVICE float at_least(float floor, float x) { return x < floor ? floor : x; }
 // y = the normalisation of x, `residual` added before the floor where RESIDUAL.
 template <int N, bool RESIDUAL>
 DEVICE void normalise_part(const Norm& norm, const Norm& residual, element* y, const Parts& parts) {
-    constexpr int BATCH = 4;
+    constexpr int BATCH = RESIDUAL ? 2 : 4;  // of two activations or of one
     Share<N> share(parts);
     if (share.rows == 0) return;
     Affine<N> affine(norm.scale, norm.shift, share.channel);
@@ -258,7 +258,7 @@ struct NormGradient {
 
 // dx = dy_scale * dy + x_scale * x + shift; dx may be dy.
 template <int N> DEVICE void normalise_backward_part(const NormGradient& gradient, element* dx, const Parts& parts) {
-    constexpr int BATCH = 4;
+    constexpr int BATCH = 2;  // of two activations
     Share<N> share(parts);
     if (share.rows == 0) return;
     Mask<N> mask(gradient.mask_scale, gradient.mask_shift, share.channel);
