@@ -164,11 +164,19 @@ impl Case for Conv2d {
         let residual = if self.residual { Some(lab.data(&residual)?) } else { None };
         let epilogue = Epilogue { bias: bias.as_ref(), residual: residual.as_ref(), activation: self.activation };
 
+        // Numbers of either sign may nearly cancel; their sum would usually be this large, or larger of numbers that were
+        // computed while they are read.
+        let size = |reading: Reading| if reading == Reading::Plain { 1.0 } else { 1.5 };
+        let (x_size, dy_size) = (size(self.input), size(self.gradient));
+        let sum_of = |terms: usize| (terms as f64).sqrt() / 3.0;
+        let [kh, kw, depth, _] = spec.weight_shape();
+        let sum = x_size * sum_of(kh * kw * depth);
+
         let filter = backend.prepare_filter(spec, &weight, Uses::Training)?;
         let (y, moments) = backend.conv2d_moments(spec, &x, &filter, epilogue)?;
         let exact = self.activation != Some(Activation::Gelu);
-        let report = lab.report("y", &y)?;
-        let scale = rms(&report.values);
+        let report = lab.report("y", &y)?.relative_to(sum);
+        let scale = rms(&report.values).max(sum);
         if !exact {
             report.close();
         }
@@ -177,7 +185,8 @@ impl Case for Conv2d {
             lab.report_wide("variance of y", &moments.variance)?.close().relative_to(scale * scale);
         }
         let forward_only = backend.prepare_filter(spec, &weight, Uses::Forward)?;
-        let report = lab.report("y of a forward filter", &backend.conv2d(spec, &x, &forward_only, epilogue)?)?;
+        let y = backend.conv2d(spec, &x, &forward_only, epilogue)?;
+        let report = lab.report("y of a forward filter", &y)?.relative_to(sum);
         if !exact {
             report.close();
         }
@@ -187,12 +196,14 @@ impl Case for Conv2d {
         // A second handle to the buffer that may be overwritten: it must keep its values.
         let kept = before.clone();
         let dx = backend.conv2d_backward_data(spec, &dy, &filter, before)?;
-        lab.report("dx", &dx)?;
+        let taps = (kh * kw).div_ceil(spec.stride.iter().product());
+        lab.report("dx", &dx)?.relative_to(dy_size * sum_of(taps * spec.out_channels / spec.groups));
         if let Some(kept) = kept {
             lab.report("what dx was added to", &kept)?.exact();
         }
         let dw = backend.conv2d_backward_weight(spec, &dy, &x)?;
-        lab.report_wide("dw", &dw)?;
+        let pixels = spec.batch * spec.output[0] * spec.output[1];
+        lab.report_wide("dw", &dw)?.relative_to(x_size * dy_size * sum_of(pixels));
         Ok(())
     }
 }

@@ -28,6 +28,8 @@ const DIRECTIONS: usize = 8;
 const STEP: f64 = 1e-5;
 const BOUND: f64 = 1e-6;
 const LEAST: f64 = 1e-3;
+/// The most numbers that are [`apart`](Draw::apart).
+pub(super) const APART: usize = 40_000;
 
 /// Random numbers of a case.
 pub(super) struct Draw(Stream);
@@ -43,8 +45,9 @@ impl Draw {
         self.numbers(n).into_iter().map(|v| v + 1e-2f64.copysign(v)).collect()
     }
 
-    /// Numbers at least 1e-2 apart, around 0.
+    /// Numbers at least 1e-2 apart, around 0: up to [`APART`], as the differences' steps grow with the numbers.
     pub(super) fn apart(&mut self, n: usize) -> Vec<f64> {
+        assert!(n <= APART, "{n} numbers: two steps of the largest would be more than what they are apart");
         let mut numbers: Vec<f64> = (0..n).map(|i| 1e-2 * (i as f64 - n as f64 / 2.0)).collect();
         self.0.shuffle(&mut numbers);
         numbers
