@@ -47,7 +47,6 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"tiles.cuh", include_str!("kernels/tiles.cuh")),
     (c"divisor.cuh", include_str!("kernels/divisor.cuh")),
     (c"philox.cuh", include_str!("kernels/philox.cuh")),
-    (c"vector.cuh", include_str!("kernels/vector.cuh")),
 ];
 
 /// A compiled file of kernels, and what the compiler had to say about it.

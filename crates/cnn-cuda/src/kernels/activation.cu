@@ -2,7 +2,7 @@
 #include "activations.cuh"
 #include "grid.cuh"
 #include "philox.cuh"
-#include "vector.cuh"
+#include "vectors.cuh"
 
 // y may be x.
 KERNEL(256) activate_forward(const element* x, element* y, i32 activation, u64 count) {
@@ -22,9 +22,10 @@ KERNEL(256) dropout(const element* x, element* y, Philox mask, u32 dropped, floa
     FOR_EACH_ELEMENT(block, (count + 3) / 4) {
         u64 at = block * 4;
         Words words = random_block(mask, u32(block));
-        Vector<4> numbers = load_some<4>(x + at, count - at);
+        float numbers[4];
+        load_some(numbers, x + at, count - at);
         for (int lane = 0; lane < 4; lane++) {
-            numbers.of[lane] = words.of[lane] >> 8 < dropped ? 0.0f : numbers.of[lane] / keep;
+            numbers[lane] = words.of[lane] >> 8 < dropped ? 0.0f : numbers[lane] / keep;
         }
         store_some(y + at, numbers, count - at);
     }

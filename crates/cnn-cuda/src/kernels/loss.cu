@@ -8,12 +8,14 @@
 // Rows are shared by the threads of a team: a warp, or the whole block where rows are long.
 constexpr int WARP = 32, BLOCK = 256;
 
-template <int TEAM> DEVICE u32 team_thread() { return threadIdx.x % TEAM; }
-
 // `row` of every row that is this team's.
 #define FOR_EACH_ROW(row, rows, TEAM)                                                          \
     for (u64 row = u64(blockIdx.x) * (BLOCK / TEAM) + threadIdx.x / TEAM; row < (rows);          \
          row += u64(gridDim.x) * (BLOCK / TEAM))
+
+// `i` of every class of a row that is this thread's. Two at a time: for more there are no registers.
+#define FOR_EACH_CLASS(i, classes, TEAM) \
+    _Pragma("unroll 2") for (u32 i = threadIdx.x % TEAM; i < (classes); i += TEAM)
 
 template <int TEAM> DEVICE float team_sum(float x) {
     if (TEAM == WARP) return warp_sum(x);
@@ -45,7 +47,7 @@ DEVICE Logit warp_largest(Logit x) {
 // The largest logit of a row.
 template <int TEAM> DEVICE Logit row_largest(const element* row, u32 classes) {
     Logit largest = {__uint_as_float(0xff800000u), ~0u};  // minus infinity, behind all classes
-    for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) largest = larger(largest, {to_f32(row[i]), i});
+    FOR_EACH_CLASS(i, classes, TEAM) largest = larger(largest, {to_f32(row[i]), i});
     largest = warp_largest(largest);
     if (TEAM == WARP) return largest;
     __shared__ Logit room[BLOCK / WARP];
@@ -62,7 +64,7 @@ DEVICE float exponential(element x, Logit largest) { return expf(to_f32(x) - lar
 // The sum of the exponentials of a row without that of the largest, which is 1.
 template <int TEAM> DEVICE float other_exponentials(const element* row, u32 classes, Logit largest) {
     float sum = 0.0f;
-    for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+    FOR_EACH_CLASS(i, classes, TEAM) {
         sum += exponential(row[i], largest) - (i == largest.index ? 1.0f : 0.0f);
     }
     return team_sum<TEAM>(sum);
@@ -73,7 +75,7 @@ template <int TEAM> DEVICE void softmax_rows(const element* x, element* y, u64 r
         const element* logits = x + row * classes;
         Logit largest = row_largest<TEAM>(logits, classes);
         float inverse = 1.0f / (1.0f + other_exponentials<TEAM>(logits, classes, largest));
-        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+        FOR_EACH_CLASS(i, classes, TEAM) {
             y[row * classes + i] = from_f32<element>(exponential(logits[i], largest) * inverse);
         }
     }
@@ -90,11 +92,11 @@ DEVICE void softmax_backward_rows(const element* y, const element* dy, element* 
     FOR_EACH_ROW(row, rows, TEAM) {
         u64 first = row * classes;
         float dot = 0.0f;
-        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+        FOR_EACH_CLASS(i, classes, TEAM) {
             dot = fmaf(to_f32(y[first + i]), to_f32(dy[first + i]), dot);
         }
         dot = team_sum<TEAM>(dot);
-        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+        FOR_EACH_CLASS(i, classes, TEAM) {
             dx[first + i] = from_f32<element>(to_f32(y[first + i]) * (to_f32(dy[first + i]) - dot));
         }
     }
@@ -125,14 +127,14 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
         float rest = other_exponentials<TEAM>(logits, classes, largest);
         float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / float(rows);
         float below = 0.0f;  // what the logits are less than the largest, all together
-        for (u32 i = team_thread<TEAM>(); i < classes; i += TEAM) {
+        FOR_EACH_CLASS(i, classes, TEAM) {
             below += to_f32(logits[i]) - largest.value;
             float probability = exponential(logits[i], largest) * inverse;
             float wanted = i == label ? target.label + target.other : target.other;
             dx[row * classes + i] = from_f32<element>((probability - wanted) * scale);
         }
         below = team_sum<TEAM>(below);
-        if (team_thread<TEAM>() == 0) {
+        if (threadIdx.x % TEAM == 0) {
             // -log softmax(x) = log_sum - (x - max). What is no class has no logit: NaN, and nothing is read.
             float at_label = label < classes ? to_f32(logits[label]) : __uint_as_float(0x7fffffffu);
             loss += double(target.label) * (log_sum - (at_label - largest.value));

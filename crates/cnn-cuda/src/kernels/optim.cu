@@ -3,7 +3,7 @@
 // All parameters are cut into pieces of one size, one for each block, so that a model of many small and a few large ones
 // keeps the whole GPU at work.
 #include "grid.cuh"
-#include "vector.cuh"
+#include "vectors.cuh"
 
 // Numbers of a piece: as cnn-cuda/src/optim.rs cuts them.
 constexpr u32 PIECE = 8192;
@@ -51,8 +51,10 @@ template <int BUFFERS> DEVICE Piece piece_of(const Parameters<BUFFERS>& paramete
 KERNEL(256) blend(float* into, const float* from, float a, float b, u64 count) {
     FOR_EACH_ELEMENT(vector, (count + 3) / 4) {
         u64 at = vector * 4, left = count - at;
-        Vector<4> x = load_some<4>(into + at, left), other = load_some<4>(from + at, left);
-        for (int lane = 0; lane < 4; lane++) x.of[lane] = fmaf(b, other.of[lane], a * x.of[lane]);
+        float x[4], other[4];
+        load_some(x, into + at, left);
+        load_some(other, from + at, left);
+        for (int lane = 0; lane < 4; lane++) x[lane] = fmaf(b, other[lane], a * x[lane]);
         store_some(into + at, x, left);
     }
 }
@@ -64,8 +66,9 @@ KERNEL(256) squared_norms(Parameters<1> gradients, double* squares, u32 first) {
     const float* gradient = gradients.of[piece.index].buffers[0];
     double sum = 0.0;
     FOR_EACH_VECTOR(i, piece) {
-        Vector<4> g = load_some<4>(gradient + i, piece.end - i);
-        for (int lane = 0; lane < 4; lane++) sum = fma(double(g.of[lane]), double(g.of[lane]), sum);
+        float g[4];
+        load_some(g, gradient + i, piece.end - i);
+        for (int lane = 0; lane < 4; lane++) sum = fma(double(g[lane]), double(g[lane]), sum);
     }
     sum = block_sum(sum, room);
     if (threadIdx.x == 0) squares[first + blockIdx.x] = sum;
@@ -108,13 +111,15 @@ KERNEL(256) sgd(Parameters<3> parameters, Health health, float max_norm, float m
     float rate = parameter.rate, weight_decay = parameter.weight_decay;
     FOR_EACH_VECTOR(i, piece) {
         u32 left = piece.end - i;
-        Vector<4> w = load_some<4>(value + i, left), dw = load_some<4>(gradient + i, left);
-        Vector<4> v = load_some<4>(velocity + i, left);
+        float w[4], dw[4], v[4];
+        load_some(w, value + i, left);
+        load_some(dw, gradient + i, left);
+        load_some(v, velocity + i, left);
         for (int lane = 0; lane < 4; lane++) {
-            float g = fmaf(weight_decay, w.of[lane], dw.of[lane] * clip);
-            v.of[lane] = fmaf(momentum, v.of[lane], g);
-            float direction = nesterov ? fmaf(momentum, v.of[lane], g) : v.of[lane];
-            w.of[lane] = fmaf(-rate, direction, w.of[lane]);
+            float g = fmaf(weight_decay, w[lane], dw[lane] * clip);
+            v[lane] = fmaf(momentum, v[lane], g);
+            float direction = nesterov ? fmaf(momentum, v[lane], g) : v[lane];
+            w[lane] = fmaf(-rate, direction, w[lane]);
         }
         store_some(velocity + i, v, left);
         store_some(value + i, w, left);
@@ -177,14 +182,17 @@ KERNEL(256) adam(Parameters<4> parameters, Health health, AdamStep step, const C
     float beta1 = float(step.beta1), beta2 = float(step.beta2);
     FOR_EACH_VECTOR(i, piece) {
         u32 left = piece.end - i;
-        Vector<4> w = load_some<4>(value + i, left), dw = load_some<4>(gradient + i, left);
-        Vector<4> m = load_some<4>(first + i, left), v = load_some<4>(second + i, left);
+        float w[4], dw[4], m[4], v[4];
+        load_some(w, value + i, left);
+        load_some(dw, gradient + i, left);
+        load_some(m, first + i, left);
+        load_some(v, second + i, left);
         for (int lane = 0; lane < 4; lane++) {
-            float g = fmaf(penalty, w.of[lane], dw.of[lane] * clip);
-            m.of[lane] = fmaf(beta1, m.of[lane], step.rest1 * g);
-            v.of[lane] = fmaf(beta2, v.of[lane], step.rest2 * g * g);
-            float direction = m.of[lane] / fmaf(sqrtf(v.of[lane]), inverse_root, step.eps);
-            w.of[lane] = fmaf(-rate, direction, w.of[lane] * keep);
+            float g = fmaf(penalty, w[lane], dw[lane] * clip);
+            m[lane] = fmaf(beta1, m[lane], step.rest1 * g);
+            v[lane] = fmaf(beta2, v[lane], step.rest2 * g * g);
+            float direction = m[lane] / fmaf(sqrtf(v[lane]), inverse_root, step.eps);
+            w[lane] = fmaf(-rate, direction, w[lane] * keep);
         }
         store_some(first + i, m, left);
         store_some(second + i, v, left);

@@ -3,7 +3,7 @@
 // A thread has some neighbouring channels of one pixel of what is written, and reads what it needs for them: also in the
 // backward passes, so that nothing is added by two threads.
 #include "grid.cuh"
-#include "vector.cuh"
+#include "vectors.cuh"
 
 // A pooling of images [N, H, W, C], rows before columns. As cnn-cuda/src/pool2d.rs has it.
 struct Pooling {
@@ -72,30 +72,34 @@ template <int N> DEVICE void maxima(const element* x, element* y, u32* places, c
         Place place = place_of<N>(u32(i), p.output, p.channels);
         Span rows = pixels_under(p, 0, place.row), columns = pixels_under(p, 1, place.column);
         const element* image = x + image_at(place, p.input, p.channels);
-        Vector<N> largest = filled<N>(__uint_as_float(0xff800000u));  // minus infinity
-        Packed<u32, N> where;
-        for (int lane = 0; lane < N; lane++) where.of[lane] = rows.first * p.input[1] + columns.first;
+        float largest[N];
+        Packed<N, u32> where;
+        for (int lane = 0; lane < N; lane++) {
+            largest[lane] = __uint_as_float(0xff800000u);  // minus infinity
+            where.words[lane] = rows.first * p.input[1] + columns.first;
+        }
         FOR_EACH_IN(row, rows) {
             FOR_EACH_IN(column, columns) {
                 u32 pixel = row * p.input[1] + column;
-                Vector<N> numbers = load<N>(image + u64(pixel) * u32(p.channels));
+                float numbers[N];
+                unpack(numbers, load<N>(image + u64(pixel) * u32(p.channels)));
                 for (int lane = 0; lane < N; lane++) {
                     // Of equal numbers the first stays. A comparison with NaN is false: no number takes its place.
-                    float number = numbers.of[lane];
-                    bool wins = number > largest.of[lane] || isnan(number);
-                    largest.of[lane] = wins ? number : largest.of[lane];
-                    where.of[lane] = wins ? pixel : where.of[lane];
+                    float number = numbers[lane];
+                    bool wins = number > largest[lane] || isnan(number);
+                    largest[lane] = wins ? number : largest[lane];
+                    where.words[lane] = wins ? pixel : where.words[lane];
                 }
             }
         }
-        store(y + i * N, largest);
-        store_packed(places + i * N, where);
+        store_floats(y + i * N, largest);
+        store(places + i * N, where);
     }
 }
 
 // The maximum of every window and its pixel.
 KERNEL(256) max_pool2d(const element* x, element* y, u32* places, Pooling p, u64 count) {
-    if (p.channels % LANES == 0) maxima<LANES>(x, y, places, p, count);
+    if (p.channels % VECTOR == 0) maxima<VECTOR>(x, y, places, p, count);
     else maxima<1>(x, y, places, p, count);
 }
 
@@ -106,35 +110,38 @@ DEVICE void maxima_backward(const element* dy, const u32* places, element* dx, c
         Span rows = windows_over(p, 0, place.row), columns = windows_over(p, 1, place.column);
         u64 image = image_at(place, p.output, p.channels);
         u32 pixel = place.row * p.input[1] + place.column;
-        Vector<N> sum = filled<N>(0.0f);
+        float sum[N] = {};
         FOR_EACH_IN(row, rows) {
             FOR_EACH_IN(column, columns) {
                 u64 at = image + u64(u32(row * p.output[1] + column)) * u32(p.channels);
-                Packed<u32, N> where = load_packed<N>(places + at);
-                Vector<N> gradient = load<N>(dy + at);
+                Packed<N, u32> where = load<N>(places + at);
+                float gradient[N];
+                unpack(gradient, load<N>(dy + at));
                 for (int lane = 0; lane < N; lane++) {
-                    if (where.of[lane] == pixel) sum.of[lane] += gradient.of[lane];
+                    if (where.words[lane] == pixel) sum[lane] += gradient[lane];
                 }
             }
         }
-        store(dx + i * N, sum);
+        store_floats(dx + i * N, sum);
     }
 }
 
 // The gradients of the maxima that a pixel is.
 KERNEL(256) max_pool2d_backward(const element* dy, const u32* places, element* dx, Pooling p, u64 count) {
-    if (p.channels % LANES == 0) maxima_backward<LANES>(dy, places, dx, p, count);
+    if (p.channels % VECTOR == 0) maxima_backward<VECTOR>(dy, places, dx, p, count);
     else maxima_backward<1>(dy, places, dx, p, count);
 }
 
-template <int N> DEVICE void add(Vector<N>& sum, const Vector<N>& x) {
-    for (int lane = 0; lane < N; lane++) sum.of[lane] += x.of[lane];
+template <int N> DEVICE void add(float (&sum)[N], const element* from) {
+    float numbers[N];
+    unpack(numbers, load<N>(from));
+    for (int lane = 0; lane < N; lane++) sum[lane] += numbers[lane];
 }
 
-template <int N> DEVICE void store_average(element* to, Vector<N> sum, i32 counted) {
-    float share = 1.0f / float(counted);
-    for (int lane = 0; lane < N; lane++) sum.of[lane] *= share;
-    store(to, sum);
+template <int N> DEVICE void store_average(element* to, const float (&sum)[N], i32 counted) {
+    float average[N];
+    for (int lane = 0; lane < N; lane++) average[lane] = sum[lane] * (1.0f / float(counted));
+    store_floats(to, average);
 }
 
 template <int N> DEVICE void averages(const element* x, element* y, const Pooling& p, u64 count) {
@@ -142,10 +149,10 @@ template <int N> DEVICE void averages(const element* x, element* y, const Poolin
         Place place = place_of<N>(u32(i), p.output, p.channels);
         Span rows = pixels_under(p, 0, place.row), columns = pixels_under(p, 1, place.column);
         const element* image = x + image_at(place, p.input, p.channels);
-        Vector<N> sum = filled<N>(0.0f);
+        float sum[N] = {};
         FOR_EACH_IN(row, rows) {
             FOR_EACH_IN(column, columns) {
-                add(sum, load<N>(image + u64(u32(row * p.input[1] + column)) * u32(p.channels)));
+                add(sum, image + u64(u32(row * p.input[1] + column)) * u32(p.channels));
             }
         }
         store_average(y + i * N, sum, counted_under(p, 0, place.row) * counted_under(p, 1, place.column));
@@ -154,41 +161,45 @@ template <int N> DEVICE void averages(const element* x, element* y, const Poolin
 
 // The average of every window.
 KERNEL(256) avg_pool2d(const element* x, element* y, Pooling p, u64 count) {
-    if (p.channels % LANES == 0) averages<LANES>(x, y, p, count);
+    if (p.channels % VECTOR == 0) averages<VECTOR>(x, y, p, count);
     else averages<1>(x, y, p, count);
 }
 
 // One window of `lanes` vectors of channels by a block: its other threads have other pixels, the next ones `slices` on.
 template <int N> DEVICE void large_average(const element* x, element* y, const Pooling& p, u32 lanes) {
-    __shared__ Vector<N> sums[256];
+    __shared__ float sums[N][256];
     u32 vectors = u32(p.channels) / N, slices = 256 / lanes;
     u32 vector = blockIdx.y * lanes + threadIdx.x % lanes, slice = threadIdx.x / lanes;
     Place place = place_of<N>(blockIdx.x * vectors, p.output, p.channels);
     Span rows = pixels_under(p, 0, place.row), columns = pixels_under(p, 1, place.column);
     const element* image = x + image_at(place, p.input, p.channels) + u64(vector) * N;
-    Vector<N> sum = filled<N>(0.0f);
+    float sum[N] = {};
     if (vector < vectors) {
         u32 width = columns.end - columns.first, pixels = (rows.end - rows.first) * width;
         for (u32 pixel = slice; pixel < pixels; pixel += slices) {
             u32 row = pixel / width, column = pixel - row * width;
             u32 at = (rows.first + row) * p.input[1] + columns.first + column;
-            add(sum, load<N>(image + u64(at) * u32(p.channels)));
+            add(sum, image + u64(at) * u32(p.channels));
         }
     }
-    sums[threadIdx.x] = sum;
+    for (int lane = 0; lane < N; lane++) sums[lane][threadIdx.x] = sum[lane];
     for (u32 half = slices / 2; half > 0; half /= 2) {
         __syncthreads();
-        if (slice < half) add(sums[threadIdx.x], sums[threadIdx.x + half * lanes]);
+        if (slice >= half) continue;
+        for (int lane = 0; lane < N; lane++) {
+            sum[lane] += sums[lane][threadIdx.x + half * lanes];
+            sums[lane][threadIdx.x] = sum[lane];
+        }
     }
     if (slice == 0 && vector < vectors) {
         i32 counted = counted_under(p, 0, place.row) * counted_under(p, 1, place.column);
-        store_average(y + (u64(blockIdx.x) * vectors + vector) * N, sums[threadIdx.x], counted);
+        store_average(y + (u64(blockIdx.x) * vectors + vector) * N, sum, counted);
     }
 }
 
 // The same where windows are so large that there are few of them. `lanes` is a power of two, at most 32.
 KERNEL(256) avg_pool2d_large(const element* x, element* y, Pooling p, u32 lanes) {
-    if (p.channels % LANES == 0) large_average<LANES>(x, y, p, lanes);
+    if (p.channels % VECTOR == 0) large_average<VECTOR>(x, y, p, lanes);
     else large_average<1>(x, y, p, lanes);
 }
 
@@ -197,21 +208,22 @@ template <int N> DEVICE void averages_backward(const element* dy, element* dx, c
         Place place = place_of<N>(u32(i), p.input, p.channels);
         Span rows = windows_over(p, 0, place.row), columns = windows_over(p, 1, place.column);
         const element* image = dy + image_at(place, p.output, p.channels);
-        Vector<N> sum = filled<N>(0.0f);
+        float sum[N] = {};
         FOR_EACH_IN(row, rows) {
             i32 counted_rows = counted_under(p, 0, row);
             FOR_EACH_IN(column, columns) {
                 float share = 1.0f / float(counted_rows * counted_under(p, 1, column));
-                Vector<N> gradient = load<N>(image + u64(u32(row * p.output[1] + column)) * u32(p.channels));
-                for (int lane = 0; lane < N; lane++) sum.of[lane] = fmaf(gradient.of[lane], share, sum.of[lane]);
+                float gradient[N];
+                unpack(gradient, load<N>(image + u64(u32(row * p.output[1] + column)) * u32(p.channels)));
+                for (int lane = 0; lane < N; lane++) sum[lane] = fmaf(gradient[lane], share, sum[lane]);
             }
         }
-        store(dx + i * N, sum);
+        store_floats(dx + i * N, sum);
     }
 }
 
 // Every pixel's share of the gradients of the windows that it is in.
 KERNEL(256) avg_pool2d_backward(const element* dy, element* dx, Pooling p, u64 count) {
-    if (p.channels % LANES == 0) averages_backward<LANES>(dy, dx, p, count);
+    if (p.channels % VECTOR == 0) averages_backward<VECTOR>(dy, dx, p, count);
     else averages_backward<1>(dy, dx, p, count);
 }

@@ -1,70 +1,82 @@
-// Neighbouring elements, read and written 16 bytes at a time where they can be, else one by one.
+// Neighbouring numbers, read and written 16 bytes at a time where they can be, else one by one.
 #pragma once
 #include "prim.cuh"
 
-// Elements of 16 bytes.
+// Elements of 16 bytes, the most that one instruction moves.
 constexpr int VECTOR = 16 / sizeof(element);
 
-// N elements as they lie in memory: few registers until they are needed as numbers.
-template <int N> struct Packed;
-template <> struct Packed<1> {
-    element bits;
+// N numbers as they lie in memory: few registers until they are needed as f32. The alignment makes one instruction of 16
+// bytes.
+template <int N, class T = element, bool WORDS = (N * sizeof(T) >= sizeof(u32))> struct alignas(N * sizeof(T)) Packed {
+    u32 words[N * sizeof(T) / sizeof(u32)];
 };
-template <> struct Packed<VECTOR> {
-    uint4 bits;
+template <int N, class T> struct Packed<N, T, false> {
+    T bits;
 };
 
-template <int N> DEVICE Packed<N> load(const element* from) { return *reinterpret_cast<const Packed<N>*>(from); }
-template <int N> DEVICE void store(element* to, Packed<N> x) { *reinterpret_cast<Packed<N>*>(to) = x; }
+template <int N, class T> DEVICE Packed<N, T> load(const T* from) {
+    return *reinterpret_cast<const Packed<N, T>*>(from);
+}
+template <int N, class T> DEVICE void store(T* to, const Packed<N, T>& x) { *reinterpret_cast<Packed<N, T>*>(to) = x; }
 
-DEVICE void unpack(float (&x)[1], Packed<1> packed) { x[0] = to_f32(packed.bits); }
-DEVICE void pack(Packed<1>& packed, const float (&x)[1]) { packed.bits = from_f32<element>(x[0]); }
-
-#if ELEMENT_BF16
-DEVICE void unpack(float (&x)[VECTOR], Packed<VECTOR> packed) {
-    u32 words[4] = {packed.bits.x, packed.bits.y, packed.bits.z, packed.bits.w};
+template <int N, class T> DEVICE void unpack(float (&x)[N], const Packed<N, T>& packed) {
+    if constexpr (sizeof(T) == sizeof(float)) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        x[2 * i] = low_bf16(words[i]);
-        x[2 * i + 1] = high_bf16(words[i]);
-    }
-}
-DEVICE void pack(Packed<VECTOR>& packed, const float (&x)[VECTOR]) {
-    packed.bits = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
-}
-#else
-DEVICE void unpack(float (&x)[VECTOR], Packed<VECTOR> packed) {
-    u32 words[4] = {packed.bits.x, packed.bits.y, packed.bits.z, packed.bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) x[i] = __uint_as_float(words[i]);
-}
-DEVICE void pack(Packed<VECTOR>& packed, const float (&x)[VECTOR]) {
-    packed.bits = make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]), __float_as_uint(x[3]));
-}
-#endif
-
-// N floats side by side, such as the coefficients of N channels; `otherwise` for each where there is no list.
-template <int N> DEVICE void load_floats(float (&x)[N], const float* from, float otherwise = 0.0f) {
-    if (!from) {
-#pragma unroll
-        for (int i = 0; i < N; i++) x[i] = otherwise;
+        for (int i = 0; i < N; i++) x[i] = __uint_as_float(packed.words[i]);
     } else if constexpr (N == 1) {
-        x[0] = from[0];
+        x[0] = to_f32(packed.bits);
     } else {
 #pragma unroll
-        for (int i = 0; i < N; i += 4) {
-            float4 four = *reinterpret_cast<const float4*>(from + i);
-            x[i] = four.x, x[i + 1] = four.y, x[i + 2] = four.z, x[i + 3] = four.w;
+        for (int i = 0; i < N; i += 2) {
+            x[i] = low_bf16(packed.words[i / 2]);
+            x[i + 1] = high_bf16(packed.words[i / 2]);
         }
     }
 }
-template <int N> DEVICE void store_floats(float* to, const float (&x)[N]) {
-    if constexpr (N == 1) {
-        to[0] = x[0];
+template <int N, class T> DEVICE void pack(Packed<N, T>& packed, const float (&x)[N]) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+        for (int i = 0; i < N; i++) packed.words[i] = __float_as_uint(x[i]);
+    } else if constexpr (N == 1) {
+        packed.bits = from_f32<T>(x[0]);
     } else {
 #pragma unroll
-        for (int i = 0; i < N; i += 4) {
-            *reinterpret_cast<float4*>(to + i) = make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]);
+        for (int i = 0; i < N; i += 2) packed.words[i / 2] = pack_bf16(x[i], x[i + 1]);
+    }
+}
+
+// N floats side by side, such as the coefficients of N channels; `otherwise` for each where there is no list.
+template <int N> DEVICE void load_floats(float (&x)[N], const float* from, float otherwise = 0.0f) {
+    if (from) {
+        unpack(x, load<N>(from));
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = otherwise;
+    }
+}
+// N floats side by side, as floats or as elements.
+template <int N, class T> DEVICE void store_floats(T* to, const float (&x)[N]) {
+    Packed<N, T> packed;
+    pack(packed, x);
+    store(to, packed);
+}
+
+// Near the end of a list, `left` of which may be fewer than N: zeros are read for the others, and they are not written.
+template <int N, class T> DEVICE void load_some(float (&x)[N], const T* from, u64 left) {
+    if (left >= N) {
+        unpack(x, load<N>(from));
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = i < left ? to_f32(from[i]) : 0.0f;
+    }
+}
+template <int N, class T> DEVICE void store_some(T* to, const float (&x)[N], u64 left) {
+    if (left >= N) {
+        store_floats(to, x);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (i < left) to[i] = from_f32<T>(x[i]);
         }
     }
 }
