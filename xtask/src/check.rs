@@ -6,19 +6,22 @@ use std::time::Instant;
 
 use crate::circles::circles;
 use crate::deep::DEEP;
+use crate::kernels::kernels;
 use crate::run::{Step, cargo, output, root, run};
 
 /// The most crates that the program may be built from, itself included.
 const MAX_CRATES: usize = 120;
 
-const ORDINARY: [Step; 9] = [
+const ORDINARY: [Step; 11] = [
     ("formatting", formatting),
     ("circles of imports", circles),
     ("dependencies", dependencies),
     ("licences and sources", licences),
     ("clippy", clippy),
     ("clippy, the library alone", clippy_of_the_library),
+    ("clippy, with GPUs", clippy_with_gpus),
     ("tests", tests),
+    ("CUDA kernels for every architecture", kernels),
     ("documentation", documentation),
     ("examples", examples),
 ];
@@ -59,6 +62,11 @@ fn clippy() -> Result<(), String> {
 fn clippy_of_the_library() -> Result<(), String> {
     let bare = ["-p", "cnn", "--no-default-features", "--features", "cpu"];
     run(cargo(&["clippy"]).args(bare).args(["--", "-D", "warnings"]))
+}
+
+/// The program that also computes on GPUs.
+fn clippy_with_gpus() -> Result<(), String> {
+    run(&mut cargo(&["clippy", "-p", "cnn", "--features", "cuda", "--all-targets", "--", "-D", "warnings"]))
 }
 
 /// Unit, integration and doc tests.

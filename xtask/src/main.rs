@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask check | circles | bench | data | fuzz | golden`.
+//! Developer commands: `cargo xtask check | circles | kernels | bench | data | fuzz | golden`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -8,6 +8,7 @@ mod data;
 mod deep;
 mod fuzz;
 mod golden;
+mod kernels;
 mod run;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
 
   check [--deep]                          everything that CI runs; or also what takes half an hour
   circles                                 circles of imports in the workspace: one of the checks
+  kernels                                 the CUDA kernels by NVIDIA's compiler: registers, spills, instructions
   bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
         [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
                                           measure this machine, and other engines beside it
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "check" => check::check(&rest),
         "circles" => circles::circles(),
+        "kernels" => kernels::kernels(),
         "bench" => bench::bench(&rest),
         "data" => data::data(&rest),
         "fuzz" => fuzz::fuzz(&rest),

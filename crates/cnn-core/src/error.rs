@@ -40,12 +40,14 @@ pub enum Error {
         message: String,
     },
     /// The device has no memory for a buffer.
-    #[error("{backend}: out of memory: {bytes} bytes were asked for")]
+    #[error("{backend}: out of memory: {bytes} bytes were asked for{}", free.map_or_else(String::new, |free| format!(", {free} are free")))]
     OutOfMemory {
         /// Name of the backend.
         backend: &'static str,
         /// What was asked for.
         bytes: u128,
+        /// What nobody has, where the device says so; it may be in pieces.
+        free: Option<u64>,
     },
     /// Reading or writing a file failed.
     #[error("{path}: {error}")]

@@ -102,7 +102,7 @@ delegate! {
             fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
                 let mut host = Vec::new();
                 let bytes = size_of_val(buffer.as_slice()) as u128;
-                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "cpu", bytes })?;
+                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "cpu", bytes, free: None })?;
                 host.extend_from_slice(buffer.as_slice());
                 Ok(host)
             }

@@ -53,7 +53,7 @@ impl Pool {
         let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
         let block = bytes.and_then(|bytes| self.take_layout(layout(bytes)?));
         let bytes = len as u128 * size_of::<T>() as u128;
-        block.ok_or(Error::OutOfMemory { backend: "cpu", bytes })
+        block.ok_or(Error::OutOfMemory { backend: "cpu", bytes, free: None })
     }
 
     fn take_layout(self: &Arc<Self>, layout: Layout) -> Option<Block> {

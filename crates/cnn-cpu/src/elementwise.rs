@@ -4,11 +4,11 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
 
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
+use cnn_core::backend::check;
 
 /// What a pass computes of a number `a`, and of the number `b` at the same place where there is a second buffer.
 pub(crate) trait Op<T: CpuElement>: Copy + Sync {

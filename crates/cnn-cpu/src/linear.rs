@@ -7,13 +7,13 @@ use cnn_core::Result;
 use cnn_core::backend::{self, Data, LinearSpec, Wide};
 
 use crate::activation::activate;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::gemm::{Matrix, gemm};
 use crate::kernel::epilogue::{Epilogue, Total, late};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
+use cnn_core::backend::check;
 
 /// Most rows of the pass over the weights.
 const FEW: usize = 4;

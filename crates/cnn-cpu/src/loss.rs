@@ -7,7 +7,6 @@ use cnn_core::backend::{CrossEntropy, Data};
 use cnn_core::{Error, Real, Result};
 
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
@@ -15,6 +14,7 @@ use crate::exp::exp;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
 use crate::update::Update;
+use cnn_core::backend::check;
 
 /// Rows of a task: an exponential costs as much as reading several numbers.
 fn rows_of_task(classes: usize) -> usize {

@@ -30,7 +30,7 @@ fn errs<T: CpuElement, R>(cpu: &Cpu<T>, what: &str, mut body: impl FnMut() -> Re
         match result {
             Ok(_) if n > 0 => return,
             Ok(_) => panic!("{what} asks for no memory"),
-            Err(Error::OutOfMemory { backend: "cpu", bytes }) => assert!(bytes < 1 << 30, "{what}"),
+            Err(Error::OutOfMemory { backend: "cpu", bytes, .. }) => assert!(bytes < 1 << 30, "{what}"),
             Err(error) => panic!("{what}: {error}"),
         }
     }

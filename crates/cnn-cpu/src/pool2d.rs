@@ -11,12 +11,12 @@ use cnn_core::{Error, Pool2dSpec, Real, Result};
 use num_traits::Zero;
 
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::elementwise::Convert;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
+use cnn_core::backend::check;
 
 /// Rows that make a task of some size, when each moves so many elements.
 fn rows_of_task(elements: usize) -> usize {

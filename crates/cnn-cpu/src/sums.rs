@@ -6,12 +6,12 @@
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{Real, Result};
 
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, CpuReal, V};
 use crate::scratch::Scratch;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::{CHUNK, chunks};
+use cnn_core::backend::check;
 
 /// Rows of a part: a part is read twice by some passes, and stays in the second-level cache. Where there are few
 /// channels it is smaller, to keep its sums short.

@@ -63,7 +63,7 @@ delegate! {
             fn download<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Vec<U>> {
                 let mut host = Vec::new();
                 let bytes = buffer.bytes() as u128;
-                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "host", bytes })?;
+                host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "host", bytes, free: None })?;
                 host.resize(buffer.len(), U::default());
                 if !host.is_empty() {
                     let stream = self.context().stream()?;

@@ -67,9 +67,12 @@ impl Pool {
     /// More bytes than can be addressed, or than the GPU has.
     fn take<T: Plain>(self: &Arc<Self>, len: usize) -> Result<Block> {
         let bytes = len as u128 * size_of::<T>() as u128;
-        let refused = Error::OutOfMemory { backend: "cuda", bytes };
+        let refused = || {
+            let free = self.context.free_memory().ok().map(|(free, _)| free as u64);
+            Error::OutOfMemory { backend: "cuda", bytes, free }
+        };
         let Some(capacity) = isize::try_from(bytes).ok().and_then(|bytes| capacity(bytes.unsigned_abs())) else {
-            return Err(refused);
+            return Err(refused());
         };
         let recycled = {
             let mut free = self.lock();
@@ -81,7 +84,7 @@ impl Pool {
         };
         let at = match recycled {
             Some(at) => at,
-            None => self.fresh(capacity)?.ok_or(refused)?,
+            None => self.fresh(capacity)?.ok_or_else(refused)?,
         };
         let mut free = self.lock();
         free.usage.used += capacity;

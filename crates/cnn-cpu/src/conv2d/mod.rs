@@ -23,12 +23,12 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::activation::activate;
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::kernel::epilogue::{Epilogue, late};
 use crate::norm::channel_moments;
+use cnn_core::backend::check;
 use direct::Direct;
 use panels::Panels;
 use plan::Fold;

@@ -7,11 +7,11 @@ use cnn_core::{Plain, Result};
 use num_traits::{Float, One, Zero};
 
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;
 use crate::simd::{Simd, Vector};
+use cnn_core::backend::check;
 
 /// An activation or a gradient as a convolution reads it, \[pixels, channels\].
 #[derive(Clone, Copy)]

@@ -8,10 +8,10 @@ use cnn_core::backend::{self, Activation};
 use num_traits::{Float, Zero};
 
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::simd::{Simd, SimdKernel, Vector};
+use cnn_core::backend::check;
 
 /// The operands of a whole output \[pixels, channels\].
 #[derive(Clone, Copy)]

@@ -4,7 +4,6 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
 use num_traits::{Float, Zero};
 
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;
@@ -12,6 +11,7 @@ use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::rows_of_part;
 use crate::threads::chunks;
 use crate::update::Update;
+use cnn_core::backend::check;
 
 /// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
 #[derive(Clone, Copy)]

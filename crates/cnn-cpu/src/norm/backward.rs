@@ -15,7 +15,6 @@ use cnn_core::{BatchNormSpec, Real, Result};
 
 use super::apply::{Mask, Open, Positive};
 use crate::buffer::Buffer;
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::mask::relu_backward;
@@ -23,6 +22,7 @@ use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::{Terms, add_rows, combine, rows_of_part};
 use crate::threads::chunks;
 use crate::update::Update;
+use cnn_core::backend::check;
 
 pub(crate) fn batch_norm_backward<T: CpuElement>(
     cpu: &Cpu<T>,

@@ -14,9 +14,9 @@ pub(crate) use moments::channel_moments;
 use cnn_core::backend::{Affine, Moments, NormStats, Running, Wide};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::CpuElement;
+use cnn_core::backend::check;
 
 pub(crate) fn batch_norm_train<T: CpuElement>(
     cpu: &Cpu<T>,

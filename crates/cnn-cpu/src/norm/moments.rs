@@ -6,13 +6,13 @@
 use cnn_core::backend::{Data, Moments};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use cnn_core::backend::check;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::kernel::moments::combine;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::{Itself, Terms, add_rows, rows_of_part};
 use crate::threads::chunks;
+use cnn_core::backend::check;
 
 pub(crate) fn channel_moments<T: CpuElement>(
     cpu: &Cpu<T>,

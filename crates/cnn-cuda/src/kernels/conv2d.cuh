@@ -2,6 +2,7 @@
 #pragma once
 #include "activations.cuh"
 #include "pipeline.cuh"
+#include "vectors.cuh"
 
 // As cnn-cuda/src/conv2d/spec.rs; channels are of all groups.
 struct Conv2dSpec {
@@ -21,26 +22,6 @@ struct Norm {
 
 DEVICE element zero_element() { return from_f32<element>(0.0f); }
 
-// The chunk's elements as numbers, and back.
-DEVICE void read_chunk(float (&x)[CHUNK], const element* from) {
-    uint4 words = *(const uint4*)from;
-#if ELEMENT_BF16
-    u32 pairs[4] = {words.x, words.y, words.z, words.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) x[2 * i] = low_bf16(pairs[i]), x[2 * i + 1] = high_bf16(pairs[i]);
-#else
-    x[0] = __uint_as_float(words.x), x[1] = __uint_as_float(words.y);
-    x[2] = __uint_as_float(words.z), x[3] = __uint_as_float(words.w);
-#endif
-}
-DEVICE void write_chunk(element* to, const float (&x)[CHUNK]) {
-#if ELEMENT_BF16
-    *(uint4*)to = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
-#else
-    *(float4*)to = make_float4(x[0], x[1], x[2], x[3]);
-#endif
-}
-
 // Bits of the chunks of a thread in each stage that is on its way: which of them lie within the image.
 template <class T, class O> struct Arrivals {
     static_assert(O::COUNT * (T::STAGES - 1) <= 32, "a bit for each chunk on its way");
@@ -57,7 +38,7 @@ template <class T, class O> struct Arrivals {
 
 // Rows of the product are pixels of an image, the sum is over taps and channels: the left operand of the forward pass and of
 // the gradient of the input. Place `t` of a tap reads row `base[0] + t * step[0]` of the image, and likewise columns.
-template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
+template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
     const element* image[O::COUNT];  // of each of the thread's rows; its channels are this group's
     i32 base[O::COUNT][2];
     i32 size[2], taps[2], step[2];
@@ -91,7 +72,7 @@ template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
     }
 
     DEVICE void fetch(unsigned char* stage) {
-        if (VECTOR) {
+        if (WHOLE) {
             u32 valid = 0;
             bool more = tap[0] < taps[0];
 #pragma unroll
@@ -128,7 +109,7 @@ template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
 
     // Normalises what has arrived, but for the padding, which is zero after the normalisation.
     DEVICE void finish(unsigned char* stage) {
-        if (!VECTOR || !NORM) return;
+        if (!WHOLE || !NORM) return;
         u32 valid = arrivals.take();
         float scale[CHUNK], shift[CHUNK];
 #pragma unroll
@@ -138,13 +119,13 @@ template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
             if (!(valid >> i & 1)) continue;
             element* chunk = O::chunk(stage, O::row(i), O::column());
             float x[CHUNK];
-            read_chunk(x, chunk);
+            unpack(x, load<CHUNK>(chunk));
 #pragma unroll
             for (int e = 0; e < CHUNK; e++) {
                 x[e] = fmaf(x[e], scale[e], shift[e]);
                 if (norm.relu) x[e] = relu(x[e]);
             }
-            write_chunk(chunk, x);
+            store_floats(chunk, x);
         }
         arrived += STEP;
         while (arrived >= depth) arrived -= depth;
@@ -152,7 +133,7 @@ template <class T, class O, bool VECTOR, bool NORM> struct PixelSource {
 };
 
 // A matrix [rows, columns] whose rows are places of the sum: weights of the forward pass, gradients in that of the weight.
-template <class O, bool VECTOR> struct MatrixSource {
+template <class O, bool WHOLE> struct MatrixSource {
     const element* matrix;
     i64 stride;              // elements from row to row
     i32 rows, columns;       // rows of the sum that are left, columns from the tile's first on
@@ -164,7 +145,7 @@ template <class O, bool VECTOR> struct MatrixSource {
             i32 row = O::row(i);
             element* to = O::chunk(stage, row, O::column());
             const element* from = matrix + row * stride + column;
-            if (VECTOR) {
+            if (WHOLE) {
                 bool inside = row < rows && column < columns;
                 copy_async_16(to, inside ? from : matrix, inside);
             } else {

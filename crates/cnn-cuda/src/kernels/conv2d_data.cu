@@ -26,7 +26,7 @@ struct ClassAxis {
 };
 
 // The turned weight: rows are channels of the input, the sum is over taps and out channels.
-template <class T, class O, bool VECTOR> struct TurnedSource {
+template <class T, class O, bool WHOLE> struct TurnedSource {
     const element* weight;   // of the first tap, the tile's first channel, the group's first out channel
     i64 row, tap_row, tap_column;  // elements from channel to channel, and from tap to tap along both axes
     i32 rows;                // channels from the tile's first on
@@ -53,7 +53,7 @@ template <class T, class O, bool VECTOR> struct TurnedSource {
             element* to = O::chunk(stage, O::row(i), O::column());
             const element* from = weight + O::row(i) * row;
             bool real = O::row(i) < rows;
-            if (VECTOR) {
+            if (WHOLE) {
                 bool inside = real && tap[0] < taps[0];
                 copy_async_16(to, inside ? from + tap[0] * tap_row + tap[1] * tap_column + channel : weight, inside);
             } else {
@@ -67,13 +67,13 @@ template <class T, class O, bool VECTOR> struct TurnedSource {
             }
         }
         channel += STEP, next += STEP;
-        if (VECTOR) settle();
+        if (WHOLE) settle();
     }
 
     DEVICE void finish(unsigned char*) {}
 };
 
-template <class T, bool VECTOR>
+template <class T, bool WHOLE>
 DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const element* weight, const Epilogue& epilogue, element* dx) {
     typedef Operand<T, ALONG_SUM, T::M> A;
     typedef Operand<T, ALONG_SUM, T::N> B;
@@ -90,7 +90,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
     bool reached = rows.taps > 0 && columns.taps > 0;
     i32 sum = reached ? rows.taps * columns.taps * depth : 0;
 
-    PixelSource<T, A, VECTOR, false> left;
+    PixelSource<T, A, WHOLE, false> left;
 #pragma unroll
     for (int i = 0; i < A::COUNT; i++) {
         i32 m = tile_m + A::row(i);
@@ -106,7 +106,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
     left.pixel = spec.out_channels, left.depth = depth;
     left.begin();
 
-    TurnedSource<T, B, VECTOR> right;
+    TurnedSource<T, B, WHOLE> right;
     i64 tap = i64(channels) * spec.out_channels;
     right.weight = weight + (i64(reached ? rows.first : 0) * spec.kernel[1] + (reached ? columns.first : 0)) * tap
         + i64(tile_n) * spec.out_channels + group * depth;
@@ -126,7 +126,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
         return ((i64(image) * spec.input[0] + row) * spec.input[1] + column) * spec.in_channels;
     };
     i32 first = group * channels;
-    finish_tile<T, VECTOR>(tile, epilogue, dx, at, pixels - tile_m, first + tile_n, first + channels, part, spec.in_channels);
+    finish_tile<T, WHOLE>(tile, epilogue, dx, at, pixels - tile_m, first + tile_n, first + channels, part, spec.in_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, const element *dy, const element *weight, Epilogue epilogue, element *dx

@@ -4,7 +4,7 @@
 #include "divisor.cuh"
 #include "epilogue.cuh"
 #include "grid.cuh"
-#include "vector.cuh"
+#include "vectors.cuh"
 
 // What a thread works on: N channels of a pixel.
 struct Places {
@@ -22,30 +22,41 @@ struct Place {
 };
 
 // N channels of a pixel, normalised if there is a norm.
-template <int N> DEVICE Vector<N> read(const element* x, const Norm& norm, u32 channel) {
-    Vector<N> v = load<N>(x);
-    if (norm.scale) {
-        Vector<N> scale = load<N>(norm.scale + channel), shift = load<N>(norm.shift + channel);
+template <int N> DEVICE void read(float (&x)[N], const element* from, const Norm& norm, u32 channel) {
+    unpack(x, load<N>(from));
+    if (!norm.scale) return;
+    float scale[N], shift[N];
+    load_floats(scale, norm.scale + channel);
+    load_floats(shift, norm.shift + channel);
 #pragma unroll
-        for (int e = 0; e < N; e++) {
-            v.of[e] = fmaf(v.of[e], scale.of[e], shift.of[e]);
-            if (norm.relu) v.of[e] = relu(v.of[e]);
-        }
+    for (int e = 0; e < N; e++) {
+        x[e] = fmaf(x[e], scale[e], shift[e]);
+        if (norm.relu) x[e] = relu(x[e]);
     }
-    return v;
 }
 
-template <int N> DEVICE void add_products(Vector<N>& sum, const Vector<N>& a, const Vector<N>& b) {
+template <int N> DEVICE void add_products(float (&sum)[N], const float (&a)[N], const float (&b)[N]) {
 #pragma unroll
-    for (int e = 0; e < N; e++) sum.of[e] = fmaf(a.of[e], b.of[e], sum.of[e]);
+    for (int e = 0; e < N; e++) sum[e] = fmaf(a[e], b[e], sum[e]);
+}
+
+// Adds N activations where there are any.
+template <int N> DEVICE void add_elements(float (&sum)[N], const element* from) {
+    if (!from) return;
+    float x[N];
+    unpack(x, load<N>(from));
+#pragma unroll
+    for (int e = 0; e < N; e++) sum[e] += x[e];
 }
 
 template <int N>
-DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element* x, Norm norm, const float* weight, const Epilogue& epilogue, element* y) {
+DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element* x, Norm norm, const float* weight,
+                    const Epilogue& epilogue, element* y) {
     i32 channels = spec.in_channels;
     FOR_EACH_ELEMENT(i, places.count) {
         Place at = Place::of<N>(places, i);
-        Vector<N> sum = epilogue.bias ? load<N>(epilogue.bias + at.channel) : filled<N>(0.0f);
+        float sum[N];
+        load_floats(sum, epilogue.bias ? epilogue.bias + at.channel : nullptr);
         for (i32 r = 0; r < spec.kernel[0]; r++) {
             i32 row = i32(at.row) * spec.stride[0] - spec.padding[0] + r * spec.dilation[0];
             if (u32(row) >= u32(spec.input[0])) continue;
@@ -53,30 +64,30 @@ DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element*
                 i32 column = i32(at.column) * spec.stride[1] - spec.padding[1] + s * spec.dilation[1];
                 if (u32(column) >= u32(spec.input[1])) continue;
                 i64 pixel = (i64(at.image) * spec.input[0] + row) * spec.input[1] + column;
-                Vector<N> value = read<N>(x + pixel * channels + at.channel, norm, at.channel);
-                add_products<N>(sum, value, load<N>(weight + (r * spec.kernel[1] + s) * i64(channels) + at.channel));
+                float value[N], factor[N];
+                read(value, x + pixel * channels + at.channel, norm, at.channel);
+                load_floats(factor, weight + (r * spec.kernel[1] + s) * i64(channels) + at.channel);
+                add_products(sum, value, factor);
             }
         }
         i64 to = i64(i) * N;
-        if (epilogue.residual) {
-            Vector<N> residual = load<N>(epilogue.residual + to);
+        add_elements(sum, epilogue.residual ? epilogue.residual + to : nullptr);
 #pragma unroll
-            for (int e = 0; e < N; e++) sum.of[e] += residual.of[e];
-        }
-#pragma unroll
-        for (int e = 0; e < N; e++) sum.of[e] = activate(epilogue.activation, sum.of[e]);
-        store<N>(y + to, sum);
+        for (int e = 0; e < N; e++) sum[e] = activate(epilogue.activation, sum[e]);
+        store_floats(y + to, sum);
     }
 }
 
 // dx = what reaches each pixel of the input, added to `accumulate` where it is given; dx may be `accumulate`.
 template <int N>
-DEVICE void backward_data(const Conv2dSpec& spec, const Places& places, const element* dy, const float* weight, const element* accumulate, element* dx) {
+DEVICE void backward_data(const Conv2dSpec& spec, const Places& places, const element* dy, const float* weight,
+                          const element* accumulate, element* dx) {
     i32 channels = spec.in_channels;
     FOR_EACH_ELEMENT(i, places.count) {
         Place at = Place::of<N>(places, i);
         i64 to = i64(i) * N;
-        Vector<N> sum = filled<N>(0.0f);
+        float sum[N];
+        load_floats(sum, nullptr);
 #pragma unroll 1
         for (i32 r = 0; r < spec.kernel[0]; r++) {
             i32 row = i32(at.row) + spec.padding[0] - r * spec.dilation[0];
@@ -85,16 +96,16 @@ DEVICE void backward_data(const Conv2dSpec& spec, const Places& places, const el
             for (i32 s = 0; s < spec.kernel[1]; s++) {
                 i32 column = i32(at.column) + spec.padding[1] - s * spec.dilation[1];
                 if (column < 0 || column % spec.stride[1] || column / spec.stride[1] >= spec.output[1]) continue;
-                i64 pixel = (i64(at.image) * spec.output[0] + row / spec.stride[0]) * spec.output[1] + column / spec.stride[1];
-                add_products<N>(sum, load<N>(dy + pixel * channels + at.channel), load<N>(weight + (r * spec.kernel[1] + s) * i64(channels) + at.channel));
+                i64 line = i64(at.image) * spec.output[0] + row / spec.stride[0];
+                i64 pixel = line * spec.output[1] + column / spec.stride[1];
+                float value[N], factor[N];
+                unpack(value, load<N>(dy + pixel * channels + at.channel));
+                load_floats(factor, weight + (r * spec.kernel[1] + s) * i64(channels) + at.channel);
+                add_products(sum, value, factor);
             }
         }
-        if (accumulate) {
-            Vector<N> before = load<N>(accumulate + to);
-#pragma unroll
-            for (int e = 0; e < N; e++) sum.of[e] += before.of[e];
-        }
-        store<N>(dx + to, sum);
+        add_elements(sum, accumulate ? accumulate + to : nullptr);
+        store_floats(dx + to, sum);
     }
 }
 
@@ -109,7 +120,8 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pi
     i32 begin = blockIdx.y * pixels_of_part, end = min(pixels, begin + pixels_of_part);
     i32 down = tap / spec.kernel[1] * spec.dilation[0] - spec.padding[0];
     i32 right = tap % spec.kernel[1] * spec.dilation[1] - spec.padding[1];
-    Vector<N> sum = filled<N>(0.0f);
+    float sum[N];
+    load_floats(sum, nullptr);
     if (channel < channels) {
         for (i32 pixel = begin + warp; pixel < end; pixel += 8) {
             u32 line = places.columns.quotient(pixel), image = places.rows.quotient(line);
@@ -117,11 +129,14 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pi
             i32 column = i32(pixel - line * places.columns.value) * spec.stride[1] + right;
             if (u32(row) >= u32(spec.input[0]) || u32(column) >= u32(spec.input[1])) continue;
             i64 from = (i64(image) * spec.input[0] + row) * spec.input[1] + column;
-            add_products<N>(sum, read<N>(x + from * channels + channel, norm, channel), load<N>(dy + i64(pixel) * channels + channel));
+            float value[N], gradient[N];
+            read(value, x + from * channels + channel, norm, channel);
+            unpack(gradient, load<N>(dy + i64(pixel) * channels + channel));
+            add_products(sum, value, gradient);
         }
     }
 #pragma unroll
-    for (int e = 0; e < N; e++) room[warp][lane * N + e] = sum.of[e];
+    for (int e = 0; e < N; e++) room[warp][lane * N + e] = sum[e];
     __syncthreads();
     for (i32 c = threadIdx.x; c < 32 * N; c += 256) {
         i32 of = blockIdx.x * 32 * N + c;
@@ -136,9 +151,9 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pi
 #define DATA Conv2dSpec spec, Places places, const element *dy, const float *weight, const element *accumulate, element *dx
 #define WEIGHT Conv2dSpec spec, Places places, i32 pixels_of_part, const element *x, Norm norm, const element *dy, float *parts
 
-KERNEL(256) depthwise_forward(FORWARD) { forward<LANES>(spec, places, x, norm, weight, epilogue, y); }
+KERNEL(256) depthwise_forward(FORWARD) { forward<VECTOR>(spec, places, x, norm, weight, epilogue, y); }
 KERNEL(256) depthwise_forward_any(FORWARD) { forward<1>(spec, places, x, norm, weight, epilogue, y); }
-KERNEL(256) depthwise_data(DATA) { backward_data<LANES>(spec, places, dy, weight, accumulate, dx); }
+KERNEL(256) depthwise_data(DATA) { backward_data<VECTOR>(spec, places, dy, weight, accumulate, dx); }
 KERNEL(256) depthwise_data_any(DATA) { backward_data<1>(spec, places, dy, weight, accumulate, dx); }
-KERNEL(256) depthwise_weight(WEIGHT) { backward_weight<LANES>(spec, places, pixels_of_part, x, norm, dy, parts); }
+KERNEL(256) depthwise_weight(WEIGHT) { backward_weight<VECTOR>(spec, places, pixels_of_part, x, norm, dy, parts); }
 KERNEL(256) depthwise_weight_any(WEIGHT) { backward_weight<1>(spec, places, pixels_of_part, x, norm, dy, parts); }

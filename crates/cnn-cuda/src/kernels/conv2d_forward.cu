@@ -2,7 +2,7 @@
 #include "epilogue.cuh"
 #include "tiles.cuh"
 
-template <class T, bool VECTOR, bool NORM>
+template <class T, bool WHOLE, bool NORM>
 DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const element* weight, const Epilogue& epilogue, element* y) {
     typedef Operand<T, ALONG_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
@@ -14,7 +14,7 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     i32 area = spec.output[0] * spec.output[1], pixels = spec.batch * area, tile_m = part * T::M;
     i32 sum = spec.kernel[0] * spec.kernel[1] * depth;
 
-    PixelSource<T, A, VECTOR, NORM> left;
+    PixelSource<T, A, WHOLE, NORM> left;
 #pragma unroll
     for (int i = 0; i < A::COUNT; i++) {
         i32 m = tile_m + A::row(i);
@@ -32,7 +32,7 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
     left.begin();
 
-    MatrixSource<B, VECTOR> right{weight + group * width + tile_n, spec.out_channels, sum, width - tile_n};
+    MatrixSource<B, WHOLE> right{weight + group * width + tile_n, spec.out_channels, sum, width - tile_n};
 
     Product<T> product;
     multiply<T, A, B>(product, left, right, (sum + STEP - 1) / STEP, shared);
@@ -40,7 +40,7 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     product.template write<A, B>(tile);
     __syncthreads();
     auto at = [&](int m) { return i64(tile_m + m) * spec.out_channels; };
-    finish_tile<T, VECTOR>(tile, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part, spec.out_channels);
+    finish_tile<T, WHOLE>(tile, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part, spec.out_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y

@@ -12,7 +12,7 @@ struct Split {
 };
 
 // Places of the sum are pixels of the output, rows of the product are taps and channels of the input.
-template <class T, class O, bool VECTOR, bool NORM> struct TapSource {
+template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
     const element* x;      // this group's channels
     i32 input[2], output[2], stride[2];
     Divisor area, output_columns;
@@ -29,7 +29,7 @@ template <class T, class O, bool VECTOR, bool NORM> struct TapSource {
         chunk_first = first + O::column() * CHUNK;
         real = chunk_first < sums;
         locate(chunk_first, offset, channel);
-        if (VECTOR && NORM) {
+        if (WHOLE && NORM) {
 #pragma unroll
             for (int e = 0; e < CHUNK; e++) {
                 scale[e] = real ? norm.scale[channel + e] : 0.0f;
@@ -55,7 +55,7 @@ template <class T, class O, bool VECTOR, bool NORM> struct TapSource {
             row *= stride[0], column *= stride[1];
             const element* from = x + i64(image) * input[0] * input[1] * pixel;
             element* to = O::chunk(stage, O::row(i), O::column());
-            if (VECTOR) {
+            if (WHOLE) {
                 row += offset[0], column += offset[1];
                 bool inside = real && at < end && u32(row) < u32(input[0]) && u32(column) < u32(input[1]);
                 copy_async_16(to, inside ? from + (i64(row) * input[1] + column) * pixel + channel : x, inside);
@@ -76,30 +76,30 @@ template <class T, class O, bool VECTOR, bool NORM> struct TapSource {
                 }
             }
         }
-        if (VECTOR && NORM) arrivals.expect(valid);
+        if (WHOLE && NORM) arrivals.expect(valid);
         place += STEP;
     }
 
     DEVICE void finish(unsigned char* stage) {
-        if (!VECTOR || !NORM) return;
+        if (!WHOLE || !NORM) return;
         u32 valid = arrivals.take();
 #pragma unroll
         for (int i = 0; i < O::COUNT; i++) {
             if (!(valid >> i & 1)) continue;
             element* chunk = O::chunk(stage, O::row(i), O::column());
             float value[CHUNK];
-            read_chunk(value, chunk);
+            unpack(value, load<CHUNK>(chunk));
 #pragma unroll
             for (int e = 0; e < CHUNK; e++) {
                 value[e] = fmaf(value[e], scale[e], shift[e]);
                 if (norm.relu) value[e] = relu(value[e]);
             }
-            write_chunk(chunk, value);
+            store_floats(chunk, value);
         }
     }
 };
 
-template <class T, bool VECTOR, bool NORM>
+template <class T, bool WHOLE, bool NORM>
 DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const element* x, Norm norm, const element* dy, float* dw) {
     typedef Operand<T, ACROSS_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
@@ -113,7 +113,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     i32 begin = part * split.pixels, end = min(pixels, begin + split.pixels);
     i32 sums = spec.kernel[0] * spec.kernel[1] * depth;
 
-    TapSource<T, A, VECTOR, NORM> left;
+    TapSource<T, A, WHOLE, NORM> left;
     left.x = x + group * depth;
 #pragma unroll
     for (int axis = 0; axis < 2; axis++) {
@@ -127,7 +127,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     left.begin(tile_m);
 
     const element* gradient = dy + i64(begin) * spec.out_channels + group * width + tile_n;
-    MatrixSource<B, VECTOR> right{gradient, spec.out_channels, end - begin, width - tile_n};
+    MatrixSource<B, WHOLE> right{gradient, spec.out_channels, end - begin, width - tile_n};
 
     Product<T> product;
     multiply<T, A, B>(product, left, right, (end - begin + STEP - 1) / STEP, shared);

@@ -13,8 +13,8 @@ struct Epilogue {
 };
 
 // Writes the tile to `rows` of y, of which `at(m)` gives the place of row m of the tile. The tile's first column is `column`
-// of `columns`; `end` is where this group's end. With VECTOR, chunks are aligned and whole.
-template <class T, bool VECTOR, class At>
+// of `columns`; `end` is where this group's end. WHOLE: chunks of channels are whole and aligned.
+template <class T, bool WHOLE, class At>
 DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at, i32 rows, i32 column, i32 end, i32 part, i32 columns) {
     constexpr int ACROSS = T::N / CHUNK, APART = T::THREADS / ACROSS;
     int n = int(threadIdx.x) % ACROSS * CHUNK, first = int(threadIdx.x) / ACROSS;
@@ -34,8 +34,8 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
             for (int e = 0; e < CHUNK; e++) x[e] = values[e] + bias[e];
             if (epilogue.residual) {
                 float r[CHUNK];
-                if (VECTOR) {
-                    read_chunk(r, epilogue.residual + place);
+                if (WHOLE) {
+                    unpack(r, load<CHUNK>(epilogue.residual + place));
                 } else {
 #pragma unroll
                     for (int e = 0; e < CHUNK; e++) r[e] = here + e < end ? to_f32(epilogue.residual[place + e]) : 0.0f;
@@ -49,8 +49,8 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
                 x[e] = to_f32(from_f32<element>(activate(epilogue.activation, x[e])));
                 sums[e] += x[e];
             }
-            if (VECTOR) {
-                write_chunk(y + place, x);
+            if (WHOLE) {
+                store_floats(y + place, x);
             } else {
 #pragma unroll
                 for (int e = 0; e < CHUNK; e++) if (here + e < end) y[place + e] = from_f32<element>(x[e]);
