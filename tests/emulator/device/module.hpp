@@ -3,10 +3,23 @@
 #pragma once
 #include "builtins.hpp"
 
+namespace emulator {
+
+// Only shared memory is looked at, and most accesses are of other memory.
+__attribute__((no_sanitize("thread"))) inline void access(const void* address, u64 bytes, bool write) {
+    const Runtime& device = *runtime;
+    auto byte = static_cast<const u8*>(address);
+    bool is_shared = (u64)(byte - device.dynamic_shared) < device.dynamic_shared_bytes ||
+                     (u64)(byte - device.static_shared) < device.static_shared_bytes;
+    if (__builtin_expect(is_shared, 0)) device.access(address, bytes, write);
+}
+
+}  // namespace emulator
+
 // What the compiler's thread sanitizer calls before an access to memory.
 #define EMULATOR_ACCESS(name, bytes, write)                                                                            \
     extern "C" __attribute__((no_sanitize("thread"))) void __tsan_##name(const void* address) {                        \
-        emulator::runtime->access(address, bytes, write);                                                              \
+        emulator::access(address, bytes, write);                                                                       \
     }
 #define EMULATOR_ACCESSES(bytes)                                                                                       \
     EMULATOR_ACCESS(read##bytes, bytes, false)                                                                         \
@@ -20,10 +33,10 @@ EMULATOR_ACCESSES(8)
 EMULATOR_ACCESSES(16)
 extern "C" {
 __attribute__((no_sanitize("thread"))) void __tsan_read_range(const void* address, unsigned long bytes) {
-    emulator::runtime->access(address, bytes, false);
+    emulator::access(address, bytes, false);
 }
 __attribute__((no_sanitize("thread"))) void __tsan_write_range(const void* address, unsigned long bytes) {
-    emulator::runtime->access(address, bytes, true);
+    emulator::access(address, bytes, true);
 }
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}

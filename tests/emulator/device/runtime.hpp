@@ -36,6 +36,8 @@ struct Runtime {
     const ThreadIndex* thread;  // the one that runs now
     dim3 block_index, block_size, grid_size;
     u8* dynamic_shared;
+    u8* static_shared;
+    u64 dynamic_shared_bytes, static_shared_bytes;
 
     void (*sync_threads)(Site);
     void (*sync_warp)(Site, u32 mask);
@@ -49,7 +51,7 @@ struct Runtime {
     void (*copy_async_commit)();
     void (*copy_async_wait)(u32 groups_left);
     void (*fail)(Site, Error, const char* what);                 // does not return
-    void (*access)(const void* address, u32 bytes, bool write);  // of memory, where the module was built to tell
+    void (*access)(const void* address, u32 bytes, bool write);  // of shared memory, before it happens
 };
 
 struct Kernel {

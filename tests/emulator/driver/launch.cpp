@@ -20,6 +20,9 @@ Runtime runtime = {
     {},
     {},
     nullptr,
+    nullptr,
+    0,
+    0,
     [](Site site) { block.sync_threads(site); },
     sync_warp,
     shuffle,
@@ -86,11 +89,15 @@ void run(const Launch& launch) {
     const LoadedModule& module = *launch.function->module;
     dim3 grid = launch.grid;
     running = {launch.function->kernel->call, arguments.data(), (u64)grid.x * grid.y * grid.z};
-    block.shared.lay_out(launch.dynamic_shared, static_shared_memory(module), module.shared_bytes);
+    u8* static_shared = static_shared_memory(module);
+    block.shared.lay_out(launch.dynamic_shared, static_shared, module.shared_bytes);
     block.lay_out(launch.block, [] { running.call(running.arguments); });
     runtime.grid_size = grid;
     runtime.block_size = launch.block;
     runtime.dynamic_shared = block.shared.dynamic();
+    runtime.static_shared = static_shared;
+    runtime.dynamic_shared_bytes = launch.dynamic_shared;
+    runtime.static_shared_bytes = module.shared_bytes;
     Fault fault = catch_faults(run_blocks);
     if (fault.error == Error::none && find_damage(fault.text, sizeof fault.text - 20)) {
         strcat(fault.text, " was written to");

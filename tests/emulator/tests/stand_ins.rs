@@ -121,6 +121,7 @@ fn missing_barriers() {
     races_without("neighbours", "neighbours", "__syncthreads();  // for the next", "descending");
     races_without("neighbours", "neighbours", "__syncthreads();  // for the previous", "ascending");
     races_without("neighbours", "neighbours", "__syncthreads();  // for all", "ascending");
+    races_without("neighbours", "neighbours", "__syncthreads();  // for words", "random:1");
     races_without("pipeline", "pipeline", "__syncthreads();", "random:1");
     races_without("tensor_core_bf16", "tensor_core", "__syncwarp();", "random:1");
 }

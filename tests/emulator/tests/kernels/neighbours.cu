@@ -19,3 +19,10 @@ KERNEL(256) from_first(float* x) {
     __syncthreads();  // for all
     x[threadIdx.x] = shared;
 }
+// Bytes of one word are of different threads, which is no race; the word that is read is of all four.
+KERNEL(256) bytes_of_words(float* x) {
+    __shared__ __align__(4) u8 shared[256];
+    shared[threadIdx.x] = threadIdx.x;
+    __syncthreads();  // for words
+    x[threadIdx.x] = ((u32*)shared)[threadIdx.x / 4] >> 24;
+}

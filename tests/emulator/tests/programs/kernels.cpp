@@ -123,4 +123,5 @@ CASE(neighbours) {
     check("from_next", [](int i) { return float((i + 1) % 256); });
     check("from_previous", [](int i) { return float((i + 255) % 256); });
     check("from_first", [](int) { return 3.0f; });
+    check("bytes_of_words", [](int i) { return float(i | 3); });
 }
