@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::run::{cargo, root, run};
 
-/// What is fetched from Python's package index: the compiler and the disassembler, of one version.
-const PACKAGES: [&str; 2] = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-nvdisasm==13.0.*"];
+/// What is fetched from Python's package index: the compiler and the disassembler.
+const PACKAGES: [&str; 2] = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-nvdisasm==13.3.*"];
 
 pub(crate) fn kernels() -> Result<(), String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {

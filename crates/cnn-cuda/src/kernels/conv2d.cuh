@@ -112,8 +112,8 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
         if (!WHOLE || !NORM) return;
         u32 valid = arrivals.take();
         float scale[CHUNK], shift[CHUNK];
-#pragma unroll
-        for (int e = 0; e < CHUNK; e++) scale[e] = norm.scale[arrived + e], shift[e] = norm.shift[arrived + e];
+        load_floats(scale, norm.scale + arrived);
+        load_floats(shift, norm.shift + arrived);
 #pragma unroll
         for (int i = 0; i < O::COUNT; i++) {
             if (!(valid >> i & 1)) continue;

@@ -23,19 +23,11 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
     i32 chunk_first, depth, kernel_columns, sums, padding[2], dilation[2];  // to find them element by element
     Norm norm;
     Arrivals<T, O> arrivals;
-    float scale[CHUNK], shift[CHUNK];
 
     DEVICE void begin(i32 first) {
         chunk_first = first + O::column() * CHUNK;
         real = chunk_first < sums;
         locate(chunk_first, offset, channel);
-        if (WHOLE && NORM) {
-#pragma unroll
-            for (int e = 0; e < CHUNK; e++) {
-                scale[e] = real ? norm.scale[channel + e] : 0.0f;
-                shift[e] = real ? norm.shift[channel + e] : 0.0f;
-            }
-        }
     }
 
     DEVICE void locate(i32 row, i32 (&offset)[2], i32& channel) {
@@ -83,6 +75,10 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
     DEVICE void finish(unsigned char* stage) {
         if (!WHOLE || !NORM) return;
         u32 valid = arrivals.take();
+        if (!real) return;
+        float scale[CHUNK], shift[CHUNK];  // the same in every step, and not worth the registers between them
+        load_floats(scale, norm.scale + channel);
+        load_floats(shift, norm.shift + channel);
 #pragma unroll
         for (int i = 0; i < O::COUNT; i++) {
             if (!(valid >> i & 1)) continue;
