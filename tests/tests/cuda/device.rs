@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
 
 /// Set to anything, the suites run on the first GPU of this machine.
-const REAL: &str = "CNN_TEST_GPU";
+pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
 /// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
 pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
@@ -18,7 +18,8 @@ pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
         match cnn_emulator::folder() {
             Ok(folder) => {
                 libraries::look_first_in(&folder).expect("nobody has opened a device yet");
-                Some(folder.join("kernels"))
+                // A process whose kernels have a planted fault has a folder of its own for them.
+                Some(std::env::var_os("CNN_CUDA_CACHE").map_or_else(|| folder.join("kernels"), PathBuf::from))
             }
             Err(missing) => {
                 println!("SKIPPED: no emulated GPU: {missing}");

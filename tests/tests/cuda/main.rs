@@ -3,4 +3,6 @@
 
 mod conformance;
 mod device;
+mod networks;
+mod planted;
 mod wide;

@@ -1,0 +1,78 @@
+//! Negative controls: kernels with a fault do not pass. Each runs in a process of its own, as a device that was lost is lost
+//! for good, with the fault planted in the sources that the emulated GPU's compiler is given.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A test that is run again.
+const CONVOLUTIONS: &str = "conformance::large_bf16::conv2d";
+
+fn run(test: &str, patch: Option<&Path>, cache: &Path) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env("CNN_CUDA_CACHE", cache).env("RUST_BACKTRACE", "0");
+    if let Some(patch) = patch {
+        command.env("EMULATOR_PATCH", patch);
+    }
+    command.output().unwrap()
+}
+
+/// `test` fails once `from` is `to` in a file of kernels, in one of these ways.
+fn is_found(test: &str, file: &str, from: &str, to: &str, ways: &[&str]) {
+    if std::env::var_os(crate::device::REAL).is_some() || cnn_emulator::folder().is_err() {
+        println!("SKIPPED: faults are planted on the emulated GPU, which is not here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let patch = folder.path().join("patch");
+    std::fs::write(&patch, format!("{file}\t{from}\t{to}\n")).unwrap();
+    let output = run(test, Some(&patch), &folder.path().join("kernels"));
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{test} passes with {to:?} for {from:?} in {file}");
+    assert!(ways.iter().any(|way| said.contains(way)), "{test} fails otherwise: {said}");
+}
+
+#[test]
+fn a_missing_barrier() {
+    let barrier =
+        "__syncthreads();  // all chunks of this step are there, and nobody reads the step before it any more";
+    is_found(CONVOLUTIONS, "pipeline.cuh", barrier, "", &["race: thread"]);
+}
+
+#[test]
+fn a_stage_too_few_that_is_waited_for() {
+    is_found(
+        CONVOLUTIONS,
+        "pipeline.cuh",
+        "copy_async_wait<T::STAGES - 2>",
+        "copy_async_wait<T::STAGES - 1>",
+        &["NaN", "relative error", "race: thread"],
+    );
+}
+
+#[test]
+fn an_index_out_of_bounds() {
+    let (from, to) = ("return u32(row) < u32(size[0]) && ", "return u32(row) < u32(size[0] + 40000000) && ");
+    is_found(CONVOLUTIONS, "conv2d.cuh", from, to, &["ILLEGAL_ADDRESS", "relative error", "exactly"]);
+}
+
+#[test]
+fn a_part_of_a_sum_that_is_dropped() {
+    is_found(
+        "conformance::edges::conv2d_edges",
+        "split.cu",
+        "part < splits;",
+        "part < splits - 1;",
+        &["exactly", "relative error"],
+    );
+}
+
+#[test]
+fn padding_that_is_normalised() {
+    is_found(CONVOLUTIONS, "conv2d.cuh", "if (!(valid >> i & 1)) continue;", "", &["exactly", "relative error"]);
+}
+
+#[test]
+fn means_of_parts_that_are_taken_for_one() {
+    let term = "difference * difference * weight";
+    is_found("conformance::edges::statistics_edges", "moments.cu", term, "0.0f * weight", &["relative error"]);
+}
