@@ -106,13 +106,16 @@ pub(crate) fn conv2d<T: CudaElement>(
     }
 }
 
+/// An output and the moments of its channels.
+type Measured<T> = (Data<Cuda<T>>, Moments<Cuda<T>>);
+
 pub(crate) fn conv2d_moments<T: CudaElement>(
     cuda: &Cuda<T>,
     spec: &Conv2dSpec,
     x: &Input<Cuda<T>>,
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cuda<T>>,
-) -> Result<(Data<Cuda<T>>, Moments<Cuda<T>>)> {
+) -> Result<Measured<T>> {
     filter.check(spec)?;
     let shape = Shape::conv2d(spec)?;
     let (rows, channels) = (shape.output_pixels(), spec.out_channels);

@@ -75,11 +75,11 @@ impl EpilogueArgument {
 }
 
 /// An input and how it is normalised while it is read.
-pub(super) fn read<'a, T: CudaElement>(
-    x: &'a Input<Cuda<T>>,
+pub(super) fn read<T: CudaElement>(
+    x: &Input<Cuda<T>>,
     len: usize,
     channels: usize,
-) -> Result<(&'a Buffer<T>, NormArgument)> {
+) -> Result<(&Buffer<T>, NormArgument)> {
     let (data, norm) = match x {
         Input::Plain(data) => (data, NormArgument { scale: 0, shift: 0, relu: 0, _unused: 0 }),
         Input::Norm(norm) => {
