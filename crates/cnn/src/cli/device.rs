@@ -61,7 +61,7 @@ impl Wanted {
         let rule = if cfg!(feature = "cuda") {
             "must be auto, cpu, cuda, or cuda:N for GPU N"
         } else if text.starts_with("cuda") {
-            "must be auto or cpu: this program was built without GPUs, which take `--features cuda` and no CUDA to build"
+            "must be auto or cpu: this program was built without GPUs; build it with `--features cuda`, which takes no CUDA"
         } else {
             "must be auto or cpu"
         };

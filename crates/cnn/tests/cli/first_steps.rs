@@ -110,6 +110,7 @@ fn every_field_of_the_json_is_explained() {
         &["predict", "run", "photos/red/3.png"],
         &["data", "photos"],
         &["info", "run"],
+        &["devices"],
         &["bench", "--model", "stepwise", "--batch", "1", "--seconds", "0", "--only", "infer"],
     ] {
         let start = text.find(&format!("\n{}\n", command[0])).unwrap_or_else(|| panic!("{}", command[0])) + 1;
@@ -119,5 +120,16 @@ fn every_field_of_the_json_is_explained() {
         json_lines(&place.succeeds(&[command, &["--json"]].concat()).0).iter().for_each(|line| keys(line, &mut found));
         let unexplained: Vec<&String> = found.iter().filter(|key| !words.contains(key.as_str())).collect();
         assert!(!found.is_empty() && unexplained.is_empty(), "{}: {unexplained:?}", command[0]);
+    }
+}
+
+#[test]
+fn devices_are_listed_with_what_is_missing() {
+    let place = Place::new();
+    let text = place.succeeds(&["devices"]).0;
+    assert!(text.starts_with("cpu ") && text.contains("instruction set"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("cuda ")), "{text}");
+    if !cfg!(feature = "cuda") {
+        assert!(text.contains("--features cuda"), "{text}");
     }
 }

@@ -232,7 +232,10 @@ fn arguments_that_cannot_be_meant_are_status_2() {
     place.refuses(&train(&["--model", "resnet19"]), 2, &["model resnet19: must be one of stepwise"]);
     place.refuses(&train(&["--optimizer", "lion"]), 2, &["optimizer lion: must be one of sgd"]);
     place.refuses(&train(&["--classes", "red,green"]), 2, &["class", "green", "blue, red"]);
-    place.refuses(&train(&["--backend", "cuda"]), 2, &["backend cuda: ", "--backend cpu"]);
+    place.refuses(&train(&["--backend", "tpu"]), 2, &["backend tpu: must be auto", "cpu"]);
+    if !cfg!(feature = "cuda") {
+        place.refuses(&train(&["--backend", "cuda"]), 2, &["backend cuda: must be auto or cpu", "--features cuda"]);
+    }
     place.refuses(&train(&["--recipe", "none.toml"]), 2, &["none.toml: "]);
     fs::write(place.path().join("bad.toml"), "model = \"stepwise\"\nwings = 2\n").unwrap();
     place.refuses(&["train", "--recipe", "bad.toml"], 2, &["bad.toml: ", "wings"]);
