@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch on this machine's CPU: one JSON line a result. `cargo xtask bench --peers` runs it.
+"""PyTorch on this machine: one JSON line a result. `cargo xtask bench --peers` runs it, and on a GPU `benches/gpu/run.sh`.
 
     python3 pytorch.py train --model resnet18 --batch 128 --threads 2 --layout nhwc --mode eager
     python3 pytorch.py infer --model resnet18 --batch 1 --threads 2 --layout nhwc --mode freeze
@@ -26,6 +26,7 @@ def arguments():
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--layout", choices=FORMATS, default="nhwc")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--mode", choices=["eager", "compile", "freeze"], default="eager")
     parser.add_argument("--convolution", nargs=6, action="append", default=[])
     args = parser.parse_args()
@@ -34,13 +35,23 @@ def arguments():
     return args
 
 
+# Steps that the CUDA backend lets a GPU be behind, see cnn-cuda/src/backend.rs.
+BEHIND = 8
+
+
+def median(args, run):
+    if args.device == "cpu":
+        return median_ms(run)
+    return median_ms(run, BEHIND, torch.cuda.synchronize)
+
+
 def autocast(args):
-    return torch.autocast("cpu", torch.bfloat16) if args.precision == "bf16" else nullcontext()
+    return torch.autocast(args.device, torch.bfloat16) if args.precision == "bf16" else nullcontext()
 
 
 def train(args, network, images):
-    labels = torch.arange(args.batch) % 10
-    # `fused`: one pass over the parameters, PyTorch's fastest on a CPU.
+    labels = torch.arange(args.batch, device=args.device) % 10
+    # `fused`: one pass over the parameters, PyTorch's fastest.
     sgd = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True)
     run = torch.compile(network) if args.mode == "compile" else network
 
@@ -51,7 +62,7 @@ def train(args, network, images):
         loss.backward()
         sgd.step()
 
-    return median_ms(step)
+    return median(args, step)
 
 
 def infer(args, network, images):
@@ -62,7 +73,7 @@ def infer(args, network, images):
             network = torch.compile(network)
         elif args.mode == "freeze":
             network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, images)))
-        return median_ms(lambda: network(images))
+        return median(args, lambda: network(images))
 
 
 def layers(args, layout):
@@ -72,7 +83,7 @@ def layers(args, layout):
         padding = kernel // 2
         out = (side + 2 * padding - kernel) // stride + 1
         shapes = (args.batch, channels, side, side), (filters, channels, kernel, kernel), (args.batch, filters, out, out)
-        x, w, dy = (torch.randn(shape).to(dtype, memory_format=layout) for shape in shapes)
+        x, w, dy = (torch.randn(shape).to(args.device, dtype, memory_format=layout) for shape in shapes)
         geometry = [stride, stride], [padding, padding], [1, 1], False, [0, 0], 1
 
         def backward(data, weight):
@@ -85,7 +96,7 @@ def layers(args, layout):
         }
         with torch.inference_mode():
             for each, run in passes.items():
-                report(median_ms(run), args.batch, torch.__version__, config=f"{name} {each}")
+                report(median(args, run), args.batch, torch.__version__, config=f"{name} {each}")
 
 
 def main():
@@ -95,8 +106,8 @@ def main():
     layout = FORMATS[args.layout]
     if args.area == "layers":
         return layers(args, layout)
-    network = NETWORKS[args.model]().to(memory_format=layout)
-    images = torch.randn(args.batch, 3, 32, 32).to(memory_format=layout)
+    network = NETWORKS[args.model]().to(args.device, memory_format=layout)
+    images = torch.randn(args.batch, 3, 32, 32).to(args.device, memory_format=layout)
     measure = train if args.area == "train" else infer
     report(measure(args, network, images), args.batch, torch.__version__)
 

@@ -7,15 +7,19 @@ import time
 LEAST, SECONDS = 7, 0.3
 
 
-def median_ms(run):
-    """The median time of `run` after two runs that do not count: at least 7 runs, and more for 0.3 seconds."""
+def median_ms(run, together=1, wait=lambda: None):
+    """The median time of `run` after two runs that do not count: at least 7 runs, and more for 0.3 seconds. On a device that may
+    be behind, so many are timed together and waited for."""
     run()
     run()
+    wait()
     times, begin = [], time.perf_counter()
     while len(times) < LEAST or time.perf_counter() - begin < SECONDS:
         start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
+        for _ in range(together):
+            run()
+        wait()
+        times.append((time.perf_counter() - start) / together)
     return 1e3 * statistics.median(times)
 
 

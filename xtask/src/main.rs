@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask check | circles | kernels | bench | data | fuzz | golden`.
+//! Developer commands: `cargo xtask check | circles | kernels | gpu-pack | bench | data | fuzz | golden`.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -8,6 +8,7 @@ mod data;
 mod deep;
 mod fuzz;
 mod golden;
+mod gpu_pack;
 mod kernels;
 mod run;
 
@@ -19,6 +20,7 @@ usage: cargo xtask COMMAND
   check [--deep]                          everything that CI runs; or also what takes half an hour
   circles                                 circles of imports in the workspace: one of the checks
   kernels                                 the CUDA kernels by NVIDIA's compiler: registers, spills, instructions
+  gpu-pack                                a folder for a machine with a GPU: suites, bench, PyTorch, one script
   bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
         [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
                                           measure this machine, and other engines beside it
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "check" => check::check(&rest),
         "circles" => circles::circles(),
         "kernels" => kernels::kernels(),
+        "gpu-pack" => gpu_pack::gpu_pack(&rest),
         "bench" => bench::bench(&rest),
         "data" => data::data(&rest),
         "fuzz" => fuzz::fuzz(&rest),
