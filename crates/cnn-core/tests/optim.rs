@@ -255,7 +255,7 @@ fn an_outcome_without_numbers_is_an_error() {
     let one = || backend.upload(&[1.0]).unwrap();
     for finite in [vec![], vec![1, 1]] {
         let health = Health { norm: one(), finite: backend.upload(&finite).unwrap() };
-        let error = Outcome::new(&loss, &health).read(&backend).unwrap_err().to_string();
+        let error = Outcome::new(&backend, &loss, &health).unwrap().read().unwrap_err().to_string();
         assert_eq!(error, format!("numbers of a step's health {}: must be one", finite.len()));
     }
 }
@@ -386,14 +386,14 @@ fn what_a_step_came_to_can_be_read_later() {
             spoil(&mut gradients);
         }
         let health = optimizer.step(0.1, &mut model, &gradients).unwrap();
-        ring.push_back(Outcome::new(&loss, &health));
+        ring.push_back(Outcome::new(&backend, &loss, &health).unwrap());
         if ring.len() > BEHIND {
-            read.push(ring.pop_front().unwrap().read(&backend).unwrap());
+            read.push(ring.pop_front().unwrap().read().unwrap());
         }
         expected.push((loss.to_f64().unwrap(), loss.correct().unwrap(), step != 3));
     }
     assert_eq!(read.len(), 3);
-    read.extend(ring.iter().map(|outcome| outcome.read(&backend).unwrap()));
+    read.extend(ring.iter().map(|outcome| outcome.read().unwrap()));
     let read: Vec<_> = read.into_iter().map(|StepOutcome { loss, correct, finite }| (loss, correct, finite)).collect();
     assert_eq!(read, expected);
     assert_eq!(backend.steps_behind(), 0);

@@ -75,6 +75,16 @@ delegate! {
                 Ok(host)
             }
 
+            fn download_later<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Later<U>> {
+                match self.pinned().download_later(buffer)? {
+                    Some(later) => Ok(later),
+                    None => {
+                        let values = self.download(buffer)?;
+                        Ok(Later::new(move || Ok(values.clone())))
+                    }
+                }
+            }
+
             fn len<U: Plain>(&self, buffer: &Buffer<U>) -> usize {
                 buffer.len()
             }

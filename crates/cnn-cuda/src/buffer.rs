@@ -234,7 +234,7 @@ mod tests {
             let class = capacity(bytes).unwrap();
             assert!(class >= bytes && capacity(class) == Some(class), "{bytes}: {class}");
             assert!(
-                class <= (bytes + bytes / 8).next_multiple_of(if bytes >= PAGE { PAGE } else { ALIGN }),
+                class <= (bytes + bytes / 8).max(1).next_multiple_of(if bytes >= PAGE { PAGE } else { ALIGN }),
                 "{bytes}: {class}"
             );
         }

@@ -14,6 +14,7 @@ use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
 use crate::driver::{About, Context};
 use crate::element::CudaElement;
+use crate::later::Pinned;
 use crate::launch::Launch;
 use crate::modules::Modules;
 
@@ -25,6 +26,7 @@ struct Inner {
     tile: Option<Tile>,
     modules: Modules,
     pool: Arc<Pool>,
+    pinned: Arc<Pinned>,
     context: Arc<Context>,
 }
 
@@ -71,8 +73,8 @@ impl<T: CudaElement> Cuda<T> {
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let modules = Modules::new(context.clone(), cache, T::DTYPE);
-        let pool = Arc::new(Pool::new(context.clone()));
-        Ok(Cuda(Arc::new(Inner { tile: options.tile, modules, pool, context }), PhantomData))
+        let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
+        Ok(Cuda(Arc::new(Inner { tile: options.tile, modules, pool, pinned, context }), PhantomData))
     }
 
     /// What the GPU says about itself.
@@ -117,6 +119,11 @@ impl<T: CudaElement> Cuda<T> {
                 .map_err(|error| self.context().error("memory could not be uploaded", error))?;
         }
         Ok(buffer)
+    }
+
+    /// Memory of the host for copies that are not waited for.
+    pub(crate) fn pinned(&self) -> &Arc<Pinned> {
+        &self.0.pinned
     }
 
     /// A kernel, to be given its arguments.

@@ -20,6 +20,7 @@ mod driver;
 mod element;
 mod elementwise;
 mod images;
+mod later;
 mod launch;
 pub mod libraries;
 mod linear;

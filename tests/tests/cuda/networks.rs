@@ -2,7 +2,7 @@
 
 use cnn_core::nn::parameters;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Backend, Element, Frozen, Pass, Real, Shape, Tensor};
+use cnn_core::{Backend, Device, Element, Frozen, Pass, Real, Shape, Tensor};
 use cnn_cpu::Cpu;
 use cnn_models::Arch;
 use half::bf16;
@@ -106,4 +106,26 @@ fn the_third_step_allocates_nothing() {
         allocations.push(cuda.memory().allocations);
     }
     assert_eq!(allocations[1..], vec![allocations[1]; 3], "{allocations:?}");
+}
+
+/// What was on its way to the host stays what it was, whatever is done after it.
+#[test]
+fn numbers_on_their_way_are_those_of_their_time() {
+    let Some(cuda) = cuda::<bf16>(None) else { return };
+    let (mut value, one) = (cuda.upload(&[1.0f32, 2.0]).unwrap(), cuda.upload(&[1.0f32; 2]).unwrap());
+    let mut later = Vec::new();
+    for _ in 0..3 {
+        later.push(cuda.download_later(&value).unwrap());
+        cuda.blend(&mut value, 1.0, &one, 1.0).unwrap();
+    }
+    let many = cuda.download_later(&cuda.fill(1000, 7u32).unwrap()).unwrap();
+    drop(value);
+    for (i, later) in later.iter().enumerate().rev() {
+        let expected = [1.0 + i as f32, 2.0 + i as f32];
+        assert_eq!(later.get().unwrap(), expected);
+        assert_eq!(later.get().unwrap(), expected, "as often as it is asked");
+    }
+    assert_eq!(many.get().unwrap(), [7; 1000]);
+    let nothing = cuda.download_later(&cuda.upload::<u32>(&[]).unwrap()).unwrap();
+    assert!(nothing.get().unwrap().is_empty());
 }

@@ -48,6 +48,11 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
     fn upload<T: Plain>(&self, host: &[T]) -> Result<Self::Buffer<T>>;
     /// Copies a buffer to the host, after all work that writes it.
     fn download<T: Plain>(&self, buffer: &Self::Buffer<T>) -> Result<Vec<T>>;
+    /// A copy that is on its way to the host: work that is asked for after this is not waited for by who wants the numbers.
+    fn download_later<T: Plain>(&self, buffer: &Self::Buffer<T>) -> Result<Later<T>> {
+        let values = self.download(buffer)?;
+        Ok(Later::new(move || Ok(values.clone())))
+    }
     /// Elements of a buffer.
     fn len<T: Plain>(&self, buffer: &Self::Buffer<T>) -> usize;
     /// A buffer of `len` times `value`.
@@ -58,10 +63,39 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
     fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>>;
 }
 
+/// Numbers on their way to the host, see [`Device::download_later`].
+pub struct Later<T>(Box<dyn Fn() -> Result<Vec<T>> + Send + Sync>);
+
+impl<T> Later<T> {
+    /// Numbers that `wait` waits for, as often as they are asked for.
+    pub fn new(wait: impl Fn() -> Result<Vec<T>> + Send + Sync + 'static) -> Self {
+        Later(Box::new(wait))
+    }
+
+    /// The numbers, once they are there.
+    ///
+    /// # Errors
+    /// What the work that writes them has failed with.
+    pub fn get(&self) -> Result<Vec<T>> {
+        self.0()
+    }
+}
+
+impl<T> Debug for Later<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
+}
+
 /// The number in a buffer that must hold one; `what` it is of is for the error.
 pub(crate) fn download_one<B: Device, T: Plain>(backend: &B, what: &str, buffer: &B::Buffer<T>) -> Result<T> {
-    match backend.download(buffer)?[..] {
+    one(what, &backend.download(buffer)?)
+}
+
+/// The number of a list that must hold one; `what` it is of is for the error.
+pub(crate) fn one<T: Plain>(what: &str, numbers: &[T]) -> Result<T> {
+    match *numbers {
         [number] => Ok(number),
-        ref numbers => Err(Error::invalid(format!("numbers of {what}"), numbers.len(), "must be one")),
+        _ => Err(Error::invalid(format!("numbers of {what}"), numbers.len(), "must be one")),
     }
 }

@@ -19,8 +19,8 @@ mod optim;
 mod training;
 
 pub use activation::{Activation, Saved};
-pub(crate) use device::download_one;
-pub use device::{AUTO, Accum, Data, Device, Wide};
+pub use device::{AUTO, Accum, Data, Device, Later, Wide};
+pub(crate) use device::{download_one, one};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
 pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep, check_blend};

@@ -1,17 +1,17 @@
 //! What a training step came to, read from the device when it suits the loop.
 
 use crate::Result;
-use crate::backend::{Backend, Health, Wide, download_one};
+use crate::backend::{Accum, Backend, Health, Later, one};
 use crate::element::Real;
 use crate::ops::Loss;
 
-/// What a step came to, still on the device: three numbers, of which a loop keeps as many as the device may run
-/// [behind](crate::Device::steps_behind). Keeping one does not wait for the step; [`Outcome::read`] does.
+/// What a step came to, on its way from the device: three numbers, of which a loop keeps as many as the device may run
+/// [behind](crate::Device::steps_behind). Keeping one does not wait for the step; [`Outcome::read`] does, and for none after it.
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
-    loss: Wide<B>,
-    correct: B::Buffer<u32>,
-    finite: B::Buffer<u32>,
+    loss: Later<Accum<B>>,
+    correct: Later<u32>,
+    finite: Later<u32>,
 }
 
 /// An [`Outcome`] on the host.
@@ -27,19 +27,26 @@ pub struct StepOutcome {
 
 impl<B: Backend> Outcome<B> {
     /// Of the step that `loss` was made in and [`Optimizer::step`](crate::optim::Optimizer::step) answered with `health`.
-    pub fn new(loss: &Loss<B>, health: &Health<B>) -> Self {
-        Outcome { loss: loss.value().clone(), correct: loss.correct_on_device().clone(), finite: health.finite.clone() }
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn new(backend: &B, loss: &Loss<B>, health: &Health<B>) -> Result<Self> {
+        Ok(Outcome {
+            loss: backend.download_later(loss.value())?,
+            correct: backend.download_later(loss.correct_on_device())?,
+            finite: backend.download_later(&health.finite)?,
+        })
     }
 
     /// The numbers, after the device has made the step.
     ///
     /// # Errors
     /// The device's, or a buffer of it that holds not one number.
-    pub fn read(&self, backend: &B) -> Result<StepOutcome> {
+    pub fn read(&self) -> Result<StepOutcome> {
         Ok(StepOutcome {
-            loss: download_one(backend, "a step's loss", &self.loss)?.as_f64(),
-            correct: download_one(backend, "a step's hits", &self.correct)?,
-            finite: download_one(backend, "a step's health", &self.finite)? == 1,
+            loss: one("a step's loss", &self.loss.get()?)?.as_f64(),
+            correct: one("a step's hits", &self.correct.get()?)?,
+            finite: one("a step's health", &self.finite.get()?)? == 1,
         })
     }
 }

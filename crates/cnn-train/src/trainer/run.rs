@@ -174,7 +174,7 @@ impl<B: Backend> Trainer<B> {
         self.torn = true;
         let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
         self.torn = false;
-        Ok(Outcome::new(&loss, &health))
+        Ok(Outcome::new(&self.backend, &loss, &health)?)
     }
 
     /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.
@@ -188,7 +188,7 @@ impl<B: Backend> Trainer<B> {
         let mut control = Control::Continue;
         while pending.len() > left {
             let Some(step) = pending.pop_front() else { break };
-            let StepOutcome { loss, correct, finite } = step.outcome.read(&self.backend)?;
+            let StepOutcome { loss, correct, finite } = step.outcome.read()?;
             if !finite {
                 return Err(self.refused(&step, loss, pending)?);
             }
@@ -221,7 +221,7 @@ impl<B: Backend> Trainer<B> {
     /// after it that were refused too.
     fn refused(&mut self, step: &Step<B>, loss: f64, later: &VecDeque<Step<B>>) -> Result<Error> {
         for step in [step].into_iter().chain(later) {
-            let taken = step.outcome.read(&self.backend)?.finite;
+            let taken = step.outcome.read()?.finite;
             self.progress.step -= u64::from(!taken);
             self.progress.batch -= u64::from(!taken);
         }
