@@ -13,14 +13,15 @@ export CNN_CUDA_CACHE="$out/kernels" PYTHONPATH=peers
 wheels=$(python3 -c 'import importlib.util as i; s = i.find_spec("nvidia"); print(":".join(f"{p}/{d}/lib" for p in s.submodule_search_locations for d in ("cu13", "cuda_nvrtc")) if s else "")' 2>/dev/null)
 export CNN_CUDA_LIBRARIES="${CNN_CUDA_LIBRARIES:-}${CNN_CUDA_LIBRARIES:+:}$wheels"
 quick=${QUICK:+1}
-batches=${quick:+2}; batches=${batches:-512 1024}
-seconds=${quick:+0}; seconds=${seconds:-0.5}
+model=resnet18 train_batches="512 1024" infer_batches="1 128 1024" threads_of_cpu="1 2 4 8 16" seconds=0.5
+[ "$quick" ] && model=stepwise train_batches=1 infer_batches=1 threads_of_cpu=1 seconds=0
 failed=0
 
 # `part SECONDS NAME COMMAND...`: its lines, how long it took and how it ended. One that hangs does not take the others along.
 part() {
     local limit=$1 name=$2 begun=$SECONDS status
     shift 2
+    [ "$quick" ] && limit=900  # an emulated GPU takes minutes for what a GPU does at once
     printf '\n== %s: %s\n' "$name" "$*"
     timeout --kill-after=5 "$limit" "$@" 2>&1
     status=$?
@@ -46,21 +47,21 @@ everything() {
         printf '\n== SKIPPED: no compute-sanitizer here\n'
     fi
     for precision in bf16 f32; do
-        for batch in $batches; do
-            part 40 "train $precision $batch" ./cnn bench --backend cuda --only train --batch "$batch" --precision "$precision" --seconds "$seconds"
+        for batch in $train_batches; do
+            part 40 "train $precision $batch" ./cnn bench --backend cuda --only train --model "$model" --batch "$batch" --precision "$precision" --seconds "$seconds"
         done
-        for batch in 1 ${quick:-128 1024}; do
-            part 30 "infer $precision $batch" ./cnn bench --backend cuda --only infer --batch "$batch" --precision "$precision" --seconds "$seconds"
+        for batch in $infer_batches; do
+            part 30 "infer $precision $batch" ./cnn bench --backend cuda --only infer --model "$model" --batch "$batch" --precision "$precision" --seconds "$seconds"
         done
     done
     [ "$quick" ] || part 60 "layers bf16" ./cnn bench --backend cuda --only layers --batch 512 --precision bf16 --seconds 0.05
     if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-        for batch in $batches; do
+        for batch in $train_batches; do
             for mode in eager compile; do
                 part 90 "PyTorch train bf16 $batch $mode" python3 peers/pytorch.py train --device cuda --precision bf16 --batch "$batch" --threads 1 --mode "$mode"
             done
         done
-        for batch in 1 128 1024; do
+        for batch in $infer_batches; do
             part 60 "PyTorch infer bf16 $batch" python3 peers/pytorch.py infer --device cuda --precision bf16 --batch "$batch" --threads 1 --mode eager
         done
         part 60 "PyTorch layers bf16" python3 peers/pytorch.py layers --device cuda --precision bf16 --batch 512 --threads 1 \
@@ -70,8 +71,8 @@ everything() {
     else
         printf '\n== SKIPPED: no PyTorch with a GPU here\n'
     fi
-    for threads in ${quick:-1 2 4 8 16}; do
-        [ "$threads" -le "$(nproc)" ] && part 30 "CPU $threads threads" ./cnn bench --backend cpu --threads "$threads" --only train --seconds "$seconds" ${quick:+--model stepwise --batch 1}
+    for threads in $threads_of_cpu; do
+        [ "$threads" -le "$(nproc)" ] && part 30 "CPU $threads threads" ./cnn bench --backend cpu --threads "$threads" --only train --model "$model" --seconds "$seconds"
     done
     printf '\n== %s of the parts failed, %s s in all\n' "$failed" "$SECONDS"
     [ "$failed" = 0 ]
