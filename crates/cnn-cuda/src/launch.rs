@@ -18,7 +18,8 @@ pub(crate) const MOST_BLOCKS: [usize; 3] = [(1 << 31) - 1, 65_535, 65_535];
 /// A plain value that a kernel takes as it lies in memory: numbers, and specs of the same layout on both sides.
 ///
 /// # Safety
-/// The type has a fixed layout (`repr(C)` or a number) without padding that a kernel would read, and no pointers.
+/// The type has a fixed layout (`repr(C)` or a number) without padding. Addresses in it are of the GPU's memory, and of buffers
+/// that live at least until the launch is in the stream.
 pub(crate) unsafe trait Argument: Copy + 'static {}
 
 macro_rules! arguments {

@@ -1,9 +1,9 @@
 //! NVIDIA's libraries, found when the program runs.
 //!
-//! Three are opened: the driver, which comes with the GPU's driver package, the run-time compiler NVRTC with its
-//! built-in functions, and cuBLASLt. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own
-//! search, then where CUDA's packages and Python's wheels of them are usually installed. A library that was found is
-//! opened by its full path and for the whole process, so that those who ask for it by name later get the same one.
+//! Two are needed: the driver, which comes with the GPU's driver package, and the run-time compiler NVRTC, which opens its
+//! built-in functions by itself. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own search,
+//! then where CUDA's packages and Python's wheels of them are usually installed. A library that was found is opened by its
+//! full path and for the whole process, so that those who ask for it by name later get the same one.
 
 use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -131,10 +131,10 @@ pub(crate) fn place_of(wanted: Library) -> Option<&'static Path> {
     })
 }
 
-fn open(library: Library, folders: &[PathBuf]) -> Found {
+fn open(library: Library, folders: &Folders) -> Found {
     let mut why = None;
     for name in library.names() {
-        for path in candidates(name, folders) {
+        for path in folders.candidates(name) {
             match open_at(library, &path) {
                 Ok(()) => return Found::At(path),
                 // A file that is there and cannot be used tells more than those that are not.
@@ -144,7 +144,9 @@ fn open(library: Library, folders: &[PathBuf]) -> Found {
         }
     }
     let names = library.names().join(" or ");
-    Found::Missing(why.unwrap_or_else(|| format!("{names} is in none of {} folders", folders.len())))
+    Found::Missing(
+        why.unwrap_or_else(|| format!("{names} is in none of {} folders", folders.named.len() + folders.usual.len())),
+    )
 }
 
 fn open_at(library: Library, path: &Path) -> Result<(), String> {
@@ -168,17 +170,19 @@ fn open_at(library: Library, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Where a file of this name may be: in the folders, and by the system's own search after those that a user has named.
-fn candidates(name: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
-    let named = FIRST.lock().unwrap_or_else(PoisonError::into_inner).len() + from_variable().len();
-    let (first, usual) = folders.split_at(named.min(folders.len()));
-    let within = |folders: &[PathBuf]| folders.iter().flat_map(|folder| files(folder, name)).collect::<Vec<_>>();
-    let mut all = within(first);
-    if !name.ends_with('*') {
-        all.push(name.into());
+/// Folders that are looked into: those that a user has named, before the system's own search, and the usual ones after it.
+struct Folders {
+    named: Vec<PathBuf>,
+    usual: Vec<PathBuf>,
+}
+
+impl Folders {
+    /// Where a file of this name may be, in order.
+    fn candidates(&self, name: &str) -> Vec<PathBuf> {
+        let within = |folders: &[PathBuf]| folders.iter().flat_map(|folder| files(folder, name)).collect::<Vec<_>>();
+        let searched = (!name.ends_with('*')).then(|| name.into());
+        within(&self.named).into_iter().chain(searched).chain(within(&self.usual)).collect()
     }
-    all.extend(within(usual));
-    all
 }
 
 /// The files of a folder that a name with a star means, the last version first.
@@ -192,19 +196,15 @@ fn files(folder: &Path, name: &str) -> Vec<PathBuf> {
     files
 }
 
-fn from_variable() -> Vec<PathBuf> {
-    std::env::var_os(VARIABLE).map_or_else(Vec::new, |list| std::env::split_paths(&list).collect())
-}
-
-/// Every folder that is looked into, in order.
-fn folders() -> Vec<PathBuf> {
-    let mut folders = FIRST.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    folders.extend(from_variable());
+fn folders() -> Folders {
+    let mut named = FIRST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    named.extend(std::env::var_os(VARIABLE).iter().flat_map(std::env::split_paths));
+    let mut usual = Vec::new();
     for root in ["CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX"].iter().filter_map(std::env::var_os) {
         let root = PathBuf::from(root);
-        folders.extend([root.join("lib64"), root.join("lib"), root.join("bin")]);
+        usual.extend([root.join("lib64"), root.join("lib"), root.join("bin")]);
     }
-    let usual = [
+    let of_systems = [
         "/usr/local/cuda/lib64",
         "/usr/local/cuda-13/lib64",
         "/usr/local/cuda-12/lib64",
@@ -214,11 +214,11 @@ fn folders() -> Vec<PathBuf> {
         "/usr/lib/wsl/lib",
         "/run/opengl-driver/lib",
     ];
-    folders.extend(usual.map(PathBuf::from));
+    usual.extend(of_systems.map(PathBuf::from));
     for site in python_sites() {
-        folders.extend(["cu13/lib", "cuda_nvrtc/lib", "cublas/lib"].map(|folder| site.join("nvidia").join(folder)));
+        usual.extend(["cu13/lib", "cuda_nvrtc/lib"].map(|folder| site.join("nvidia").join(folder)));
     }
-    folders
+    Folders { named, usual }
 }
 
 /// Where Python's packages are usually installed: an environment's, the user's, the system's.

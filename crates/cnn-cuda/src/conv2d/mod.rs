@@ -64,7 +64,6 @@ impl<T: CudaElement> Filter<T> {
 #[repr(C)]
 struct Split {
     pixels: i32,
-    splits: i32,
     area: Divisor,
     columns: Divisor,
 }
@@ -273,7 +272,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let (split_pixels, splits) = cut(pixels, 128 / size_of::<T>(), blocks * groups);
     let [rows_of, columns] = shape.output();
     let [area, columns] = [rows_of * columns, columns].map(Divisor::by);
-    let split = Split { pixels: split_pixels as i32, splits: splits as i32, area, columns };
+    let split = Split { pixels: split_pixels as i32, area, columns };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
     let name = tile.name(if !norm.is_some() {
         ["weight_large", "weight_narrow", "weight_small", "weight_any"]

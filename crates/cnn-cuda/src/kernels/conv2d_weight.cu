@@ -7,7 +7,6 @@
 // How the sum is cut, and how its places become pixels.
 struct Split {
     i32 pixels;        // of a split: a multiple of a step
-    i32 splits;
     Divisor area, columns;  // of the output
 };
 

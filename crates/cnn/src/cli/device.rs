@@ -84,14 +84,18 @@ impl Device {
                 let rule = "must be auto on a GPU: the others are the CPU's";
                 return Err(Failure::usage(format!("convolutions {tuning}: {rule}")));
             }
-            // Who asks for threads or an algorithm of the CPU's means the CPU.
             #[cfg(feature = "cuda")]
-            Wanted::Auto if tuning == AUTO && args.threads.is_none() => match gpu(args, precision, 0) {
+            Wanted::Auto if tuning != AUTO => {
+                output::note(&format!("on the CPU: convolutions {tuning} are the CPU's"));
+            }
+            #[cfg(feature = "cuda")]
+            Wanted::Auto => match gpu(args, precision, 0) {
                 Ok(device) => return Ok(device),
                 Err(failure) => {
                     output::note(&format!("on the CPU: {}", failure.message().unwrap_or_default()));
                 }
             },
+            #[cfg(not(feature = "cuda"))]
             Wanted::Auto => {}
         }
         match precision {
