@@ -10,6 +10,17 @@ pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
 /// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
 pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+    let mut options = options()?;
+    options.tile = tile;
+    Some(open(&options))
+}
+
+pub(crate) fn open<T: CudaElement>(options: &Options) -> Cuda<T> {
+    Cuda::open(options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a device is opened with; none as above.
+pub(crate) fn options() -> Option<Options> {
     static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| {
         if std::env::var_os(REAL).is_some() {
@@ -27,7 +38,5 @@ pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
             }
         }
     });
-    let mut options = Options::gpu(0).cache(cache.as_ref()?);
-    options.tile = tile;
-    Some(Cuda::open(&options).unwrap_or_else(|error| panic!("{error}")))
+    Some(Options::gpu(0).cache(cache.as_ref()?))
 }

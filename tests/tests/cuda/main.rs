@@ -5,4 +5,6 @@ mod conformance;
 mod device;
 mod networks;
 mod planted;
+mod streams;
+mod training;
 mod wide;
