@@ -10,11 +10,13 @@
 
 mod activation;
 mod backend;
+pub mod baseline;
 mod buffer;
 mod channels;
 pub mod compiler;
 mod conv2d;
 mod cubin_cache;
+mod cublaslt;
 mod device;
 mod driver;
 mod element;

@@ -8,8 +8,17 @@ use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
 /// Set to anything, the suites run on the first GPU of this machine.
 pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
-/// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
-pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+/// The device as a program opens it; none where there is neither a GPU nor an emulated one.
+pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
+    open(|_| {})
+}
+
+/// The same without cuBLASLt, and products of tiles of one size if one is given.
+pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+    open(|options| (options.own_products, options.tile) = (true, tile))
+}
+
+fn open<T: CudaElement>(change: impl FnOnce(&mut Options)) -> Option<Cuda<T>> {
     static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| {
         if std::env::var_os(REAL).is_some() {
@@ -28,6 +37,6 @@ pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
         }
     });
     let mut options = Options::gpu(0).cache(cache.as_ref()?);
-    options.tile = tile;
+    change(&mut options);
     Some(Cuda::open(&options).unwrap_or_else(|error| panic!("{error}")))
 }
