@@ -69,7 +69,11 @@ fn dense(spec: &Conv2dSpec) -> Result<LinearSpec> {
     let Conv2dSpec { kernel, stride, groups, .. } = *spec;
     if (kernel, stride, groups) != ([1, 1], [1, 1], 1) || spec.input != spec.output {
         let got = format!("{kernel:?}, stride {stride:?}, {groups} groups");
-        return Err(Error::invalid("kernel of a product's convolution", got, "must be 1x1, unpadded, stride 1, one group"));
+        return Err(Error::invalid(
+            "kernel of a product's convolution",
+            got,
+            "must be 1x1, unpadded, stride 1, one group",
+        ));
     }
     let [batch, rows, columns, inputs] = spec.input_shape();
     Ok(LinearSpec { rows: batch * rows * columns, inputs, outputs: spec.out_channels })
@@ -78,5 +82,7 @@ fn dense(spec: &Conv2dSpec) -> Result<LinearSpec> {
 fn found<U: CudaElement>(dense: &LinearSpec, result: Option<Buffer<U>>) -> Result<Buffer<U>> {
     let LinearSpec { rows, inputs, outputs } = dense;
     let rule = "must be sizes that cuBLASLt has an algorithm for";
-    result.ok_or_else(|| Error::invalid("rows, inputs, outputs of a product", format!("{rows}, {inputs}, {outputs}"), rule))
+    result.ok_or_else(|| {
+        Error::invalid("rows, inputs, outputs of a product", format!("{rows}, {inputs}, {outputs}"), rule)
+    })
 }

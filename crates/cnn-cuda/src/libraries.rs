@@ -57,7 +57,9 @@ impl Library {
                 "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
                  if it is not found by itself"
             }
-            Library::CublasLt => "not needed: dense layers run on kernels of our own; pip install nvidia-cublas brings it",
+            Library::CublasLt => {
+                "not needed: dense layers run on kernels of our own; pip install nvidia-cublas brings it"
+            }
         }
     }
 

@@ -138,9 +138,7 @@ impl CublasLt {
         let (bias, capability) = (terms.bias.map(address), self.handle.context.about().capability);
         let plan = match plans.entry(key) {
             Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(Plan::find(&self.handle, &key, bias, capability).map_err(failed)?)
-            }
+            Entry::Vacant(place) => place.insert(Plan::find(&self.handle, &key, bias, capability).map_err(failed)?),
         };
         let Some(plan) = plan else { return Ok(None) };
         let c = cuda.alloc(len)?;

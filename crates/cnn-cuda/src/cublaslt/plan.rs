@@ -206,10 +206,7 @@ type Destroy = unsafe extern "C" fn(*mut c_void) -> cublasStatus_t;
 unsafe impl Send for Object {}
 
 impl Object {
-    fn new(
-        destroy: Destroy,
-        create: impl FnOnce(*mut *mut c_void) -> cublasStatus_t,
-    ) -> Result<Self, cublasStatus_t> {
+    fn new(destroy: Destroy, create: impl FnOnce(*mut *mut c_void) -> cublasStatus_t) -> Result<Self, cublasStatus_t> {
         let mut object = null_mut();
         checked(create(&mut object))?;
         Ok(Object(object, destroy))
