@@ -7,7 +7,7 @@ use cnn_measure::report::{Row, Setting};
 use cnn_measure::{Area, Machine};
 use cnn_train::{Control, Event, Recipe, RunFolder, Trainer};
 
-use crate::contender::Setup;
+use crate::setup::Setup;
 
 /// As many as CIFAR-10 has.
 const IMAGES: usize = 50_000;

@@ -11,12 +11,9 @@ use cnn_measure::report::{Rate, layer_table};
 use cnn_measure::{Row, layers};
 use serde_json::{Value, json};
 
-use crate::contender::Setup;
 use crate::on::{On, unknown_precision};
 use crate::peers;
-
-/// Input channels, image side, output channels, kernel, stride of a convolution.
-pub(crate) type Shape = [usize; 5];
+use crate::setup::Setup;
 
 /// Measures the table, on a CPU on every instruction set up to the one that would be used: the rows as JSON.
 pub(crate) fn run(python: Option<&Path>, setup: &Setup) -> Result<Vec<Value>, String> {
@@ -55,8 +52,8 @@ pub(crate) fn run(python: Option<&Path>, setup: &Setup) -> Result<Vec<Value>, St
     Ok(lines)
 }
 
-/// Those of the table.
-fn convolutions(setup: &Setup) -> Vec<Shape> {
+/// Those of the table, as `CONVOLUTIONS` has them.
+fn convolutions(setup: &Setup) -> Vec<[usize; 5]> {
     match (setup.on, setup.rehearse) {
         (On::Cpu, _) => CONVOLUTIONS.to_vec(),
         (On::Cuda, false) => [&CONVOLUTIONS[..], &POINTWISE[..]].concat(),
@@ -98,7 +95,7 @@ fn gpu<T: CudaElement>(setup: &Setup) -> Result<Vec<Row>> {
         eprintln!("cublaslt: missing: it was not found");
         return Ok(rows);
     }
-    let products: Vec<Shape> =
+    let products: Vec<[usize; 5]> =
         shapes.into_iter().filter(|&[_, _, _, kernel, stride]| kernel == 1 && stride == 1).collect();
     let theirs =
         layers::measure_each(&cuda, batch, setup.repeat(), |visit| kernels::baseline(&cuda, batch, &products, visit))?;

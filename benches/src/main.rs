@@ -9,6 +9,7 @@ mod layers;
 mod on;
 mod peers;
 mod race;
+mod setup;
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,10 +22,10 @@ use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Machine, Row, networks};
 use serde_json::{Value, json};
 
-use contender::Setup;
 use on::{On, Task};
 use peers::Peers;
 use race::Race;
+use setup::Setup;
 
 /// Models with the batch sizes at which they are measured; another model has those of the first.
 type Networks = &'static [(&'static str, &'static [usize])];
@@ -175,7 +176,7 @@ fn with_peaks<B: Machine>(backend: &B, row: Row) -> Row {
 fn run(args: &Args) -> Result<bool, String> {
     if args.here {
         for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
-            let row = setup.on.run(&setup, Here { setup: &setup, epoch: args.epoch })?;
+            let row = setup.on.run(setup.threads, &setup.precision, Here { setup: &setup, epoch: args.epoch })?;
             println!("{}", json!(row));
         }
         return Ok(true);

@@ -8,8 +8,6 @@ use cnn_cpu::Cpu;
 use cnn_cuda::{About, Cuda, gpus};
 use cnn_measure::Machine;
 
-use crate::contender::Setup;
-
 /// Where our side computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
@@ -28,13 +26,12 @@ pub(crate) trait Task {
 }
 
 impl On {
-    /// Runs `task` on the backend of this setup.
-    pub(crate) fn run<T: Task>(self, setup: &Setup, task: T) -> Result<T::Output, String> {
-        let Setup { threads, precision, .. } = setup;
+    /// Runs `task` on the backend.
+    pub(crate) fn run<T: Task>(self, threads: usize, precision: &str, task: T) -> Result<T::Output, String> {
         let text = |error: Error| error.to_string();
-        match (self, precision.as_str()) {
-            (On::Cpu, "f32") => task.run(&Cpu::<f32>::with_threads(*threads).map_err(text)?),
-            (On::Cpu, "bf16") => task.run(&Cpu::<bf16>::with_threads(*threads).map_err(text)?),
+        match (self, precision) {
+            (On::Cpu, "f32") => task.run(&Cpu::<f32>::with_threads(threads).map_err(text)?),
+            (On::Cpu, "bf16") => task.run(&Cpu::<bf16>::with_threads(threads).map_err(text)?),
             (On::Cuda, "f32") => task.run(&Cuda::<f32>::new().map_err(text)?),
             (On::Cuda, "bf16") => task.run(&Cuda::<bf16>::new().map_err(text)?),
             (_, other) => Err(unknown_precision(other).to_string()),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use cnn_measure::kernels::convolution_name;
 use cnn_measure::{Area, Row, Setting};
 
-use crate::contender::{Contender, Measured, Role, Setup, measure};
-use crate::layers::Shape;
+use crate::contender::{Contender, Measured, Role, measure};
 use crate::on::On;
+use crate::setup::Setup;
 
 /// An allocator of glibc that keeps its memory, on huge pages: PyTorch's best case.
 const TUNED: [(&str, &str); 4] = [
@@ -151,7 +151,7 @@ fn arguments(setup: &Setup) -> [String; 6] {
 }
 
 /// PyTorch's convolutions, one by one.
-pub(crate) fn layers(python: &Path, setup: &Setup, convolutions: &[Shape]) -> Result<Vec<Row>, String> {
+pub(crate) fn layers(python: &Path, setup: &Setup, convolutions: &[[usize; 5]]) -> Result<Vec<Row>, String> {
     let Setup { batch, threads, precision, on, .. } = setup;
     let mut command = script(python, "pytorch.py");
     command.args(["layers", "--batch", &batch.to_string(), "--threads", &threads.to_string()]);

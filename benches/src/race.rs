@@ -5,7 +5,8 @@ use std::fmt::{Display, Formatter};
 use cnn_measure::{Area, Setting};
 use serde::Serialize;
 
-use crate::contender::{Contender, Measured, Role, Setup};
+use crate::contender::{Contender, Measured, Role};
+use crate::setup::Setup;
 
 /// The result of a race.
 pub(crate) struct Race {

@@ -39,7 +39,7 @@ pub fn conv2d_backward_data<T: CudaElement>(
 ) -> Result<Data<Cuda<T>>> {
     let (library, dense, weight) = (library(cuda)?, dense(spec)?, filter.elements(spec)?);
     check::length("the gradient", dy.len(), dense.rows * dense.outputs)?;
-    found(&dense, linear::backward_data(library, cuda, &dense, dy, weight)?)
+    found(&dense, linear::backward_data(library, &dense, dy, weight)?)
 }
 
 /// As the backend's `conv2d_backward_weight`, of an input and a gradient in memory.
@@ -55,7 +55,7 @@ pub fn conv2d_backward_weight<T: CudaElement>(
     let (library, dense) = (library(cuda)?, dense(spec)?);
     check::length("the gradient", dy.len(), dense.rows * dense.outputs)?;
     check::length("the input", x.len(), dense.rows * dense.inputs)?;
-    found(&dense, linear::backward_weight(library, cuda, &dense, dy, x)?)
+    found(&dense, linear::backward_weight(library, &dense, dy, x)?)
 }
 
 fn library<T: CudaElement>(cuda: &Cuda<T>) -> Result<&CublasLt> {

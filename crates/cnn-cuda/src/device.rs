@@ -77,9 +77,9 @@ impl<T: CudaElement> Cuda<T> {
     pub fn open(options: &Options) -> Result<Self> {
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
-        let cublaslt = if options.own_products { None } else { CublasLt::open(&context)? };
         let modules = Modules::new(context.clone(), cache, T::DTYPE);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
+        let cublaslt = if options.own_products { None } else { CublasLt::open(&context, &pool)? };
         Ok(Cuda(Arc::new(Inner { tile: options.tile, cublaslt, modules, pool, pinned, context }), PhantomData))
     }
 

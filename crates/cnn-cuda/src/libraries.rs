@@ -11,8 +11,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cnn_core::{Error, Result};
 
-use crate::cublaslt;
-
 /// Folders that are looked into first, as `PATH` lists them.
 pub const VARIABLE: &str = "CNN_CUDA_LIBRARIES";
 
@@ -69,7 +67,9 @@ impl Library {
             Library::Driver => &["cuInit", "cuDeviceGetCount", "cuModuleLoadData", "cuLaunchKernel", "cuMemAlloc_v2"],
             Library::Nvrtc => &["nvrtcVersion", "nvrtcCompileProgram", "nvrtcGetCUBIN"],
             Library::NvrtcBuiltins => &[],
-            Library::CublasLt => cublaslt::NAMES,
+            Library::CublasLt => {
+                &["cublasLtCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul", "cublasLtGetStatusString"]
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn linear_backward_data<T: CudaElement>(
     check::length("the gradient", dy.len(), written)?;
     check::length("the weight", weight.len(), weights)?;
     if let Some(library) = cuda.cublaslt()
-        && let Some(dx) = cublaslt::linear::backward_data(library, cuda, spec, dy, &weight)?
+        && let Some(dx) = cublaslt::linear::backward_data(library, spec, dy, &weight)?
     {
         return Ok(dx);
     }
@@ -58,7 +58,7 @@ pub(crate) fn linear_backward_weight<T: CudaElement>(
     check::length("the gradient", dy.len(), written)?;
     check::length("the input", x.len(), read)?;
     if let Some(library) = cuda.cublaslt()
-        && let Some(dweight) = cublaslt::linear::backward_weight(library, cuda, spec, dy, x)?
+        && let Some(dweight) = cublaslt::linear::backward_weight(library, spec, dy, x)?
     {
         return Ok(dweight);
     }

@@ -90,16 +90,13 @@ impl Default for cublasLtMatmulHeuristicResult_t {
     }
 }
 
-/// Declares the functions, finds them in the library, and lists their names.
+/// Declares the functions and finds them in the library.
 macro_rules! functions {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         /// The functions of an open library.
         pub(super) struct Functions {
             $(pub(super) $name: unsafe extern "C" fn($($argument: $type),*) -> $result,)*
         }
-
-        /// The names of the functions, without which a version is too old to be used.
-        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
 
         impl Functions {
             /// # Safety

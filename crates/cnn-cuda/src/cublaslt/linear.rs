@@ -25,7 +25,7 @@ pub(crate) fn forward<T: CudaElement>(
     let relu = epilogue.activation == Some(Activation::Relu);
     let product = Product { m, n, k, a_transposed: false, b_transposed: false, relu };
     let terms = Terms { bias: bias.as_ref(), residual: epilogue.residual };
-    let y = library.multiply(cuda, product, x, weight, &terms)?;
+    let y = library.multiply(product, x, weight, &terms)?;
     match (y, epilogue.activation) {
         // The library's is an approximation of it by tanh.
         (Some(y), Some(Activation::Gelu)) => activation::activate(cuda, Activation::Gelu, y).map(Some),
@@ -36,25 +36,23 @@ pub(crate) fn forward<T: CudaElement>(
 /// `dx [rows, in] = dy [rows, out] weight^T`, of a weight that lies as \[in, out\].
 pub(crate) fn backward_data<T: CudaElement>(
     library: &CublasLt,
-    cuda: &Cuda<T>,
     spec: &LinearSpec,
     dy: &Data<Cuda<T>>,
     weight: &Buffer<T>,
 ) -> Result<Option<Data<Cuda<T>>>> {
     let LinearSpec { rows: m, inputs: n, outputs: k } = *spec;
     let product = Product { m, n, k, a_transposed: false, b_transposed: true, relu: false };
-    library.multiply(cuda, product, dy, weight, &Terms::NONE)
+    library.multiply(product, dy, weight, &Terms::NONE)
 }
 
 /// `dweight [in, out] = x^T dy`, of x \[rows, in\] and dy \[rows, out\], in f32.
 pub(crate) fn backward_weight<T: CudaElement>(
     library: &CublasLt,
-    cuda: &Cuda<T>,
     spec: &LinearSpec,
     dy: &Data<Cuda<T>>,
     x: &Data<Cuda<T>>,
 ) -> Result<Option<Wide<Cuda<T>>>> {
     let LinearSpec { rows: k, inputs: m, outputs: n } = *spec;
     let product = Product { m, n, k, a_transposed: true, b_transposed: false, relu: false };
-    library.multiply(cuda, product, x, dy, &Terms::NONE)
+    library.multiply(product, x, dy, &Terms::NONE)
 }

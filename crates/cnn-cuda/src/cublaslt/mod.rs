@@ -19,12 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cnn_core::backend::check;
 use cnn_core::{DType, Error, Plain, Result};
 
-pub(crate) use bindings::NAMES;
 use bindings::{CUBLAS_STATUS_SUCCESS, Functions, cublasLtHandle_t, cublasStatus_t};
 use plan::Plan;
 
-use crate::buffer::Buffer;
-use crate::device::Cuda;
+use crate::buffer::{Buffer, Pool};
 use crate::driver::Context;
 use crate::element::CudaElement;
 use crate::libraries::{self, Library};
@@ -33,6 +31,7 @@ use crate::libraries::{self, Library};
 pub(crate) struct CublasLt {
     plans: Mutex<HashMap<Key, Option<Plan>>>,
     handle: Handle,
+    pool: Arc<Pool>,
 }
 
 /// A matrix product `c [m, n] = a [m, k] b [k, n]` of matrices that lie row by row, with what follows it.
@@ -84,13 +83,13 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl CublasLt {
-    /// The library for a GPU, if it was found.
+    /// The library for a GPU and its memory, if it was found.
     ///
     /// # Errors
     /// It was found and does not start, as one of a CUDA version that the driver does not know.
-    pub(crate) fn open(context: &Arc<Context>) -> Result<Option<Self>> {
+    pub(crate) fn open(context: &Arc<Context>, pool: &Arc<Pool>) -> Result<Option<Self>> {
         let Some(path) = libraries::place_of(Library::CublasLt) else { return Ok(None) };
-        Ok(Some(CublasLt { plans: Mutex::default(), handle: Handle::new(path, context)? }))
+        Ok(Some(CublasLt { plans: Mutex::default(), handle: Handle::new(path, context)?, pool: pool.clone() }))
     }
 
     /// Its version, which decides its bits.
@@ -106,7 +105,6 @@ impl CublasLt {
     /// Operands of other sizes, or what the library or the driver says.
     pub(crate) fn multiply<T: CudaElement, U: CudaElement>(
         &self,
-        cuda: &Cuda<T>,
         product: Product,
         a: &Buffer<T>,
         b: &Buffer<T>,
@@ -141,11 +139,11 @@ impl CublasLt {
             Entry::Vacant(place) => place.insert(Plan::find(&self.handle, &key, bias, capability).map_err(failed)?),
         };
         let Some(plan) = plan else { return Ok(None) };
-        let c = cuda.alloc(len)?;
+        let c = Buffer::new(&self.pool, len)?;
         // It goes back to the free list at the end, for whatever comes later in the stream.
         let workspace: Option<Buffer<u8>> = match plan.workspace() {
             0 => None,
-            bytes => Some(cuda.alloc(bytes)?),
+            bytes => Some(Buffer::new(&self.pool, bytes)?),
         };
         let operands = plan::Operands {
             a: address(a),
