@@ -17,6 +17,11 @@ use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, 
 /// How many steps the GPU may be behind the loop that asks for them.
 const STEPS_BEHIND: usize = 8;
 
+/// What dense layers run on, where it is not this crate's kernels.
+fn products<T: CudaElement>(cuda: &Cuda<T>) -> String {
+    cuda.cublaslt_version().map_or_else(String::new, |version| format!(", cuBLASLt {version}"))
+}
+
 /// Writes the three traits' methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
     ($($step:ident { { $($itself:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* })*) => {
@@ -47,11 +52,12 @@ delegate! {
                 let (major, minor) = about.capability;
                 let gigabytes = about.memory as f64 / f64::from(1 << 30);
                 let (ordinal, name) = (about.ordinal, &about.name);
-                format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB")
+                let products = products(self);
+                format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB{products}")
             }
 
             fn arithmetic(&self) -> String {
-                format!("cuda {}", self.context().about().name)
+                format!("cuda {}{}", self.context().about().name, products(self))
             }
 
             fn own_memory(&self) -> Result<Option<Memory>> {

@@ -13,6 +13,7 @@ use crate::buffer::Buffer;
 use crate::compiler::Source;
 use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
+use crate::cublaslt::CublasLt;
 use crate::driver::{About, Context};
 use crate::element::CudaElement;
 use crate::launch::Launch;
@@ -29,6 +30,7 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 struct Inner {
     tile: Option<Tile>,
     graphs: bool,
+    cublaslt: Option<CublasLt>,
     modules: Modules,
     uploads: Arc<Uploads>,
     pool: Arc<Pool>,
@@ -51,11 +53,14 @@ pub struct Options {
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
     #[doc(hidden)]
     pub tile: Option<Tile>,
+    /// Dense layers on own kernels also where cuBLASLt is found: for tests.
+    #[doc(hidden)]
+    pub own_products: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ordinal: 0, cache: None, graphs: true, tile: None }
+        Options { ordinal: 0, cache: None, graphs: true, tile: None, own_products: false }
     }
 }
 
@@ -88,23 +93,29 @@ impl<T: CudaElement> Cuda<T> {
     /// A GPU of compute capability 8.0 or later.
     ///
     /// # Errors
-    /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; or what the
-    /// driver says.
+    /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; cuBLASLt was
+    /// found and does not start; or what the driver says.
     pub fn open(options: &Options) -> Result<Self> {
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let modules = Modules::new(context.clone(), cache, T::DTYPE);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
+        let cublaslt = if options.own_products { None } else { CublasLt::open(&context, &pool)? };
         let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
         let &Options { tile, graphs, .. } = options;
         let recording = Mutex::default();
-        let inner = Inner { tile, graphs, modules, uploads, pool, pinned, context, recording };
+        let inner = Inner { tile, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
         Ok(Cuda(Arc::new(inner), PhantomData))
     }
 
     /// What the GPU says about itself.
     pub fn about(&self) -> &About {
         self.context().about()
+    }
+
+    /// The version of cuBLASLt, which multiplies in dense layers; none where it was not found, and the crate's own kernels do.
+    pub fn cublaslt_version(&self) -> Option<String> {
+        self.cublaslt().map(CublasLt::version)
     }
 
     /// What memory was used for so far.
@@ -131,6 +142,11 @@ impl<T: CudaElement> Cuda<T> {
     /// What that work has failed with.
     pub fn synchronise(&self) -> Result<()> {
         self.0.context.synchronise()
+    }
+
+    /// The library for matrix products.
+    pub(crate) fn cublaslt(&self) -> Option<&CublasLt> {
+        self.0.cublaslt.as_ref()
     }
 
     /// The tile that was asked for.

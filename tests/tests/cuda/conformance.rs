@@ -1,11 +1,11 @@
 //! Every operation against plain loops, see [`cnn_tests::check`].
 
 use cnn_core::Element;
-use cnn_cuda::{CudaElement, Tile};
+use cnn_cuda::{Cuda, CudaElement, Tile};
 use cnn_tests::{Bound, Effort, cases, check, check_all};
 use half::bf16;
 
-use crate::device::cuda;
+use crate::device::{cuda, own_products};
 
 /// An emulated GPU is slow: fewer cases than of other backends.
 fn effort() -> Effort {
@@ -19,13 +19,13 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, elementwise images loss memory normalise optimiser pool2d statistics }
+            suite! { @tests $element, elementwise images linear loss memory normalise optimiser pool2d statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(
         #[test]
         fn $case() {
-            let Some(cuda) = cuda::<$element>(None) else { return };
+            let Some(cuda) = cuda::<$element>() else { return };
             if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::$case(), &[vec![cuda]]) {
                 panic!("{}", error);
             }
@@ -38,7 +38,7 @@ suite! {
     on_bf16: bf16;
 }
 
-/// Products in each size of tile: what is small here would never be given the large ones.
+/// The crate's own products, in each size of tile: what is small here would never be given the large ones.
 macro_rules! tiles {
     ($($name:ident: $element:ident, $tile:expr;)*) => { $(
         mod $name {
@@ -46,7 +46,7 @@ macro_rules! tiles {
 
             #[test]
             fn conv2d() {
-                let Some(cuda) = cuda::<$element>($tile) else { return };
+                let Some(cuda) = own_products::<$element>($tile) else { return };
                 if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::conv2d(), &[vec![cuda]]) {
                     panic!("{}", error);
                 }
@@ -54,7 +54,7 @@ macro_rules! tiles {
 
             #[test]
             fn linear() {
-                let Some(cuda) = cuda::<$element>($tile) else { return };
+                let Some(cuda) = own_products::<$element>($tile) else { return };
                 if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::linear(), &[vec![cuda]]) {
                     panic!("{}", error);
                 }
@@ -72,8 +72,8 @@ tiles! {
     narrow_bf16: bf16, Some(Tile::Narrow);
 }
 
-fn edges<T: CudaElement, C: cnn_tests::Case>(cases: &[C]) {
-    let Some(cuda) = cuda::<T>(None) else { return };
+fn edges<T: CudaElement, C: cnn_tests::Case>(cuda: Option<Cuda<T>>, cases: &[C]) {
+    let Some(cuda) = cuda else { return };
     check_all(Bound::of(T::DTYPE), cases, &[vec![cuda]]).unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -86,10 +86,16 @@ macro_rules! edges {
             $(
                 #[test]
                 fn $case() {
-                    edges::<f32, _>(&cases::$case());
-                    edges::<bf16, _>(&cases::$case());
+                    edges(cuda::<f32>(), &cases::$case());
+                    edges(cuda::<bf16>(), &cases::$case());
                 }
             )*
+
+            #[test]
+            fn linear_edges_of_own_products() {
+                edges(own_products::<f32>(None), &cases::linear_edges());
+                edges(own_products::<bf16>(None), &cases::linear_edges());
+            }
         }
     };
 }

@@ -8,10 +8,15 @@ use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
 /// Set to anything, the suites run on the first GPU of this machine.
 pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
-/// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
-pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+/// The device as a program opens it; none where there is neither a GPU nor an emulated one.
+pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
+    Some(open(&options()?))
+}
+
+/// The same without cuBLASLt, and products of tiles of one size if one is given.
+pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
     let mut options = options()?;
-    options.tile = tile;
+    (options.own_products, options.tile) = (true, tile);
     Some(open(&options))
 }
 
