@@ -87,6 +87,12 @@ impl<T: CudaElement> Cuda<T> {
         self.0.pool.usage()
     }
 
+    /// The names of the kernels that were used so far: for tests of which one a problem is given to.
+    #[doc(hidden)]
+    pub fn kernels(&self) -> Vec<&'static str> {
+        self.0.modules.used()
+    }
+
     /// Waits for all work so far.
     ///
     /// # Errors
@@ -131,7 +137,7 @@ impl<T: CudaElement> Cuda<T> {
         self.kernel_with(source, name, 0)
     }
 
-    /// The same for a kernel that takes `shared` bytes of shared memory, in every call as many.
+    /// The same for a kernel that takes `shared` bytes of shared memory, in every call as many, or at most so many.
     pub(crate) fn kernel_with(&self, source: Source, name: &'static str, shared: usize) -> Result<Launch<'_>> {
         let kernel = self.0.modules.kernel(source, name, shared)?;
         Ok(Launch::new(self.context(), kernel, shared))

@@ -45,6 +45,12 @@ impl<'a> Launch<'a> {
         Launch { context, kernel, places: Vec::with_capacity(12), words: Vec::with_capacity(32), shared }
     }
 
+    /// Takes fewer bytes of shared memory in this call.
+    pub(crate) fn with_shared(self, shared: usize) -> Self {
+        debug_assert!(shared <= self.shared);
+        Launch { shared, ..self }
+    }
+
     /// A buffer that the kernel reads, writes or both.
     pub(crate) fn buffer<U: Plain>(self, buffer: &Buffer<U>) -> Self {
         self.value(buffer.at())

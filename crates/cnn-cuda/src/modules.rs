@@ -75,6 +75,14 @@ impl Modules {
         Ok(Kernel { name, function })
     }
 
+    /// The names of the kernels that were asked for so far, in order.
+    pub(crate) fn used(&self) -> Vec<&'static str> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = loaded.kernels.keys().map(|&(_, name)| name).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn load(&self, source: Source) -> Result<CUmodule> {
         let cubin = compile_cached(&self.cache, source, self.element, &self.context.about().architecture())?;
         // SAFETY: the image is what the compiler made for this very architecture, whole, as the cache compares its digest; the

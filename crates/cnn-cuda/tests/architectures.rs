@@ -79,7 +79,7 @@ fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path)
             source.name
         );
     }
-    if ["conv2d_forward", "conv2d_data", "conv2d_weight"].contains(&source.name) {
+    if ["conv2d_forward", "conv2d_data", "conv2d_weight", "conv2d_stem"].contains(&source.name) {
         let kernels = disassembled(disassembler, &compiled);
         assert_eq!(kernels.len(), reports.len(), "every kernel is disassembled");
         for (name, instructions) in &kernels {

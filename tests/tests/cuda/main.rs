@@ -5,4 +5,5 @@ mod conformance;
 mod device;
 mod networks;
 mod planted;
+mod stem;
 mod wide;

@@ -101,9 +101,10 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
     }
 }
 
-// Shared memory of a block whose tile is finished by the function above.
-template <class T> DEVICE constexpr int shared_bytes() {
-    constexpr int stages = T::STAGES * stage_bytes<T>();
-    constexpr int tile = (T::M * tile_row<T>() + T::THREADS / (T::N / CHUNK) * T::N) * 4;
-    return stages > tile ? stages : tile;
+// Writes those `rows` and `columns` of the tile that there are, as sums, to a matrix with rows of `stride` numbers.
+template <class T> DEVICE void write_sums(const float* tile, float* to, i32 rows, i32 columns, i32 stride) {
+    for (int i = threadIdx.x; i < T::M * T::N; i += T::THREADS) {
+        int m = i / T::N, n = i % T::N;
+        if (m < rows && n < columns) to[i64(m) * stride + n] = tile[m * tile_row<T>() + n];
+    }
 }

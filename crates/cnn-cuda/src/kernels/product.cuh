@@ -11,7 +11,7 @@ template <class T> struct Product {
     static constexpr int ROWS = T::WARP_M / 16, COLUMNS = T::WARP_N / 8;
     float sums[ROWS][COLUMNS][4];
 
-    DEVICE void clear() {
+    DEVICE Product() {
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
@@ -76,7 +76,7 @@ template <class T> struct Product {
     static constexpr int ROWS = T::WARP_M / 4, COLUMNS = T::WARP_N / 8;
     float sums[ROWS][COLUMNS];
 
-    DEVICE void clear() {
+    DEVICE Product() {
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
