@@ -7,6 +7,7 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 use cudarc::driver::result;
 
 use crate::buffer::Buffer;
+use crate::compiler::Precision;
 use crate::conv2d::Filter;
 use crate::device::Cuda;
 use crate::element::CudaElement;
@@ -45,11 +46,17 @@ delegate! {
                 let (major, minor) = about.capability;
                 let gigabytes = about.memory as f64 / f64::from(1 << 30);
                 let (ordinal, name) = (about.ordinal, &about.name);
-                format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB")
+                let products = if self.numbers() == Precision::Tf32 { ", products in tf32" } else { "" };
+                format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB{products}")
+            }
+
+            fn precision(&self) -> String {
+                self.numbers().to_string()
             }
 
             fn arithmetic(&self) -> String {
-                format!("cuda {}", self.context().about().name)
+                let tf32 = if self.numbers() == Precision::Tf32 { " tf32" } else { "" };
+                format!("cuda {}{tf32}", self.context().about().name)
             }
 
             fn steps_behind(&self) -> usize {

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use cnn_core::{DType, Result};
+use cnn_core::Result;
 
 use crate::buffer::Buffer;
-use crate::compiler::{Source, source};
+use crate::compiler::{Precision, Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::THREADS;
@@ -19,16 +19,17 @@ const BLOCKS: usize = 8;
 /// Numbers of an array of the triad: more than a cache holds.
 const TRIAD: usize = 1 << 26;
 
-/// GFLOP/s of nothing but multiply-adds, on tensor cores for bf16, measured for about `seconds`. A multiply-add counts as two.
+/// GFLOP/s of nothing but multiply-adds, on tensor cores for bf16 and tf32, measured for about `seconds`. A multiply-add counts as two.
 ///
 /// # Errors
 /// What the driver says.
 pub fn fma_peak<T: CudaElement>(cuda: &Cuda<T>, seconds: f64) -> Result<f64> {
     let blocks = BLOCKS * cuda.context().about().multiprocessors.max(1);
     let sums: Buffer<f32> = cuda.alloc(blocks * THREADS)?;
-    let (of_a_warp, start) = match T::DTYPE {
-        DType::BF16 => (8 * 16 * 16 * 8, 0x3f80_3f80),
-        _ => (64 * 32, 0.5f32.to_bits()),
+    let (of_a_warp, start) = match cuda.numbers() {
+        Precision::Bf16 => (8 * 16 * 16 * 8, 0x3f80_3f80),
+        Precision::Tf32 => (8 * 16 * 8 * 8, 0.5f32.to_bits()),
+        Precision::F32 => (64 * 32, 0.5f32.to_bits()),
     };
     let turns = TURNS;
     let launches = per_second(cuda, seconds, || {

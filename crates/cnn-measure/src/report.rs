@@ -77,7 +77,7 @@ impl Setting {
             isa: backend.isa(),
             threads: backend.threads(),
             batch,
-            dtype: B::Elem::DTYPE.to_string(),
+            dtype: backend.precision(),
         }
     }
 }

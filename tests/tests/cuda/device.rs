@@ -10,6 +10,15 @@ pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
 /// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
 pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+    open(tile, false)
+}
+
+/// The same with products of f32 in tf32.
+pub(crate) fn tf32(tile: Option<Tile>) -> Option<Cuda<f32>> {
+    open(tile, true)
+}
+
+fn open<T: CudaElement>(tile: Option<Tile>, tf32: bool) -> Option<Cuda<T>> {
     static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| {
         if std::env::var_os(REAL).is_some() {
@@ -27,7 +36,7 @@ pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
             }
         }
     });
-    let mut options = Options::gpu(0).cache(cache.as_ref()?);
+    let mut options = Options::gpu(0).cache(cache.as_ref()?).tf32(tf32);
     options.tile = tile;
     Some(Cuda::open(&options).unwrap_or_else(|error| panic!("{error}")))
 }

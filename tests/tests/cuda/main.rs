@@ -6,4 +6,5 @@ mod device;
 mod networks;
 mod planted;
 mod stem;
+mod tf32;
 mod wide;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use cnn_cuda::{Cuda, CudaElement, Tile};
-use cnn_tests::{Bound, cases, check_all};
+use cnn_tests::{cases, check_all};
 use half::bf16;
 
-use crate::device::cuda;
+use crate::conformance::bound;
+use crate::device::{cuda, tf32};
 
 /// Every stem in tiles of both sizes. Of f32 four channels are a whole chunk, so nothing here has as many.
 fn stems<T: CudaElement>(open: impl Fn(Option<Tile>) -> Option<Cuda<T>>) {
@@ -15,7 +16,7 @@ fn stems<T: CudaElement>(open: impl Fn(Option<Tile>) -> Option<Cuda<T>>) {
         for tile in [Tile::Small, Tile::Narrow] {
             // A device of its own, as it is asked for all kernels that it has used.
             let Some(cuda) = open(Some(tile)) else { return };
-            check_all(Bound::of(T::DTYPE), std::slice::from_ref(&case), &[vec![cuda.clone()]])
+            check_all(bound(&cuda), std::slice::from_ref(&case), &[vec![cuda.clone()]])
                 .unwrap_or_else(|error| panic!("{error}"));
             let mut kernels = cuda.kernels();
             kernels.retain(|name| name.contains("forward") || name.contains("weight"));
@@ -30,6 +31,11 @@ fn stems<T: CudaElement>(open: impl Fn(Option<Tile>) -> Option<Cuda<T>>) {
 #[test]
 fn in_f32() {
     stems::<f32>(cuda);
+}
+
+#[test]
+fn in_tf32() {
+    stems(tf32);
 }
 
 #[test]
