@@ -45,6 +45,8 @@ pub struct Usage {
     pub peak: usize,
     /// How often the driver was asked.
     pub allocations: usize,
+    /// How often numbers were copied because they were to change while another handle shared them.
+    pub copies: usize,
 }
 
 impl Pool {
@@ -59,6 +61,11 @@ impl Pool {
     /// What memory was used for so far.
     pub(crate) fn usage(&self) -> Usage {
         self.lock().usage
+    }
+
+    /// Numbers had to be copied before they were changed.
+    pub(crate) fn count_copy(&self) {
+        self.lock().usage.copies += 1;
     }
 
     /// A block for `len` numbers of type `T`.

@@ -173,6 +173,7 @@ impl<T: CudaElement> Cuda<T> {
     /// Makes `buffer` the only handle to its numbers, by a copy where another shares them.
     pub(crate) fn make_unique<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<()> {
         if !buffer.is_unique() {
+            self.0.pool.count_copy();
             let copy = self.alloc(buffer.len())?;
             self.copy(buffer, &copy)?;
             *buffer = copy;
