@@ -84,7 +84,7 @@ fn faults(source: Source, precision: Precision, architecture: &str, disassembler
         for (name, instructions) in &kernels {
             let multiplies: &[&str] = match precision {
                 Precision::Bf16 => &["HMMA.16816.F32.BF16", "LDSM."],
-                Precision::Tf32 => &["HMMA.1688.F32.TF32", "F2F"],
+                Precision::Tf32 => &["HMMA.1688.F32.TF32"],
                 Precision::F32 => &["FFMA "],
             };
             let copies: &[&str] = if name.ends_with("_any") { &[] } else { &["LDGSTS."] };

@@ -195,7 +195,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split,
     float* tile = (float*)shared;
     product.template write<A, B>(tile);
     __syncthreads();
-    write_sums<T>(tile, dw + (i64(part) * sums + tile_m) * width + tile_n, sums - tile_m, width - tile_n, width);
+    write_sums<T>(tile, dw + i64(part) * sums * width, tile_m, sums, tile_n, width, width);
 }
 
 #define FORWARD Conv2dSpec spec, Stem stem, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y

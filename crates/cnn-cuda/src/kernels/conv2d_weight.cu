@@ -129,8 +129,8 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     float* tile = (float*)shared;
     product.template write<A, B>(tile);
     __syncthreads();
-    float* to = dw + (i64(part) * sums + tile_m) * spec.out_channels + group * width + tile_n;
-    write_sums<T>(tile, to, sums - tile_m, width - tile_n, spec.out_channels);
+    i32 first = group * width;
+    write_sums<T>(tile, dw + i64(part) * sums * spec.out_channels, tile_m, sums, first + tile_n, first + width, spec.out_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, Split split, const element *x, Norm norm, const element *dy, float *dw

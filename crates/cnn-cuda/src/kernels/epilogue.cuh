@@ -101,10 +101,12 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
     }
 }
 
-// Writes those `rows` and `columns` of the tile that there are, as sums, to a matrix with rows of `stride` numbers.
-template <class T> DEVICE void write_sums(const float* tile, float* to, i32 rows, i32 columns, i32 stride) {
+// Writes the tile, as sums, to a matrix of `rows` and `columns`. The tile's first are row `m` and column `n` of it; `end` is
+// where this group's columns end.
+template <class T> DEVICE void write_sums(const float* tile, float* matrix, i32 m, i32 rows, i32 n, i32 end, i32 columns) {
+    float* to = matrix + i64(m) * columns + n;
     for (int i = threadIdx.x; i < T::M * T::N; i += T::THREADS) {
-        int m = i / T::N, n = i % T::N;
-        if (m < rows && n < columns) to[i64(m) * stride + n] = tile[m * tile_row<T>() + n];
+        int row = i / T::N, column = i % T::N;
+        if (m + row < rows && n + column < end) to[i64(row) * columns + column] = tile[row * tile_row<T>() + column];
     }
 }

@@ -26,8 +26,8 @@ template <class T> struct Product {
     static DEVICE int place(Major, int eight, int i) { return 8 * eight + i; }
 
     // 16 rows from `m` on: registers 0 and 1 are of the upper and lower eight in the first chunk, 2 and 3 in the second.
-    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k) {
-        int lane = threadIdx.x % 32, m = T::warp_m() + 16 * i;
+    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k, int lane) {
+        int m = T::warp_m() + 16 * i;
         if (A::MAJOR == ALONG_SUM) {
             ldmatrix_x4(left, A::chunk(a, m + lane % 16, 2 * k + lane / 16));
         } else {
@@ -36,8 +36,8 @@ template <class T> struct Product {
     }
 
     // Two times 8 columns from `n` on: registers 0 and 1 are of the first eight in both chunks, 2 and 3 of the others.
-    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k) {
-        int lane = threadIdx.x % 32, n = T::warp_n() + 8 * j;
+    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k, int lane) {
+        int n = T::warp_n() + 8 * j;
         if (B::MAJOR == ALONG_SUM) {
             ldmatrix_x4(two, B::chunk(b, n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
         } else {
@@ -64,8 +64,7 @@ template <class T> struct Product {
     }
 
     // As of bf16: what is loaded as two numbers of 16 bits each is one of 32.
-    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k) {
-        int lane = threadIdx.x % 32;
+    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k, int lane) {
         if (A::MAJOR == ALONG_SUM) {
             ldmatrix_x4(left, A::chunk(a, T::warp_m() + 16 * i + lane % 16, 2 * k + lane / 16));
             round(left);
@@ -77,8 +76,7 @@ template <class T> struct Product {
         }
     }
 
-    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k) {
-        int lane = threadIdx.x % 32;
+    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k, int lane) {
         if (B::MAJOR == ALONG_SUM) {
             ldmatrix_x4(two, B::chunk(b, T::warp_n() + 8 * j + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
             round(two);
@@ -95,15 +93,16 @@ template <class T> struct Product {
 
     // Adds the product of a stage's operands.
     template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
+        int lane = threadIdx.x % 32;
 #pragma unroll
         for (int k = 0; k < ROW_CHUNKS / 2; k++) {
             u32 left[ROWS][4], right[COLUMNS][2];
 #pragma unroll
-            for (int i = 0; i < ROWS; i++) read_left<A>(left[i], a, i, k);
+            for (int i = 0; i < ROWS; i++) read_left<A>(left[i], a, i, k, lane);
 #pragma unroll
             for (int j = 0; j < COLUMNS; j += 2) {
                 u32 two[4];
-                read_right<B>(two, b, j, k);
+                read_right<B>(two, b, j, k, lane);
                 right[j][0] = two[0], right[j][1] = two[1];
                 right[j + 1][0] = two[2], right[j + 1][1] = two[3];
             }
