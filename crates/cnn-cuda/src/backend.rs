@@ -11,7 +11,9 @@ use crate::compiler::Precision;
 use crate::conv2d::Filter;
 use crate::device::Cuda;
 use crate::element::CudaElement;
-use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
+use crate::later::download_later;
+use crate::pool::Usage;
+use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, recording, sums};
 
 /// How many steps the GPU may be behind the loop that asks for them.
 const STEPS_BEHIND: usize = 8;
@@ -59,8 +61,18 @@ delegate! {
                 format!("cuda {}{tf32}", self.context().about().name)
             }
 
+            fn own_memory(&self) -> Result<Option<Memory>> {
+                let (free, total) = self.context().free_memory()?;
+                let Usage { peak, idle, .. } = self.memory();
+                Ok(Some(Memory { total: total as u64, free: (free + idle) as u64, peak: peak as u64 }))
+            }
+
             fn steps_behind(&self) -> usize {
                 STEPS_BEHIND
+            }
+
+            fn at_once<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+                if self.graphs() { self.context().at_once(work) } else { work() }
             }
 
             fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
@@ -73,17 +85,17 @@ delegate! {
                 host.try_reserve_exact(buffer.len()).map_err(|_| Error::OutOfMemory { backend: "host", bytes, free: None })?;
                 host.resize(buffer.len(), U::default());
                 if !host.is_empty() {
-                    let stream = self.context().stream()?;
                     let failed = |error| self.context().error("work failed, or its results could not be copied", error);
                     // SAFETY: both have as many bytes; the numbers are waited for below, before anybody reads them.
-                    unsafe { result::memcpy_dtoh_async(&mut host, buffer.at(), stream) }.map_err(failed)?;
+                    let copy = |stream| unsafe { result::memcpy_dtoh_async(&mut host, buffer.at(), stream) };
+                    self.context().stream()?.enqueue_alone(copy).map_err(failed)?;
                     self.synchronise()?;
                 }
                 Ok(host)
             }
 
             fn download_later<U: Plain>(&self, buffer: &Buffer<U>) -> Result<Later<U>> {
-                match self.pinned().download_later(buffer)? {
+                match download_later(self.context(), self.pinned(), buffer)? {
                     Some(later) => Ok(later),
                     None => {
                         let values = self.download(buffer)?;
@@ -107,6 +119,14 @@ delegate! {
     Inference {
         {
             type Filter = Filter<T>;
+
+            fn record(
+                &self,
+                input: Data<Self>,
+                pass: &dyn Fn(Data<Self>) -> Result<Data<Self>>,
+            ) -> Result<(Data<Self>, Option<Recorded<Self>>)> {
+                recording::record(self, input, pass)
+            }
         }
         images::load_images(spec: &ImageSpec, bytes: &Buffer<u8>, samples: &[SampleView]) -> Result<Data<Cuda<T>>>;
         conv2d::prepare_filter(spec: &Conv2dSpec, weight: &Wide<Cuda<T>>, uses: Uses) -> Result<Filter<T>>;

@@ -3,20 +3,24 @@
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use cnn_core::backend::check;
 use cnn_core::{DType, Error, Plain, Result};
 use cudarc::driver::result;
 
-use crate::buffer::{Buffer, Pool, Usage};
+use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source};
 use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
 use crate::driver::{About, Context};
 use crate::element::CudaElement;
-use crate::later::Pinned;
 use crate::launch::Launch;
 use crate::modules::Modules;
+use crate::pinned::Pinned;
+use crate::pool::{Pool, Usage};
+use crate::stream::Launches;
+use crate::uploads::Uploads;
 
 /// A GPU as a device: activations in f32 or bf16, work in one stream. Clones share the GPU, its memory and its kernels.
 pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
@@ -24,14 +28,18 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 // Dropped in this order: what was loaded and allocated before the context.
 struct Inner {
     tile: Option<Tile>,
+    graphs: bool,
     modules: Modules,
+    uploads: Arc<Uploads>,
     pool: Arc<Pool>,
     pinned: Arc<Pinned>,
     context: Arc<Context>,
+    /// Held while a pass is recorded: one at a time.
+    recording: Mutex<()>,
 }
 
 /// What a GPU is opened with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
     /// Which GPU, counted as the driver shows them (see `CUDA_VISIBLE_DEVICES`).
@@ -42,9 +50,17 @@ pub struct Options {
     /// are f32. Convolutions and dense layers are several times as fast and have relative errors near 3e-4 instead of 1e-7;
     /// convolutions of each channel by itself, and all else, stay f32. Off by default.
     pub tf32: bool,
+    /// Whether a step or a pass is handed over as a graph where that can be: the results are the same.
+    pub graphs: bool,
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
     #[doc(hidden)]
     pub tile: Option<Tile>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None }
+    }
 }
 
 impl Options {
@@ -61,6 +77,11 @@ impl Options {
     /// Whether products of f32 numbers are computed in tf32.
     pub fn tf32(self, tf32: bool) -> Self {
         Options { tf32, ..self }
+    }
+
+    /// Hands every operation over by itself if `graphs` is false.
+    pub fn graphs(self, graphs: bool) -> Self {
+        Options { graphs, ..self }
     }
 }
 
@@ -91,7 +112,11 @@ impl<T: CudaElement> Cuda<T> {
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let modules = Modules::new(context.clone(), cache, precision);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
-        Ok(Cuda(Arc::new(Inner { tile: options.tile, modules, pool, pinned, context }), PhantomData))
+        let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
+        let &Options { tile, graphs, .. } = options;
+        let recording = Mutex::default();
+        let inner = Inner { tile, graphs, modules, uploads, pool, pinned, context, recording };
+        Ok(Cuda(Arc::new(inner), PhantomData))
     }
 
     /// What the GPU says about itself.
@@ -108,6 +133,19 @@ impl<T: CudaElement> Cuda<T> {
     #[doc(hidden)]
     pub fn kernels(&self) -> Vec<&'static str> {
         self.0.modules.used()
+    }
+
+    /// Forgets what the most memory was.
+    pub fn reset_peak_memory(&self) {
+        self.0.pool.reset_peak();
+    }
+
+    /// How work was handed over so far.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn launches(&self) -> Result<Launches> {
+        Ok(self.context().stream()?.launches())
     }
 
     /// Waits for all work so far.
@@ -128,25 +166,32 @@ impl<T: CudaElement> Cuda<T> {
         self.0.tile
     }
 
-    pub(crate) fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &Arc<Context> {
         &self.0.context
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.0.pool
+    }
+
+    /// Whether work is handed over in graphs.
+    pub(crate) fn graphs(&self) -> bool {
+        self.0.graphs
+    }
+
+    /// Held by who records.
+    pub(crate) fn recording(&self) -> &Mutex<()> {
+        &self.0.recording
     }
 
     /// A buffer whose contents mean nothing yet.
     pub(crate) fn alloc<U: Plain>(&self, len: usize) -> Result<Buffer<U>> {
-        Buffer::new(&self.0.pool, len)
+        Ok(Buffer::new(self.0.pool.take::<U>(len)?, len))
     }
 
-    /// A copy of `host`, which may be changed or dropped at once: the driver takes a copy of memory that it does not know.
+    /// A copy of `host`, which may be changed or dropped at once.
     pub(crate) fn uploaded<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {
-        let buffer = self.alloc(host.len())?;
-        if !host.is_empty() {
-            let stream = self.context().stream()?;
-            // SAFETY: both have as many bytes, and nobody else has a handle to the buffer.
-            unsafe { result::memcpy_htod_async(buffer.at(), host, stream) }
-                .map_err(|error| self.context().error("memory could not be uploaded", error))?;
-        }
-        Ok(buffer)
+        self.0.uploads.upload(host)
     }
 
     /// Memory of the host for copies that are not waited for.
@@ -181,16 +226,21 @@ impl<T: CudaElement> Cuda<T> {
         Ok(())
     }
 
-    fn copy<U: Plain>(&self, from: &Buffer<U>, to: &Buffer<U>) -> Result<()> {
+    /// Copies all numbers of `from` to `to`, which has as many and no other handle.
+    pub(crate) fn copy<U: Plain>(&self, from: &Buffer<U>, to: &Buffer<U>) -> Result<()> {
         if from.is_empty() {
             return Ok(());
         }
-        let stream = self.context().stream()?;
+        check::length("a copy", to.len(), from.len())?;
         // SAFETY: both buffers have as many numbers, and nobody else has a handle to the second.
-        unsafe { result::memcpy_dtod_async(to.at(), from.at(), from.bytes(), stream) }
-            .map_err(|error| self.context().error("memory could not be copied", error))
+        let copy = |stream| unsafe { result::memcpy_dtod_async(to.at(), from.at(), from.bytes(), stream) };
+        let copied = self.context().stream()?.enqueue(COPY, copy);
+        copied.map_err(|error| self.context().error("memory could not be copied", error))
     }
 }
+
+/// What a copy is known by in a graph.
+const COPY: usize = 2;
 
 impl<T: CudaElement> Clone for Cuda<T> {
     fn clone(&self) -> Self {

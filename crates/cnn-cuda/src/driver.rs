@@ -1,7 +1,4 @@
 //! A GPU as the driver knows it: its context, its stream, and what it says about itself.
-//!
-//! All work of a device is put into one stream, in the order of the calls; nothing here waits for it but
-//! [`Context::synchronise`] and copies to the host.
 
 use std::ffi::c_int;
 
@@ -10,6 +7,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 
 use crate::libraries::{self, Library};
+use crate::stream::{Exec, Stream};
 
 /// The oldest GPUs whose instructions the kernels use: bf16 on tensor cores, asynchronous copies.
 const OLDEST: (c_int, c_int) = (8, 0);
@@ -19,7 +17,8 @@ const OLDEST: (c_int, c_int) = (8, 0);
 pub(crate) struct Context {
     device: sys::CUdevice,
     context: sys::CUcontext,
-    stream: sys::CUstream,
+    /// None only while the context is closed: it goes before it.
+    stream: Option<Stream>,
     about: About,
 }
 
@@ -139,10 +138,10 @@ impl Context {
         }
         // SAFETY: the device is one that the driver has given; the context is released in drop.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        // SAFETY: the context was retained just now.
-        unsafe { result::ctx::set_current(context) }.map_err(failed)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
-        Ok(Context { device, context, stream, about })
+        let mut opened = Context { device, context, stream: None, about };
+        opened.make_current()?;
+        opened.stream = Some(Stream::create().map_err(failed)?);
+        Ok(opened)
     }
 
     /// What the GPU says about itself.
@@ -150,15 +149,69 @@ impl Context {
         &self.about
     }
 
+    /// Makes this context the current one of this thread, as the driver's calls want it.
+    ///
+    /// # Errors
+    /// What the driver says, such as that the device was lost.
+    fn make_current(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as self lives.
+        unsafe { result::ctx::set_current(self.context) }
+            .map_err(|error| self.error("the GPU could not be used", error))
+    }
+
     /// The stream of all work, for calls of this thread, whose current context is this one from now on.
     ///
     /// # Errors
     /// What the driver says, such as that the device was lost.
-    pub(crate) fn stream(&self) -> Result<sys::CUstream> {
-        // SAFETY: the context is retained as long as self lives.
-        unsafe { result::ctx::set_current(self.context) }
-            .map_err(|error| self.error("the GPU could not be used", error))?;
-        Ok(self.stream)
+    pub(crate) fn stream(&self) -> Result<&Stream> {
+        self.make_current()?;
+        Ok(self.stream.as_ref().expect("an open context has a stream"))
+    }
+
+    /// The same for calls that a capture does not allow, to which what was gathered is handed over.
+    ///
+    /// # Errors
+    /// As `stream`.
+    pub(crate) fn stream_flushed(&self) -> Result<&Stream> {
+        let stream = self.stream()?;
+        stream.flush().map_err(|error| self.error("work could not be launched", error))?;
+        Ok(stream)
+    }
+
+    /// Does `work`, whose calls of the GPU are handed over at once as far as that is possible.
+    ///
+    /// # Errors
+    /// Those of `work`, and what the driver says.
+    pub(crate) fn at_once<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let failed = |error| self.error("gathered work could not be launched", error);
+        let stream = self.stream()?;
+        if !stream.gather().map_err(failed)? {
+            return work();
+        }
+        let mut end = Always(Some(|| stream.end_gathering()));
+        let result = work();
+        let ended = end.now();
+        let result = result?;
+        ended.transpose().map_err(failed)?;
+        Ok(result)
+    }
+
+    /// Does `work` and records its calls of the GPU, in which nobody else's get in between; no recording where it had to wait
+    /// for the GPU, or somebody else was gathering.
+    ///
+    /// # Errors
+    /// Those of `work`, and what the driver says.
+    pub(crate) fn record<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<(R, Option<Exec>)> {
+        let failed = |error| self.error("recorded work could not be launched", error);
+        let stream = self.stream()?;
+        if !stream.record().map_err(failed)? {
+            return Ok((work()?, None));
+        }
+        let mut end = Always(Some(|| stream.end_recording()));
+        let result = work();
+        let ended = end.now();
+        let result = result?;
+        Ok((result, ended.transpose().map_err(failed)?.flatten()))
     }
 
     /// The driver's answer while something was done on this GPU.
@@ -171,25 +224,37 @@ impl Context {
     /// # Errors
     /// What that work has failed with.
     pub(crate) fn synchronise(&self) -> Result<()> {
-        let stream = self.stream()?;
-        // SAFETY: the stream lives as long as self.
-        unsafe { result::stream::synchronize(stream) }.map_err(|error| self.error("work failed", error))
+        self.stream()?.synchronise().map_err(|error| self.error("work failed", error))
     }
 
     /// Bytes of memory that nobody has, and of all memory.
     pub(crate) fn free_memory(&self) -> Result<(usize, usize)> {
-        self.stream()?;
+        self.make_current()?;
         result::mem_get_info().map_err(|error| self.error("memory could not be asked for", error))
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.stream().is_ok() {
-            // SAFETY: the stream is this context's, and nobody else has it. What fails here fails at the end of everything.
-            let _ = unsafe { result::stream::destroy(self.stream) };
-        }
+        let _ = self.make_current(); // where it fails the stream cannot be destroyed either, and goes with the process
+        drop(self.stream.take());
         // SAFETY: it was retained in open.
         let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+/// What is done once, also when a panic comes in between.
+struct Always<R, F: FnOnce() -> R>(Option<F>);
+
+impl<R, F: FnOnce() -> R> Always<R, F> {
+    /// Does it now; none if it was done.
+    fn now(&mut self) -> Option<R> {
+        self.0.take().map(|work| work())
+    }
+}
+
+impl<R, F: FnOnce() -> R> Drop for Always<R, F> {
+    fn drop(&mut self) {
+        self.now();
     }
 }

@@ -94,20 +94,13 @@ impl<'a> Launch<'a> {
         let mut pointers: Vec<*mut c_void> =
             self.places.iter().map(|&place| unsafe { base.add(place) }.cast()).collect();
         let [x, y, z] = grid.map(|blocks| blocks as u32);
-        let stream = self.context.stream()?;
+        let (function, shared) = (self.kernel.function, self.shared as u32);
         // SAFETY: the function and the stream are this context's; the pointers are to the arguments, which the driver copies
         // before it returns; the rest is the caller's promise.
-        unsafe {
-            result::launch_kernel(
-                self.kernel.function,
-                (x, y, z),
-                (threads as u32, 1, 1),
-                self.shared as u32,
-                stream,
-                &mut pointers,
-            )
-        }
-        .map_err(|error| {
+        let launch = |stream| unsafe {
+            result::launch_kernel(function, (x, y, z), (threads as u32, 1, 1), shared, stream, &mut pointers)
+        };
+        self.context.stream()?.enqueue(function as usize, launch).map_err(|error| {
             let shared = self.shared;
             let how = format!("grid {grid:?}, {threads} threads, {shared} bytes of shared memory");
             self.context.error(format!("kernel {name} was not launched ({how})"), error)

@@ -19,6 +19,7 @@ mod device;
 mod driver;
 mod element;
 mod elementwise;
+mod event;
 mod images;
 mod later;
 mod launch;
@@ -28,16 +29,23 @@ mod loss;
 mod modules;
 mod norm;
 mod optim;
+mod pinned;
+mod pool;
 mod pool2d;
+mod recording;
 mod roofline;
+mod stream;
 mod sums;
+mod uploads;
 
-pub use buffer::{Buffer, Usage};
+pub use buffer::Buffer;
 pub use conv2d::{Filter, Tile};
 pub use device::{Cuda, Options};
 pub use driver::{About, gpus};
 pub use element::CudaElement;
+pub use pool::Usage;
 pub use roofline::{fma_peak, memory_bandwidth};
+pub use stream::Launches;
 
 /// Every file of kernels.
 pub const KERNELS: &[compiler::Source] = &[

@@ -56,7 +56,7 @@ impl Modules {
         if let Some(&function) = loaded.kernels.get(&(source.name, name)) {
             return Ok(Kernel { name, function });
         }
-        self.context.stream()?; // makes the context current
+        self.context.stream_flushed()?;
         let module = match loaded.modules.get(source.name) {
             Some(&module) => module,
             None => {

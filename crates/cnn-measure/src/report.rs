@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 use std::time::Duration;
 
-use cnn_core::{Element, Error};
+use cnn_core::Error;
 use serde::Serialize;
 
 use crate::kernels::Work;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cnn_core::backend::Memory;
 use cnn_core::graph::{Graph, Op};
 use cnn_core::nn::{Module, parameters};
 use cnn_core::{Backend, Shape};
@@ -70,9 +71,13 @@ pub(crate) struct Free {
     pub(crate) limit: &'static str,
 }
 
-/// The memory that this process may still take, where the system says so: Linux does.
-pub(crate) fn free() -> Option<Free> {
-    free_under(Path::new("/"))
+/// The memory that a device may still take: its own, or where it works in the machine's what this process may take, where
+/// the system says so: Linux does.
+pub(crate) fn free<B: Backend>(backend: &B) -> Result<Option<Free>> {
+    Ok(match backend.own_memory()? {
+        Some(Memory { free, .. }) => Some(Free { bytes: free, limit: "the device" }),
+        None => free_under(Path::new("/")),
+    })
 }
 
 fn free_under(root: &Path) -> Option<Free> {

@@ -126,7 +126,12 @@ API Result cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 API Result cuCtxSynchronize() {
-    return in_context([] { return forbid_capture(); });
+    return in_context([] {
+        Result result = forbid_capture();
+        if (result != Result::success) return result;
+        drain();
+        return sticky_error();
+    });
 }
 
 API Result cuGetErrorName(Result error, const char** name) {

@@ -40,7 +40,10 @@ API Result cuModuleLoadData(LoadedModule** module, const void* image) {
 }
 
 API Result cuModuleUnload(LoadedModule* module) {
-    return in_context([&] { return modules.erase(module) ? unload_module(module) : Result::invalid_handle; });
+    return in_context([&] {
+        drain();
+        return modules.erase(module) ? unload_module(module) : Result::invalid_handle;
+    });
 }
 
 API Result cuModuleGetFunction(Function** function, LoadedModule* module, const char* name) {

@@ -1,7 +1,7 @@
 // The driver's interface: memory of the device and pinned memory of the host, copies and fills.
 #include <cstdlib>
 #include <cstring>
-#include <set>
+#include <map>
 
 #include "api.hpp"
 #include "memory.hpp"
@@ -11,7 +11,16 @@ using namespace emulator;
 
 namespace {
 
-std::set<void*> pinned;
+// Sizes by address.
+std::map<const u8*, size_t> pinned;
+
+bool is_pinned(const void* address, size_t bytes) {
+    auto at = static_cast<const u8*>(address);
+    auto after = pinned.upper_bound(at);
+    if (after == pinned.begin()) return false;
+    auto [begin, size] = *std::prev(after);
+    return at + bytes <= begin + size;
+}
 
 u8* pointer(u64 address) { return reinterpret_cast<u8*>(address); }
 
@@ -42,7 +51,7 @@ Result allocate_pinned(void** memory, size_t bytes) {
     *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*memory) return Result::out_of_memory;
     memset(*memory, 0xff, bytes);
-    pinned.insert(*memory);
+    pinned[static_cast<u8*>(*memory)] = bytes;
     return Result::success;
 }
 
@@ -59,6 +68,7 @@ API Result cuMemFree_v2(u64 address) {
     return in_context([&] {
         Result result = forbid_capture();
         if (result != Result::success || address == 0) return result;
+        drain();
         return release(address);
     });
 }
@@ -83,7 +93,9 @@ API Result cuMemFreeHost(void* memory) {
     return in_context([&] {
         Result result = forbid_capture();
         if (result != Result::success) return result;
-        if (!pinned.erase(memory)) return Result::invalid_value;
+        if (!pinned.count(static_cast<u8*>(memory))) return Result::invalid_value;
+        drain();
+        pinned.erase(static_cast<u8*>(memory));
         free(memory);
         return Result::success;
     });
@@ -92,14 +104,22 @@ API Result cuMemFreeHost(void* memory) {
 API Result cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t bytes, Stream* stream) {
     return in_context([&] {
         if (!allocated(to, bytes)) return Result::invalid_value;
-        return copy(stream, pointer(to), from, bytes);
+        // Memory that is not the driver's is read before the call returns, but for a graph, which reads it when it runs.
+        Result result = copy(stream, pointer(to), from, bytes);
+        Stream* into = find_stream(stream);
+        if (into && !into->capture && !is_pinned(from, bytes)) synchronize(stream);
+        return result;
     });
 }
 
 API Result cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t bytes, Stream* stream) {
     return in_context([&] {
         if (!allocated(from, bytes)) return Result::invalid_value;
-        return copy(stream, to, pointer(from), bytes);
+        Result result = copy(stream, to, pointer(from), bytes);
+        // Likewise memory that is not the driver's is written before the call returns.
+        Stream* out_of = find_stream(stream);
+        if (out_of && !out_of->capture && !is_pinned(to, bytes)) synchronize(stream);
+        return result;
     });
 }
 

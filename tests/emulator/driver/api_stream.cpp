@@ -71,10 +71,19 @@ API Result cuEventRecord(Event* event, Stream* stream) {
 }
 
 API Result cuEventSynchronize(Event* event) {
-    return with(events, event, [&](Event& event) { return event.capture ? Result::captured_event : Result::success; });
+    return with(events, event, [&](Event& event) {
+        if (event.capture) return Result::captured_event;
+        reach(event);
+        return sticky_error();
+    });
 }
 
-API Result cuEventQuery(Event* event) { return cuEventSynchronize(event); }
+API Result cuEventQuery(Event* event) {
+    return with(events, event, [&](Event& event) {
+        if (event.capture) return Result::captured_event;
+        return is_over(event) ? Result::success : Result::not_ready;
+    });
+}
 
 // Of the host's clock: a number that is there and not negative, and says nothing of a GPU.
 API Result cuEventElapsedTime(float* milliseconds, Event* start, Event* end) {

@@ -1,7 +1,12 @@
 #include "stream.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <set>
+
+#include "device.hpp"
 
 namespace emulator {
 
@@ -15,16 +20,63 @@ Result invalidate(Capture& capture, Result error) {
     return error;
 }
 
+// Whether the stream that is created as number `number` is late.
+bool is_late(int number) {
+    const char* text = getenv("EMULATOR_STREAMS");
+    if (!text || !strcmp(text, "at_once")) return false;
+    if (!strcmp(text, "late")) return true;
+    if (!strncmp(text, "late:", 5)) return atoi(text + 5) == number;
+    fprintf(stderr, "emulated GPU: EMULATOR_STREAMS is %s: must be at_once, late or late:N\n", text);
+    abort();
+}
+
+// Does the work of a stream up to a place. Work that waits for another stream comes back here for that one.
+void run_to(Stream& stream, u64 place) {
+    while (stream.done < place && !stream.waiting.empty()) {
+        Work work = std::move(stream.waiting.front());
+        stream.waiting.pop_front();
+        work.run();
+        stream.done++;
+    }
+}
+
+void put(Stream& stream, Work work) {
+    stream.asked++;
+    if (stream.late) {
+        stream.waiting.push_back(std::move(work));
+    } else {
+        work.run();
+        stream.done++;
+    }
+}
+
 }  // namespace
 
+void drain() {
+    for (Stream* stream : streams) run_to(*stream, stream->asked);
+}
+
+bool is_over(const Event& event) {
+    // What is destroyed was done before.
+    return !event.stream || !streams.count(event.stream) || event.stream->done >= event.place;
+}
+
+void reach(const Event& event) {
+    if (!is_over(event)) run_to(*event.stream, event.place);
+}
+
 Result create_stream(Stream** stream) {
+    static int created;
     *stream = new Stream;
+    (*stream)->late = is_late(created++);
     streams.insert(*stream);
     return Result::success;
 }
 
 Result destroy_stream(Stream* stream) {
-    if (stream == &default_stream || !streams.erase(stream)) return Result::invalid_handle;
+    if (stream == &default_stream || !streams.count(stream)) return Result::invalid_handle;
+    run_to(*stream, stream->asked);
+    streams.erase(stream);
     delete stream;
     return Result::success;
 }
@@ -39,7 +91,7 @@ Result enqueue(Stream* handle, Work work) {
     Stream* stream = find_stream(handle);
     if (!stream) return Result::invalid_handle;
     if (!stream->capture) {
-        work.run();
+        put(*stream, std::move(work));
         return Result::success;
     }
     if (stream->capture->invalid) return Result::stream_capture_invalidated;
@@ -50,7 +102,9 @@ Result enqueue(Stream* handle, Work work) {
 Result synchronize(Stream* handle) {
     Stream* stream = find_stream(handle);
     if (!stream) return Result::invalid_handle;
-    return stream->capture ? invalidate(*stream->capture, Result::stream_capture_unsupported) : Result::success;
+    if (stream->capture) return invalidate(*stream->capture, Result::stream_capture_unsupported);
+    run_to(*stream, stream->asked);
+    return sticky_error();
 }
 
 Result forbid_capture(Result error) {
@@ -68,6 +122,8 @@ Result record(Event& event, Stream* handle) {
     if (!stream) return Result::invalid_handle;
     event.capture = stream->capture;
     event.recorded = true;
+    event.stream = stream;
+    event.place = stream->asked;
     event.time = std::chrono::steady_clock::now();
     return Result::success;
 }
@@ -75,6 +131,10 @@ Result record(Event& event, Stream* handle) {
 Result wait(Stream* handle, const Event& event) {
     Stream* stream = find_stream(handle);
     if (!stream) return Result::invalid_handle;
+    if (!stream->capture && !event.capture) {
+        if (!is_over(event)) put(*stream, {Work::Kind::host, nullptr, [event] { reach(event); }});
+        return Result::success;
+    }
     if (stream->capture == event.capture) return Result::success;
     // An event of a capture draws the stream into it; one of work that runs for real cannot be waited for in a graph.
     if (!stream->capture)

@@ -1,6 +1,7 @@
-// Streams, which run their work at once; graphs, which keep it; and the capture of the one into the other.
+// Streams, which run their work at once or as late as they may; graphs, which keep it; and the capture of the one into the other.
 #pragma once
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -38,15 +39,25 @@ struct Capture {
 
 struct Stream {
     std::shared_ptr<Capture> capture;  // or null
+    // As the environment variable EMULATOR_STREAMS says, see create_stream.
+    bool late = false;
+    std::deque<Work> waiting;
+    u64 asked = 0, done = 0;
 };
 
 struct Event {
     bool timed = true;
     bool recorded = false;
     std::chrono::steady_clock::time_point time = {};
+    // The place that it was recorded at last: after so many pieces of work of this stream.
+    Stream* stream = nullptr;
+    u64 place = 0;
     std::shared_ptr<Capture> capture = {};  // of the stream that it was recorded in last
 };
 
+// Its work is done when it is asked for; with EMULATOR_STREAMS=late when somebody waits for it, and with late:N so in stream
+// number N alone, in the order of creation. Who does not wait, or waits for the wrong thing, then reads what is not there yet, or
+// what was there before.
 Result create_stream(Stream** stream);
 Result destroy_stream(Stream* stream);
 // The stream of a handle of the API, where null is the default one; or null.
@@ -55,11 +66,17 @@ Stream* find_stream(Stream* handle);
 // Runs it, or keeps it if the stream is being captured.
 Result enqueue(Stream* handle, Work work);
 Result synchronize(Stream* handle);
+// Does all work of all streams.
+void drain();
 // For calls that must wait for the device or change what it has: an error while a stream is being captured.
 Result forbid_capture(Result error = Result::stream_capture_unsupported);
 
 Result record(Event& event, Stream* handle);
 Result wait(Stream* handle, const Event& event);
+// Whether the work before it is done.
+bool is_over(const Event& event);
+// Does the work before it.
+void reach(const Event& event);
 
 Result begin_capture(Stream* handle, CaptureMode mode);
 Result end_capture(Stream* handle, Graph** graph);

@@ -16,8 +16,7 @@
 //! What breaks these rules, or lets no thread go on, ends the launch: later calls return the error that a GPU would
 //! give, and one line on the standard error says which kernel, block and thread, and what was wrong.
 //!
-//! What it does not show: two streams that should wait for each other and do not (each runs its work at once), work of
-//! the host that comes too early, races in global memory within a launch but for their results, registers and speed. It
+//! What it does not show: races in global memory within a launch but for their results, registers and speed. It
 //! is tested with GCC.
 //!
 //! A kernel is found as a line of a source, not of a header, that begins `KERNEL(threads) name(`.
@@ -27,6 +26,7 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `EMULATOR_ORDER` | order of threads: `random:SEED` (default, seed 1), `ascending`, `descending`, `interleaved` |
+//! | `EMULATOR_STREAMS` | when a stream does its work: `at_once` (default), `late` (when somebody waits for it), `late:N` (late in the N-th that is created, from 0) |
 //! | `EMULATOR_CAPABILITY` | compute capability, `90` by default |
 //! | `EMULATOR_MEMORY` | bytes of the device's memory, 8 GiB by default |
 //! | `EMULATOR_PATCH` | a file of lines `NAME<TAB>FROM<TAB>TO`: faults that tests plant into sources and headers |

@@ -47,7 +47,7 @@ struct Answer {
 /// Runs a case with some of the emulator's environment variables; `None` if it cannot be run here.
 fn run(case: &str, variables: &[(&str, &str)]) -> Option<Answer> {
     let mut command = Command::new(program()?);
-    for variable in ["ORDER", "CAPABILITY", "MEMORY", "PATCH"] {
+    for variable in ["ORDER", "STREAMS", "CAPABILITY", "MEMORY", "PATCH"] {
         command.env_remove(format!("EMULATOR_{variable}"));
     }
     let output = command.arg(case).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap();
@@ -178,6 +178,24 @@ fn accesses_that_are_not_aligned() {
     reports("misaligned_pair", "not aligned");
     reports("misaligned_copy", "must be aligned to its size");
     reports("misaligned_ldmatrix", "must be aligned to 16 bytes");
+}
+
+/// In some order of two streams each missing wait shows.
+#[test]
+fn streams_that_do_not_wait() {
+    for streams in ["at_once", "late", "late:0", "late:1"] {
+        let variables = [("EMULATOR_STREAMS", streams)];
+        passes_with("streams_that_wait", &variables);
+        let fails = |case: &str, in_which: &[&str]| {
+            if let Some(answer) = run(case, &variables) {
+                assert_eq!(answer.passed, !in_which.contains(&streams), "{case} with {streams}: {}", answer.text);
+            }
+        };
+        fails("work_that_does_not_wait", &["late", "late:1"]);
+        fails("a_copy_that_does_not_wait", &["late:0"]);
+        fails("staged_numbers_that_are_changed_too_early", &["late", "late:1"]);
+        fails("an_event_to_come", &["at_once", "late:0"]);
+    }
 }
 
 #[test]

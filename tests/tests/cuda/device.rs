@@ -10,15 +10,26 @@ pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
 /// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
 pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
-    open(tile, false)
+    open_with(tile, false)
 }
 
 /// The same with products of f32 in tf32.
 pub(crate) fn tf32(tile: Option<Tile>) -> Option<Cuda<f32>> {
-    open(tile, true)
+    open_with(tile, true)
 }
 
-fn open<T: CudaElement>(tile: Option<Tile>, tf32: bool) -> Option<Cuda<T>> {
+fn open_with<T: CudaElement>(tile: Option<Tile>, tf32: bool) -> Option<Cuda<T>> {
+    let mut options = options()?.tf32(tf32);
+    options.tile = tile;
+    Some(open(&options))
+}
+
+pub(crate) fn open<T: CudaElement>(options: &Options) -> Cuda<T> {
+    Cuda::open(options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a device is opened with; none as above.
+pub(crate) fn options() -> Option<Options> {
     static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let cache = CACHE.get_or_init(|| {
         if std::env::var_os(REAL).is_some() {
@@ -36,7 +47,5 @@ fn open<T: CudaElement>(tile: Option<Tile>, tf32: bool) -> Option<Cuda<T>> {
             }
         }
     });
-    let mut options = Options::gpu(0).cache(cache.as_ref()?).tf32(tf32);
-    options.tile = tile;
-    Some(Cuda::open(&options).unwrap_or_else(|error| panic!("{error}")))
+    Some(Options::gpu(0).cache(cache.as_ref()?))
 }

@@ -6,5 +6,7 @@ mod device;
 mod networks;
 mod planted;
 mod stem;
+mod streams;
 mod tf32;
+mod training;
 mod wide;

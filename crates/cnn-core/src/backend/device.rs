@@ -42,11 +42,28 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
         AUTO
     }
 
+    /// The device's own memory; none where it works in the machine's.
+    ///
+    /// # Errors
+    /// The device's.
+    fn own_memory(&self) -> Result<Option<Memory>> {
+        Ok(None)
+    }
+
     /// How many steps a loop lets the device run behind it before it reads what became of one: 0 where there is nothing to
     /// wait for. No method here reads back what it computes, so a step of training can be asked for, its
     /// [outcome](crate::optim::Outcome) kept, and read that many steps later.
     fn steps_behind(&self) -> usize {
         0
+    }
+
+    /// Does `work`, and hands what it asks of the device over at once where that is quicker than call by call: a step of
+    /// training. The results are the same. Whatever waits for the device in it (an upload, a download) cuts it into pieces.
+    ///
+    /// # Errors
+    /// Those of `work`, and the device's.
+    fn at_once<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        work()
     }
 
     /// Copies `host` to the device.
@@ -66,6 +83,17 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
     fn widen(&self, x: &Data<Self>) -> Result<Wide<Self>>;
     /// Accumulators rounded to activations.
     fn narrow(&self, x: &Wide<Self>) -> Result<Data<Self>>;
+}
+
+/// Memory of a device's own, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All that it has.
+    pub total: u64,
+    /// What can still be handed out.
+    pub free: u64,
+    /// The most that this process has had of it at once.
+    pub peak: u64,
 }
 
 /// Numbers on their way to the host, see [`Device::download_later`].

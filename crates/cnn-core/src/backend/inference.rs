@@ -53,6 +53,43 @@ pub trait Inference: Device {
     fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>>;
     /// exp(x) / sum exp(x) over each row of `x` \[rows, classes\].
     fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>>;
+
+    /// What `pass` makes of `input`, and a recording of it where the device gains by one: it does the same to inputs of as
+    /// many numbers without asking for each operation again. All that `pass` reads besides, such as weights, must stay
+    /// alive and as it is for as long as the recording, and `pass` must ask for the same each time.
+    fn record(
+        &self,
+        input: Data<Self>,
+        pass: &dyn Fn(Data<Self>) -> Result<Data<Self>>,
+    ) -> Result<(Data<Self>, Option<Recorded<Self>>)> {
+        Ok((pass(input)?, None))
+    }
+}
+
+/// A pass that was recorded, see [`Inference::record`].
+pub struct Recorded<B: Device>(Box<Play<B>>);
+
+type Play<B> = dyn Fn(&Data<B>) -> Result<Data<B>> + Send + Sync;
+
+impl<B: Device> Recorded<B> {
+    /// A recording that `play` plays.
+    pub fn new(play: impl Fn(&Data<B>) -> Result<Data<B>> + Send + Sync + 'static) -> Self {
+        Recorded(Box::new(play))
+    }
+
+    /// What the recorded pass makes of `input`, which has as many numbers as the one that it was recorded with.
+    ///
+    /// # Errors
+    /// An input of another length, and those of the device.
+    pub fn play(&self, input: &Data<B>) -> Result<Data<B>> {
+        self.0(input)
+    }
+}
+
+impl<B: Device> Debug for Recorded<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Recorded")
+    }
 }
 
 /// What a prepared filter will be used for.

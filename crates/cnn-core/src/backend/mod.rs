@@ -19,9 +19,9 @@ mod optim;
 mod training;
 
 pub use activation::{Activation, Saved};
-pub use device::{AUTO, Accum, Data, Device, Later, Wide};
+pub use device::{AUTO, Accum, Data, Device, Later, Memory, Wide};
 pub(crate) use device::{download_one, one};
-pub use inference::{Epilogue, Inference, Input, LinearSpec, Uses, check_samples};
+pub use inference::{Epilogue, Inference, Input, LinearSpec, Recorded, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
 pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep, check_blend};
 pub use training::{Backend, CrossEntropy};

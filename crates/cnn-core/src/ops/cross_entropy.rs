@@ -6,6 +6,26 @@ use crate::graph::Op;
 use crate::tape::Gradients;
 use crate::{Error, Result, Shape, Tensor, Var};
 
+/// The classes of a batch, on the device.
+#[derive(Clone, Debug)]
+pub struct Labels<B: Backend> {
+    classes: B::Buffer<u32>,
+    len: usize,
+    /// The first of the largest: its row and the class.
+    largest: Option<(usize, u32)>,
+}
+
+impl<B: Backend> Labels<B> {
+    /// Uploads `labels`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn new(backend: &B, labels: &[u32]) -> Result<Self> {
+        let largest = labels.iter().copied().enumerate().rev().max_by_key(|&(_, label)| label);
+        Ok(Labels { classes: backend.upload(labels)?, len: labels.len(), largest })
+    }
+}
+
 /// The mean loss of a batch, still on the device.
 #[derive(Debug)]
 pub struct Loss<B: Backend> {
@@ -20,20 +40,28 @@ impl<B: Backend> Var<B> {
     /// # Errors
     /// Not one label per row, a label that is no class, no rows, or smoothing outside of \[0, 1\].
     pub fn cross_entropy(&self, labels: &[u32], smoothing: f64) -> Result<Loss<B>> {
+        self.cross_entropy_with(&Labels::new(self.pass().backend(), labels)?, smoothing)
+    }
+
+    /// The same with labels that are on the device already.
+    ///
+    /// # Errors
+    /// As [`cross_entropy`](Var::cross_entropy).
+    pub fn cross_entropy_with(&self, labels: &Labels<B>, smoothing: f64) -> Result<Loss<B>> {
         let (pass, backend) = (self.pass(), self.pass().backend());
         let [rows, classes] = self.shape().matrix("logits")?;
-        if labels.len() != rows || rows == 0 {
+        if labels.len != rows || rows == 0 {
             let rule = format!("needs one label per row of the logits {}, and at least one row", self.shape());
-            return Err(Error::invalid("labels", format!("[{}]", labels.len()), rule));
+            return Err(Error::invalid("labels", format!("[{}]", labels.len), rule));
         }
-        if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
+        if let Some((row, label)) = labels.largest.filter(|&(_, label)| label as usize >= classes) {
             let rule = format!("must be below {classes}, the classes");
             return Err(Error::invalid("label", format!("{label} of row {row}"), rule));
         }
         if !(0.0..=1.0).contains(&smoothing) {
             return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
         }
-        let result = backend.cross_entropy(&self.data()?, &backend.upload(labels)?, classes, smoothing)?;
+        let result = backend.cross_entropy(&self.data()?, &labels.classes, classes, smoothing)?;
         if pass.is_observed() {
             // The observer sees a scalar; the loss itself stays in the accumulator's precision.
             let scalar = backend.narrow(&result.loss)?;

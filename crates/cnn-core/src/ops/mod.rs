@@ -15,4 +15,4 @@ pub(crate) mod parameter;
 mod pool2d;
 mod softmax;
 
-pub use cross_entropy::Loss;
+pub use cross_entropy::{Labels, Loss};

@@ -47,12 +47,18 @@ DEVICE Folded balanced(float scale, float shift, double mean, double beta) {
     return candidate(scale, mean, beta, best);
 }
 
+// Running statistics, and where those after this batch go: the same place or another.
+struct Running {
+    const float *mean, *variance;
+    float *next_mean, *next_variance;
+};
+
 // The coefficients of a normalisation by these statistics, a warp for each channel. Where running statistics are given they
 // are moved by `momentum` towards these, whose variance is `unbias` times as large for that; those that are not finite
 // move nothing.
 KERNEL(256) norm_coefficients(const float* means, const float* variances, const float* gammas, const float* betas,
-                              float* inv_std, float* scales, float* shifts, float* running_mean,
-                              float* running_variance, double eps, double momentum, double unbias, u32 channels) {
+                              float* inv_std, float* scales, float* shifts, Running running, double eps,
+                              double momentum, double unbias, u32 channels) {
     u32 c = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (c >= channels) return;
     double mean = means[c], variance = variances[c], beta = betas[c];
@@ -64,9 +70,11 @@ KERNEL(256) norm_coefficients(const float* means, const float* variances, const 
     scales[c] = folded.scale;
     shifts[c] = folded.shift;
     double unbiased = variance * unbias;
-    if (running_mean && isfinite(mean) && isfinite(unbiased)) {
-        running_mean[c] = float((1.0 - momentum) * double(running_mean[c]) + momentum * mean);
-        running_variance[c] = float((1.0 - momentum) * double(running_variance[c]) + momentum * unbiased);
+    if (running.mean) {
+        double weight = isfinite(mean) && isfinite(unbiased) ? momentum : 0.0;
+        auto moved = [=](float from, double to) { return weight == 0.0 ? from : float((1.0 - weight) * from + weight * to); };
+        running.next_mean[c] = moved(running.mean[c], mean);
+        running.next_variance[c] = moved(running.variance[c], unbiased);
     }
 }
 

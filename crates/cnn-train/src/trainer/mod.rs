@@ -1,5 +1,7 @@
-//! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop.
+//! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop, `rehearsal` a step that is
+//! taken back.
 
+mod rehearsal;
 mod run;
 
 use std::fmt::{Debug, Formatter};
@@ -132,7 +134,7 @@ impl<B: Backend> Trainer<B> {
         }
         let classes = train.classes().to_vec();
         let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
-        Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free())?;
+        Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free(backend)?)?;
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
         let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;

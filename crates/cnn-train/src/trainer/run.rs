@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use cnn_core::nn::RunningStatistics;
+use cnn_core::ops::Labels;
 use cnn_core::optim::{Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::Batch;
@@ -166,15 +167,19 @@ impl<B: Backend> Trainer<B> {
 
     /// Forward, backward and the optimiser, of step `at`.
     fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
-        let pass = Pass::train(&self.backend, self.recipe.seed).at_step(at as u32);
-        let logits = self.model.call(&pass.input(self.train.tensor(batch)?)?)?;
-        let loss = logits.cross_entropy(&batch.labels, self.recipe.label_smoothing)?;
-        let gradients = loss.backward()?;
-        // Some weights may have moved when it fails, and others not.
-        self.torn = true;
-        let health = self.optimizer.step(lr, &mut self.model, &gradients)?;
-        self.torn = false;
-        Ok(Outcome::new(&self.backend, &loss, &health)?)
+        let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
+        let pass = Pass::train(backend, recipe.seed).at_step(at as u32);
+        let (images, labels) = (train.tensor(batch)?, Labels::new(backend, &batch.labels)?);
+        let (loss, health) = backend.at_once(|| {
+            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
+            let gradients = loss.backward()?;
+            // Some weights may have moved when it fails, and others not.
+            *torn = true;
+            let health = optimizer.step(lr, model, &gradients)?;
+            Ok((loss, health))
+        })?;
+        *torn = false;
+        Ok(Outcome::new(backend, &loss, &health)?)
     }
 
     /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.

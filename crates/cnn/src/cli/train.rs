@@ -72,18 +72,25 @@ impl Command for Train {
         output::note(&device::describe(backend));
         let Train { recipe, dataset, start, json } = self;
         let data = dataset.name.clone();
-        let (mut trainer, folder) = match start {
-            Start::Resumed(folder) => (Trainer::resume(backend, &folder, dataset)?, folder),
-            Start::New(out) => {
-                let trainer = Trainer::new(backend, recipe, dataset)?;
-                let folder = match out {
-                    Some(out) => RunFolder::create(out).map_err(Failure::usage)?,
-                    None => next_run(Path::new(RUNS), &format!("{}-{data}", trainer.recipe().model))?,
-                };
-                (trainer, folder)
-            }
+        let mut trainer = match &start {
+            Start::Resumed(folder) => Trainer::resume(backend, folder, dataset)?,
+            Start::New(_) => Trainer::new(backend, recipe, dataset)?,
+        };
+        let memory = trainer.rehearse()?;
+        let folder = match start {
+            Start::Resumed(folder) => folder,
+            Start::New(Some(out)) => RunFolder::create(out).map_err(Failure::usage)?,
+            Start::New(None) => next_run(Path::new(RUNS), &format!("{}-{data}", trainer.recipe().model))?,
         };
         announce(backend, &trainer, &folder);
+        if let Some(memory) = memory {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            output::note(&format!(
+                "memory: {:.2} GiB of the device's {:.2} GiB, by a step that was tried",
+                gib(memory.peak),
+                gib(memory.total)
+            ));
+        }
         let stop = Stop::on_signals()?;
         let mut progress = Progress::new();
         let mut written = Ok(());

@@ -33,6 +33,7 @@ int cuStreamIsCapturing(void*, int*);
 int cuEventCreate(void**, unsigned);
 int cuEventRecord(void*, void*);
 int cuEventSynchronize(void*);
+int cuEventQuery(void*);
 int cuEventElapsedTime(float*, void*, void*);
 int cuGraphInstantiateWithFlags(void**, void*, unsigned long long);
 int cuGraphLaunch(void*, void*);
@@ -67,6 +68,7 @@ enum {
     INVALID_CONTEXT = 201,
     NO_BINARY_FOR_GPU = 209,
     NOT_FOUND = 500,
+    NOT_READY = 600,
     ILLEGAL_ADDRESS = 700,
     LAUNCH_OUT_OF_RESOURCES = 701,
     MISALIGNED_ADDRESS = 716,

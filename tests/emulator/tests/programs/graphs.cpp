@@ -97,3 +97,75 @@ CASE(events) {
     CHECK_EQUAL(cuEventElapsedTime(&milliseconds, start, end), SUCCESS);
     CHECK(milliseconds >= 0);
 }
+
+// Numbers go to the device in one stream and are copied in another.
+struct Streams {
+    void *copies, *work, *copied, *read;
+    float* staged;
+    Buffer<float> x, y;
+
+    Streams() : x((open_device(), std::vector<float>(64, 0))), y(std::vector<float>(64, 0)) {
+        for (void** stream : {&work, &copies}) CHECK_EQUAL(cuStreamCreate(stream, 1), SUCCESS);
+        for (void** event : {&copied, &read}) CHECK_EQUAL(cuEventCreate(event, 2), SUCCESS);
+        CHECK_EQUAL(cuMemAllocHost_v2(reinterpret_cast<void**>(&staged), 256), SUCCESS);
+    }
+    void upload(float value) {
+        for (int i = 0; i < 64; i++) staged[i] = value;
+        CHECK_EQUAL(cuMemcpyHtoDAsync_v2(x.address, staged, 256, copies), SUCCESS);
+        CHECK_EQUAL(cuEventRecord(copied, copies), SUCCESS);
+    }
+    void copy() {
+        CHECK_EQUAL(cuMemcpyDtoDAsync_v2(y.address, x.address, 256, work), SUCCESS);
+        CHECK_EQUAL(cuEventRecord(read, work), SUCCESS);
+    }
+    float result() {
+        CHECK_EQUAL(cuStreamSynchronize(work), SUCCESS);
+        return y.read()[0];
+    }
+};
+
+CASE(streams_that_wait) {
+    Streams s;
+    s.upload(1);
+    CHECK_EQUAL(cuStreamWaitEvent(s.work, s.copied, 0), SUCCESS);
+    s.copy();
+    CHECK_EQUAL(cuStreamWaitEvent(s.copies, s.read, 0), SUCCESS);
+    CHECK_EQUAL(cuEventSynchronize(s.copied), SUCCESS);
+    CHECK_EQUAL(cuEventQuery(s.copied), SUCCESS);
+    s.upload(2);
+    CHECK_EQUAL(s.result(), 1);
+}
+
+CASE(work_that_does_not_wait) {
+    Streams s;
+    s.upload(1);
+    s.copy();
+    CHECK_EQUAL(s.result(), 1);
+}
+
+CASE(a_copy_that_does_not_wait) {
+    Streams s;
+    s.upload(1);
+    CHECK_EQUAL(cuStreamWaitEvent(s.work, s.copied, 0), SUCCESS);
+    s.copy();
+    CHECK_EQUAL(cuEventSynchronize(s.copied), SUCCESS);
+    s.upload(2);
+    CHECK_EQUAL(s.result(), 1);
+}
+
+CASE(staged_numbers_that_are_changed_too_early) {
+    Streams s;
+    s.upload(1);
+    s.staged[0] = 2;
+    CHECK_EQUAL(cuStreamWaitEvent(s.work, s.copied, 0), SUCCESS);
+    s.copy();
+    CHECK_EQUAL(s.result(), 1);
+}
+
+CASE(an_event_to_come) {
+    Streams s;
+    s.upload(1);
+    CHECK_EQUAL(cuEventQuery(s.copied), NOT_READY);
+    CHECK_EQUAL(cuStreamSynchronize(s.copies), SUCCESS);
+    CHECK_EQUAL(cuEventQuery(s.copied), SUCCESS);
+}
