@@ -9,6 +9,10 @@ use crate::lab::{Kind, Output, Rule};
 pub struct Bound(pub f64);
 
 impl Bound {
+    /// What products of tf32 with sums in f32 stay below. A number is rounded by 2^-11 of itself at most and a product of two by
+    /// 2^-10; errors of either sign add up as the products do, so a sum is off by no larger a part of its usual size.
+    pub const TF32: Bound = Bound(1e-3);
+
     /// What direct sums in this element's accumulator stay below.
     pub fn of(dtype: DType) -> Self {
         Bound(match dtype {

@@ -30,7 +30,7 @@ pub(crate) fn activate<T: CudaElement>(
     let launch = cuda.kernel(SOURCE, "activate_forward")?.buffer(&x).buffer(&y);
     let launch = launch.value(number(Some(activation))).value(x.len() as u64);
     // SAFETY: both have as many elements; y is new, or x, which was given away.
-    unsafe { launch.over(x.len()) }?;
+    unsafe { launch.over_vectors::<T>(x.len()) }?;
     Ok(y)
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn activate_backward<T: CudaElement>(
     let launch = cuda.kernel(SOURCE, "activate_gradient")?.buffer(saved).buffer(&dy).buffer(&dx);
     let launch = launch.value(number(Some(activation))).value(dy.len() as u64);
     // SAFETY: the three have as many elements; dx is new, or dy, which was given away.
-    unsafe { launch.over(dy.len()) }?;
+    unsafe { launch.over_vectors::<T>(dy.len()) }?;
     Ok(dx)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn dropout<T: CudaElement>(
     let sequence = Sequence { key: mask.key(), counter: mask.counter() };
     let y = cuda.in_place(&mut x)?;
     let launch = cuda.kernel(SOURCE, "dropout")?.buffer(&x).buffer(&y).value(sequence).value(dropped).value(keep);
-    // SAFETY: both have as many elements; y is new, or x, which was given away. A thread has four elements.
-    unsafe { launch.value(x.len() as u64).over(x.len().div_ceil(4)) }?;
+    // SAFETY: both have as many elements; y is new, or x, which was given away.
+    unsafe { launch.value(x.len() as u64).over_vectors::<T>(x.len()) }?;
     Ok(y)
 }

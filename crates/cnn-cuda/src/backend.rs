@@ -7,6 +7,7 @@ use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 use cudarc::driver::result;
 
 use crate::buffer::Buffer;
+use crate::compiler::Precision;
 use crate::conv2d::Filter;
 use crate::device::Cuda;
 use crate::element::CudaElement;
@@ -19,7 +20,11 @@ const STEPS_BEHIND: usize = 8;
 
 /// What dense layers run on, where it is not this crate's kernels.
 fn products<T: CudaElement>(cuda: &Cuda<T>) -> String {
-    cuda.cublaslt_version().map_or_else(String::new, |version| format!(", cuBLASLt {version}"))
+    match (cuda.numbers(), cuda.cublaslt_version()) {
+        (Precision::Tf32, _) => ", products in tf32".to_owned(),
+        (_, Some(version)) => format!(", cuBLASLt {version}"),
+        (_, None) => String::new(),
+    }
 }
 
 /// Writes the three traits' methods from one list: file::method(arguments) -> result.
@@ -54,6 +59,10 @@ delegate! {
                 let (ordinal, name) = (about.ordinal, &about.name);
                 let products = products(self);
                 format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB{products}")
+            }
+
+            fn precision(&self) -> String {
+                self.numbers().to_string()
             }
 
             fn arithmetic(&self) -> String {

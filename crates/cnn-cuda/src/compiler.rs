@@ -4,8 +4,9 @@
 //! than itself. The sources include no header of NVIDIA's, so the compiler's library is all that is needed.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fmt::{Display, Formatter};
 
-use cnn_core::{DType, Error, Result};
+use cnn_core::{Error, Result};
 use cudarc::nvrtc::result::NvrtcError;
 use cudarc::nvrtc::sys;
 
@@ -49,6 +50,32 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"philox.cuh", include_str!("kernels/philox.cuh")),
 ];
 
+/// What kernels are compiled for: how activations are stored, and what their products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// Stored as f32, and rounded to tf32 where tensor cores multiply.
+    Tf32,
+    /// Stored and multiplied as bf16.
+    Bf16,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+}
+
+impl Display for Precision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
 /// A compiled file of kernels, and what the compiler had to say about it.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -58,13 +85,13 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// Compiles `source` for elements of type `element` and an architecture such as `sm_90`, which need not be there.
+/// Compiles `source` for a precision and an architecture such as `sm_90`, which need not be there.
 ///
 /// # Errors
 /// No compiler, one that does not know the architecture, or what it says about the source.
-pub fn compile(source: Source, element: DType, architecture: &str) -> Result<Compiled> {
+pub fn compile(source: Source, precision: Precision, architecture: &str) -> Result<Compiled> {
     libraries::require(libraries::Library::Nvrtc)?;
-    let options = options(element, architecture);
+    let options = options(precision, architecture);
     Program::new(source)?.compile(source, &options)
 }
 
@@ -72,23 +99,24 @@ pub fn compile(source: Source, element: DType, architecture: &str) -> Result<Com
 pub(crate) fn compile_cached(
     cache: &CubinCache,
     source: Source,
-    element: DType,
+    precision: Precision,
     architecture: &str,
 ) -> Result<Vec<u8>> {
-    let options = options(element, architecture);
+    let options = options(precision, architecture);
     let version = version()?;
     let mut parts: Vec<&[u8]> = vec![version.as_bytes(), source.name.as_bytes(), source.text.as_bytes()];
     parts.extend(HEADERS.iter().flat_map(|(name, text)| [name.to_bytes(), text.as_bytes()]));
     parts.extend(options.iter().map(|option| option.as_bytes()));
-    cache.get_or(&parts, || Ok(compile(source, element, architecture)?.cubin))
+    cache.get_or(&parts, || Ok(compile(source, precision, architecture)?.cubin))
 }
 
-fn options(element: DType, architecture: &str) -> Vec<String> {
+fn options(precision: Precision, architecture: &str) -> Vec<String> {
     vec![
         format!("--gpu-architecture={architecture}"),
         "--std=c++17".to_owned(),
         "--ptxas-options=-v".to_owned(),
-        format!("-DELEMENT_BF16={}", u8::from(element == DType::BF16)),
+        format!("-DELEMENT_BF16={}", u8::from(precision == Precision::Bf16)),
+        format!("-DTF32={}", u8::from(precision == Precision::Tf32)),
     ]
 }
 
@@ -104,7 +132,7 @@ fn version() -> Result<String> {
     Ok(format!("NVRTC {major}.{minor} {place}"))
 }
 
-fn failed(what: impl std::fmt::Display, error: NvrtcError) -> Error {
+fn failed(what: impl Display, error: NvrtcError) -> Error {
     Error::Device { backend: "cuda", message: format!("{what}: {:?}", error.0) }
 }
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use cnn_core::backend::check;
-use cnn_core::{Plain, Result};
+use cnn_core::{DType, Error, Plain, Result};
 use cudarc::driver::result;
 
 use crate::buffer::Buffer;
-use crate::compiler::Source;
+use crate::compiler::{Precision, Source};
 use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
 use crate::cublaslt::CublasLt;
@@ -48,6 +48,10 @@ pub struct Options {
     pub ordinal: usize,
     /// The folder for compiled kernels; none for the user's.
     pub cache: Option<PathBuf>,
+    /// Products of f32 numbers on tensor cores: their inputs are rounded to tf32, which keeps 10 bits of mantissa, and sums
+    /// are f32. Convolutions and dense layers are several times as fast and have relative errors near 3e-4 instead of 1e-7;
+    /// convolutions of each channel by itself, and all else, stay f32. Off by default.
+    pub tf32: bool,
     /// Whether a step or a pass is handed over as a graph where that can be: the results are the same.
     pub graphs: bool,
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
@@ -60,7 +64,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ordinal: 0, cache: None, graphs: true, tile: None, own_products: false }
+        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None, own_products: false }
     }
 }
 
@@ -73,6 +77,11 @@ impl Options {
     /// Keeps compiled kernels in `folder`.
     pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
         Options { cache: Some(folder.into()), ..self }
+    }
+
+    /// Whether products of f32 numbers are computed in tf32.
+    pub fn tf32(self, tf32: bool) -> Self {
+        Options { tf32, ..self }
     }
 
     /// Hands every operation over by itself if `graphs` is false.
@@ -93,14 +102,24 @@ impl<T: CudaElement> Cuda<T> {
     /// A GPU of compute capability 8.0 or later.
     ///
     /// # Errors
-    /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; cuBLASLt was
-    /// found and does not start; or what the driver says.
+    /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; tf32 for
+    /// activations in bf16; cuBLASLt was found and does not start; or what the driver says.
     pub fn open(options: &Options) -> Result<Self> {
+        let precision = match (T::DTYPE, options.tf32) {
+            (DType::BF16, false) => Precision::Bf16,
+            (_, false) => Precision::F32,
+            (DType::F32, true) => Precision::Tf32,
+            (dtype, true) => {
+                return Err(Error::invalid("tf32", true, format!("must be off for activations in {dtype}")));
+            }
+        };
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
-        let modules = Modules::new(context.clone(), cache, T::DTYPE);
+        let modules = Modules::new(context.clone(), cache, precision);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
-        let cublaslt = if options.own_products { None } else { CublasLt::open(&context, &pool)? };
+        // In tf32 dense layers are on the own kernels as well, which round as those of convolutions do.
+        let own = options.own_products || precision == Precision::Tf32;
+        let cublaslt = if own { None } else { CublasLt::open(&context, &pool)? };
         let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
         let &Options { tile, graphs, .. } = options;
         let recording = Mutex::default();
@@ -121,6 +140,12 @@ impl<T: CudaElement> Cuda<T> {
     /// What memory was used for so far.
     pub fn memory(&self) -> Usage {
         self.0.pool.usage()
+    }
+
+    /// The names of the kernels that were used so far: for tests of which one a problem is given to.
+    #[doc(hidden)]
+    pub fn kernels(&self) -> Vec<&'static str> {
+        self.0.modules.used()
     }
 
     /// Forgets what the most memory was.
@@ -147,6 +172,11 @@ impl<T: CudaElement> Cuda<T> {
     /// The library for matrix products.
     pub(crate) fn cublaslt(&self) -> Option<&CublasLt> {
         self.0.cublaslt.as_ref()
+    }
+
+    /// How activations are stored and multiplied.
+    pub(crate) fn numbers(&self) -> Precision {
+        self.0.modules.precision()
     }
 
     /// The tile that was asked for.
@@ -192,7 +222,7 @@ impl<T: CudaElement> Cuda<T> {
         self.kernel_with(source, name, 0)
     }
 
-    /// The same for a kernel that takes `shared` bytes of shared memory, in every call as many.
+    /// The same for a kernel that takes `shared` bytes of shared memory, in every call as many, or at most so many.
     pub(crate) fn kernel_with(&self, source: Source, name: &'static str, shared: usize) -> Result<Launch<'_>> {
         let kernel = self.0.modules.kernel(source, name, shared)?;
         Ok(Launch::new(self.context(), kernel, shared))
@@ -206,6 +236,7 @@ impl<T: CudaElement> Cuda<T> {
     /// Makes `buffer` the only handle to its numbers, by a copy where another shares them.
     pub(crate) fn make_unique<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<()> {
         if !buffer.is_unique() {
+            self.0.pool.count_copy();
             let copy = self.alloc(buffer.len())?;
             self.copy(buffer, &copy)?;
             *buffer = copy;
@@ -238,6 +269,6 @@ impl<T: CudaElement> Clone for Cuda<T> {
 impl<T: CudaElement> Debug for Cuda<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let about = self.context().about();
-        write!(f, "Cuda<{}>(GPU {}, {})", T::DTYPE, about.ordinal, about.name)
+        write!(f, "Cuda<{}>(GPU {}, {})", self.numbers(), about.ordinal, about.name)
     }
 }

@@ -45,6 +45,12 @@ impl<'a> Launch<'a> {
         Launch { context, kernel, places: Vec::with_capacity(12), words: Vec::with_capacity(32), shared }
     }
 
+    /// Takes fewer bytes of shared memory in this call.
+    pub(crate) fn with_shared(self, shared: usize) -> Self {
+        debug_assert!(shared <= self.shared);
+        Launch { shared, ..self }
+    }
+
     /// A buffer that the kernel reads, writes or both.
     pub(crate) fn buffer<U: Plain>(self, buffer: &Buffer<U>) -> Self {
         self.value(buffer.at())
@@ -114,7 +120,22 @@ impl<'a> Launch<'a> {
         // SAFETY: the caller's promise.
         unsafe { self.on([blocks, 1, 1], THREADS) }
     }
+
+    /// The same with a thread for each 16 bytes of `count` numbers of this type.
+    ///
+    /// # Errors
+    /// As `on`.
+    ///
+    /// # Safety
+    /// As `on`.
+    pub(crate) unsafe fn over_vectors<U: Plain>(self, count: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.over(count.div_ceil(VECTOR / size_of::<U>())) }
+    }
 }
+
+/// The most bytes that one instruction of a thread moves.
+pub(crate) const VECTOR: usize = 16;
 
 /// The most blocks of a kernel whose loop takes steps of the grid: some waves of the largest GPU.
 const ROW: usize = 1 << 14;

@@ -58,6 +58,7 @@ pub const KERNELS: &[compiler::Source] = &[
     conv2d::WEIGHT,
     conv2d::DEPTHWISE,
     conv2d::SPLIT,
+    conv2d::STEM,
     elementwise::SOURCE,
     images::SOURCE,
     loss::SOURCE,

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cnn_core::{DType, Result};
+use cnn_core::Result;
 use cudarc::driver::result;
 use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule};
 
-use crate::compiler::{Source, compile_cached};
+use crate::compiler::{Precision, Source, compile_cached};
 use crate::cubin_cache::CubinCache;
 use crate::driver::Context;
 
@@ -24,7 +24,7 @@ pub(crate) struct Kernel {
 pub(crate) struct Modules {
     context: Arc<Context>,
     cache: CubinCache,
-    element: DType,
+    precision: Precision,
     loaded: Mutex<Loaded>,
 }
 
@@ -38,8 +38,13 @@ struct Loaded {
 unsafe impl Send for Loaded {}
 
 impl Modules {
-    pub(crate) fn new(context: Arc<Context>, cache: CubinCache, element: DType) -> Self {
-        Modules { context, cache, element, loaded: Mutex::default() }
+    pub(crate) fn new(context: Arc<Context>, cache: CubinCache, precision: Precision) -> Self {
+        Modules { context, cache, precision, loaded: Mutex::default() }
+    }
+
+    /// What they are compiled for.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The kernel `name` of `source`, which may use `shared` bytes of shared memory beside what it declares.
@@ -75,8 +80,16 @@ impl Modules {
         Ok(Kernel { name, function })
     }
 
+    /// The names of the kernels that were asked for so far, in order.
+    pub(crate) fn used(&self) -> Vec<&'static str> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = loaded.kernels.keys().map(|&(_, name)| name).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn load(&self, source: Source) -> Result<CUmodule> {
-        let cubin = compile_cached(&self.cache, source, self.element, &self.context.about().architecture())?;
+        let cubin = compile_cached(&self.cache, source, self.precision, &self.context.about().architecture())?;
         // SAFETY: the image is what the compiler made for this very architecture, whole, as the cache compares its digest; the
         // driver copies it.
         unsafe { result::module::load_data(cubin.as_ptr().cast()) }

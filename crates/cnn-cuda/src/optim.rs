@@ -90,7 +90,7 @@ pub(crate) fn blend<T: CudaElement>(
     cuda.make_unique(into)?;
     let launch = cuda.kernel(SOURCE, "blend")?.buffer(into).buffer(from).value(a as f32).value(b as f32);
     // SAFETY: both have as many numbers, and nobody else has the first.
-    unsafe { launch.value(into.len() as u64).over(into.len().div_ceil(4)) }
+    unsafe { launch.value(into.len() as u64).over_vectors::<f32>(into.len()) }
 }
 
 pub(crate) fn gradient_health<T: CudaElement>(

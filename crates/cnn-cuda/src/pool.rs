@@ -53,6 +53,8 @@ pub struct Usage {
     pub idle: usize,
     /// How often the driver was asked.
     pub allocations: usize,
+    /// How often numbers were copied because they were to change while another handle shared them.
+    pub copies: usize,
 }
 
 /// Memory of a recording: what is let go waits here for the recording's next request, and goes back to the pool when the
@@ -116,6 +118,11 @@ impl Pool {
     pub(crate) fn reset_peak(&self) {
         let usage = &mut self.lock().usage;
         usage.peak = usage.used;
+    }
+
+    /// Numbers had to be copied before they were changed.
+    pub(crate) fn count_copy(&self) {
+        self.lock().usage.copies += 1;
     }
 
     /// A block for `len` numbers of type `T`.

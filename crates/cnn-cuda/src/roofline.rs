@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cnn_core::{DType, Result};
+use cnn_core::Result;
 
 use crate::buffer::Buffer;
-use crate::compiler::{Source, source};
+use crate::compiler::{Precision, Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::THREADS;
@@ -21,17 +21,18 @@ const BLOCKS: usize = 8;
 /// Bytes of an array of the triad, by those of the largest cache: more than that holds.
 const TRIAD: usize = 4;
 
-/// GFLOP/s of nothing but multiply-adds, measured for about `seconds`; in bf16 on tensor cores by `mma.sync`, which a GPU with
-/// instructions of its own generation (Hopper's `wgmma`) can pass. A multiply-add counts as two.
+/// GFLOP/s of nothing but multiply-adds, measured for about `seconds`; in bf16 and tf32 on tensor cores by `mma.sync`, which a
+/// GPU with instructions of its own generation (Hopper's `wgmma`) can pass. A multiply-add counts as two.
 ///
 /// # Errors
 /// What the driver says.
 pub fn fma_peak<T: CudaElement>(cuda: &Cuda<T>, seconds: f64) -> Result<f64> {
     let blocks = BLOCKS * cuda.context().about().multiprocessors.max(1);
     let sums: Buffer<f32> = cuda.alloc(blocks * THREADS)?;
-    let (of_a_warp, start) = match T::DTYPE {
-        DType::BF16 => (8 * 16 * 16 * 8, 0x3f80_3f80),
-        _ => (64 * 32, 0.5f32.to_bits()),
+    let (of_a_warp, start) = match cuda.numbers() {
+        Precision::Bf16 => (8 * 16 * 16 * 8, 0x3f80_3f80),
+        Precision::Tf32 => (8 * 16 * 8 * 8, 0.5f32.to_bits()),
+        Precision::F32 => (64 * 32, 0.5f32.to_bits()),
     };
     let launch = |turns: usize| {
         let launch = cuda.kernel(SOURCE, "multiply_adds")?.buffer(&sums).value(start).value(turns as i32);

@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cnn_core::DType;
-use cnn_cuda::compiler::{Compiled, Source, compile};
+use cnn_cuda::compiler::{Compiled, Precision, Source, compile};
 use cnn_cuda::{KERNELS, libraries};
 
 const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
@@ -58,14 +57,14 @@ fn disassembled(tool: &Path, compiled: &Compiled) -> Vec<(String, String)> {
 }
 
 /// What is wrong with a file's kernels.
-fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path) -> Vec<String> {
-    let compiled = match compile(source, dtype, architecture) {
+fn faults(source: Source, precision: Precision, architecture: &str, disassembler: &Path) -> Vec<String> {
+    let compiled = match compile(source, precision, architecture) {
         Ok(compiled) => compiled,
         Err(error) => return vec![error.to_string()],
     };
     let mut faults = Vec::new();
     let mut fault = |kernel: &str, what: String| {
-        faults.push(format!("{kernel} of {}, {dtype}, {architecture}: {what}", source.name))
+        faults.push(format!("{kernel} of {}, {precision}, {architecture}: {what}", source.name))
     };
     let reports = reports(&compiled.log);
     assert!(!reports.is_empty(), "the compiler reports nothing: {}", compiled.log);
@@ -75,15 +74,19 @@ fn faults(source: Source, dtype: DType, architecture: &str, disassembler: &Path)
             fault(name, format!("{spilled} bytes spilled, {registers} registers"));
         }
         println!(
-            "{:>16} {dtype:>4} {architecture:>6} {name:<24} {registers:>3} registers, {spilled} bytes spilled",
+            "{:>16} {precision:>4} {architecture:>6} {name:<24} {registers:>3} registers, {spilled} bytes spilled",
             source.name
         );
     }
-    if ["conv2d_forward", "conv2d_data", "conv2d_weight"].contains(&source.name) {
+    if ["conv2d_forward", "conv2d_data", "conv2d_weight", "conv2d_stem"].contains(&source.name) {
         let kernels = disassembled(disassembler, &compiled);
         assert_eq!(kernels.len(), reports.len(), "every kernel is disassembled");
         for (name, instructions) in &kernels {
-            let multiplies: &[&str] = if dtype == DType::BF16 { &["HMMA.16816.F32.BF16", "LDSM."] } else { &["FFMA "] };
+            let multiplies: &[&str] = match precision {
+                Precision::Bf16 => &["HMMA.16816.F32.BF16", "LDSM."],
+                Precision::Tf32 => &["HMMA.1688.F32.TF32"],
+                Precision::F32 => &["FFMA "],
+            };
             let copies: &[&str] = if name.ends_with("_any") { &[] } else { &["LDGSTS."] };
             for wanted in multiplies.iter().chain(copies) {
                 if !instructions.contains(wanted) {
@@ -112,16 +115,16 @@ fn kernels_compile_for_every_architecture_without_spills() {
     let disassembler = root.join("bin").join("nvdisasm");
     let jobs: Vec<_> = KERNELS
         .iter()
-        .flat_map(|&source| [DType::F32, DType::BF16].map(|dtype| (source, dtype)))
-        .flat_map(|(source, dtype)| ARCHITECTURES.map(|architecture| (source, dtype, architecture)))
+        .flat_map(|&source| Precision::ALL.map(|precision| (source, precision)))
+        .flat_map(|(source, precision)| ARCHITECTURES.map(|architecture| (source, precision, architecture)))
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
         let mut all = Vec::new();
-        while let Some(&(source, dtype, architecture)) =
+        while let Some(&(source, precision, architecture)) =
             jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         {
-            all.extend(faults(source, dtype, architecture, &disassembler));
+            all.extend(faults(source, precision, architecture, &disassembler));
         }
         all
     };

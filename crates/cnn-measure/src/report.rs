@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 use std::time::Duration;
 
-use cnn_core::{Element, Error};
+use cnn_core::Error;
 use serde::Serialize;
 
 use crate::kernels::Work;
@@ -77,7 +77,7 @@ impl Setting {
             isa: backend.isa(),
             threads: backend.threads(),
             batch,
-            dtype: B::Elem::DTYPE.to_string(),
+            dtype: backend.precision(),
         }
     }
 }

@@ -250,9 +250,14 @@ impl Recipe {
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
     /// less.
     pub(crate) fn check_backend<B: Backend>(&self, backend: &B) -> Result<()> {
-        let (dtype, asked) = (B::Elem::DTYPE, backend.tuning());
-        if (self.precision == Precision::Bf16) != (dtype == DType::BF16) {
-            return Err(Error::recipe("precision", self.precision, format!("must be {dtype}, that of the backend")));
+        let (precision, asked) = (backend.precision(), backend.tuning());
+        let is_f64 = B::Elem::DTYPE == DType::F64 && self.precision == Precision::F32;
+        if precision != self.precision.to_string() && !is_f64 {
+            return Err(Error::recipe(
+                "precision",
+                self.precision,
+                format!("must be {precision}, that of the backend"),
+            ));
         }
         if self.conv_algo != asked {
             return Err(Error::recipe("conv_algo", &self.conv_algo, format!("must be {asked}, that of the backend")));
@@ -317,7 +322,7 @@ mod tests {
         assert_eq!(Recipe::from_toml(&text.replace("precision = \"f32\"\n", "")).unwrap(), recipe);
         recipe.precision = "bf16".parse().unwrap();
         assert_eq!(Recipe::from_toml(&text.replace("\"f32\"", "\"bf16\"")).unwrap(), recipe);
-        assert_eq!("f16".parse::<Precision>().unwrap_err().to_string(), "precision f16: must be f32 or bf16");
+        assert_eq!("f16".parse::<Precision>().unwrap_err().to_string(), "precision f16: must be f32, tf32 or bf16");
     }
 
     #[test]

@@ -74,6 +74,35 @@ pub fn edges() -> Vec<Conv2d> {
             specs.push(([3, 9, 7, channels], channels, same(kernel, stride).groups(channels)));
         }
     }
+    cases(specs)
+}
+
+/// First layers of networks: few channels, kernels and strides of every size, rows that are whole chunks of 16 bytes and such
+/// that are not, tiles of pixels that end within a row and such that reach over several images.
+pub fn stems() -> Vec<Conv2d> {
+    let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+    let uneven = Padding { top: 2, left: 1, bottom: 0, right: 3 };
+    cases(vec![
+        ([1, 32, 32, 3], 64, same(3, 1)),
+        ([3, 32, 32, 3], 32, same(3, 1)),
+        ([1, 48, 40, 3], 64, same(7, 2)),
+        ([9, 5, 7, 3], 16, same(3, 1)),
+        ([2, 28, 28, 1], 24, same(5, 1)),
+        ([40, 3, 3, 2], 72, same(3, 1)),
+        ([1, 16, 24, 3], 13, same(3, 1)),
+        ([2, 15, 16, 2], 64, same(3, 2).dilation(2)),
+        ([1, 9, 200, 3], 8, Conv2dOptions { padding: uneven, ..Conv2dOptions::square(3).stride(3) }),
+        ([1, 12, 11, 1], 128, Conv2dOptions { kernel: [2, 6], stride: [1, 4], padding: uneven, ..same(1, 1) }),
+        ([5, 6, 8, 3], 40, Conv2dOptions::square(1).stride(2)),
+        ([3, 8, 8, 3], 1, same(8, 8)),
+        // The gradient of the weight takes several patches one after another, as there is no room for one.
+        ([1, 40, 400, 3], 8, Conv2dOptions::square(4).stride(4)),
+        ([1, 1, 1, 3], 64, same(7, 1)),
+    ])
+}
+
+/// Each with others of the things that a convolution can be asked for.
+fn cases(specs: Vec<([usize; 4], usize, Conv2dOptions)>) -> Vec<Conv2d> {
     let readings = [Reading::Plain, Reading::Norm, Reading::NormRelu];
     let case = |(i, (input, k, options)): (usize, ([usize; 4], usize, Conv2dOptions))| Conv2d {
         spec: Conv2dSpec::new(input, k, &options).expect("a legal convolution"),

@@ -1,11 +1,11 @@
 //! Every operation against plain loops, see [`cnn_tests::check`].
 
-use cnn_core::Element;
+use cnn_core::{Device, Element};
 use cnn_cuda::{Cuda, CudaElement, Tile};
 use cnn_tests::{Bound, Effort, cases, check, check_all};
 use half::bf16;
 
-use crate::device::{cuda, own_products};
+use crate::device::{cuda, own_products, tf32};
 
 /// An emulated GPU is slow: fewer cases than of other backends.
 fn effort() -> Effort {
@@ -40,22 +40,22 @@ suite! {
 
 /// The crate's own products, in each size of tile: what is small here would never be given the large ones.
 macro_rules! tiles {
-    ($($name:ident: $element:ident, $tile:expr;)*) => { $(
+    ($($name:ident: $device:expr;)*) => { $(
         mod $name {
             use super::*;
 
             #[test]
             fn conv2d() {
-                let Some(cuda) = own_products::<$element>($tile) else { return };
-                if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::conv2d(), &[vec![cuda]]) {
+                let Some(cuda) = $device else { return };
+                if let Err(error) = check(effort(), bound(&cuda), cases::conv2d(), &[vec![cuda]]) {
                     panic!("{}", error);
                 }
             }
 
             #[test]
             fn linear() {
-                let Some(cuda) = own_products::<$element>($tile) else { return };
-                if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::linear(), &[vec![cuda]]) {
+                let Some(cuda) = $device else { return };
+                if let Err(error) = check(effort(), bound(&cuda), cases::linear(), &[vec![cuda]]) {
                     panic!("{}", error);
                 }
             }
@@ -63,13 +63,21 @@ macro_rules! tiles {
     )* };
 }
 
+/// What products of this device stay below.
+pub(crate) fn bound<T: CudaElement>(cuda: &Cuda<T>) -> Bound {
+    if cuda.precision() == "tf32" { Bound::TF32 } else { Bound::of(T::DTYPE) }
+}
+
 tiles! {
-    chosen_f32: f32, None;
-    large_f32: f32, Some(Tile::Large);
-    narrow_f32: f32, Some(Tile::Narrow);
-    chosen_bf16: bf16, None;
-    large_bf16: bf16, Some(Tile::Large);
-    narrow_bf16: bf16, Some(Tile::Narrow);
+    chosen_f32: own_products::<f32>(None);
+    large_f32: own_products::<f32>(Some(Tile::Large));
+    narrow_f32: own_products::<f32>(Some(Tile::Narrow));
+    chosen_tf32: tf32(None);
+    large_tf32: tf32(Some(Tile::Large));
+    narrow_tf32: tf32(Some(Tile::Narrow));
+    chosen_bf16: own_products::<bf16>(None);
+    large_bf16: own_products::<bf16>(Some(Tile::Large));
+    narrow_bf16: own_products::<bf16>(Some(Tile::Narrow));
 }
 
 fn edges<T: CudaElement, C: cnn_tests::Case>(cuda: Option<Cuda<T>>, cases: &[C]) {

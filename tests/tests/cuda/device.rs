@@ -15,9 +15,17 @@ pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
 
 /// The same without cuBLASLt, and products of tiles of one size if one is given.
 pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
-    let mut options = options()?;
+    Some(open(&with_tile(options()?, tile)))
+}
+
+/// The same with products of f32 in tf32.
+pub(crate) fn tf32(tile: Option<Tile>) -> Option<Cuda<f32>> {
+    Some(open(&with_tile(options()?.tf32(true), tile)))
+}
+
+fn with_tile(mut options: Options, tile: Option<Tile>) -> Options {
     (options.own_products, options.tile) = (true, tile);
-    Some(open(&options))
+    options
 }
 
 pub(crate) fn open<T: CudaElement>(options: &Options) -> Cuda<T> {

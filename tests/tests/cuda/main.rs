@@ -6,6 +6,8 @@ mod cublaslt;
 mod device;
 mod networks;
 mod planted;
+mod stem;
 mod streams;
+mod tf32;
 mod training;
 mod wide;

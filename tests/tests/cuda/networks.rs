@@ -4,6 +4,7 @@ use cnn_core::nn::parameters;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Backend, Device, Element, Frozen, Pass, Real, Shape, Tensor};
 use cnn_cpu::Cpu;
+use cnn_cuda::CudaElement;
 use cnn_models::Arch;
 use half::bf16;
 
@@ -91,21 +92,31 @@ fn resnet18_in_bf16() {
     agrees(cuda::<bf16>(), Cpu::<bf16>::new().unwrap(), "resnet18");
 }
 
-/// Once every size of memory was asked for, a step asks the driver for none.
-#[test]
-fn the_third_step_allocates_nothing() {
-    let Some(cuda) = cuda::<bf16>() else { return };
+/// Once every size of memory was asked for, a step asks the driver for none; and what it changes nobody else holds any more, so
+/// nothing is copied.
+fn the_third_step_takes_nothing<T: CudaElement>() {
+    let Some(cuda) = cuda::<T>() else { return };
     let mut model = "small".parse::<Arch>().unwrap().build(&cuda, 0, IMAGE, 10).unwrap();
     let mut optimizer = Optimizer::new(&cuda, &model, OptimizerOptions::new(Method::NESTEROV)).unwrap();
     let images = Tensor::from_slice(&cuda, [BATCH, 16, 16, 3], &vec![0.5; BATCH * 768]).unwrap();
-    let mut allocations = Vec::new();
+    let mut usage = Vec::new();
     for step in 0..4 {
         let pass = Pass::train(&cuda, 0).at_step(step);
         let loss = model.call(&pass.input(images.clone()).unwrap()).unwrap().cross_entropy(&[0, 1, 2, 3], 0.0).unwrap();
         optimizer.step(0.01, &mut model, &loss.backward().unwrap()).unwrap();
-        allocations.push(cuda.memory().allocations);
+        usage.push((cuda.memory().allocations, cuda.memory().copies));
     }
-    assert_eq!(allocations[1..], vec![allocations[1]; 3], "{allocations:?}");
+    assert_eq!(usage[1..], vec![usage[1]; 3], "{usage:?}");
+}
+
+#[test]
+fn the_third_step_takes_nothing_in_f32() {
+    the_third_step_takes_nothing::<f32>();
+}
+
+#[test]
+fn the_third_step_takes_nothing_in_bf16() {
+    the_third_step_takes_nothing::<bf16>();
 }
 
 /// What was on its way to the host stays what it was, whatever is done after it.

@@ -56,6 +56,18 @@ fn an_index_out_of_bounds() {
 }
 
 #[test]
+fn a_missing_barrier_behind_the_rows_of_a_stem() {
+    let barrier = "__syncthreads();  // the patch is there";
+    is_found("stem::in_bf16", "conv2d_stem.cu", barrier, "", &["race: thread"]);
+}
+
+#[test]
+fn a_stem_whose_padding_is_not_zero() {
+    let (from, to) = ("u32(r) < u32(patch.spec.input[0])", "u32(r) <= u32(patch.spec.input[0])");
+    is_found("stem::in_bf16", "conv2d_stem.cu", from, to, &["ILLEGAL_ADDRESS", "exactly", "relative error"]);
+}
+
+#[test]
 fn a_part_of_a_sum_that_is_dropped() {
     is_found(
         "conformance::edges::conv2d_edges",

@@ -53,8 +53,8 @@ macro_rules! edges {
 }
 
 edges! {
-    conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
-    special_rows statistics_edges
+    conv2d_edges conv2d_stems elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges
+    pool2d_edges special_rows statistics_edges
 }
 
 suite! {

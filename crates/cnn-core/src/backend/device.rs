@@ -27,6 +27,11 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
 
     /// One line about the device: instruction set, threads, memory.
     fn describe(&self) -> String;
+    /// How activations are stored: the name of their element; or `tf32` where that is f32 and a device rounds it to tf32 when
+    /// it multiplies.
+    fn precision(&self) -> String {
+        Self::Elem::DTYPE.to_string()
+    }
     /// What decides how its results are rounded: devices that say the same compute the same bits, if they are tuned alike.
     fn arithmetic(&self) -> String {
         Self::NAME.to_owned()

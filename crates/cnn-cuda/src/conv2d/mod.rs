@@ -6,6 +6,7 @@ mod divisor;
 mod operands;
 mod shape;
 mod split;
+mod stem;
 mod tile;
 
 use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide, check};
@@ -24,6 +25,8 @@ use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
 use split::{add_splits, cut};
+pub(crate) use stem::SOURCE as STEM;
+use stem::Stem;
 use tile::BUSY;
 pub use tile::Tile;
 
@@ -173,19 +176,26 @@ pub(crate) fn forward<T: CudaElement>(
     check::length("the weight", weight.len(), weight_len)?;
     let epilogue = EpilogueArgument::new(epilogue, written, shape.out_channels())?;
     let rows = shape.output_pixels();
-    let tile = Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
+    let stem = Stem::forward::<T>(cuda.tile(), shape);
+    let chosen = || Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
+    let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let y = cuda.alloc(written)?;
     let partials = match moments {
         true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
         false => None,
     };
-    let name = tile.name(if !norm.is_some() {
-        ["forward_large", "forward_narrow", "forward_small", "forward_any"]
-    } else {
-        ["norm_forward_large", "norm_forward_narrow", "norm_forward_small", "norm_forward_any"]
-    });
-    let launch = cuda.kernel_with(FORWARD, name, tile.shared_bytes::<T>())?.value(*shape).buffer(x).value(norm);
-    let launch = launch.buffer(weight).value(epilogue.moments(partials.as_ref())).buffer(&y);
+    let launch = match stem {
+        Some(stem) => stem.kernel(cuda, shape, ["stem_forward_narrow", "stem_forward_small", "stem_forward_any"])?,
+        None => {
+            let name = tile.name(if !norm.is_some() {
+                ["forward_large", "forward_narrow", "forward_small", "forward_any"]
+            } else {
+                ["norm_forward_large", "norm_forward_narrow", "norm_forward_small", "norm_forward_any"]
+            });
+            cuda.kernel_with(FORWARD, name, tile.shared_bytes::<T>())?.value(*shape)
+        }
+    };
+    let launch = launch.buffer(x).value(norm).buffer(weight).value(epilogue.moments(partials.as_ref())).buffer(&y);
     // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
     unsafe { launch.on([tile.blocks(rows, width), 1, groups], tile.threads(T::DTYPE)) }?;
     Ok((y, partials))
@@ -279,19 +289,30 @@ pub(crate) fn backward_weight<T: CudaElement>(
         return depthwise::backward_weight(cuda, shape, x, norm, dy);
     }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
-    let tile = Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
+    let stem = Stem::weight::<T>(shape);
+    let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
+    let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
-    let (split_pixels, splits) = cut(pixels, 128 / size_of::<T>(), blocks * groups);
-    let [rows_of, columns] = shape.output();
-    let [area, columns] = [rows_of * columns, columns].map(Divisor::by);
-    let split = Split { pixels: split_pixels as i32, area, columns };
+    let (split_pixels, splits) = cut(pixels, Tile::step::<T>(), blocks * groups);
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
-    let name = tile.name(if !norm.is_some() {
-        ["weight_large", "weight_narrow", "weight_small", "weight_any"]
-    } else {
-        ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
-    });
-    let launch = cuda.kernel_with(WEIGHT, name, tile.shared_bytes::<T>())?.value(*shape).value(split);
+    let launch = match stem {
+        Some(stem) => {
+            let stem = stem.grown::<T>(shape, split_pixels);
+            let launch = stem.kernel(cuda, shape, ["stem_weight_small", "stem_weight_small", "stem_weight_any"])?;
+            launch.value(split_pixels as i32)
+        }
+        None => {
+            let name = tile.name(if !norm.is_some() {
+                ["weight_large", "weight_narrow", "weight_small", "weight_any"]
+            } else {
+                ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
+            });
+            let [rows, columns] = shape.output();
+            let [area, columns] = [rows * columns, columns].map(Divisor::by);
+            let split = Split { pixels: split_pixels as i32, area, columns };
+            cuda.kernel_with(WEIGHT, name, tile.shared_bytes::<T>())?.value(*shape).value(split)
+        }
+    };
     let launch = launch.buffer(x).value(norm).buffer(dy).buffer(&parts);
     // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
     unsafe { launch.on([blocks, splits, groups], tile.threads(T::DTYPE)) }?;

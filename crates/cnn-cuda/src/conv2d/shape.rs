@@ -97,6 +97,31 @@ impl Shape {
         self.output.map(|side| side as usize)
     }
 
+    /// Rows and columns of a kernel.
+    pub(super) fn kernel(&self) -> [usize; 2] {
+        self.kernel.map(|side| side as usize)
+    }
+
+    /// Rows and columns from one output to the next.
+    pub(super) fn stride(&self) -> [usize; 2] {
+        self.stride.map(|side| side as usize)
+    }
+
+    /// Rows and columns of zeros above and to the left.
+    pub(super) fn padding(&self) -> [usize; 2] {
+        self.padding.map(|side| side as usize)
+    }
+
+    /// Rows and columns from the first to the last that an output reads.
+    pub(super) fn window(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.kernel()[axis] - 1) * self.dilation[axis] as usize + 1)
+    }
+
+    /// Rows and columns of the padded input that all outputs read.
+    pub(super) fn padded(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.output()[axis] - 1) * self.stride()[axis] + self.window()[axis])
+    }
+
     /// Each channel by itself.
     pub(super) fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels

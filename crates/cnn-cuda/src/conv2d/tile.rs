@@ -55,12 +55,30 @@ impl Tile {
         if self == Tile::Large && dtype == DType::F32 { 256 } else { 128 }
     }
 
-    /// Bytes of shared memory: three stages of both operands, or the tile in f32 with what adds up its columns.
-    pub(crate) fn shared_bytes<T: Element>(self) -> usize {
+    /// Steps of the sum whose operands are in shared memory at once.
+    pub(super) const STAGES: usize = 3;
+
+    /// Places of the sum in a step: 128 bytes of each row of an operand.
+    pub(super) fn step<T: Element>() -> usize {
+        128 / size_of::<T>()
+    }
+
+    /// Bytes of both operands of a step.
+    pub(super) fn stage_bytes(self) -> usize {
         let (m, n) = self.sides();
-        let stages = 3 * (m + n) * 128;
+        (m + n) * 128
+    }
+
+    /// Bytes of the tile in f32, with what adds up its columns.
+    pub(super) fn tile_bytes<T: Element>(self) -> usize {
+        let (m, n) = self.sides();
         let lines = self.threads(T::DTYPE) / (n / chunk::<T>());
-        stages.max((m * (n + 4) + lines * n) * size_of::<f32>())
+        (m * (n + 4) + lines * n) * size_of::<f32>()
+    }
+
+    /// Bytes of shared memory: the stages, and where they were the tile.
+    pub(crate) fn shared_bytes<T: Element>(self) -> usize {
+        (Self::STAGES * self.stage_bytes()).max(self.tile_bytes::<T>())
     }
 
     /// Its kernel of a pass.
@@ -75,6 +93,6 @@ impl Tile {
 }
 
 /// Elements of 16 bytes.
-fn chunk<T: Element>() -> usize {
+pub(super) fn chunk<T: Element>() -> usize {
     16 / size_of::<T>()
 }

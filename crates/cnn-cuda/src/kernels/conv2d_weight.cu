@@ -1,7 +1,7 @@
 // Convolution, gradient of the weight: a product of [taps * channels, pixels] and the gradient [pixels, out channels]. The
 // sum over pixels is cut into splits, which write sums of their own that a second kernel adds up in order (split.cu).
-#include "conv2d.cuh"
 #include "divisor.cuh"
+#include "epilogue.cuh"
 #include "tiles.cuh"
 
 // How the sum is cut, and how its places become pixels.
@@ -129,11 +129,8 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     float* tile = (float*)shared;
     product.template write<A, B>(tile);
     __syncthreads();
-    float* to = dw + (i64(part) * sums + tile_m) * spec.out_channels + group * width + tile_n;
-    for (int i = threadIdx.x; i < T::M * T::N; i += T::THREADS) {
-        int m = i / T::N, n = i % T::N;
-        if (tile_m + m < sums && tile_n + n < width) to[i64(m) * spec.out_channels + n] = tile[m * tile_row<T>() + n];
-    }
+    i32 first = group * width;
+    write_sums<T>(tile, dw + i64(part) * sums * spec.out_channels, tile_m, sums, first + tile_n, first + width, spec.out_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, Split split, const element *x, Norm norm, const element *dy, float *dw

@@ -101,9 +101,12 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
     }
 }
 
-// Shared memory of a block whose tile is finished by the function above.
-template <class T> DEVICE constexpr int shared_bytes() {
-    constexpr int stages = T::STAGES * stage_bytes<T>();
-    constexpr int tile = (T::M * tile_row<T>() + T::THREADS / (T::N / CHUNK) * T::N) * 4;
-    return stages > tile ? stages : tile;
+// Writes the tile, as sums, to a matrix of `rows` and `columns`. The tile's first are row `m` and column `n` of it; `end` is
+// where this group's columns end.
+template <class T> DEVICE void write_sums(const float* tile, float* matrix, i32 m, i32 rows, i32 n, i32 end, i32 columns) {
+    float* to = matrix + i64(m) * columns + n;
+    for (int i = threadIdx.x; i < T::M * T::N; i += T::THREADS) {
+        int row = i / T::N, column = i % T::N;
+        if (m + row < rows && n + column < end) to[i64(row) * columns + column] = tile[row * tile_row<T>() + column];
+    }
 }

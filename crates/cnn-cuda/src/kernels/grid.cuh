@@ -6,6 +6,10 @@
 #define FOR_EACH_ELEMENT(i, count) \
     for (u64 i = u64(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); i += u64(gridDim.x) * blockDim.x)
 
+// The same by vectors: `at` of the first of each N elements, of which the last vector may have fewer than N below `count`.
+#define FOR_EACH_VECTOR(N, at, count) \
+    for (u64 at = (u64(blockIdx.x) * blockDim.x + threadIdx.x) * (N); at < (count); at += u64(gridDim.x) * blockDim.x * (N))
+
 // The sum over the lanes of a warp, the same in each.
 template <class T> DEVICE T warp_sum(T x) {
     for (int other = 16; other > 0; other /= 2) x += __shfl_xor_sync(~0u, x, other);

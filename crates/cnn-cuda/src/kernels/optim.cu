@@ -45,12 +45,12 @@ template <int BUFFERS> DEVICE Piece piece_of(const Parameters<BUFFERS>& paramete
 }
 
 // `i` of every vector of four numbers of a piece that is this thread's.
-#define FOR_EACH_VECTOR(i, piece) for (u32 i = (piece).start + 4 * threadIdx.x; i < (piece).end; i += 4 * 256)
+#define FOR_EACH_VECTOR_OF(i, piece) for (u32 i = (piece).start + 4 * threadIdx.x; i < (piece).end; i += 4 * 256)
 
 // into = a * into + b * from.
 KERNEL(256) blend(float* into, const float* from, float a, float b, u64 count) {
-    FOR_EACH_ELEMENT(vector, (count + 3) / 4) {
-        u64 at = vector * 4, left = count - at;
+    FOR_EACH_VECTOR(4, at, count) {
+        u64 left = count - at;
         float x[4], other[4];
         load_some(x, into + at, left);
         load_some(other, from + at, left);
@@ -65,7 +65,7 @@ KERNEL(256) squared_norms(Parameters<1> gradients, double* squares, u32 first) {
     Piece piece = piece_of(gradients);
     const float* gradient = gradients.of[piece.index].buffers[0];
     double sum = 0.0;
-    FOR_EACH_VECTOR(i, piece) {
+    FOR_EACH_VECTOR_OF(i, piece) {
         float g[4];
         load_some(g, gradient + i, piece.end - i);
         for (int lane = 0; lane < 4; lane++) sum = fma(double(g[lane]), double(g[lane]), sum);
@@ -109,7 +109,7 @@ KERNEL(256) sgd(Parameters<3> parameters, Health health, float max_norm, float m
     const Parameter<3>& parameter = parameters.of[piece.index];
     float *value = parameter.buffers[0], *gradient = parameter.buffers[1], *velocity = parameter.buffers[2];
     float rate = parameter.rate, weight_decay = parameter.weight_decay;
-    FOR_EACH_VECTOR(i, piece) {
+    FOR_EACH_VECTOR_OF(i, piece) {
         u32 left = piece.end - i;
         float w[4], dw[4], v[4];
         load_some(w, value + i, left);
@@ -180,7 +180,7 @@ KERNEL(256) adam(Parameters<4> parameters, Health health, AdamStep step, const C
     float keep = step.decoupled ? 1.0f - parameter.rate * parameter.weight_decay : 1.0f;
     float penalty = step.decoupled ? 0.0f : parameter.weight_decay;
     float beta1 = float(step.beta1), beta2 = float(step.beta2);
-    FOR_EACH_VECTOR(i, piece) {
+    FOR_EACH_VECTOR_OF(i, piece) {
         u32 left = piece.end - i;
         float w[4], dw[4], m[4], v[4];
         load_some(w, value + i, left);

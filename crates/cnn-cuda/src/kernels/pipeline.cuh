@@ -3,6 +3,8 @@
 // A source of an operand has
 //     fetch(stage)    starts the copies of this thread's chunks of the next step into a stage
 //     finish(stage)   changes this thread's chunks, which have arrived, before others read them
+//
+// `product` has the sums of what was multiplied before; it begins with zeros.
 #pragma once
 #include "product.cuh"
 
@@ -17,7 +19,6 @@ DEVICE void multiply(Product<T>& product, LeftSource& left, RightSource& right, 
         }
         copy_async_commit();  // an empty group too, so that groups are counted as steps
     };
-    product.clear();
 #pragma unroll
     for (int step = 0; step < T::STAGES - 1; step++) fetch(step);
 #pragma unroll 1

@@ -1,7 +1,7 @@
 // What the kernels share: names for numbers, activations in memory, and everything that is written in PTX.
 //
 // No header of NVIDIA's is included, so that the run-time compiler needs no folder of them. ELEMENT_BF16 says how
-// activations are stored: as bf16, or else as f32.
+// activations are stored: as bf16, or else as f32. TF32 says that products of f32 round it to tf32 (product.cuh).
 #pragma once
 
 typedef unsigned char u8;

@@ -1,17 +1,18 @@
 // The product of the operands of one step, in registers.
 //
-// bf16 on tensor cores: sums are f32. f32 by fused multiply-adds, which round as the CPU's do. Both leave a warp's tile spread
-// over its lanes; `place` says where.
+// On tensor cores, with sums in f32: bf16 as it is, and f32 rounded to tf32 where TF32 says so. Else f32 by fused
+// multiply-adds, which round as the CPU's do. Each leaves a warp's tile spread over its lanes; `place` says where.
 #pragma once
 #include "tile.cuh"
 
-#if ELEMENT_BF16
+#if ELEMENT_BF16 || TF32
 
 template <class T> struct Product {
+    // Products of 16 rows and 8 columns, and two chunks of the sum.
     static constexpr int ROWS = T::WARP_M / 16, COLUMNS = T::WARP_N / 8;
     float sums[ROWS][COLUMNS][4];
 
-    DEVICE void clear() {
+    DEVICE Product() {
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
@@ -20,37 +21,95 @@ template <class T> struct Product {
                 for (int e = 0; e < 4; e++) sums[i][j][e] = 0.0f;
     }
 
+#if ELEMENT_BF16
+    // Row (or column) `i` of the warp's `eight`th group of eight.
+    static DEVICE int place(Major, int eight, int i) { return 8 * eight + i; }
+
+    // 16 rows from `m` on: registers 0 and 1 are of the upper and lower eight in the first chunk, 2 and 3 in the second.
+    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k, int lane) {
+        int m = T::warp_m() + 16 * i;
+        if (A::MAJOR == ALONG_SUM) {
+            ldmatrix_x4(left, A::chunk(a, m + lane % 16, 2 * k + lane / 16));
+        } else {
+            ldmatrix_x4_trans(left, A::chunk(a, 16 * k + lane % 8 + lane / 16 * 8, m / 8 + lane / 8 % 2));
+        }
+    }
+
+    // Two times 8 columns from `n` on: registers 0 and 1 are of the first eight in both chunks, 2 and 3 of the others.
+    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k, int lane) {
+        int n = T::warp_n() + 8 * j;
+        if (B::MAJOR == ALONG_SUM) {
+            ldmatrix_x4(two, B::chunk(b, n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+        } else {
+            ldmatrix_x4_trans(two, B::chunk(b, 16 * k + lane % 16, n / 8 + lane / 16));
+        }
+    }
+
+    static DEVICE void multiply(float (&sums)[4], const u32 (&left)[4], const u32 (&right)[2]) { mma_bf16(sums, left, right); }
+#else
+    // Row (or column) `i` of the warp's `eight`th group of eight. Where rows are side by side in memory, a group has four of
+    // one chunk and four of the fourth chunk after it: so what a warp reads at once lies in different banks.
+    static DEVICE int place(Major major, int eight, int i) {
+        return major == ALONG_SUM ? 8 * eight + i : 32 * (eight / 4) + 4 * (eight % 4) + 16 * (i / 4) + i % 4;
+    }
+
+    // The number of a row (or column) of the block's tile and a place of the step's sum, for operands across the sum.
+    template <class O> static DEVICE u32 number(unsigned char* stage, int row, int place) {
+        return to_tf32(O::chunk(stage, place, row / CHUNK)[row % CHUNK]);
+    }
+
+    static DEVICE void round(u32 (&numbers)[4]) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) numbers[e] = to_tf32(__uint_as_float(numbers[e]));
+    }
+
+    // As of bf16: what is loaded as two numbers of 16 bits each is one of 32.
+    template <class A> static DEVICE void read_left(u32 (&left)[4], unsigned char* a, int i, int k, int lane) {
+        if (A::MAJOR == ALONG_SUM) {
+            ldmatrix_x4(left, A::chunk(a, T::warp_m() + 16 * i + lane % 16, 2 * k + lane / 16));
+            round(left);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                left[e] = number<A>(a, T::warp_m() + place(A::MAJOR, 2 * i + e % 2, lane / 4), 8 * k + lane % 4 + 4 * (e / 2));
+            }
+        }
+    }
+
+    template <class B> static DEVICE void read_right(u32 (&two)[4], unsigned char* b, int j, int k, int lane) {
+        if (B::MAJOR == ALONG_SUM) {
+            ldmatrix_x4(two, B::chunk(b, T::warp_n() + 8 * j + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+            round(two);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                two[e] = number<B>(b, T::warp_n() + place(B::MAJOR, j + e / 2, lane / 4), 8 * k + lane % 4 + 4 * (e % 2));
+            }
+        }
+    }
+
+    static DEVICE void multiply(float (&sums)[4], const u32 (&left)[4], const u32 (&right)[2]) { mma_tf32(sums, left, right); }
+#endif
+
     // Adds the product of a stage's operands.
     template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
         int lane = threadIdx.x % 32;
 #pragma unroll
-        for (int k = 0; k < STEP / 16; k++) {
+        for (int k = 0; k < ROW_CHUNKS / 2; k++) {
             u32 left[ROWS][4], right[COLUMNS][2];
 #pragma unroll
-            for (int i = 0; i < ROWS; i++) {
-                int m = T::warp_m() + 16 * i;
-                if (A::MAJOR == ALONG_SUM) {
-                    ldmatrix_x4(left[i], A::chunk(a, m + lane % 16, 2 * k + lane / 16));
-                } else {
-                    ldmatrix_x4_trans(left[i], A::chunk(a, 16 * k + lane % 8 + lane / 16 * 8, m / 8 + lane / 8 % 2));
-                }
-            }
+            for (int i = 0; i < ROWS; i++) read_left<A>(left[i], a, i, k, lane);
 #pragma unroll
             for (int j = 0; j < COLUMNS; j += 2) {
-                int n = T::warp_n() + 8 * j;
                 u32 two[4];
-                if (B::MAJOR == ALONG_SUM) {
-                    ldmatrix_x4(two, B::chunk(b, n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
-                } else {
-                    ldmatrix_x4_trans(two, B::chunk(b, 16 * k + lane % 16, n / 8 + lane / 16));
-                }
+                read_right<B>(two, b, j, k, lane);
                 right[j][0] = two[0], right[j][1] = two[1];
                 right[j + 1][0] = two[2], right[j + 1][1] = two[3];
             }
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
-                for (int j = 0; j < COLUMNS; j++) mma_bf16(sums[i][j], left[i], right[j]);
+                for (int j = 0; j < COLUMNS; j++) multiply(sums[i][j], left[i], right[j]);
         }
     }
 
@@ -63,7 +122,8 @@ template <class T> struct Product {
             for (int j = 0; j < COLUMNS; j++)
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    int m = T::warp_m() + 16 * i + lane / 4 + 8 * half, n = T::warp_n() + 8 * j + lane % 4 * 2;
+                    int m = T::warp_m() + place(A::MAJOR, 2 * i + half, lane / 4);
+                    int n = T::warp_n() + place(B::MAJOR, j, lane % 4 * 2);  // and the next, which is beside it
                     *(float2*)(tile + m * tile_row<T>() + n) = make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
                 }
     }
@@ -76,7 +136,7 @@ template <class T> struct Product {
     static constexpr int ROWS = T::WARP_M / 4, COLUMNS = T::WARP_N / 8;
     float sums[ROWS][COLUMNS];
 
-    DEVICE void clear() {
+    DEVICE Product() {
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll

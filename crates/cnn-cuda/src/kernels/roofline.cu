@@ -2,8 +2,8 @@
 #include "grid.cuh"
 
 // Multiply-adds of a warp in one turn of the loop below; cnn-cuda/src/roofline.rs knows how many.
-#if ELEMENT_BF16
-// Eight independent products [16, 16] by [16, 8] on tensor cores.
+#if ELEMENT_BF16 || TF32
+// Eight independent products on tensor cores: [16, 16] by [16, 8] of bf16, or [16, 8] by [8, 8] of tf32.
 KERNEL(256) multiply_adds(float* sums, u32 start, i32 turns) {
     float d[8][4];
     u32 a[4] = {start, start, start, start}, b[2] = {start, start};
@@ -14,7 +14,13 @@ KERNEL(256) multiply_adds(float* sums, u32 start, i32 turns) {
 #pragma unroll 1
     for (i32 turn = 0; turn < turns; turn++) {
 #pragma unroll
-        for (int i = 0; i < 8; i++) mma_bf16(d[i], a, b);
+        for (int i = 0; i < 8; i++) {
+#if TF32
+            mma_tf32(d[i], a, b);
+#else
+            mma_bf16(d[i], a, b);
+#endif
+        }
     }
     float sum = 0.0f;
 #pragma unroll

@@ -45,6 +45,20 @@ template <int N, class T> DEVICE void pack(Packed<N, T>& packed, const float (&x
     }
 }
 
+// N elements as they would lie in memory.
+template <int N, class T> DEVICE Packed<N, T> packed(const T (&x)[N]) {
+    Packed<N, T> packed;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if constexpr (sizeof(T) == sizeof(float)) {
+            packed.words[i] = __float_as_uint(x[i]);
+        } else if (i % 2 == 0) {
+            packed.words[i / 2] = x[i].bits | u32(x[i + 1].bits) << 16;
+        }
+    }
+    return packed;
+}
+
 // N floats side by side, such as the coefficients of N channels; `otherwise` for each where there is no list.
 template <int N> DEVICE void load_floats(float (&x)[N], const float* from, float otherwise = 0.0f) {
     if (from) {

@@ -15,14 +15,27 @@ pub enum Precision {
     /// In 32 bits.
     #[default]
     F32,
+    /// In 32 bits, of which products see the first 19: tensor cores of a GPU multiply them, and a CPU refuses.
+    Tf32,
     /// In the upper 16 bits of an f32: half the memory, 8 bits of precision.
     Bf16,
+}
+
+impl Precision {
+    /// The precision that stores activations alike and that every device has: of tf32 it is f32.
+    pub fn stored(self) -> Self {
+        match self {
+            Precision::F32 | Precision::Tf32 => Precision::F32,
+            Precision::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 impl Display for Precision {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
         })
     }
@@ -34,8 +47,9 @@ impl FromStr for Precision {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "f32" => Ok(Precision::F32),
+            "tf32" => Ok(Precision::Tf32),
             "bf16" => Ok(Precision::Bf16),
-            _ => Err(Error::recipe("precision", text, "must be f32 or bf16")),
+            _ => Err(Error::recipe("precision", text, "must be f32, tf32 or bf16")),
         }
     }
 }

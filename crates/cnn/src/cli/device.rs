@@ -91,6 +91,7 @@ impl Device {
             #[cfg(feature = "cuda")]
             Wanted::Auto => match gpu(args, precision, 0) {
                 Ok(device) => return Ok(device),
+                Err(failure) if precision == Precision::Tf32 => return Err(failure),
                 Err(failure) => {
                     output::note(&format!("on the CPU: {}", failure.message().unwrap_or_default()));
                 }
@@ -100,6 +101,9 @@ impl Device {
         }
         match precision {
             Precision::F32 => Ok(Device::Cpu(cpu(args, conv_algo)?)),
+            Precision::Tf32 => {
+                Err(Failure::usage("precision tf32: must be f32 or bf16 on a CPU: only a GPU multiplies tf32"))
+            }
             Precision::Bf16 => Ok(Device::CpuBf16(cpu(args, conv_algo)?)),
         }
     }
@@ -148,9 +152,10 @@ fn cpu<T: CpuElement>(args: &DeviceArgs, conv_algo: ConvAlgorithm) -> Result<Cpu
 
 #[cfg(feature = "cuda")]
 fn gpu(args: &DeviceArgs, precision: Precision, ordinal: usize) -> Result<Device, Failure> {
-    let (options, threads) = (cuda::Options::gpu(ordinal), args.threads.unwrap_or_else(available_threads));
+    let options = cuda::Options::gpu(ordinal).tf32(precision == Precision::Tf32);
+    let threads = args.threads.unwrap_or_else(available_threads);
     match precision {
-        Precision::F32 => Ok(Device::Cuda(Cuda::open(&options)?, threads)),
+        Precision::F32 | Precision::Tf32 => Ok(Device::Cuda(Cuda::open(&options)?, threads)),
         Precision::Bf16 => Ok(Device::CudaBf16(Cuda::open(&options)?, threads)),
     }
 }

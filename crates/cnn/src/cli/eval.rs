@@ -20,7 +20,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
-    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), &trained.conv_algo)?;
+    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision.stored()), &trained.conv_algo)?;
     device.run(Eval { weights, args, pool: device.pool()? })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
     }
     let weights = Weights::read(super::data::weights(&args.weights)?)?;
     let trained = weights.info();
-    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision), &trained.conv_algo)?;
+    let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision.stored()), &trained.conv_algo)?;
     device.run(Predict { weights, args, pool: device.pool()? })
 }
 

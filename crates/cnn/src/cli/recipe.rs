@@ -106,7 +106,7 @@ const NOTES: &[Note] = &[
     ("", "epochs", "passes over the training images", None),
     ("", "batch", "images in a step", None),
     ("", "seed", "fixes initial weights, order, augmentation and dropout", None),
-    ("", "precision", "how activations are stored: f32, or bf16 for half the memory", None),
+    ("", "precision", "how activations are stored: f32, bf16 for half the memory, or tf32 on a GPU", None),
     ("", "conv_algo", "how 3x3 convolutions are computed: auto, direct or winograd", None),
     ("", "validation", "part of the training images that is held out and measured after every epoch", None),
     ("", "label_smoothing", "part of each label that is spread over all classes", None),

@@ -380,7 +380,9 @@ fn half_precision_from_training_to_prediction() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
     refused(&["train", "--resume", "run", "--precision", "f32"], &["--resume", "cannot be used with '--precision"]);
-    refused(&["train", "--precision", "f16"], &["'f16' for '--precision", "must be f32 or bf16"]);
+    refused(&["train", "--precision", "f16"], &["'f16' for '--precision", "must be f32, tf32 or bf16"]);
+    let tf32 = ["train", "--data", "photos", "--precision", "tf32", "--backend", "cpu"];
+    refused(&tf32, &["precision tf32: must be f32 or bf16 on a CPU"]);
 }
 
 #[test]
