@@ -24,7 +24,7 @@ use divisor::Divisor;
 use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
-use split::{add_splits, cut};
+use split::{Cut, add_splits, cut, finish_splits};
 pub(crate) use stem::SOURCE as STEM;
 use stem::Stem;
 use tile::BUSY;
@@ -180,6 +180,13 @@ pub(crate) fn forward<T: CudaElement>(
     let chosen = || Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let y = cuda.alloc(written)?;
+    if tile == Tile::Small && stem.is_none() && !norm.is_some() && !moments {
+        let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
+        if let Some(part) = few_blocks::<T>(cuda, steps, blocks, written)? {
+            split_forward(cuda, shape, x, weight, part, epilogue, &y)?;
+            return Ok((y, None));
+        }
+    }
     let partials = match moments {
         true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
         false => None,
@@ -199,6 +206,72 @@ pub(crate) fn forward<T: CudaElement>(
     // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
     unsafe { launch.on([tile.blocks(rows, width), 1, groups], tile.threads(T::DTYPE)) }?;
     Ok((y, partials))
+}
+
+/// `sums` [rows, channels] and what follows them.
+pub(crate) fn finish<T: CudaElement>(
+    cuda: &Cuda<T>,
+    sums: &Buffer<f32>,
+    epilogue: &backend::Epilogue<'_, Cuda<T>>,
+    channels: usize,
+) -> Result<Data<Cuda<T>>> {
+    let epilogue = EpilogueArgument::new(epilogue, sums.len(), channels)?;
+    let y = cuda.alloc(sums.len())?;
+    finish_splits(cuda, sums, 1, epilogue, channels, &y)?;
+    Ok(y)
+}
+
+/// How a sum of so many steps is cut where few blocks would each have a long one, as for a single image: steps of a part, and
+/// parts. None where it is better left whole.
+fn few_blocks<T: CudaElement>(
+    cuda: &Cuda<T>,
+    steps: usize,
+    blocks: usize,
+    len: usize,
+) -> Result<Option<(usize, usize)>> {
+    if blocks >= BUSY / 2 {
+        return Ok(None);
+    }
+    let tile = Tile::Small;
+    let resident = cuda.resident(FORWARD, SPLIT_FORWARD, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
+    let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
+    Ok(Some(sum.quickest(cuda.about().multiprocessors, resident)).filter(|&(_, parts)| parts > 1))
+}
+
+const SPLIT_FORWARD: &str = "split_forward_small";
+
+/// As `Part` in `kernels/conv2d_forward.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Part {
+    steps: i32,
+    _unused: i32,
+    sums: u64,
+}
+
+// SAFETY: numbers without padding; the address is of a buffer that outlives the launch's call.
+unsafe impl Argument for Part {}
+
+/// The product in parts of so many steps, and what follows their sum.
+fn split_forward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    shape: &Shape,
+    x: &Buffer<T>,
+    weight: &Buffer<T>,
+    (steps, parts): (usize, usize),
+    epilogue: EpilogueArgument,
+    y: &Buffer<T>,
+) -> Result<()> {
+    let (tile, (groups, _, width)) = (Tile::Small, shape.groups());
+    let sums: Buffer<f32> = cuda.alloc(check::numel(parts, y.len())?)?;
+    let part = Part { steps: steps as i32, _unused: 0, sums: sums.at() };
+    let launch = cuda.kernel_with(FORWARD, SPLIT_FORWARD, tile.shared_bytes::<T>())?.value(*shape).buffer(x);
+    let launch = launch.buffer(weight).value(part);
+    let blocks = tile.blocks(shape.output_pixels(), width);
+    // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; the sums are new and as long as y
+    // for each part, and the parts cover the sum.
+    unsafe { launch.on([blocks, parts, groups], tile.threads(T::DTYPE)) }?;
+    finish_splits(cuda, &sums, parts, epilogue, shape.out_channels(), y)
 }
 
 pub(crate) fn conv2d_backward_data<T: CudaElement>(
@@ -293,7 +366,21 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
-    let (split_pixels, splits) = cut(pixels, Tile::step::<T>(), blocks * groups);
+    let name = tile.name(if !norm.is_some() {
+        ["weight_large", "weight_narrow", "weight_small", "weight_any"]
+    } else {
+        ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
+    });
+    let step = Tile::step::<T>();
+    let (split_pixels, splits) = match stem {
+        Some(_) => cut(pixels, step, blocks * groups),
+        None => {
+            let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
+            let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
+            let resident = cuda.resident(WEIGHT, name, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
+            sum.quickest(cuda.about().multiprocessors, resident)
+        }
+    };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
     let launch = match stem {
         Some(stem) => {
@@ -302,11 +389,6 @@ pub(crate) fn backward_weight<T: CudaElement>(
             launch.value(split_pixels as i32)
         }
         None => {
-            let name = tile.name(if !norm.is_some() {
-                ["weight_large", "weight_narrow", "weight_small", "weight_any"]
-            } else {
-                ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
-            });
             let [rows, columns] = shape.output();
             let [area, columns] = [rows * columns, columns].map(Divisor::by);
             let split = Split { pixels: split_pixels as i32, area, columns };
