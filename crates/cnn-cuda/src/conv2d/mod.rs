@@ -178,14 +178,13 @@ pub(crate) fn forward<T: CudaElement>(
     let rows = shape.output_pixels();
     let stem = Stem::forward::<T>(cuda.tile(), shape);
     let chosen = || Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
-    let tile = stem.map_or_else(chosen, |stem| stem.tile);
+    // Moments are those of tiles, whose sums are whole.
+    let shared = if stem.is_none() && !norm.is_some() && !moments { quickest(cuda, shape)? } else { None };
+    let tile = stem.map(|stem| stem.tile).or(shared.map(|(tile, _)| tile)).unwrap_or_else(chosen);
     let y = cuda.alloc(written)?;
-    if tile == Tile::Small && stem.is_none() && !norm.is_some() && !moments {
-        let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
-        if let Some(part) = few_blocks::<T>(cuda, steps, blocks, written)? {
-            split_forward(cuda, shape, x, weight, part, epilogue, &y)?;
-            return Ok((y, None));
-        }
+    if let Some(shared @ (_, (_, 2..))) = shared {
+        split_forward(cuda, shape, x, weight, shared, epilogue, &y)?;
+        return Ok((y, None));
     }
     let partials = match moments {
         true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
@@ -221,24 +220,32 @@ pub(crate) fn finish<T: CudaElement>(
     Ok(y)
 }
 
-/// How a sum of so many steps is cut where few blocks would each have a long one, as for a single image: steps of a part, and
-/// parts. None where it is better left whole.
-fn few_blocks<T: CudaElement>(
-    cuda: &Cuda<T>,
-    steps: usize,
-    blocks: usize,
-    len: usize,
-) -> Result<Option<(usize, usize)>> {
-    if blocks >= BUSY / 2 {
+/// A tile for the forward pass, and how its sum is cut: steps of a part, and parts.
+type Shared = (Tile, (usize, usize));
+
+/// The tile and the cut that are estimated to be the quickest: a single image has few blocks, which would each have a long sum.
+/// None where chunks of channels are not whole.
+fn quickest<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<Shared>> {
+    let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
+    if Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]) == Tile::Any {
         return Ok(None);
     }
-    let tile = Tile::Small;
-    let resident = cuda.resident(FORWARD, SPLIT_FORWARD, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
-    let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
-    Ok(Some(sum.quickest(cuda.about().multiprocessors, resident)).filter(|&(_, parts)| parts > 1))
+    let [_, _, len] = shape.lens();
+    let mut best: Option<(f64, Shared)> = None;
+    for tile in cuda.tile().map_or(vec![Tile::Large, Tile::Narrow, Tile::Small], |wanted| vec![wanted]) {
+        let (bytes, threads) = (tile.shared_bytes::<T>(), tile.threads(T::DTYPE));
+        let resident = cuda.resident(FORWARD, tile.name(SPLIT_FORWARD), bytes, threads)?;
+        let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
+        let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
+        let (cut, ns) = sum.quickest(cuda.about().multiprocessors, resident);
+        if best.is_none_or(|(least, _)| ns < least) {
+            best = Some((ns, (tile, cut)));
+        }
+    }
+    Ok(best.map(|(_, shared)| shared))
 }
 
-const SPLIT_FORWARD: &str = "split_forward_small";
+const SPLIT_FORWARD: [&str; 4] = ["split_forward_large", "split_forward_narrow", "split_forward_small", ""];
 
 /// As `Part` in `kernels/conv2d_forward.cu`.
 #[derive(Clone, Copy, Debug)]
@@ -258,14 +265,14 @@ fn split_forward<T: CudaElement>(
     shape: &Shape,
     x: &Buffer<T>,
     weight: &Buffer<T>,
-    (steps, parts): (usize, usize),
+    (tile, (steps, parts)): Shared,
     epilogue: EpilogueArgument,
     y: &Buffer<T>,
 ) -> Result<()> {
-    let (tile, (groups, _, width)) = (Tile::Small, shape.groups());
+    let (groups, _, width) = shape.groups();
     let sums: Buffer<f32> = cuda.alloc(check::numel(parts, y.len())?)?;
     let part = Part { steps: steps as i32, _unused: 0, sums: sums.at() };
-    let launch = cuda.kernel_with(FORWARD, SPLIT_FORWARD, tile.shared_bytes::<T>())?.value(*shape).buffer(x);
+    let launch = cuda.kernel_with(FORWARD, tile.name(SPLIT_FORWARD), tile.shared_bytes::<T>())?.value(*shape).buffer(x);
     let launch = launch.buffer(weight).value(part);
     let blocks = tile.blocks(shape.output_pixels(), width);
     // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; the sums are new and as long as y
@@ -378,7 +385,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
             let resident = cuda.resident(WEIGHT, name, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
-            sum.quickest(cuda.about().multiprocessors, resident)
+            sum.quickest(cuda.about().multiprocessors, resident).0
         }
     };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;

@@ -69,7 +69,14 @@ KERNEL(Small::THREADS) forward_any(ARGUMENTS) { forward<Small, false, false>(GIV
 KERNEL(Large::THREADS) norm_forward_large(ARGUMENTS) { forward<Large, true, true>(GIVEN); }
 KERNEL(Narrow::THREADS) norm_forward_narrow(ARGUMENTS) { forward<Narrow, true, true>(GIVEN); }
 KERNEL(Small::THREADS) norm_forward_small(ARGUMENTS) { forward<Small, true, true>(GIVEN); }
-KERNEL(Small::THREADS) split_forward_small(Conv2dSpec spec, const element* x, const element* weight, Part part) {
-    forward<Small, true, false, true>(spec, x, Norm(), weight, Epilogue(), nullptr, part);
-}
 KERNEL(Small::THREADS) norm_forward_any(ARGUMENTS) { forward<Small, false, true>(GIVEN); }
+
+#undef ARGUMENTS
+#undef GIVEN
+
+#define ARGUMENTS Conv2dSpec spec, const element *x, const element *weight, Part part
+#define GIVEN spec, x, Norm(), weight, Epilogue(), nullptr, part
+
+KERNEL(Large::THREADS) split_forward_large(ARGUMENTS) { forward<Large, true, false, true>(GIVEN); }
+KERNEL(Narrow::THREADS) split_forward_narrow(ARGUMENTS) { forward<Narrow, true, false, true>(GIVEN); }
+KERNEL(Small::THREADS) split_forward_small(ARGUMENTS) { forward<Small, true, false, true>(GIVEN); }
