@@ -48,10 +48,10 @@ everything() {
     part 30 devices ./cnn devices
     part 150 suite env CNN_TEST_GPU=1 ./cuda-suite $suite
     [ "$peers" ] || printf '\n== SKIPPED: no PyTorch with a GPU here\n'
-    for area in layers train infer; do
-        part 150 "$area bf16" $bench --only "$area" --precision bf16 $peers --json "$out/$area-bf16.json"
+    for area in train infer layers; do
+        part 170 "$area bf16" $bench --only "$area" --precision bf16 $peers --json "$out/$area-bf16.json"
     done
-    for area in layers train infer; do
+    for area in train infer layers; do
         part 60 "$area f32" $bench --only "$area" --precision f32 --json "$out/$area-f32.json"
     done
     for threads in $threads_of_cpu; do
