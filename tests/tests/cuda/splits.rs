@@ -17,7 +17,7 @@ fn of_ones<T: CudaElement>(tile: Option<Tile>) {
     let bias = cuda.fill(64, -256.0f32).unwrap();
     let y = cuda.conv2d(&spec, &x, &filter, Epilogue::bias(Some(&bias))).unwrap();
     let y = cuda.download(&cuda.widen(&y).unwrap()).unwrap();
-    let side = |at: usize| if at % 3 == 0 { 2 } else { 3 };
+    let side = |at: usize| if at.is_multiple_of(3) { 2 } else { 3 };
     let seen = |pixel: usize| (side(pixel / 4) * side(pixel % 4) * 128 - 256) as f32;
     let expected: Vec<f32> = (0..16).flat_map(|pixel| [seen(pixel); 64]).collect();
     assert_eq!(y, expected);
