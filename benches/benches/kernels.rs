@@ -2,7 +2,7 @@
 
 use cnn_core::Result;
 use cnn_cpu::Cpu;
-use cnn_measure::kernels::{self, Operands, Visit, Work};
+use cnn_measure::kernels::{self, CONVOLUTIONS, Operands, Visit, Work};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const BATCH: usize = 32;
@@ -24,8 +24,10 @@ fn group(criterion: &mut Criterion, name: &str, kernels: impl FnOnce(&Cpu<f32>, 
 }
 
 fn conv2d(criterion: &mut Criterion) {
-    group(criterion, "conv2d", |cpu, visit| kernels::conv2d(cpu, BATCH, Operands::Written, visit));
-    group(criterion, "conv2d, fused", |cpu, visit| kernels::conv2d(cpu, BATCH, Operands::Normalised, visit));
+    group(criterion, "conv2d", |cpu, visit| kernels::conv2d(cpu, BATCH, &CONVOLUTIONS, Operands::Written, visit));
+    group(criterion, "conv2d, fused", |cpu, visit| {
+        kernels::conv2d(cpu, BATCH, &CONVOLUTIONS, Operands::Normalised, visit)
+    });
 }
 
 fn passes(criterion: &mut Criterion) {

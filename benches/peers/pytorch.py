@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyTorch on this machine: one JSON line a result. `cargo xtask bench --peers` runs it, and on a GPU `benches/gpu/run.sh`.
+"""PyTorch on this machine: one JSON line a result. `cargo xtask bench --peers` runs it.
 
     python3 pytorch.py train --model resnet18 --batch 128 --threads 2 --layout nhwc --mode eager
     python3 pytorch.py infer --model resnet18 --batch 1 --threads 2 --layout nhwc --mode freeze
@@ -43,6 +43,11 @@ def median(args, run):
     if args.device == "cpu":
         return median_ms(run)
     return median_ms(run, BEHIND, torch.cuda.synchronize)
+
+
+def memory(args):
+    """The most of the GPU's memory that tensors had."""
+    return {"peak_device_bytes": torch.cuda.max_memory_allocated()} if args.device == "cuda" else {}
 
 
 def autocast(args):
@@ -109,7 +114,7 @@ def main():
     network = NETWORKS[args.model]().to(args.device, memory_format=layout)
     images = torch.randn(args.batch, 3, 32, 32).to(args.device, memory_format=layout)
     measure = train if args.area == "train" else infer
-    report(measure(args, network, images), args.batch, torch.__version__)
+    report(measure(args, network, images), args.batch, torch.__version__, **memory(args))
 
 
 if __name__ == "__main__":

@@ -4,22 +4,27 @@ import json
 import statistics
 import time
 
-LEAST, SECONDS = 7, 0.3
+LEAST, SECONDS, ROW = 7, 0.3, 0.005
 
 
-def median_ms(run, together=1, wait=lambda: None):
-    """The median time of `run` after two runs that do not count: at least 7 runs, and more for 0.3 seconds. On a device that may
-    be behind, so many are timed together and waited for."""
-    run()
-    run()
-    wait()
-    times, begin = [], time.perf_counter()
-    while len(times) < LEAST or time.perf_counter() - begin < SECONDS:
+def median_ms(run, behind=0, wait=lambda: None):
+    """The median time of `run` after two runs that do not count: at least 7 runs, and more for 0.3 seconds. A device that may
+    be behind is given rows of runs, each waited for: of as many as it may be behind, and of more where those are short."""
+    def row(together):
         start = time.perf_counter()
         for _ in range(together):
             run()
         wait()
-        times.append((time.perf_counter() - start) / together)
+        return time.perf_counter() - start
+
+    row(1)
+    row(1)
+    together = max(behind, 1)
+    while behind and row(together) < ROW:
+        together *= 2
+    times, begin = [], time.perf_counter()
+    while len(times) < LEAST or time.perf_counter() - begin < SECONDS:
+        times.append(row(together) / together)
     return 1e3 * statistics.median(times)
 
 

@@ -2,25 +2,12 @@
 
 use std::process::{Command, Stdio};
 
-use cnn_core::{Error, bf16};
-use cnn_cpu::Cpu;
 use cnn_measure::{Area, Setting, networks};
 use serde::Deserialize;
 
-/// What all contenders of a race do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Setup {
-    /// Training or inference.
-    pub(crate) area: Area,
-    /// Of which network.
-    pub(crate) model: String,
-    /// On how many images at a time.
-    pub(crate) batch: usize,
-    /// With how many threads.
-    pub(crate) threads: usize,
-    /// `f32` or `bf16`.
-    pub(crate) precision: String,
-}
+use crate::epoch;
+use crate::on::On;
+use crate::setup::Setup;
 
 /// One of them.
 #[derive(Debug)]
@@ -40,6 +27,8 @@ pub(crate) enum Role {
     Own,
     /// This workspace on one thread: what more threads are held against.
     OneThread,
+    /// This workspace in an epoch of training, with all that it does beside its steps.
+    Epoch,
     /// Another engine.
     Peer,
     /// Another engine that cannot be limited to our instruction set: shown, but no yardstick.
@@ -55,6 +44,8 @@ pub(crate) struct Measured {
     pub(crate) median_ms: f64,
     /// The most memory that the process held; none where the system does not say.
     pub(crate) peak_rss_bytes: Option<u64>,
+    /// The most of the device's own memory that it used; none of a CPU.
+    pub(crate) peak_device_bytes: Option<u64>,
     /// The engine's version, where it is not ours.
     pub(crate) version: Option<String>,
     /// The layer, where several are measured.
@@ -85,47 +76,25 @@ pub(crate) fn measure(command: &mut Command) -> Result<Vec<Measured>, String> {
     String::from_utf8_lossy(&output.stdout).lines().map(parse).collect()
 }
 
-/// This workspace, and if it has several threads also with one.
+/// This workspace: on several threads also with one, and on a GPU also an epoch.
 pub(crate) fn own(setup: &Setup) -> Result<Vec<Contender>, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let isa = match setup.precision.as_str() {
-        "f32" => Cpu::<f32>::with_threads(1).map(|cpu| cpu.isa()),
-        "bf16" => Cpu::<bf16>::with_threads(1).map(|cpu| cpu.isa()),
-        other => Err(unknown_precision(other)),
-    };
-    let isa = isa.map_err(|error| error.to_string())?.to_string();
-    let contender = |role, threads: usize| {
+    let isa = setup.on.isa(&setup.precision)?;
+    let contender = |role, threads: usize, config: &str| {
         let mut command = Command::new(&program);
         command.args(["--here", "--only", &setup.area.to_string(), "--model", &setup.model]);
         command.args(["--batch", &setup.batch.to_string(), "--threads", &threads.to_string()]);
-        command.args(["--precision", &setup.precision]);
-        let config = if setup.area == Area::Train { networks::TRAINS } else { networks::ANSWERS };
+        command.args(["--precision", &setup.precision, "--backend", &setup.on.to_string()]);
+        command.args(setup.rehearse.then_some("--rehearse")).args((role == Role::Epoch).then_some("--epoch"));
         Contender { setting: Setting { threads, ..setup.setting("cnn", config, &isa) }, role, command }
     };
-    let mut contenders = vec![contender(Role::Own, setup.threads)];
+    let config = if setup.area == Area::Train { networks::TRAINS } else { networks::ANSWERS };
+    let mut contenders = vec![contender(Role::Own, setup.threads, config)];
     if setup.threads > 1 {
-        contenders.push(contender(Role::OneThread, 1));
+        contenders.push(contender(Role::OneThread, 1, config));
+    }
+    if setup.on == On::Cuda && setup.area == Area::Train {
+        contenders.push(contender(Role::Epoch, setup.threads, &epoch::name(setup)));
     }
     Ok(contenders)
-}
-
-/// A precision that the CPU backend does not have.
-pub(crate) fn unknown_precision(precision: &str) -> Error {
-    Error::invalid("precision", precision, "must be f32 or bf16")
-}
-
-impl Setup {
-    /// An engine that does this.
-    pub(crate) fn setting(&self, engine: &str, config: &str, isa: &str) -> Setting {
-        Setting {
-            area: self.area,
-            model: self.model.clone(),
-            engine: engine.to_owned(),
-            config: config.to_owned(),
-            isa: isa.to_owned(),
-            threads: self.threads,
-            batch: self.batch,
-            dtype: self.precision.clone(),
-        }
-    }
 }

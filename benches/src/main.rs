@@ -4,28 +4,36 @@
 //! its own, and what else the machine does meets them all alike.
 
 mod contender;
+mod epoch;
 mod layers;
+mod on;
 mod peers;
 mod race;
+mod setup;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cnn_core::{Error, Result, bf16};
-use cnn_cpu::{Cpu, CpuElement, available_threads};
+use cnn_core::Error;
+use cnn_cpu::available_threads;
 use cnn_measure::timing::peak_memory;
-use cnn_measure::{Area, Repeat, Row, networks};
+use cnn_measure::{Area, Machine, Row, networks};
 use serde_json::{Value, json};
 
-use contender::{Setup, unknown_precision};
+use on::{On, Task};
 use peers::Peers;
 use race::Race;
+use setup::Setup;
 
 /// Models with the batch sizes at which they are measured; another model has those of the first.
-const TRAINING: [(&str, &[usize]); 2] = [("resnet18", &[128]), ("stepwise", &[64])];
-const INFERENCE: [(&str, &[usize]); 2] = [("resnet18", &[1, 16, 128]), ("stepwise", &[1, 64])];
+type Networks = &'static [(&'static str, &'static [usize])];
+const TRAINING: Networks = &[("resnet18", &[128]), ("stepwise", &[64])];
+const INFERENCE: Networks = &[("resnet18", &[1, 16, 128]), ("stepwise", &[1, 64])];
+const GPU_TRAINING: Networks = &[("resnet18", &[512, 1024])];
+const GPU_INFERENCE: Networks = &[("resnet18", &[1, 128, 1024])];
+const REHEARSAL: Networks = &[("stepwise", &[2])];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +41,8 @@ Examples:
   cargo xtask bench --only layers --batch 32
   cargo xtask bench --peers python3 --only train --model resnet18    beside PyTorch
   cargo xtask bench --peers python3 --rust-peers --only infer        beside every engine
-  CNN_ISA=avx2 cargo xtask bench --peers python3 --only train        the peers limited likewise";
+  CNN_ISA=avx2 cargo xtask bench --peers python3 --only train        the peers limited likewise
+  cargo xtask bench --backend cuda --precision bf16 --peers python3  the first GPU, beside cuBLASLt and PyTorch";
 
 /// Measure this machine: every layer, training steps, inference; and other engines beside it
 #[derive(Debug, Parser)]
@@ -45,10 +54,13 @@ struct Args {
     /// One network [default: resnet18 and stepwise]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference]
+    /// What our side computes on: cpu, or cuda, the first GPU
+    #[arg(long, value_name = "BACKEND", default_value = "cpu")]
+    backend: On,
+    /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference; on a GPU 512 and 1024, and 1, 128, 1024]
     #[arg(long, value_name = "N", value_parser = positive)]
     batch: Option<usize>,
-    /// CPU threads [default: as many as this process may use]
+    /// CPU threads [default: as many as this process may use; one beside a GPU]
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     /// How activations are stored: f32 or bf16
@@ -66,9 +78,15 @@ struct Args {
     /// Also write the results here, a JSON object a line
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure next to nothing, once: to see that everything runs, as on an emulated GPU
+    #[arg(long)]
+    rehearse: bool,
     /// Measure one training or inference in this process and print one line of JSON: what each round starts
     #[arg(long, hide = true, requires_all = ["only", "model", "batch", "threads"])]
     here: bool,
+    /// With `here`: an epoch of training, not a step
+    #[arg(long, hide = true, requires = "here")]
+    epoch: bool,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -77,12 +95,26 @@ fn positive(text: &str) -> Result<usize, String> {
 
 impl Args {
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(available_threads)
+        match self.backend {
+            On::Cpu => self.threads.unwrap_or_else(available_threads),
+            On::Cuda => 1,
+        }
+    }
+
+    /// What is measured of an area if nothing else is asked for.
+    fn known(&self, area: Area) -> Networks {
+        match (self.rehearse, self.backend, area) {
+            (true, ..) => REHEARSAL,
+            (false, On::Cpu, Area::Train) => TRAINING,
+            (false, On::Cpu, _) => INFERENCE,
+            (false, On::Cuda, Area::Train) => GPU_TRAINING,
+            (false, On::Cuda, _) => GPU_INFERENCE,
+        }
     }
 
     /// The networks of an area, each with one batch size.
     fn networks(&self, area: Area) -> Vec<Setup> {
-        let known = if area == Area::Train { &TRAINING[..] } else { &INFERENCE[..] };
+        let known = self.known(area);
         let mut setups = Vec::new();
         for &(model, batches) in known {
             let model = match self.model.as_deref() {
@@ -92,36 +124,60 @@ impl Args {
                 None => model,
             };
             for batch in self.batch.map_or(batches.to_vec(), |batch| vec![batch]) {
-                let (model, threads, precision) = (model.to_owned(), self.threads(), self.precision.clone());
-                setups.push(Setup { area, model, batch, threads, precision });
+                setups.push(self.setup(area, model, batch));
             }
         }
         setups
     }
+
+    fn setup(&self, area: Area, model: &str, batch: usize) -> Setup {
+        let (model, threads, precision) = (model.to_owned(), self.threads(), self.precision.clone());
+        Setup { area, model, batch, threads, precision, on: self.backend, rehearse: self.rehearse }
+    }
+
+    /// The layer table's.
+    fn layers(&self) -> Setup {
+        let batch = match (self.rehearse, self.backend) {
+            (true, _) => 1,
+            (false, On::Cpu) => 128,
+            (false, On::Cuda) => 512,
+        };
+        self.setup(Area::Layers, "resnet18", self.batch.unwrap_or(batch))
+    }
 }
 
 /// One row, measured in this process, which does nothing else.
-fn here<T: CpuElement>(setup: &Setup) -> Result<Row> {
-    let (cpu, Setup { model, batch, .. }) = (Cpu::<T>::with_threads(setup.threads)?, setup);
-    let row = match setup.area {
-        Area::Train => networks::train(&cpu, model, *batch, Repeat::default()),
-        Area::Infer => networks::infer(&cpu, model, *batch, Repeat::default()),
-        Area::Layers => Err(Error::invalid("area", "layers", "must be train or infer")),
-    }?;
-    Ok(Row { peak_rss_bytes: peak_memory(), ..row })
+struct Here<'a> {
+    setup: &'a Setup,
+    epoch: bool,
+}
+
+impl Task for Here<'_> {
+    type Output = Row;
+
+    fn run<B: Machine>(self, backend: &B) -> Result<Row, String> {
+        let Here { setup, epoch } = self;
+        let Setup { area, model, batch, .. } = setup;
+        let row = match area {
+            Area::Train if epoch => return Ok(with_peaks(backend, epoch::measure(backend, setup)?)),
+            Area::Train => networks::train(backend, model, *batch, setup.repeat()),
+            Area::Infer => networks::infer(backend, model, *batch, setup.repeat()),
+            Area::Layers => Err(Error::invalid("area", "layers", "must be train or infer")),
+        };
+        Ok(with_peaks(backend, row.map_err(|error| error.to_string())?))
+    }
+}
+
+fn with_peaks<B: Machine>(backend: &B, row: Row) -> Row {
+    Row { peak_rss_bytes: peak_memory(), peak_device_bytes: backend.peak_device_bytes(), ..row }
 }
 
 /// Measures what was asked for; whether all of ours ran.
 fn run(args: &Args) -> Result<bool, String> {
-    let threads = args.threads();
     if args.here {
         for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
-            let row = match setup.precision.as_str() {
-                "f32" => here::<f32>(&setup),
-                "bf16" => here::<bf16>(&setup),
-                other => Err(unknown_precision(other)),
-            };
-            println!("{}", json!(row.map_err(|error| error.to_string())?));
+            let row = setup.on.run(setup.threads, &setup.precision, Here { setup: &setup, epoch: args.epoch })?;
+            println!("{}", json!(row));
         }
         return Ok(true);
     }
@@ -137,14 +193,13 @@ fn run(args: &Args) -> Result<bool, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
     for area in areas {
         if area == Area::Layers {
-            let python = args.peers.as_deref();
-            lines.extend(layers::run(python, args.batch.unwrap_or(128), threads, &args.precision)?);
+            lines.extend(layers::run(args.peers.as_deref(), &args.layers())?);
             continue;
         }
         for setup in args.networks(area) {
             let mut contenders = contender::own(&setup)?;
             contenders.extend(peers.iter().flat_map(|peers| peers::networks(peers, &setup, folder.path())));
-            let race = Race::run(&setup, contenders, args.rounds);
+            let race = Race::run(&setup, contenders, if args.rehearse { 1 } else { args.rounds });
             print!("{race}");
             complete &= race.own().is_some();
             lines.extend(race.entries().iter().map(|entry| json!(entry)));
@@ -186,6 +241,11 @@ mod tests {
         assert_eq!(setups(&["--model", "stepwise"], Area::Infer), of("stepwise", &[1, 64]));
         assert_eq!(setups(&["--model", "resnet34"], Area::Infer), of("resnet34", &[1, 16, 128]));
         assert_eq!(setups(&["--model", "resnet18", "--batch", "3"], Area::Infer), of("resnet18", &[3]));
+        assert_eq!(setups(&["--backend", "cuda"], Area::Train), of("resnet18", &[512, 1024]));
+        assert_eq!(setups(&["--backend", "cuda", "--rehearse"], Area::Infer), of("stepwise", &[2]));
+        let gpu = Args::parse_from(["bench", "--backend", "cuda", "--threads", "7"]);
+        assert_eq!((gpu.threads(), gpu.layers().batch), (1, 512));
+        assert!(Args::try_parse_from(["bench", "--backend", "tpu"]).is_err());
         assert!(Args::try_parse_from(["bench", "--batch", "0"]).is_err());
         assert!(Args::try_parse_from(["bench", "--only", "wings"]).is_err());
         assert!(Args::try_parse_from(["bench", "--rust-peers"]).is_err());

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cnn_measure::kernels::{CONVOLUTIONS, convolution_name};
+use cnn_measure::kernels::convolution_name;
 use cnn_measure::{Area, Row, Setting};
 
-use crate::contender::{Contender, Measured, Role, Setup, measure};
+use crate::contender::{Contender, Measured, Role, measure};
+use crate::on::On;
+use crate::setup::Setup;
 
 /// An allocator of glibc that keeps its memory, on huge pages: PyTorch's best case.
 const TUNED: [(&str, &str); 4] = [
@@ -40,9 +42,15 @@ fn isa() -> &'static str {
 /// A script of `benches/peers`, its instruction set capped as ours is.
 fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
-    command.arg("-B").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(name));
+    command.arg("-B").arg(scripts().join(name));
     command.envs(cap().into_iter().flat_map(|(_, limits)| limits));
     command
+}
+
+/// Where the scripts are: beside this program where it was packed with them, or else in the sources.
+fn scripts() -> PathBuf {
+    let packed = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("peers")));
+    packed.filter(|folder| folder.is_dir()).unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers"))
 }
 
 /// Where the other engines are.
@@ -75,14 +83,25 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
     let mut pytorch = |mode: &str, layout: &str, tuned: bool| {
         let mut command = script(python, "pytorch.py");
         command.arg(setup.area.to_string()).args(arguments(setup)).args(["--precision", &setup.precision]);
-        command.args(["--layout", layout, "--mode", mode]);
+        command.args(["--layout", layout, "--mode", mode, "--device", &setup.on.to_string()]);
         if tuned {
             command.envs(TUNED);
         }
-        let config = format!("{mode} {layout}{}", if tuned { ", tuned allocator" } else { "" });
+        let how = if tuned {
+            ", tuned allocator"
+        } else if is_tf32(setup) {
+            ", tf32"
+        } else {
+            ""
+        };
+        let config = format!("{mode} {layout}{how}");
         let role = if setup.area == Area::Train && !tuned { Role::MemoryPeer } else { Role::Peer };
         contenders.push(Contender { setting: setup.setting("pytorch", &config, isa()), role, command });
     };
+    if setup.on == On::Cuda {
+        ["eager", "compile"].iter().for_each(|mode| pytorch(mode, "nhwc", false));
+        return contenders;
+    }
     let layouts = if setup.precision == "bf16" { &["nhwc"][..] } else { &["nhwc", "nchw"] };
     let modes = if setup.area == Area::Train { ["eager", "compile"] } else { ["compile", "freeze"] };
     for layout in layouts {
@@ -121,29 +140,29 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
     contenders
 }
 
+/// What PyTorch calls f32 on a GPU has tf32's 10 bits in its convolutions, by default.
+fn is_tf32(setup: &Setup) -> bool {
+    setup.on == On::Cuda && setup.precision == "f32"
+}
+
 fn arguments(setup: &Setup) -> [String; 6] {
     let Setup { model, batch, threads, .. } = setup;
     ["--model", model, "--batch", &batch.to_string(), "--threads", &threads.to_string()].map(str::to_owned)
 }
 
 /// PyTorch's convolutions, one by one.
-pub(crate) fn layers(python: &Path, batch: usize, threads: usize, precision: &str) -> Result<Vec<Row>, String> {
+pub(crate) fn layers(python: &Path, setup: &Setup, convolutions: &[[usize; 5]]) -> Result<Vec<Row>, String> {
+    let Setup { batch, threads, precision, on, .. } = setup;
     let mut command = script(python, "pytorch.py");
     command.args(["layers", "--batch", &batch.to_string(), "--threads", &threads.to_string()]);
-    command.args(["--precision", precision]).envs(TUNED);
-    for shape in CONVOLUTIONS {
+    command.args(["--precision", precision, "--device", &on.to_string()]).envs(TUNED);
+    for &shape in convolutions {
         command.arg("--convolution").arg(convolution_name(shape)).args(shape.map(|number| number.to_string()));
     }
     let row = |measured: Measured| {
         let setting = Setting {
-            area: Area::Layers,
-            model: "resnet18".to_owned(),
-            engine: "pytorch".to_owned(),
             config: measured.config.ok_or("a result without its layer")?,
-            isa: isa().to_owned(),
-            threads,
-            batch,
-            dtype: precision.to_owned(),
+            ..setup.setting(if is_tf32(setup) { "pytorch, tf32" } else { "pytorch" }, "", isa())
         };
         Ok(Row::new(setting, Duration::from_secs_f64(1e-3 * measured.median_ms)))
     };

@@ -5,7 +5,8 @@ use std::fmt::{Display, Formatter};
 use cnn_measure::{Area, Setting};
 use serde::Serialize;
 
-use crate::contender::{Contender, Measured, Role, Setup};
+use crate::contender::{Contender, Measured, Role};
+use crate::setup::Setup;
 
 /// The result of a race.
 pub(crate) struct Race {
@@ -41,6 +42,7 @@ enum Outcome {
         median_ms: f64,
         images_s: f64,
         peak_rss_bytes: Option<u64>,
+        peak_device_bytes: Option<u64>,
         rounds: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<String>,
@@ -52,10 +54,9 @@ enum Outcome {
 impl Race {
     /// Lets every contender measure once a round. Whoever fails is out, with the reason on stderr.
     pub(crate) fn run(setup: &Setup, mut contenders: Vec<Contender>, rounds: usize) -> Self {
-        let Setup { area, model, batch, threads, precision } = setup;
-        let threads = format!("{threads} thread{}", if *threads == 1 { "" } else { "s" });
+        let Setup { area, model, batch, threads, precision, on, .. } = setup;
         let several = if rounds == 1 { "1 round".to_owned() } else { format!("medians of {rounds} rounds") };
-        let title = format!("{area} {model}, batch {batch}, {threads}, {precision}, {several}");
+        let title = format!("{area} {model}, batch {batch}, {}, {precision}, {several}", on.title(*threads));
         let mut results: Vec<Result<Vec<Measured>, String>> = contenders.iter().map(|_| Ok(Vec::new())).collect();
         for round in 1..=rounds {
             for (contender, result) in contenders.iter_mut().zip(&mut results) {
@@ -120,13 +121,17 @@ impl Outcome {
     fn median(batch: usize, measured: Vec<Measured>) -> Self {
         let mut times: Vec<f64> = measured.iter().map(|one| one.median_ms).collect();
         times.sort_by(f64::total_cmp);
-        let mut peaks: Vec<u64> = measured.iter().filter_map(|one| one.peak_rss_bytes).collect();
-        peaks.sort_unstable();
+        let peak = |of: fn(&Measured) -> Option<u64>| {
+            let mut peaks: Vec<u64> = measured.iter().filter_map(of).collect();
+            peaks.sort_unstable();
+            peaks.get(peaks.len() / 2).copied()
+        };
         let median_ms = times[times.len() / 2];
         Outcome::Measured {
             median_ms,
             images_s: 1e3 * batch as f64 / median_ms,
-            peak_rss_bytes: peaks.get(peaks.len() / 2).copied(),
+            peak_rss_bytes: peak(|one| one.peak_rss_bytes),
+            peak_device_bytes: peak(|one| one.peak_device_bytes),
             rounds: measured.len(),
             version: measured.into_iter().find_map(|one| one.version),
         }
@@ -141,9 +146,10 @@ impl Entry {
         }
     }
 
+    /// The most memory: of the device's own where it has some, or else the process's.
     fn peak(&self) -> Option<u64> {
         match self.result {
-            Outcome::Measured { peak_rss_bytes, .. } => peak_rss_bytes,
+            Outcome::Measured { peak_rss_bytes, peak_device_bytes, .. } => peak_device_bytes.or(peak_rss_bytes),
             Outcome::Missing { .. } => None,
         }
     }
@@ -160,8 +166,8 @@ impl Display for Race {
             let Setting { engine, config, isa, threads, .. } = &entry.setting;
             write!(f, "{engine:12} {config:30} {isa:8} {threads:7} ")?;
             match &entry.result {
-                Outcome::Measured { median_ms, images_s, peak_rss_bytes, .. } => {
-                    let peak = peak_rss_bytes.map(|bytes| (bytes / 1_000_000).to_string()).unwrap_or_default();
+                Outcome::Measured { median_ms, images_s, .. } => {
+                    let peak = entry.peak().map(|bytes| (bytes / 1_000_000).to_string()).unwrap_or_default();
                     let ratio = own.and_then(Entry::images_s).filter(|_| entry.role != Role::Own);
                     let ratio = ratio.map(|own| format!("{:.2} x", own / images_s)).unwrap_or_default();
                     writeln!(f, "{median_ms:10.3} {images_s:10.1} {peak:>8} {ratio:>8}")?;
@@ -185,6 +191,7 @@ impl Display for Race {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::on::On;
     use std::process::Command;
 
     /// A contender that prints this.
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn ratios_are_ours_over_theirs_and_who_fails_is_missing() {
         let (area, model, precision) = (Area::Train, "resnet18".to_owned(), "f32".to_owned());
-        let setup = Setup { area, model, batch: 10, threads: 2, precision };
+        let setup = Setup { area, model, batch: 10, threads: 2, precision, on: On::Cpu, rehearse: false };
         let mut contenders = vec![
             contender(&setup, "cnn", Role::Own, 2, r#"{"median_ms": 100, "peak_rss_bytes": 500}"#),
             contender(&setup, "cnn", Role::OneThread, 1, r#"{"median_ms": 180, "peak_rss_bytes": 400}"#),

@@ -18,6 +18,8 @@ pub(crate) fn gpu_pack(arguments: &[String]) -> Result<(), String> {
     create(&pack.join("peers"))?;
     run(&mut cargo(&["build", "--release", "-p", "cnn", "--features", "cuda"]))?;
     copy(&target.join("release/cnn"), &pack.join("cnn"))?;
+    run(&mut cargo(&["build", "--release", "-p", "cnn-benches", "--bin", "bench"]))?;
+    copy(&target.join("release/bench"), &pack.join("bench"))?;
     copy(&suite()?, &pack.join("cuda-suite"))?;
     for script in ["pytorch.py", "networks.py", "timing.py"] {
         copy(&root().join("benches/peers").join(script), &pack.join("peers").join(script))?;

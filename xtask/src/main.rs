@@ -22,8 +22,8 @@ usage: cargo xtask COMMAND
   kernels                                 the CUDA kernels by NVIDIA's compiler: registers, spills, instructions
   gpu-pack                                a folder for a machine with a GPU: suites, bench, PyTorch, one script
   bench [--peers PYTHON [--rust-peers]] [--only layers|train|infer] [--model NAME] [--batch N]
-        [--threads N] [--precision f32|bf16] [--rounds N] [--json FILE]
-                                          measure this machine, and other engines beside it
+        [--threads N] [--precision f32|bf16] [--backend cpu|cuda] [--rounds N] [--json FILE]
+                                          measure this machine or its GPU, and other engines beside it
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set
   fuzz all|NAME SECONDS                   a parser under libfuzzer: safetensors, recipe, cifar, idx, archive, picture

@@ -18,6 +18,15 @@ use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, 
 /// How many steps the GPU may be behind the loop that asks for them.
 const STEPS_BEHIND: usize = 8;
 
+/// What dense layers run on, where it is not this crate's kernels.
+fn products<T: CudaElement>(cuda: &Cuda<T>) -> String {
+    match (cuda.numbers(), cuda.cublaslt_version()) {
+        (Precision::Tf32, _) => ", products in tf32".to_owned(),
+        (_, Some(version)) => format!(", cuBLASLt {version}"),
+        (_, None) => String::new(),
+    }
+}
+
 /// Writes the three traits' methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
     ($($step:ident { { $($itself:tt)* } $($file:ident::$name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* })*) => {
@@ -48,7 +57,7 @@ delegate! {
                 let (major, minor) = about.capability;
                 let gigabytes = about.memory as f64 / f64::from(1 << 30);
                 let (ordinal, name) = (about.ordinal, &about.name);
-                let products = if self.numbers() == Precision::Tf32 { ", products in tf32" } else { "" };
+                let products = products(self);
                 format!("cuda: GPU {ordinal}, {name}, compute capability {major}.{minor}, {gigabytes:.0} GiB{products}")
             }
 
@@ -57,8 +66,7 @@ delegate! {
             }
 
             fn arithmetic(&self) -> String {
-                let tf32 = if self.numbers() == Precision::Tf32 { " tf32" } else { "" };
-                format!("cuda {}{tf32}", self.context().about().name)
+                format!("cuda {}{}", self.context().about().name, products(self))
             }
 
             fn own_memory(&self) -> Result<Option<Memory>> {

@@ -13,6 +13,7 @@ use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source};
 use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
+use crate::cublaslt::CublasLt;
 use crate::driver::{About, Context};
 use crate::element::CudaElement;
 use crate::launch::Launch;
@@ -29,6 +30,7 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 struct Inner {
     tile: Option<Tile>,
     graphs: bool,
+    cublaslt: Option<CublasLt>,
     modules: Modules,
     uploads: Arc<Uploads>,
     pool: Arc<Pool>,
@@ -55,11 +57,14 @@ pub struct Options {
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
     #[doc(hidden)]
     pub tile: Option<Tile>,
+    /// Dense layers on own kernels also where cuBLASLt is found: for tests.
+    #[doc(hidden)]
+    pub own_products: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None }
+        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None, own_products: false }
     }
 }
 
@@ -98,7 +103,7 @@ impl<T: CudaElement> Cuda<T> {
     ///
     /// # Errors
     /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; tf32 for
-    /// activations in bf16; or what the driver says.
+    /// activations in bf16; cuBLASLt was found and does not start; or what the driver says.
     pub fn open(options: &Options) -> Result<Self> {
         let precision = match (T::DTYPE, options.tf32) {
             (DType::BF16, false) => Precision::Bf16,
@@ -112,16 +117,24 @@ impl<T: CudaElement> Cuda<T> {
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let modules = Modules::new(context.clone(), cache, precision);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
+        // In tf32 dense layers are on the own kernels as well, which round as those of convolutions do.
+        let own = options.own_products || precision == Precision::Tf32;
+        let cublaslt = if own { None } else { CublasLt::open(&context, &pool)? };
         let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
         let &Options { tile, graphs, .. } = options;
         let recording = Mutex::default();
-        let inner = Inner { tile, graphs, modules, uploads, pool, pinned, context, recording };
+        let inner = Inner { tile, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
         Ok(Cuda(Arc::new(inner), PhantomData))
     }
 
     /// What the GPU says about itself.
     pub fn about(&self) -> &About {
         self.context().about()
+    }
+
+    /// The version of cuBLASLt, which multiplies in dense layers; none where it was not found, and the crate's own kernels do.
+    pub fn cublaslt_version(&self) -> Option<String> {
+        self.cublaslt().map(CublasLt::version)
     }
 
     /// What memory was used for so far.
@@ -154,6 +167,11 @@ impl<T: CudaElement> Cuda<T> {
     /// What that work has failed with.
     pub fn synchronise(&self) -> Result<()> {
         self.0.context.synchronise()
+    }
+
+    /// The library for matrix products.
+    pub(crate) fn cublaslt(&self) -> Option<&CublasLt> {
+        self.0.cublaslt.as_ref()
     }
 
     /// How activations are stored and multiplied.

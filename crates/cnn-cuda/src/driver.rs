@@ -37,6 +37,8 @@ pub struct About {
     pub multiprocessors: usize,
     /// The most bytes of shared memory that a block may ask for.
     pub shared_memory: usize,
+    /// Bytes of the cache that all multiprocessors share.
+    pub l2_cache: usize,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context its current one, which every method
@@ -94,6 +96,7 @@ impl About {
             memory: unsafe { result::device::total_mem(device) }.map_err(unknown)?,
             multiprocessors: size(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?),
             shared_memory: size(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?),
+            l2_cache: size(attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
         })
     }
 

@@ -3,18 +3,21 @@
 //! [`Cuda`] is a handle to a GPU, a stream and a free list of its memory. Every operation of the
 //! [`Backend`](cnn_core::Backend) trait has a file of its name, beside `kernels/NAME.cu` with what the GPU runs. Nothing of
 //! CUDA is needed to build: the driver and the run-time compiler are found when the first device is opened
-//! ([`libraries`]), and the kernels are compiled then for the GPU that there is.
+//! ([`libraries`]), and the kernels are compiled then for the GPU that there is. Dense layers run on
+//! NVIDIA's cuBLASLt where it is found.
 //!
 //! Results are the same bits in every run on one model of GPU: sums are cut by the shape of the data and combined in a
 //! fixed order, and no number is added by atomics.
 
 mod activation;
 mod backend;
+pub mod baseline;
 mod buffer;
 mod channels;
 pub mod compiler;
 mod conv2d;
 mod cubin_cache;
+mod cublaslt;
 mod device;
 mod driver;
 mod element;

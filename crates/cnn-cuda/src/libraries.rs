@@ -1,7 +1,7 @@
 //! NVIDIA's libraries, found when the program runs.
 //!
 //! Two are needed: the driver, which comes with the GPU's driver package, and the run-time compiler NVRTC, which opens its
-//! built-in functions by itself. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own search,
+//! built-in functions by itself. cuBLASLt is used where it is. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own search,
 //! then where CUDA's packages and Python's wheels of them are usually installed. A library that was found is opened by its
 //! full path and for the whole process, so that those who ask for it by name later get the same one.
 
@@ -23,10 +23,12 @@ pub enum Library {
     Nvrtc,
     /// What NVRTC opens by name when it compiles.
     NvrtcBuiltins,
+    /// Multiplies matrices. Nothing needs it: see the module `cublaslt`.
+    CublasLt,
 }
 
 /// All of them, in the order in which they are opened.
-pub const ALL: [Library; 3] = [Library::Driver, Library::NvrtcBuiltins, Library::Nvrtc];
+pub const ALL: [Library; 4] = [Library::Driver, Library::NvrtcBuiltins, Library::Nvrtc, Library::CublasLt];
 
 impl Library {
     /// File names, the newest first; a star stands for any minor version.
@@ -38,6 +40,8 @@ impl Library {
             Library::Nvrtc => &["libnvrtc.so.13", "libnvrtc.so.12"],
             Library::NvrtcBuiltins if cfg!(windows) => &["nvrtc-builtins64_13*", "nvrtc-builtins64_12*"],
             Library::NvrtcBuiltins => &["libnvrtc-builtins.so.13*", "libnvrtc-builtins.so.12*"],
+            Library::CublasLt if cfg!(windows) => &["cublasLt64_13.dll", "cublasLt64_12.dll"],
+            Library::CublasLt => &["libcublasLt.so.13", "libcublasLt.so.12"],
         }
     }
 
@@ -51,6 +55,9 @@ impl Library {
                 "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
                  if it is not found by itself"
             }
+            Library::CublasLt => {
+                "not needed: dense layers run on kernels of our own; pip install nvidia-cublas brings it"
+            }
         }
     }
 
@@ -60,6 +67,9 @@ impl Library {
             Library::Driver => &["cuInit", "cuDeviceGetCount", "cuModuleLoadData", "cuLaunchKernel", "cuMemAlloc_v2"],
             Library::Nvrtc => &["nvrtcVersion", "nvrtcCompileProgram", "nvrtcGetCUBIN"],
             Library::NvrtcBuiltins => &[],
+            Library::CublasLt => {
+                &["cublasLtCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul", "cublasLtGetStatusString"]
+            }
         }
     }
 }
@@ -70,6 +80,7 @@ impl Display for Library {
             Library::Driver => "CUDA driver",
             Library::Nvrtc => "NVRTC",
             Library::NvrtcBuiltins => "NVRTC's built-in functions",
+            Library::CublasLt => "cuBLASLt",
         })
     }
 }
@@ -216,7 +227,7 @@ fn folders() -> Folders {
     ];
     usual.extend(of_systems.map(PathBuf::from));
     for site in python_sites() {
-        usual.extend(["cu13/lib", "cuda_nvrtc/lib"].map(|folder| site.join("nvidia").join(folder)));
+        usual.extend(["cu13/lib", "cuda_nvrtc/lib", "cublas/lib"].map(|folder| site.join("nvidia").join(folder)));
     }
     Folders { named, usual }
 }

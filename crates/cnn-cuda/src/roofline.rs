@@ -1,6 +1,6 @@
 //! What the GPU does at most, measured: the limits that kernels are held against.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cnn_core::Result;
 
@@ -12,14 +12,17 @@ use crate::launch::THREADS;
 
 pub(crate) const SOURCE: Source = source!("roofline");
 
-/// Turns of the loop in one launch.
-const TURNS: usize = 1 << 10;
+/// Turns of the loop in one launch: twice as many, from the least on, until a launch is long beside its begin and end.
+const LEAST_TURNS: usize = 1 << 4;
+const MOST_TURNS: usize = 1 << 12;
+const LONG: Duration = Duration::from_millis(1);
 /// Blocks on each multiprocessor.
 const BLOCKS: usize = 8;
-/// Numbers of an array of the triad: more than a cache holds.
-const TRIAD: usize = 1 << 26;
+/// Bytes of an array of the triad, by those of the largest cache: more than that holds.
+const TRIAD: usize = 4;
 
-/// GFLOP/s of nothing but multiply-adds, on tensor cores for bf16 and tf32, measured for about `seconds`. A multiply-add counts as two.
+/// GFLOP/s of nothing but multiply-adds, measured for about `seconds`; in bf16 and tf32 on tensor cores by `mma.sync`, which a
+/// GPU with instructions of its own generation (Hopper's `wgmma`) can pass. A multiply-add counts as two.
 ///
 /// # Errors
 /// What the driver says.
@@ -31,12 +34,24 @@ pub fn fma_peak<T: CudaElement>(cuda: &Cuda<T>, seconds: f64) -> Result<f64> {
         Precision::Tf32 => (8 * 16 * 8 * 8, 0.5f32.to_bits()),
         Precision::F32 => (64 * 32, 0.5f32.to_bits()),
     };
-    let turns = TURNS;
-    let launches = per_second(cuda, seconds, || {
+    let launch = |turns: usize| {
         let launch = cuda.kernel(SOURCE, "multiply_adds")?.buffer(&sums).value(start).value(turns as i32);
         // SAFETY: there is a sum for each thread.
         unsafe { launch.on([blocks, 1, 1], THREADS) }
-    })?;
+    };
+    let mut turns = LEAST_TURNS;
+    launch(turns)?; // the first one waits for the compiler
+    cuda.synchronise()?;
+    while turns < MOST_TURNS {
+        let begun = Instant::now();
+        launch(turns)?;
+        cuda.synchronise()?;
+        if begun.elapsed() >= LONG {
+            break;
+        }
+        turns *= 2;
+    }
+    let launches = per_second(cuda, seconds, || launch(turns))?;
     Ok(launches * 2e-9 * (blocks * THREADS / 32 * turns * of_a_warp) as f64)
 }
 
@@ -45,7 +60,7 @@ pub fn fma_peak<T: CudaElement>(cuda: &Cuda<T>, seconds: f64) -> Result<f64> {
 /// # Errors
 /// No memory for the arrays, or what the driver says.
 pub fn memory_bandwidth<T: CudaElement>(cuda: &Cuda<T>, seconds: f64) -> Result<f64> {
-    let count = TRIAD;
+    let count = TRIAD * cuda.context().about().l2_cache.max(1 << 16) / size_of::<f32>();
     let [a, b, c] = [(); 3].map(|()| crate::elementwise::fill(cuda, count, 1.0f32));
     let (a, b, c): (Buffer<f32>, _, _) = (a?, b?, c?);
     let launches = per_second(cuda, seconds, || {

@@ -89,11 +89,7 @@ impl Stream {
     }
 
     /// Puts `work` behind all work so far. `kernel` tells it from other work where a graph is to be found again.
-    pub(crate) fn enqueue(
-        &self,
-        kernel: usize,
-        work: impl FnOnce(CUstream) -> Result<(), DriverError>,
-    ) -> Result<(), DriverError> {
+    pub(crate) fn enqueue<E>(&self, kernel: usize, work: impl FnOnce(CUstream) -> Result<(), E>) -> Result<(), E> {
         let mut state = self.state();
         work(self.raw)?;
         let State { gathered, launches, .. } = &mut *state;

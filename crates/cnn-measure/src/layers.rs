@@ -2,7 +2,7 @@
 
 use cnn_core::Result;
 
-use crate::kernels::{self, Work};
+use crate::kernels::{self, Visit, Work};
 use crate::machine::Machine;
 use crate::report::{Area, Row, Setting};
 use crate::timing::{Repeat, median_on};
@@ -15,8 +15,21 @@ const SECONDS: f64 = 0.01;
 /// # Errors
 /// The device's.
 pub fn measure<B: Machine>(backend: &B, batch: usize, repeat: Repeat) -> Result<Vec<Row>> {
+    measure_each(backend, batch, repeat, |visit| kernels::resnet18(backend, batch, visit))
+}
+
+/// Measures the kernels that `list` visits, whose operands are of `batch` images.
+///
+/// # Errors
+/// The device's.
+pub fn measure_each<B: Machine>(
+    backend: &B,
+    batch: usize,
+    repeat: Repeat,
+    list: impl FnOnce(Visit<'_>) -> Result<()>,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    kernels::resnet18(backend, batch, &mut |kernel| {
+    list(&mut |kernel| {
         let limit = || match kernel.work {
             Work::Flops(_) => backend.fma_peak(SECONDS),
             Work::Bytes(_) => backend.memory_bandwidth(SECONDS),

@@ -94,6 +94,8 @@ pub struct Row {
     pub images_s: f64,
     /// The most memory that the process held, where it did nothing else.
     pub peak_rss_bytes: Option<u64>,
+    /// The most of a device's own memory that it used, likewise.
+    pub peak_device_bytes: Option<u64>,
     /// How near to the machine's limit it is, for a single kernel.
     #[serde(flatten)]
     pub rate: Option<Rate>,
@@ -106,6 +108,7 @@ impl Row {
             median_ms: time.as_secs_f64() * 1e3,
             images_s: setting.batch as f64 / time.as_secs_f64(),
             peak_rss_bytes: None,
+            peak_device_bytes: None,
             rate: None,
             setting,
         }
@@ -155,9 +158,12 @@ pub enum Rate {
 }
 
 impl Display for Rate {
-    /// ` 441 GFLOP/s  92%`
+    /// ` 441 GFLOP/s  92%`; on GPUs, whose peaks have five digits and more, ` 441 TFLOP/s  92%`
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match *self {
+            Rate::Arithmetic { gflop_s: rate, peak_gflop_s: peak } if peak >= 1e4 => {
+                write!(f, "{:4.0} TFLOP/s {:3.0}%", 1e-3 * rate, 100.0 * rate / peak)
+            }
             Rate::Arithmetic { gflop_s: rate, peak_gflop_s: peak } => {
                 write!(f, "{rate:4.0} GFLOP/s {:3.0}%", 100.0 * rate / peak)
             }
@@ -183,14 +189,16 @@ pub fn layer_table(rows: &[Row]) -> String {
     let Some(Row { setting: Setting { model, batch, threads, dtype, .. }, .. }) = rows.first() else {
         return String::new();
     };
-    let mut text = format!("layers of {model}, batch {batch}, {threads} threads, {dtype}\n{:40}", "");
+    let threads = format!("{threads} thread{}", if *threads == 1 { "" } else { "s" });
+    let mut text = format!("layers of {model}, batch {batch}, {threads}, {dtype}\n{:40}", "");
     columns.iter().for_each(|name| text += &format!("{name:>30}"));
     for name in names {
         text += &format!("\n{name:40}");
         for set in &columns {
             let row = rows.iter().find(|row| row.setting.config == name && column(row) == *set);
             let rate = |row: &Row| row.rate.map(|rate| rate.to_string()).unwrap_or_default();
-            let cell = row.map(|row| format!("{:.2} ms {}", row.median_ms, rate(row)));
+            let digits = |row: &Row| if row.median_ms < 1.0 { 3 } else { 2 };
+            let cell = row.map(|row| format!("{:.*} ms {}", digits(row), row.median_ms, rate(row)));
             text += &format!("{:>30}", cell.unwrap_or_default());
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cnn_core::Result;
+use cnn_core::{Error, Result};
 
 use crate::machine::Machine;
 
@@ -14,6 +14,11 @@ pub struct Repeat {
     pub least: usize,
     /// And for at least so long.
     pub budget: Duration,
+}
+
+impl Repeat {
+    /// Once, to see that it runs.
+    pub const ONCE: Repeat = Repeat { least: 1, budget: Duration::ZERO };
 }
 
 impl Default for Repeat {
@@ -40,18 +45,32 @@ pub fn median<E>(repeat: Repeat, mut run: impl FnMut() -> Result<(), E>) -> Resu
     Ok(times[times.len() / 2])
 }
 
-/// The median time of `run` on a device, which may be behind the loop that asks: so many runs are timed together, and waited
-/// for.
+/// How long a row of runs is at least, so that what it begins and ends with does not count.
+const ROW: Duration = Duration::from_millis(5);
+
+/// The median time of `run` on a device. One that may be behind the loop that asks is given rows of runs, each waited for: of as
+/// many as it may be behind, and of more where those are short.
 ///
 /// # Errors
 /// The first one of `run`, or what the device's work has failed with.
 pub fn median_on<B: Machine>(backend: &B, repeat: Repeat, mut run: impl FnMut() -> Result<()>) -> Result<Duration> {
-    let together = backend.steps_behind().max(1);
-    let time = median(repeat, || {
+    let behind = backend.steps_behind() as u32;
+    if behind == 0 {
+        return median(repeat, run);
+    }
+    let mut row = |together: u32| {
+        let start = Instant::now();
         (0..together).try_for_each(|_| run())?;
-        backend.wait()
-    })?;
-    Ok(time / together as u32)
+        backend.wait()?;
+        Ok::<_, Error>(start.elapsed())
+    };
+    let mut together = if repeat.budget.is_zero() { 1 } else { behind };
+    row(1)?;
+    while row(together)? < ROW.min(repeat.budget) {
+        together *= 2;
+    }
+    let time = median(repeat, || row(together).map(drop))?;
+    Ok(time / together)
 }
 
 /// The most memory that this process has held, in bytes; none where the system does not say.

@@ -1,9 +1,12 @@
 // A stand-in for libcublasLt: matrix products of f32 and bf16 with sums in f32, on the emulated device's memory.
 //
-// Matrices are column by column, as cuBLAS has them: element (i, j) is at i + j * ld.
+// Matrices are column by column, as cuBLAS has them: element (i, j) is at i + j * ld. It takes the worst that a caller allows:
+// parts of a sum are rounded to the output's type where the reduction scheme may be one that does so, and a workspace is used
+// where there may be one.
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 
@@ -77,13 +80,25 @@ enum DescriptionAttribute {
 // Bits of an epilogue; 1 alone is none.
 constexpr u32 epilogue_relu = 2, epilogue_bias = 4, epilogue_gelu = 32;
 
+enum PreferenceAttribute { max_workspace_bytes = 1, reduction_scheme_mask = 3 };
+
+// Bits of a mask of reduction schemes.
+constexpr u32 reduction_in_place = 1, reduction_compute_type = 2, reduction_output_type = 4;
+
 struct Preference {
     size_t workspace = 0;
+    u32 reductions = reduction_in_place | reduction_compute_type | reduction_output_type;
 };
 
 struct Algorithm {
-    u64 data[8];
+    u64 made_here;
+    // Terms after which a part of a sum is rounded to the output's type; 0 for none.
+    u64 part;
+    u64 workspace;
+    u64 unused[5];
 };
+
+constexpr u64 made_here = 0x63756c7465727473;
 
 struct HeuristicResult {
     Algorithm algorithm;
@@ -97,6 +112,12 @@ template <class T> Status set(T& value, const void* from, size_t bytes) {
     if (bytes != sizeof(T)) return Status::invalid_value;
     memcpy(&value, from, bytes);
     return Status::success;
+}
+
+// What `EMULATOR_CUBLASLT` asks for.
+bool asked_for(const char* what) {
+    const char* asked = getenv("EMULATOR_CUBLASLT");
+    return asked && !strcmp(asked, what);
 }
 
 float load(u64 address, DataType type, i64 index) {
@@ -124,6 +145,13 @@ void store(u64 address, DataType type, i64 index, float value) {
     memcpy(reinterpret_cast<u16*>(address) + index, &half, sizeof half);
 }
 
+// As it would be stored.
+float rounded(float value, DataType type) {
+    u32 memory;
+    store(reinterpret_cast<u64>(&memory), type, 0, value);
+    return load(reinterpret_cast<u64>(&memory), type, 0);
+}
+
 // To 10 bits after the point.
 float rounded_to_tf32(float value) {
     u32 bits;
@@ -139,6 +167,8 @@ struct Product {
     float alpha, beta;
     u64 a, b, c, d;
     Layout a_layout, b_layout, c_layout, d_layout;
+    Algorithm algorithm;
+    u64 workspace;
 
     u64 depth() const { return description.transpose_a ? a_layout.rows : a_layout.columns; }
 
@@ -155,7 +185,7 @@ struct Product {
         bool types = a_layout.type == b_layout.type && c_layout.type == d_layout.type &&
                      (d_layout.type == a_layout.type || d_layout.type == DataType::f32);
         bool known =
-            description.pointer_mode == 0 &&
+            description.pointer_mode == 0 && bias_type() == d_layout.type &&
             (description.epilogue == 1 || !(description.epilogue & ~(epilogue_relu | epilogue_bias | epilogue_gelu)));
         return types && known ? Status::success : Status::not_supported;
     }
@@ -166,6 +196,7 @@ struct Product {
         if (!emulator_allocated(b, b_layout.bytes())) return "B";
         if (beta != 0 && !emulator_allocated(c, c_layout.bytes())) return "C";
         if (!emulator_allocated(d, d_layout.bytes())) return "D";
+        if (algorithm.workspace && !emulator_allocated(workspace, algorithm.workspace)) return "workspace";
         bool has_bias = description.epilogue & epilogue_bias;
         return has_bias &&
                        !emulator_allocated(description.bias, d_layout.rows * (bias_type() == DataType::bf16 ? 2 : 4))
@@ -194,13 +225,16 @@ struct Product {
     }
 
     void run() const {
+        if (algorithm.workspace) memset(reinterpret_cast<void*>(workspace), 0xff, algorithm.workspace);
         for (i32 batch = 0; batch < d_layout.batches; batch++) {
             for (u64 column = 0; column < d_layout.columns; column++) {
                 for (u64 row = 0; row < d_layout.rows; row++) {
                     float sum = 0;
-                    for (u64 k = 0; k < depth(); k++)
+                    for (u64 k = 0; k < depth(); k++) {
                         sum += operand(a, a_layout, description.transpose_a, batch, row, k) *
                                operand(b, b_layout, description.transpose_b, batch, k, column);
+                        if (algorithm.part && (k + 1) % algorithm.part == 0) sum = rounded(sum, d_layout.type);
+                    }
                     float value = alpha * sum;
                     if (beta != 0)
                         value += beta * load(c, c_layout.type,
@@ -229,6 +263,7 @@ API const char* cublasLtGetStatusString(Status status) {
 }
 
 API Status cublasLtCreate(void** handle) {
+    if (asked_for("does-not-start")) return Status::not_initialized;
     *handle = new char;
     return Status::success;
 }
@@ -299,10 +334,13 @@ API Status cublasLtMatmulPreferenceCreate(Preference** preference) {
     return Status::success;
 }
 
-API Status cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value,
-                                                size_t bytes) {
-    constexpr int max_workspace_bytes = 1;
-    return attribute == max_workspace_bytes ? set(preference->workspace, value, bytes) : Status::success;
+API Status cublasLtMatmulPreferenceSetAttribute(Preference* preference, PreferenceAttribute attribute,
+                                                const void* value, size_t bytes) {
+    switch (attribute) {
+    case max_workspace_bytes: return set(preference->workspace, value, bytes);
+    case reduction_scheme_mask: return set(preference->reductions, value, bytes);
+    }
+    return Status::not_supported;
 }
 
 API Status cublasLtMatmulPreferenceDestroy(Preference* preference) {
@@ -312,20 +350,26 @@ API Status cublasLtMatmulPreferenceDestroy(Preference* preference) {
 
 // There is one algorithm.
 API Status cublasLtMatmulAlgoGetHeuristic(void*, Description* description, Layout* a, Layout* b, Layout* c, Layout* d,
-                                          Preference*, int count, HeuristicResult* results, int* found) {
+                                          Preference* preference, int count, HeuristicResult* results,
+                                          int* found) {
     *found = 0;
-    Product product = {*description, 1, 0, 0, 0, 0, 0, *a, *b, *c, *d};
+    Product product = {*description, 1, 0, 0, 0, 0, 0, *a, *b, *c, *d, {}, 0};
     if (Status status = product.check(); status != Status::success) return status;
+    if (asked_for("no-algorithm")) return Status::not_supported;
     if (count < 1) return Status::invalid_value;
-    results[0] = {{}, 0, Status::success, 1, {}};
+    u64 part = preference->reductions & (reduction_in_place | reduction_output_type) ? 16 : 0;
+    u64 workspace = preference->workspace < 1024 ? 0 : 1024;
+    results[0] = {{made_here, part, workspace, {}}, workspace, Status::success, 1, {}};
     *found = 1;
     return Status::success;
 }
 
 API Status cublasLtMatmul(void*, Description* description, const float* alpha, u64 a, Layout* a_layout, u64 b,
                           Layout* b_layout, const float* beta, u64 c, Layout* c_layout, u64 d, Layout* d_layout,
-                          const Algorithm*, void*, size_t, void* stream) {
-    Product product = {*description, *alpha, *beta, a, b, c, d, *a_layout, *b_layout, *c_layout, *d_layout};
+                          const Algorithm* algorithm, u64 workspace, size_t workspace_bytes, void* stream) {
+    if (algorithm->made_here != made_here || workspace_bytes < algorithm->workspace) return Status::not_supported;
+    Product product = {*description, *alpha,    *beta,     a,          b,        c, d, *a_layout,
+                       *b_layout,    *c_layout, *d_layout, *algorithm, workspace};
     if (Status status = product.check(); status != Status::success) return status;
     if (const char* matrix = product.outside()) {
         fprintf(stderr, "emulated cuBLASLt: %s is not within the device's memory\n", matrix);

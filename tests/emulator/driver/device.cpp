@@ -16,7 +16,7 @@ u32 capability() {
     return value;
 }
 
-// An H100's limits, with the numbers of CUdevice_attribute.
+// An H100's limits, with the numbers of CUdevice_attribute; but little of what makes measurements long.
 bool attribute(int* value, int number) {
     static constexpr struct {
         int number, value;
@@ -38,7 +38,7 @@ bool attribute(int* value, int number) {
         {31, 1},                     // CONCURRENT_KERNELS
         {36, 2619000},               // MEMORY_CLOCK_RATE
         {37, 5120},                  // GLOBAL_MEMORY_BUS_WIDTH
-        {38, 50 << 20},              // L2_CACHE_SIZE
+        {38, 1 << 16},               // L2_CACHE_SIZE
         {39, 2048},                  // MAX_THREADS_PER_MULTIPROCESSOR
         {40, 3},                     // ASYNC_ENGINE_COUNT
         {41, 1},                     // UNIFIED_ADDRESSING

@@ -29,6 +29,7 @@
 //! | `EMULATOR_STREAMS` | when a stream does its work: `at_once` (default), `late` (when somebody waits for it), `late:N` (late in the N-th that is created, from 0) |
 //! | `EMULATOR_CAPABILITY` | compute capability, `90` by default |
 //! | `EMULATOR_MEMORY` | bytes of the device's memory, 8 GiB by default |
+//! | `EMULATOR_CUBLASLT` | `no-algorithm`: cuBLASLt knows none for any product; `does-not-start` |
 //! | `EMULATOR_PATCH` | a file of lines `NAME<TAB>FROM<TAB>TO`: faults that tests plant into sources and headers |
 //!
 //! Compiled kernels depend on `EMULATOR_PATCH`, so a program's own cache of them must be another one for each.

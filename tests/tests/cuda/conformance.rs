@@ -5,7 +5,7 @@ use cnn_cuda::{Cuda, CudaElement, Tile};
 use cnn_tests::{Bound, Effort, cases, check, check_all};
 use half::bf16;
 
-use crate::device::{cuda, tf32};
+use crate::device::{cuda, own_products, tf32};
 
 /// An emulated GPU is slow: fewer cases than of other backends.
 fn effort() -> Effort {
@@ -19,13 +19,13 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, elementwise images loss memory normalise optimiser pool2d statistics }
+            suite! { @tests $element, elementwise images linear loss memory normalise optimiser pool2d statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(
         #[test]
         fn $case() {
-            let Some(cuda) = cuda::<$element>(None) else { return };
+            let Some(cuda) = cuda::<$element>() else { return };
             if let Err(error) = check(effort(), Bound::of($element::DTYPE), cases::$case(), &[vec![cuda]]) {
                 panic!("{}", error);
             }
@@ -38,7 +38,7 @@ suite! {
     on_bf16: bf16;
 }
 
-/// Products in each size of tile: what is small here would never be given the large ones.
+/// The crate's own products, in each size of tile: what is small here would never be given the large ones.
 macro_rules! tiles {
     ($($name:ident: $device:expr;)*) => { $(
         mod $name {
@@ -69,19 +69,19 @@ pub(crate) fn bound<T: CudaElement>(cuda: &Cuda<T>) -> Bound {
 }
 
 tiles! {
-    chosen_f32: cuda::<f32>(None);
-    large_f32: cuda::<f32>(Some(Tile::Large));
-    narrow_f32: cuda::<f32>(Some(Tile::Narrow));
+    chosen_f32: own_products::<f32>(None);
+    large_f32: own_products::<f32>(Some(Tile::Large));
+    narrow_f32: own_products::<f32>(Some(Tile::Narrow));
     chosen_tf32: tf32(None);
     large_tf32: tf32(Some(Tile::Large));
     narrow_tf32: tf32(Some(Tile::Narrow));
-    chosen_bf16: cuda::<bf16>(None);
-    large_bf16: cuda::<bf16>(Some(Tile::Large));
-    narrow_bf16: cuda::<bf16>(Some(Tile::Narrow));
+    chosen_bf16: own_products::<bf16>(None);
+    large_bf16: own_products::<bf16>(Some(Tile::Large));
+    narrow_bf16: own_products::<bf16>(Some(Tile::Narrow));
 }
 
-fn edges<T: CudaElement, C: cnn_tests::Case>(cases: &[C]) {
-    let Some(cuda) = cuda::<T>(None) else { return };
+fn edges<T: CudaElement, C: cnn_tests::Case>(cuda: Option<Cuda<T>>, cases: &[C]) {
+    let Some(cuda) = cuda else { return };
     check_all(Bound::of(T::DTYPE), cases, &[vec![cuda]]).unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -94,10 +94,16 @@ macro_rules! edges {
             $(
                 #[test]
                 fn $case() {
-                    edges::<f32, _>(&cases::$case());
-                    edges::<bf16, _>(&cases::$case());
+                    edges(cuda::<f32>(), &cases::$case());
+                    edges(cuda::<bf16>(), &cases::$case());
                 }
             )*
+
+            #[test]
+            fn linear_edges_of_own_products() {
+                edges(own_products::<f32>(None), &cases::linear_edges());
+                edges(own_products::<bf16>(None), &cases::linear_edges());
+            }
         }
     };
 }

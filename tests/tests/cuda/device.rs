@@ -8,20 +8,24 @@ use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
 /// Set to anything, the suites run on the first GPU of this machine.
 pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
-/// The device, products of tiles of one size if one is given; none where there is neither a GPU nor an emulated one.
-pub(crate) fn cuda<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
-    open_with(tile, false)
+/// The device as a program opens it; none where there is neither a GPU nor an emulated one.
+pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
+    Some(open(&options()?))
+}
+
+/// The same without cuBLASLt, and products of tiles of one size if one is given.
+pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
+    Some(open(&with_tile(options()?, tile)))
 }
 
 /// The same with products of f32 in tf32.
 pub(crate) fn tf32(tile: Option<Tile>) -> Option<Cuda<f32>> {
-    open_with(tile, true)
+    Some(open(&with_tile(options()?.tf32(true), tile)))
 }
 
-fn open_with<T: CudaElement>(tile: Option<Tile>, tf32: bool) -> Option<Cuda<T>> {
-    let mut options = options()?.tf32(tf32);
-    options.tile = tile;
-    Some(open(&options))
+fn with_tile(mut options: Options, tile: Option<Tile>) -> Options {
+    (options.own_products, options.tile) = (true, tile);
+    options
 }
 
 pub(crate) fn open<T: CudaElement>(options: &Options) -> Cuda<T> {

@@ -2,6 +2,7 @@
 //! on a real one where `CNN_TEST_GPU` is set.
 
 mod conformance;
+mod cublaslt;
 mod device;
 mod networks;
 mod planted;

@@ -74,28 +74,28 @@ const LEAST: f64 = 1e-5;
 
 #[test]
 fn the_small_network_in_f32() {
-    agrees(cuda::<f32>(None), Cpu::<f32>::new().unwrap(), "small");
+    agrees(cuda::<f32>(), Cpu::<f32>::new().unwrap(), "small");
 }
 
 #[test]
 fn the_small_network_in_bf16() {
-    agrees(cuda::<bf16>(None), Cpu::<bf16>::new().unwrap(), "small");
+    agrees(cuda::<bf16>(), Cpu::<bf16>::new().unwrap(), "small");
 }
 
 #[test]
 fn resnet18_in_f32() {
-    agrees(cuda::<f32>(None), Cpu::<f32>::new().unwrap(), "resnet18");
+    agrees(cuda::<f32>(), Cpu::<f32>::new().unwrap(), "resnet18");
 }
 
 #[test]
 fn resnet18_in_bf16() {
-    agrees(cuda::<bf16>(None), Cpu::<bf16>::new().unwrap(), "resnet18");
+    agrees(cuda::<bf16>(), Cpu::<bf16>::new().unwrap(), "resnet18");
 }
 
 /// Once every size of memory was asked for, a step asks the driver for none; and what it changes nobody else holds any more, so
 /// nothing is copied.
 fn the_third_step_takes_nothing<T: CudaElement>() {
-    let Some(cuda) = cuda::<T>(None) else { return };
+    let Some(cuda) = cuda::<T>() else { return };
     let mut model = "small".parse::<Arch>().unwrap().build(&cuda, 0, IMAGE, 10).unwrap();
     let mut optimizer = Optimizer::new(&cuda, &model, OptimizerOptions::new(Method::NESTEROV)).unwrap();
     let images = Tensor::from_slice(&cuda, [BATCH, 16, 16, 3], &vec![0.5; BATCH * 768]).unwrap();
@@ -122,7 +122,7 @@ fn the_third_step_takes_nothing_in_bf16() {
 /// What was on its way to the host stays what it was, whatever is done after it.
 #[test]
 fn numbers_on_their_way_are_those_of_their_time() {
-    let Some(cuda) = cuda::<bf16>(None) else { return };
+    let Some(cuda) = cuda::<bf16>() else { return };
     let (mut value, one) = (cuda.upload(&[1.0f32, 2.0]).unwrap(), cuda.upload(&[1.0f32; 2]).unwrap());
     let mut later = Vec::new();
     for _ in 0..3 {

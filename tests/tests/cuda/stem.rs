@@ -7,7 +7,7 @@ use cnn_tests::{cases, check_all};
 use half::bf16;
 
 use crate::conformance::bound;
-use crate::device::{cuda, tf32};
+use crate::device::{own_products, tf32};
 
 /// Every stem in tiles of both sizes. Of f32 four channels are a whole chunk, so nothing here has as many.
 fn stems<T: CudaElement>(open: impl Fn(Option<Tile>) -> Option<Cuda<T>>) {
@@ -30,7 +30,7 @@ fn stems<T: CudaElement>(open: impl Fn(Option<Tile>) -> Option<Cuda<T>>) {
 
 #[test]
 fn in_f32() {
-    stems::<f32>(cuda);
+    stems::<f32>(own_products);
 }
 
 #[test]
@@ -40,5 +40,5 @@ fn in_tf32() {
 
 #[test]
 fn in_bf16() {
-    stems::<bf16>(cuda);
+    stems::<bf16>(own_products);
 }

@@ -115,7 +115,7 @@ fn a_frozen_pass_is_recorded() {
 /// What waits in the middle is not lost, and nothing after it.
 #[test]
 fn work_that_waits_is_done_in_pieces() {
-    let Some(cuda) = cuda::<f32>(None) else { return };
+    let Some(cuda) = cuda::<f32>() else { return };
     let one = cuda.upload(&[1.0f32; 4]).unwrap();
     for _ in 0..3 {
         let (early, late) = cuda

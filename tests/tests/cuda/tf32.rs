@@ -21,7 +21,7 @@ fn sums(cuda: &Cuda<f32>, x: f32) -> [f32; 2] {
 
 #[test]
 fn products_are_rounded_only_where_it_was_asked_for() {
-    let (Some(single), Some(tf32)) = (cuda::<f32>(None), tf32(None)) else { return };
+    let (Some(single), Some(tf32)) = (cuda::<f32>(), tf32(None)) else { return };
     // The tenth bit is the last that stays; half of it is rounded away from zero.
     let (tenth, twelfth) = (2f32.powi(-10), 2f32.powi(-12));
     for (x, rounded) in [(1.0 + tenth, 1.0 + tenth), (1.0 + twelfth, 1.0), (1.0 + tenth / 2.0, 1.0 + tenth)] {
@@ -32,7 +32,7 @@ fn products_are_rounded_only_where_it_was_asked_for() {
 
 #[test]
 fn a_device_says_that_it_multiplies_in_tf32() {
-    let (Some(single), Some(tf32)) = (cuda::<f32>(None), tf32(None)) else { return };
+    let (Some(single), Some(tf32)) = (cuda::<f32>(), tf32(None)) else { return };
     assert!(tf32.describe().ends_with(", products in tf32"), "{}", tf32.describe());
     assert!(!single.describe().contains("tf32"), "{}", single.describe());
     assert_eq!((single.precision(), tf32.precision()), ("f32".to_owned(), "tf32".to_owned()));

@@ -65,7 +65,7 @@ fn train<T: CudaElement>(cuda: &Cuda<T>, folder: &Path, stop: Option<u64>) -> (V
 /// A run learns, and gives the same bits each time and when it is interrupted.
 #[test]
 fn a_run_learns_and_is_resumed_to_the_same_bits() {
-    let Some(cuda) = cuda::<bf16>(None) else { return };
+    let Some(cuda) = cuda::<bf16>() else { return };
     let place = tempfile::tempdir().unwrap();
     let expected = train(&cuda, &place.path().join("whole"), None);
     assert!(train(&cuda, &place.path().join("stopped"), Some(4)) == expected, "the resumed run differs");
@@ -78,7 +78,7 @@ fn weights(trainer: &Trainer<Cuda<bf16>>, cuda: &Cuda<bf16>) -> Vec<u32> {
 
 #[test]
 fn a_rehearsal_leaves_everything_as_it_was() {
-    let Some(cuda) = cuda::<bf16>(None) else { return };
+    let Some(cuda) = cuda::<bf16>() else { return };
     let mut trainer = Trainer::new(&cuda, recipe(), dataset()).unwrap();
     let before = weights(&trainer, &cuda);
     let memory = trainer.rehearse().unwrap().unwrap();
@@ -110,7 +110,7 @@ fn where_memory_is_short_a_batch_that_fits_is_named() {
     };
     let (mut fits, mut estimated, mut tried) = (0, 0, 0);
     for left in (1..40).map(|i| i * 40_000) {
-        let cuda = cuda::<bf16>(None).unwrap();
+        let cuda = cuda::<bf16>().unwrap();
         let free = cuda.own_memory().unwrap().unwrap().free as usize;
         const BLOCK: usize = 32 << 10;
         let _others: Vec<_> = (0..(free - left) / BLOCK).map(|_| cuda.fill(BLOCK / 4, 0.0f32).unwrap()).collect();

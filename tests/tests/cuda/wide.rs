@@ -49,7 +49,7 @@ impl Case for Wide {
 }
 
 fn wide<T: CudaElement>() {
-    let Some(cuda) = cuda::<T>(None) else { return };
+    let Some(cuda) = cuda::<T>() else { return };
     // Vectors of one block and of several, with threads to spare, and channels that are no vectors.
     let shapes = [72, 129, 264, 1000].into_iter().flat_map(|channels| [1, 700].map(|rows| Wide { rows, channels }));
     check_all(Bound::of(T::DTYPE), &shapes.collect::<Vec<_>>(), &[vec![cuda]])
@@ -69,7 +69,7 @@ fn wide_bf16() {
 /// In f32 the shift of such a channel, 3.2 million, is rounded to quarters.
 #[test]
 fn a_channel_of_constants_far_from_zero() {
-    let Some(cuda) = cuda::<f32>(None) else { return };
+    let Some(cuda) = cuda::<f32>() else { return };
     for n in [512, 7] {
         let spec = BatchNormSpec { rows: n, channels: 1, eps: 1e-5 };
         let x = cuda.upload(&vec![1e4f32; n]).unwrap();

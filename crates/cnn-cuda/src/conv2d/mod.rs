@@ -52,6 +52,18 @@ enum Form<T: CudaElement> {
 }
 
 impl<T: CudaElement> Filter<T> {
+    /// The weight for a product.
+    ///
+    /// # Errors
+    /// It is of another convolution, or of one whose channels are each by itself.
+    pub(crate) fn elements(&self, spec: &Conv2dSpec) -> Result<&Buffer<T>> {
+        self.check(spec)?;
+        match &self.weight {
+            Form::Elements(weight) => Ok(weight),
+            Form::Wide(_) => Err(Error::invalid("groups of a product", self.groups, "must be 1")),
+        }
+    }
+
     fn check(&self, spec: &Conv2dSpec) -> Result<()> {
         let (got, wanted) = ((self.shape, self.groups), (spec.weight_shape(), spec.groups));
         if got == wanted {

@@ -20,6 +20,9 @@ pub const SHAPES: [[usize; 5]; 11] = [
     [512, 4, 512, 3, 1],
 ];
 
+/// 1x1 convolutions of stride 1, which ResNet-18 has none of and deeper networks have many: products of matrices.
+pub const POINTWISE: [[usize; 5]; 3] = [[64, 32, 256, 1, 1], [256, 8, 1024, 1, 1], [512, 4, 2048, 1, 1]];
+
 /// How a convolution finds its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operands {
@@ -34,15 +37,28 @@ pub fn name([c, side, k, kernel, stride]: [usize; 5]) -> String {
     format!("{c}x{side}x{side} -> {k} k{kernel} s{stride}")
 }
 
-/// The three passes of every convolution.
+/// The convolution of such a shape.
+///
+/// # Errors
+/// A batch too large.
+pub(super) fn spec(batch: usize, [c, side, k, kernel, stride]: [usize; 5]) -> Result<Conv2dSpec> {
+    let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+    Conv2dSpec::new([batch, side, side, c], k, &options)
+}
+
+/// The three passes of every convolution of `shapes`, as [`SHAPES`] has them.
 ///
 /// # Errors
 /// The device's, and those of `visit`.
-pub fn conv2d<B: Backend>(backend: &B, batch: usize, operands: Operands, visit: Visit<'_>) -> Result<()> {
-    for shape in SHAPES {
-        let [c, side, k, kernel, stride] = shape;
-        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
-        let spec = Conv2dSpec::new([batch, side, side, c], k, &options)?;
+pub fn conv2d<B: Backend>(
+    backend: &B,
+    batch: usize,
+    shapes: &[[usize; 5]],
+    operands: Operands,
+    visit: Visit<'_>,
+) -> Result<()> {
+    for &shape in shapes {
+        let spec = spec(batch, shape)?;
         let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
         let filter = backend.prepare_filter(&spec, &weight, Uses::Training)?;
         let (x, dy) = self::operands(backend, &spec, operands)?;

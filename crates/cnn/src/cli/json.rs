@@ -39,7 +39,7 @@ devices
 bench
   first: area (\"roofline\"), isa, threads, conv_algo, peak_gflop_s, triad_gb_s
   then: area (\"layers\", \"train\" or \"infer\"), model, engine, config, isa, threads, batch, dtype, median_ms, images_s,
-  peak_rss_bytes, and for a layer gflop_s beside peak_gflop_s, or gb_s beside triad_gb_s
+  peak_rss_bytes, peak_device_bytes, and for a layer gflop_s beside peak_gflop_s, or gb_s beside triad_gb_s
 ";
 
 /// Runs the command.
