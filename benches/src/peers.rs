@@ -99,7 +99,7 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
         contenders.push(Contender { setting: setup.setting("pytorch", &config, isa()), role, command });
     };
     if setup.on == On::Cuda {
-        ["eager", "compile"].iter().for_each(|mode| pytorch(mode, "nhwc", false));
+        ["eager", "compile", "graphs"].iter().for_each(|mode| pytorch(mode, "nhwc", false));
         return contenders;
     }
     let layouts = if setup.precision == "bf16" { &["nhwc"][..] } else { &["nhwc", "nchw"] };

@@ -228,6 +228,17 @@ impl<T: CudaElement> Cuda<T> {
         Ok(Launch::new(self.context(), kernel, shared))
     }
 
+    /// How many blocks of a kernel, of so many threads, a multiprocessor has room for at once.
+    pub(crate) fn resident(&self, source: Source, name: &'static str, shared: usize, threads: usize) -> Result<usize> {
+        let kernel = self.0.modules.kernel(source, name, shared)?;
+        // SAFETY: the function is a loaded module's.
+        let blocks =
+            unsafe { result::occupancy::max_active_block_per_multiprocessor(kernel.function, threads as i32, shared) };
+        let asked =
+            blocks.map_err(|error| self.context().error(format!("kernel {name} was asked for its blocks"), error));
+        Ok(usize::try_from(asked?).unwrap_or(0))
+    }
+
     /// Where the changed numbers of `buffer` go: into it, unless another handle shares it.
     pub(crate) fn in_place<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<Buffer<U>> {
         if buffer.is_unique() { Ok(buffer.clone()) } else { self.alloc(buffer.len()) }

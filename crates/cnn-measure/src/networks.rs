@@ -1,5 +1,6 @@
 //! Whole networks: a training step, and inference, on 32x32x3 images of noise in ten classes.
 
+use cnn_core::ops::Labels;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Backend, Frozen, Pass, Result, Shape, Tensor};
 use cnn_models::{Arch, Model};
@@ -50,9 +51,11 @@ impl<B: Backend> Training<B> {
         let Training { backend, model, optimizer, images, labels, steps } = self;
         let pass = Pass::train(backend, 0).at_step(*steps);
         *steps += 1;
-        let loss = model.call(&pass.input(images.clone())?)?.cross_entropy(labels, 0.0)?;
-        let gradients = loss.backward()?;
-        optimizer.step(0.01, model, &gradients).map(drop)
+        let labels = Labels::new(backend, labels)?;
+        backend.at_once(|| {
+            let loss = model.call(&pass.input(images.clone())?)?.cross_entropy_with(&labels, 0.0)?;
+            optimizer.step(0.01, model, &loss.backward()?).map(drop)
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Accuracy, loss and confusion of a model on a set of images, every one of which is seen.
 
+use std::collections::VecDeque;
+
 use cnn_core::backend::Accum;
 use cnn_core::{Backend, Frozen, Real};
 use cnn_data::{Augment, Loader, LoaderOptions};
@@ -74,18 +76,29 @@ pub(crate) fn evaluate<B: Backend>(
         return Err(Error::recipe("images", 0, "must be at least one to evaluate"));
     }
     let loader = Loader::new(images.clone(), LoaderOptions::new(batch))?;
-    for next in loader.epoch(0, &Augment::NONE) {
-        let next = next?;
-        let logits = model.run(batches.tensor(&next)?)?;
-        let [_, outputs] = logits.shape().matrix("logits")?;
-        if outputs != classes {
-            return Err(Error::recipe("classes", classes, format!("must be the {outputs} that the model tells apart")));
+    let mut epoch = loader.epoch(0, &Augment::NONE);
+    // Batches whose logits are on their way, the oldest first: as many as the device may run behind.
+    let mut pending = VecDeque::new();
+    loop {
+        if let Some(next) = epoch.next() {
+            let next = next?;
+            let logits = model.run(batches.tensor(&next)?)?;
+            let [_, outputs] = logits.shape().matrix("logits")?;
+            if outputs != classes {
+                let rule = format!("must be the {outputs} that the model tells apart");
+                return Err(Error::recipe("classes", classes, rule));
+            }
+            pending.push_back((next, backend.download_later(&backend.widen(logits.data())?)?));
+            if pending.len() <= backend.steps_behind() {
+                continue;
+            }
         }
-        let values: Vec<f64> = logits.to_vec(backend)?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
+        let Some((batch, logits)) = pending.pop_front() else { break };
+        let values: Vec<f64> = logits.get()?.iter().map(|&v: &Accum<B>| v.as_f64()).collect();
         if let Some(at) = values.chunks_exact(classes).position(|row| row.iter().any(|logit| !logit.is_finite())) {
-            return Err(Error::NotFiniteLogits { image: images.name(next.samples[at] as usize) });
+            return Err(Error::NotFiniteLogits { image: images.name(batch.samples[at] as usize) });
         }
-        for (row, &label) in values.chunks_exact(classes).zip(&next.labels) {
+        for (row, &label) in values.chunks_exact(classes).zip(&batch.labels) {
             evaluation.add(row, label as usize);
         }
         if progress(evaluation.count, total) == Control::Stop {

@@ -6,6 +6,7 @@ mod cublaslt;
 mod device;
 mod networks;
 mod planted;
+mod splits;
 mod stem;
 mod streams;
 mod tf32;

@@ -11,6 +11,11 @@ use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 
 /// A device that runs models forward and back and moves their weights.
 pub trait Backend: Inference {
+    /// Whether a normalised activation is written at once, as convolutions read it sooner then than they normalise it.
+    fn writes_norms(&self) -> bool {
+        false
+    }
+
     // Convolution.
 
     /// As [`Inference::conv2d`], with the moments over N, H, W of the output that the epilogue leaves.

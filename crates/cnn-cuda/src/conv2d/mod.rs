@@ -24,7 +24,7 @@ use divisor::Divisor;
 use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
-use split::{add_splits, cut};
+use split::{Cut, add_splits, cut, finish_splits};
 pub(crate) use stem::SOURCE as STEM;
 use stem::Stem;
 use tile::BUSY;
@@ -178,8 +178,14 @@ pub(crate) fn forward<T: CudaElement>(
     let rows = shape.output_pixels();
     let stem = Stem::forward::<T>(cuda.tile(), shape);
     let chosen = || Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
-    let tile = stem.map_or_else(chosen, |stem| stem.tile);
+    // Moments are those of tiles, whose sums are whole.
+    let shared = if stem.is_none() && !norm.is_some() && !moments { quickest(cuda, shape)? } else { None };
+    let tile = stem.map(|stem| stem.tile).or(shared.map(|(tile, _)| tile)).unwrap_or_else(chosen);
     let y = cuda.alloc(written)?;
+    if let Some(shared @ (_, (_, 2..))) = shared {
+        split_forward(cuda, shape, x, weight, shared, epilogue, &y)?;
+        return Ok((y, None));
+    }
     let partials = match moments {
         true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
         false => None,
@@ -199,6 +205,80 @@ pub(crate) fn forward<T: CudaElement>(
     // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
     unsafe { launch.on([tile.blocks(rows, width), 1, groups], tile.threads(T::DTYPE)) }?;
     Ok((y, partials))
+}
+
+/// `sums` [rows, channels] and what follows them.
+pub(crate) fn finish<T: CudaElement>(
+    cuda: &Cuda<T>,
+    sums: &Buffer<f32>,
+    epilogue: &backend::Epilogue<'_, Cuda<T>>,
+    channels: usize,
+) -> Result<Data<Cuda<T>>> {
+    let epilogue = EpilogueArgument::new(epilogue, sums.len(), channels)?;
+    let y = cuda.alloc(sums.len())?;
+    finish_splits(cuda, sums, 1, epilogue, channels, &y)?;
+    Ok(y)
+}
+
+/// A tile for the forward pass, and how its sum is cut: steps of a part, and parts.
+type Shared = (Tile, (usize, usize));
+
+/// The tile and the cut that are estimated to be the quickest: a single image has few blocks, which would each have a long sum.
+/// None where chunks of channels are not whole.
+fn quickest<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<Shared>> {
+    let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
+    if Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]) == Tile::Any {
+        return Ok(None);
+    }
+    let [_, _, len] = shape.lens();
+    let mut best: Option<(f64, Shared)> = None;
+    for tile in cuda.tile().map_or(vec![Tile::Large, Tile::Narrow, Tile::Small], |wanted| vec![wanted]) {
+        let (bytes, threads) = (tile.shared_bytes::<T>(), tile.threads(T::DTYPE));
+        let resident = cuda.resident(FORWARD, tile.name(SPLIT_FORWARD), bytes, threads)?;
+        let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
+        let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
+        let (cut, ns) = sum.quickest(cuda.about().multiprocessors, resident);
+        if best.is_none_or(|(least, _)| ns < least) {
+            best = Some((ns, (tile, cut)));
+        }
+    }
+    Ok(best.map(|(_, shared)| shared))
+}
+
+const SPLIT_FORWARD: [&str; 4] = ["split_forward_large", "split_forward_narrow", "split_forward_small", ""];
+
+/// As `Part` in `kernels/conv2d_forward.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Part {
+    steps: i32,
+    _unused: i32,
+    sums: u64,
+}
+
+// SAFETY: numbers without padding; the address is of a buffer that outlives the launch's call.
+unsafe impl Argument for Part {}
+
+/// The product in parts of so many steps, and what follows their sum.
+fn split_forward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    shape: &Shape,
+    x: &Buffer<T>,
+    weight: &Buffer<T>,
+    (tile, (steps, parts)): Shared,
+    epilogue: EpilogueArgument,
+    y: &Buffer<T>,
+) -> Result<()> {
+    let (groups, _, width) = shape.groups();
+    let sums: Buffer<f32> = cuda.alloc(check::numel(parts, y.len())?)?;
+    let part = Part { steps: steps as i32, _unused: 0, sums: sums.at() };
+    let launch = cuda.kernel_with(FORWARD, tile.name(SPLIT_FORWARD), tile.shared_bytes::<T>())?.value(*shape).buffer(x);
+    let launch = launch.buffer(weight).value(part);
+    let blocks = tile.blocks(shape.output_pixels(), width);
+    // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; the sums are new and as long as y
+    // for each part, and the parts cover the sum.
+    unsafe { launch.on([blocks, parts, groups], tile.threads(T::DTYPE)) }?;
+    finish_splits(cuda, &sums, parts, epilogue, shape.out_channels(), y)
 }
 
 pub(crate) fn conv2d_backward_data<T: CudaElement>(
@@ -293,7 +373,21 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
-    let (split_pixels, splits) = cut(pixels, Tile::step::<T>(), blocks * groups);
+    let name = tile.name(if !norm.is_some() {
+        ["weight_large", "weight_narrow", "weight_small", "weight_any"]
+    } else {
+        ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
+    });
+    let step = Tile::step::<T>();
+    let (split_pixels, splits) = match stem {
+        Some(_) => cut(pixels, step, blocks * groups),
+        None => {
+            let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
+            let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
+            let resident = cuda.resident(WEIGHT, name, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
+            sum.quickest(cuda.about().multiprocessors, resident).0
+        }
+    };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
     let launch = match stem {
         Some(stem) => {
@@ -302,11 +396,6 @@ pub(crate) fn backward_weight<T: CudaElement>(
             launch.value(split_pixels as i32)
         }
         None => {
-            let name = tile.name(if !norm.is_some() {
-                ["weight_large", "weight_narrow", "weight_small", "weight_any"]
-            } else {
-                ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
-            });
             let [rows, columns] = shape.output();
             let [area, columns] = [rows * columns, columns].map(Divisor::by);
             let split = Split { pixels: split_pixels as i32, area, columns };

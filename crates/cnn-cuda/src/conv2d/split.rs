@@ -3,6 +3,7 @@
 use cnn_core::Result;
 use cnn_core::backend::Wide;
 
+use super::operands::EpilogueArgument;
 use super::tile::BUSY;
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
@@ -23,6 +24,49 @@ pub(super) fn cut(len: usize, step: usize, blocks: usize) -> (usize, usize) {
     (part, len.div_ceil(part).max(1))
 }
 
+/// A matrix product whose sum is cut.
+pub(super) struct Cut {
+    /// Steps of the whole sum, and how many of its places a step has.
+    pub(super) steps: usize,
+    pub(super) step: usize,
+    /// Blocks that work on each part of it.
+    pub(super) blocks: usize,
+    /// Numbers of the result, of which every part has its own.
+    pub(super) len: usize,
+    /// How long a step keeps a multiprocessor busy.
+    pub(super) step_ns: f64,
+}
+
+/// What the memory of a large GPU moves.
+const BYTES_PER_NS: f64 = 3000.0;
+/// What a block costs beside others on its multiprocessor, in blocks: alone it leaves so much of it idle.
+const ALONE: f64 = 0.4;
+/// The most parts.
+const MOST_PARTS: usize = 64;
+
+impl Cut {
+    /// As [`cut`], the one of all ways that is estimated to be the quickest on `multiprocessors` with `resident` blocks on each:
+    /// a last wave of few blocks takes as long as a full one, and many parts are many sums to write and to add.
+    ///
+    /// Also how many nanoseconds it is estimated to take.
+    pub(super) fn quickest(&self, multiprocessors: usize, resident: usize) -> ((usize, usize), f64) {
+        let (multiprocessors, resident) = (multiprocessors.max(1), resident.max(1));
+        let most = self.steps.div_ceil(STEPS).clamp(1, MOST_PARTS);
+        let ns = |&parts: &usize| {
+            let steps = self.steps.div_ceil(parts).max(1);
+            let blocks = self.blocks * self.steps.div_ceil(steps).max(1);
+            let (waves, rest) = (blocks / (multiprocessors * resident), blocks % (multiprocessors * resident));
+            let together = |blocks: usize| if blocks == 0 { 0.0 } else { blocks as f64 + ALONE };
+            let busy = waves as f64 * together(resident) + together(rest.div_ceil(multiprocessors));
+            let sums = if parts == 1 { 0.0 } else { (2 * parts * self.len * size_of::<f32>()) as f64 / BYTES_PER_NS };
+            busy * steps as f64 * self.step_ns + sums
+        };
+        let parts = (1..=most).min_by(|a, b| ns(a).total_cmp(&ns(b))).unwrap_or(1);
+        let part = self.steps.div_ceil(parts).max(1);
+        ((part * self.step, self.steps.div_ceil(part).max(1)), ns(&parts))
+    }
+}
+
 /// The sum of `splits` parts of `len` numbers, in order.
 pub(super) fn add_splits<T: CudaElement>(
     cuda: &Cuda<T>,
@@ -40,9 +84,40 @@ pub(super) fn add_splits<T: CudaElement>(
     Ok(sum)
 }
 
+/// What follows the sum of `splits` parts, in order.
+pub(super) fn finish_splits<T: CudaElement>(
+    cuda: &Cuda<T>,
+    parts: &Buffer<f32>,
+    splits: usize,
+    epilogue: EpilogueArgument,
+    channels: usize,
+    y: &Buffer<T>,
+) -> Result<()> {
+    let launch = cuda.kernel(SOURCE, "finish_splits")?.buffer(parts).value(splits as i32).value(y.len() as u64);
+    let launch = launch.value(epilogue).value(channels as i32).buffer(y);
+    // SAFETY: the parts are as many, of the length of y, which is new; the epilogue's operands are those of y.
+    unsafe { launch.over(y.len()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_product_is_cut_so_that_few_blocks_are_left_over() {
+        // 9 tiles of 128x128, 8192 steps of 64 pixels, on 132 multiprocessors with two blocks on each.
+        let cut = Cut { steps: 8192, step: 64, blocks: 9, len: 128 * 1152, step_ns: 700.0 };
+        let ((_, parts), _) = cut.quickest(132, 2);
+        let blocks = 9 * parts;
+        assert!(blocks % 264 == 0 || blocks % 264 > 230, "{parts}");
+        for steps in [0, 1, 7, 8192] {
+            for blocks in [1, 5, 144, 1000] {
+                let ((part, parts), _) = Cut { steps, step: 64, blocks, len: 1000, step_ns: 700.0 }.quickest(132, 2);
+                assert!(part % 64 == 0 && parts >= 1 && part * parts >= steps * 64, "{steps} {blocks}");
+                assert!(part * (parts - 1) < (steps * 64).max(1), "{steps} {blocks}");
+            }
+        }
+    }
 
     #[test]
     fn parts_cover_the_sum_and_none_is_empty() {

@@ -1,11 +1,12 @@
 //! The passes of a dense layer as products; none where the library has no algorithm for one.
 
-use cnn_core::Result;
 use cnn_core::backend::{Activation, Data, Epilogue, LinearSpec, Wide};
+use cnn_core::{DType, Result};
 
 use super::{CublasLt, Product, Terms};
 use crate::activation;
 use crate::buffer::Buffer;
+use crate::conv2d::finish;
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::elementwise::narrow;
@@ -20,7 +21,14 @@ pub(crate) fn forward<T: CudaElement>(
     epilogue: &Epilogue<'_, Cuda<T>>,
 ) -> Result<Option<Data<Cuda<T>>>> {
     let LinearSpec { rows: m, inputs: k, outputs: n } = *spec;
-    // The library takes a bias of the result's type only: rounded, as the weight is.
+    let nothing = epilogue.bias.is_none() && epilogue.residual.is_none() && epilogue.activation.is_none();
+    if T::DTYPE != DType::F32 && !nothing {
+        // The library may round the product before it adds a bias, which on an H200 it does, and takes a bias of the result's
+        // type only.
+        let product = Product { m, n, k, a_transposed: false, b_transposed: false, relu: false };
+        let Some(sums) = library.multiply::<T, f32>(product, x, weight, &Terms::NONE)? else { return Ok(None) };
+        return finish(cuda, &sums, epilogue, n).map(Some);
+    }
     let bias = epilogue.bias.map(|bias| narrow(cuda, bias)).transpose()?;
     let relu = epilogue.activation == Some(Activation::Relu);
     let product = Product { m, n, k, a_transposed: false, b_transposed: false, relu };

@@ -49,8 +49,9 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
     i32 arrived;                     // channel of the chunk in the step that arrives next
     Arrivals<T, O> arrivals;
 
-    DEVICE void begin() {
-        next = O::column() * CHUNK;
+    // From place `first` of the sum on, a multiple of a step.
+    DEVICE void begin(i32 first = 0) {
+        next = first + O::column() * CHUNK;
         channel = next, tap[0] = tap[1] = 0;
         settle(channel, tap);
         arrived = next % depth;

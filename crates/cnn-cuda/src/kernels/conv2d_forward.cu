@@ -2,8 +2,16 @@
 #include "epilogue.cuh"
 #include "tiles.cuh"
 
-template <class T, bool WHOLE, bool NORM>
-DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const element* weight, const Epilogue& epilogue, element* y) {
+// Where a block's sum begins and ends, for those that have a part of it: gridDim.y parts of so many steps.
+struct Part {
+    i32 steps;
+    float* sums;  // [parts, pixels, out channels]
+};
+
+// With SPLIT the sums of a part are written, and what follows them is another kernel's.
+template <class T, bool WHOLE, bool NORM, bool SPLIT = false>
+DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const element* weight, const Epilogue& epilogue, element* y,
+                    const Part& of = Part()) {
     typedef Operand<T, ALONG_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
     DYNAMIC_SHARED(shared);
@@ -13,6 +21,8 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     i32 group = blockIdx.z, part = blockIdx.x / across, tile_n = blockIdx.x % across * T::N;
     i32 area = spec.output[0] * spec.output[1], pixels = spec.batch * area, tile_m = part * T::M;
     i32 sum = spec.kernel[0] * spec.kernel[1] * depth;
+    i32 steps = (sum + STEP - 1) / STEP, begin = SPLIT ? blockIdx.y * of.steps : 0;
+    if (SPLIT) steps = min(of.steps, steps - begin);
 
     PixelSource<T, A, WHOLE, NORM> left;
 #pragma unroll
@@ -30,15 +40,21 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     }
     left.pixel = spec.in_channels, left.depth = depth;
     if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
-    left.begin();
+    left.begin(begin * STEP);
 
-    MatrixSource<B, WHOLE> right{weight + group * width + tile_n, spec.out_channels, sum, width - tile_n};
+    const element* columns = weight + i64(begin) * STEP * spec.out_channels + group * width + tile_n;
+    MatrixSource<B, WHOLE> right{columns, spec.out_channels, sum - begin * STEP, width - tile_n};
 
     Product<T> product;
-    multiply<T, A, B>(product, left, right, (sum + STEP - 1) / STEP, shared);
+    multiply<T, A, B>(product, left, right, steps, shared);
     float* tile = (float*)shared;
     product.template write<A, B>(tile);
     __syncthreads();
+    if (SPLIT) {
+        float* sums = of.sums + i64(blockIdx.y) * pixels * spec.out_channels;
+        write_sums<T>(tile, sums, tile_m, pixels, group * width + tile_n, group * width + width, spec.out_channels);
+        return;
+    }
     auto at = [&](int m) { return i64(tile_m + m) * spec.out_channels; };
     finish_tile<T, WHOLE>(tile, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part, spec.out_channels);
 }
@@ -54,3 +70,13 @@ KERNEL(Large::THREADS) norm_forward_large(ARGUMENTS) { forward<Large, true, true
 KERNEL(Narrow::THREADS) norm_forward_narrow(ARGUMENTS) { forward<Narrow, true, true>(GIVEN); }
 KERNEL(Small::THREADS) norm_forward_small(ARGUMENTS) { forward<Small, true, true>(GIVEN); }
 KERNEL(Small::THREADS) norm_forward_any(ARGUMENTS) { forward<Small, false, true>(GIVEN); }
+
+#undef ARGUMENTS
+#undef GIVEN
+
+#define ARGUMENTS Conv2dSpec spec, const element *x, const element *weight, Part part
+#define GIVEN spec, x, Norm(), weight, Epilogue(), nullptr, part
+
+KERNEL(Large::THREADS) split_forward_large(ARGUMENTS) { forward<Large, true, false, true>(GIVEN); }
+KERNEL(Narrow::THREADS) split_forward_narrow(ARGUMENTS) { forward<Narrow, true, false, true>(GIVEN); }
+KERNEL(Small::THREADS) split_forward_small(ARGUMENTS) { forward<Small, true, false, true>(GIVEN); }
