@@ -48,9 +48,9 @@ pub struct Options {
     pub ordinal: usize,
     /// The folder for compiled kernels; none for the user's.
     pub cache: Option<PathBuf>,
-    /// Products of f32 numbers on tensor cores: their inputs are rounded to tf32, which keeps 10 bits of mantissa, and sums
-    /// are f32. Convolutions and dense layers are several times as fast and have relative errors near 3e-4 instead of 1e-7;
-    /// convolutions of each channel by itself, and all else, stay f32. Off by default.
+    /// Convolutions and dense layers in f32 on tensor cores: the inputs of products are rounded to tf32, which keeps 10 bits of
+    /// mantissa, and sums are f32. A number is off by 2^-11 of itself at most. Convolutions of each channel by itself, and all
+    /// else, stay f32. Off by default.
     pub tf32: bool,
     /// Whether a step or a pass is handed over as a graph where that can be: the results are the same.
     pub graphs: bool,
