@@ -4,6 +4,7 @@
 mod conformance;
 mod cublaslt;
 mod device;
+mod gradients;
 mod networks;
 mod planted;
 mod splits;
