@@ -10,7 +10,7 @@ use crate::device::{cuda, own_products, tf32};
 /// An emulated GPU is slow: fewer cases than of other backends.
 fn effort() -> Effort {
     let ordinary = Effort::ordinary();
-    Effort { cases: if ordinary.cases <= 64 { ordinary.cases.min(24) } else { ordinary.cases / 10 }, ..ordinary }
+    Effort { cases: if ordinary.cases <= 64 { ordinary.cases.min(12) } else { ordinary.cases / 10 }, ..ordinary }
 }
 
 /// A test for each kind of case and element.
