@@ -169,7 +169,8 @@ impl Task for Here<'_> {
 }
 
 fn with_peaks<B: Machine>(backend: &B, row: Row) -> Row {
-    Row { peak_rss_bytes: peak_memory(), peak_device_bytes: backend.peak_device_bytes(), ..row }
+    let own = backend.own_memory().ok().flatten();
+    Row { peak_rss_bytes: peak_memory(), peak_device_bytes: own.map(|memory| memory.peak), ..row }
 }
 
 /// Measures what was asked for; whether all of ours ran.

@@ -20,7 +20,7 @@ use crate::launch::Launch;
 use crate::modules::Modules;
 use crate::pinned::Pinned;
 use crate::pool::{Pool, Usage};
-use crate::stream::Launches;
+use crate::stream::{Launches, Node};
 use crate::uploads::Uploads;
 
 /// A GPU as a device: activations in f32 or bf16, work in one stream. Clones share the GPU, its memory and its kernels.
@@ -142,15 +142,10 @@ impl<T: CudaElement> Cuda<T> {
         self.0.pool.usage()
     }
 
-    /// The names of the kernels that were used so far: for tests of which one a problem is given to.
+    /// The names of the kernels that were asked for so far: for tests of which one a problem is given to.
     #[doc(hidden)]
     pub fn kernels(&self) -> Vec<&'static str> {
         self.0.modules.used()
-    }
-
-    /// Forgets what the most memory was.
-    pub fn reset_peak_memory(&self) {
-        self.0.pool.reset_peak();
     }
 
     /// How work was handed over so far.
@@ -263,13 +258,10 @@ impl<T: CudaElement> Cuda<T> {
         check::length("a copy", to.len(), from.len())?;
         // SAFETY: both buffers have as many numbers, and nobody else has a handle to the second.
         let copy = |stream| unsafe { result::memcpy_dtod_async(to.at(), from.at(), from.bytes(), stream) };
-        let copied = self.context().stream()?.enqueue(COPY, copy);
+        let copied = self.context().stream()?.enqueue(Node::Copy, copy);
         copied.map_err(|error| self.context().error("memory could not be copied", error))
     }
 }
-
-/// What a copy is known by in a graph.
-const COPY: usize = 2;
 
 impl<T: CudaElement> Clone for Cuda<T> {
     fn clone(&self) -> Self {

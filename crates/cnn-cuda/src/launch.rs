@@ -8,6 +8,7 @@ use cudarc::driver::result;
 use crate::buffer::Buffer;
 use crate::driver::Context;
 use crate::modules::Kernel;
+use crate::stream::Node;
 
 /// Threads of a block, where a kernel has no wish of its own.
 pub(crate) const THREADS: usize = 256;
@@ -100,7 +101,7 @@ impl<'a> Launch<'a> {
         let launch = |stream| unsafe {
             result::launch_kernel(function, (x, y, z), (threads as u32, 1, 1), shared, stream, &mut pointers)
         };
-        self.context.stream()?.enqueue(function as usize, launch).map_err(|error| {
+        self.context.stream()?.enqueue(Node::Kernel(function as usize), launch).map_err(|error| {
             let shared = self.shared;
             let how = format!("grid {grid:?}, {threads} threads, {shared} bytes of shared memory");
             self.context.error(format!("kernel {name} was not launched ({how})"), error)

@@ -6,8 +6,8 @@
 //! ([`libraries`]), and the kernels are compiled then for the GPU that there is. Dense layers run on
 //! NVIDIA's cuBLASLt where it is found.
 //!
-//! Results are the same bits in every run on one model of GPU: sums are cut by the shape of the data and combined in a
-//! fixed order, and no number is added by atomics.
+//! Results are the same bits in every run on one model of GPU: sums are cut by the shape of the data and the GPU's
+//! multiprocessors and combined in a fixed order, and no number is added by atomics.
 
 mod activation;
 mod backend;

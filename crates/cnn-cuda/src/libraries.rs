@@ -1,9 +1,10 @@
 //! NVIDIA's libraries, found when the program runs.
 //!
 //! Two are needed: the driver, which comes with the GPU's driver package, and the run-time compiler NVRTC, which opens its
-//! built-in functions by itself. cuBLASLt is used where it is. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`, then by the system's own search,
-//! then where CUDA's packages and Python's wheels of them are usually installed. A library that was found is opened by its
-//! full path and for the whole process, so that those who ask for it by name later get the same one.
+//! built-in functions by itself. cuBLASLt is used where it is. Each is looked for in the folders of `CNN_CUDA_LIBRARIES`,
+//! then by the system's own search, then where CUDA's packages and Python's wheels of them are usually installed. A library
+//! that was found is opened by its full path and for the whole process, so that those who ask for it by name later get the
+//! same one.
 
 use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};

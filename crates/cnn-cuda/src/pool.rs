@@ -18,6 +18,7 @@ use cudarc::driver::result;
 use cudarc::driver::sys::{CUdeviceptr, CUresult};
 
 use crate::driver::Context;
+use crate::stream::Node;
 
 /// Small requests share sizes: the driver gives no less.
 const ALIGN: usize = 512;
@@ -114,12 +115,6 @@ impl Pool {
         self.lock().usage
     }
 
-    /// Forgets what the most was.
-    pub(crate) fn reset_peak(&self) {
-        let usage = &mut self.lock().usage;
-        usage.peak = usage.used;
-    }
-
     /// Numbers had to be copied before they were changed.
     pub(crate) fn count_copy(&self) {
         self.lock().usage.copies += 1;
@@ -156,7 +151,7 @@ impl Pool {
     fn fill_with_ones(&self, block: &Block) -> Result<()> {
         // SAFETY: the block has as many bytes, and nobody else has it yet.
         let fill = |stream| unsafe { result::memset_d8_async(block.at, 0xFF, block.capacity, stream) };
-        let filled = self.context.stream()?.enqueue(FILL, fill);
+        let filled = self.context.stream()?.enqueue(Node::Fill, fill);
         filled.map_err(|error| self.context.error("memory could not be filled", error))
     }
 
@@ -240,9 +235,6 @@ impl Pool {
             .map(|(_, arena)| arena.clone())
     }
 }
-
-/// What a fill is known by in a graph.
-const FILL: usize = 1;
 
 impl Home for Pool {
     fn take_back(&self, at: CUdeviceptr, capacity: usize) {

@@ -25,7 +25,7 @@ struct Recording<T: CudaElement> {
     exec: Exec,
     input: Buffer<T>,
     output: Buffer<T>,
-    _memory: Arc<Arena>,
+    memory: Arc<Arena>,
     context: Arc<Context>,
 }
 
@@ -50,10 +50,10 @@ pub(crate) fn record<T: CudaElement>(
         pass(own.clone())
     })?;
     let (Some(exec), Some(memory)) = (exec, memory) else { return Ok((output, None)) };
-    let recording = Recording { exec, input: own, output, _memory: memory, context: cuda.context().clone() };
+    let recording = Recording { exec, input: own, output, memory, context: cuda.context().clone() };
     let first = cuda.alloc(recording.output.len())?;
     cuda.copy(&recording.output, &first)?;
-    if recording._memory.bytes() > MOST {
+    if recording.memory.bytes() > MOST {
         return Ok((first, None));
     }
     let cuda = cuda.clone();

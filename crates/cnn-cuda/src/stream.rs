@@ -10,7 +10,7 @@
 //! [`Stream::flush`] first, and what was gathered so far goes its way.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -35,9 +35,20 @@ struct State {
     gathered: Option<Gathered>,
     /// The thread whose work is being recorded; that of others must not get in between.
     recorder: Option<ThreadId>,
-    /// Graphs by the kernels they are made of, that which was used last at the end.
+    /// Graphs by what they are made of, that which was used last at the end.
     kept: VecDeque<(u64, Exec)>,
     launches: Launches,
+}
+
+/// What is put into a stream: by these a graph that consists of the same is found again.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) enum Node {
+    /// By its function.
+    Kernel(usize),
+    Fill,
+    Copy,
+    /// Of cuBLASLt.
+    Product,
 }
 
 /// How work was handed over to a GPU.
@@ -54,7 +65,7 @@ pub struct Launches {
 /// What the capture that is open has taken so far.
 #[derive(Debug, Default)]
 struct Gathered {
-    kernels: DefaultHasher,
+    nodes: DefaultHasher,
     count: usize,
 }
 
@@ -88,14 +99,14 @@ impl Stream {
         self.recorded.wait_while(lock, others).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts `work` behind all work so far. `kernel` tells it from other work where a graph is to be found again.
-    pub(crate) fn enqueue<E>(&self, kernel: usize, work: impl FnOnce(CUstream) -> Result<(), E>) -> Result<(), E> {
+    /// Puts `work` behind all work so far.
+    pub(crate) fn enqueue<E>(&self, node: Node, work: impl FnOnce(CUstream) -> Result<(), E>) -> Result<(), E> {
         let mut state = self.state();
         work(self.raw)?;
         let State { gathered, launches, .. } = &mut *state;
         match gathered {
             Some(gathered) => {
-                gathered.kernels.write_usize(kernel);
+                node.hash(&mut gathered.nodes);
                 gathered.count += 1;
             }
             None => launches.alone += 1,
@@ -151,8 +162,8 @@ impl Stream {
     /// Hands over what was gathered, as an earlier graph brought up to date or as a new one.
     pub(crate) fn end_gathering(&self) -> Result<(), DriverError> {
         let mut state = self.state();
-        let Some((kernels, graph)) = self.captured(&mut state)? else { return Ok(()) };
-        let known = state.kept.iter().position(|(known, _)| *known == kernels).and_then(|at| state.kept.remove(at));
+        let Some((nodes, graph)) = self.captured(&mut state)? else { return Ok(()) };
+        let known = state.kept.iter().position(|(known, _)| *known == nodes).and_then(|at| state.kept.remove(at));
         let exec = match known {
             Some((_, exec)) if exec.update(&graph) => exec,
             outdated => {
@@ -166,7 +177,7 @@ impl Stream {
             }
         };
         let launched = self.launch_on(&exec, &mut state);
-        state.kept.push_back((kernels, exec));
+        state.kept.push_back((nodes, exec));
         launched
     }
 
@@ -216,12 +227,12 @@ impl Stream {
         Ok(true)
     }
 
-    /// Ends the capture: the graph and what its kernels are known by; none if nothing was captured.
+    /// Ends the capture: the graph and what it is known by; none if nothing was captured.
     fn captured(&self, state: &mut State) -> Result<Option<(u64, Graph)>, DriverError> {
         let Some(gathered) = state.gathered.take() else { return Ok(None) };
         // SAFETY: the stream lives as long as self, and its capture is open. The graph is destroyed when it is dropped.
         let graph = Graph(unsafe { result::stream::end_capture(self.raw) }?);
-        Ok((gathered.count > 0).then(|| (gathered.kernels.finish(), graph)))
+        Ok((gathered.count > 0).then(|| (gathered.nodes.finish(), graph)))
     }
 
     fn launch_on(&self, exec: &Exec, state: &mut State) -> Result<(), DriverError> {

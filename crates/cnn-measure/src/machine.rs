@@ -28,11 +28,6 @@ pub trait Machine: Backend {
     /// # Errors
     /// No memory for the arrays.
     fn memory_bandwidth(&self, seconds: f64) -> Result<f64>;
-
-    /// The most bytes of the device's own memory that were in use; none where it computes in the process's.
-    fn peak_device_bytes(&self) -> Option<u64> {
-        None
-    }
 }
 
 impl<T: CpuElement> Machine for Cpu<T> {
@@ -77,9 +72,5 @@ impl<T: cnn_cuda::CudaElement> Machine for cnn_cuda::Cuda<T> {
 
     fn memory_bandwidth(&self, seconds: f64) -> Result<f64> {
         cnn_cuda::memory_bandwidth(self, seconds)
-    }
-
-    fn peak_device_bytes(&self) -> Option<u64> {
-        Some(self.memory().peak as u64)
     }
 }

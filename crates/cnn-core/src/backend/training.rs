@@ -11,9 +11,10 @@ use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 
 /// A device that runs models forward and back and moves their weights.
 pub trait Backend: Inference {
-    /// Whether a normalised activation is written at once, as convolutions read it sooner then than they normalise it.
-    fn writes_norms(&self) -> bool {
-        false
+    /// Whether a convolution is given a normalised activation as it is, to normalise what it reads ([`Input::Norm`]); or else
+    /// written, where that is quicker.
+    fn reads_norms(&self) -> bool {
+        true
     }
 
     // Convolution.

@@ -15,7 +15,8 @@ mod lower;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{Debug, Formatter};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::backend::{Activation, Backend, Data, Epilogue, Inference, Input, Norm, Recorded, Uses, Wide};
 use crate::graph::Graph;
@@ -64,14 +65,9 @@ const MAX_PLANS: usize = 32;
 /// The layers at a batch size.
 struct Plan<B: Inference> {
     work: Vec<Work<B, B::Filter>>,
-    recording: Mutex<Recording<B>>,
-}
-
-/// Whether the device plays a plan.
-enum Recording<B: Inference> {
-    /// Not yet, after so many runs.
-    After(u32),
-    Made(Arc<Recorded<B>>),
+    runs: AtomicU32,
+    /// What the device plays in their place.
+    recorded: OnceLock<Recorded<B>>,
 }
 
 /// The first run prepares what the device computes with; after the last the device has had its chances.
@@ -147,27 +143,19 @@ impl<B: Inference> Frozen<B> {
 
     /// Runs a plan, or plays it where the device has recorded it.
     fn run_plan(&self, plan: &Plan<B>, input: Data<B>) -> Result<Data<B>> {
-        let recording = || plan.recording.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let runs = match &mut *recording() {
-            Recording::Made(recorded) => Err(recorded.clone()),
-            Recording::After(runs) => {
-                *runs = runs.saturating_add(1);
-                Ok(*runs - 1)
-            }
-        };
-        let custom = |work: &Work<B, B::Filter>| matches!(work, Work::Custom(..));
-        match runs {
-            Err(recorded) => recorded.play(&input),
-            // What others have written may do anything else besides, each time.
-            Ok(runs) if RECORDED_RUNS.contains(&runs) && !plan.work.iter().any(custom) => {
-                let (output, recorded) = self.backend.record(input, &|input| self.run_layers(&plan.work, input))?;
-                if let Some(recorded) = recorded {
-                    *recording() = Recording::Made(Arc::new(recorded));
-                }
-                Ok(output)
-            }
-            Ok(_) => self.run_layers(&plan.work, input),
+        if let Some(recorded) = plan.recorded.get() {
+            return recorded.play(&input);
         }
+        // What others have written may do anything else besides, each time.
+        let custom = |work: &Work<B, B::Filter>| matches!(work, Work::Custom(..));
+        if !RECORDED_RUNS.contains(&plan.runs.fetch_add(1, Ordering::Relaxed)) || plan.work.iter().any(custom) {
+            return self.run_layers(&plan.work, input);
+        }
+        let (output, recorded) = self.backend.record(input, &|input| self.run_layers(&plan.work, input))?;
+        if let Some(recorded) = recorded {
+            let _ = plan.recorded.set(recorded); // another thread's serves as well
+        }
+        Ok(output)
     }
 
     fn run_layers(&self, plan: &[Work<B, B::Filter>], input: Data<B>) -> Result<Data<B>> {
@@ -269,7 +257,7 @@ impl<B: Inference> Frozen<B> {
                 work.map_err(|error| error.in_layer(&layer.path))
             })
             .collect();
-        let plan = Arc::new(Plan { work: work?, recording: Mutex::new(Recording::After(0)) });
+        let plan = Arc::new(Plan { work: work?, runs: AtomicU32::new(0), recorded: OnceLock::new() });
         if plans.len() == MAX_PLANS {
             plans.pop_front();
         }

@@ -163,7 +163,6 @@ impl<B: Backend> Normalised<B> {
                 let written = backend.normalise(&norm, Some(&shortcut.as_input()))?;
                 (Input::Plain(written.clone()), relu.then_some(written))
             }
-            None if backend.writes_norms() => (Input::Plain(backend.normalise(&norm, None)?), None),
             None => (Input::Norm(norm.clone()), None),
         };
         let normalised = Normalised {

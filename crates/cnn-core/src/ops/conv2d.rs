@@ -73,8 +73,10 @@ impl<B: Backend> Convolution<B> {
     pub(crate) fn new(x: &Var<B>, weight: Learned<'_, B>, spec: Conv2dSpec) -> Result<Self> {
         let target = x.target();
         let uses = if target.is_some() { Uses::Training } else { Uses::Forward };
-        let filter = x.pass().backend().prepare_filter(&spec, weight.value, uses)?;
-        Ok(Convolution { spec, x: x.as_input(), filter, weight_key: weight.key, target })
+        let backend = x.pass().backend();
+        let filter = backend.prepare_filter(&spec, weight.value, uses)?;
+        let x = if backend.reads_norms() { x.as_input() } else { Input::Plain(x.data()?) };
+        Ok(Convolution { spec, x, filter, weight_key: weight.key, target })
     }
 
     /// Gradients of weight and input; what was saved is freed as soon as it was read.

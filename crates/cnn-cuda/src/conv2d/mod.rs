@@ -24,7 +24,7 @@ use divisor::Divisor;
 use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
-use split::{Cut, add_splits, cut, finish_splits};
+use split::{Cut, Parts, add_splits, cut, finish_splits};
 pub(crate) use stem::SOURCE as STEM;
 use stem::Stem;
 use tile::BUSY;
@@ -182,8 +182,8 @@ pub(crate) fn forward<T: CudaElement>(
     let shared = if stem.is_none() && !norm.is_some() && !moments { quickest(cuda, shape)? } else { None };
     let tile = stem.map(|stem| stem.tile).or(shared.map(|(tile, _)| tile)).unwrap_or_else(chosen);
     let y = cuda.alloc(written)?;
-    if let Some(shared @ (_, (_, 2..))) = shared {
-        split_forward(cuda, shape, x, weight, shared, epilogue, &y)?;
+    if let Some((tile, parts @ Parts { count: 2.., .. })) = shared {
+        split_forward(cuda, shape, x, weight, (tile, parts), epilogue, &y)?;
         return Ok((y, None));
     }
     let partials = match moments {
@@ -220,29 +220,26 @@ pub(crate) fn finish<T: CudaElement>(
     Ok(y)
 }
 
-/// A tile for the forward pass, and how its sum is cut: steps of a part, and parts.
-type Shared = (Tile, (usize, usize));
-
 /// The tile and the cut that are estimated to be the quickest: a single image has few blocks, which would each have a long sum.
 /// None where chunks of channels are not whole.
-fn quickest<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<Shared>> {
+fn quickest<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<(Tile, Parts)>> {
     let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
     if Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]) == Tile::Any {
         return Ok(None);
     }
     let [_, _, len] = shape.lens();
-    let mut best: Option<(f64, Shared)> = None;
+    let mut best: Option<(Tile, Parts)> = None;
     for tile in cuda.tile().map_or(vec![Tile::Large, Tile::Narrow, Tile::Small], |wanted| vec![wanted]) {
         let (bytes, threads) = (tile.shared_bytes::<T>(), tile.threads(T::DTYPE));
         let resident = cuda.resident(FORWARD, tile.name(SPLIT_FORWARD), bytes, threads)?;
         let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
         let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
-        let (cut, ns) = sum.quickest(cuda.about().multiprocessors, resident);
-        if best.is_none_or(|(least, _)| ns < least) {
-            best = Some((ns, (tile, cut)));
+        let parts = sum.quickest(cuda.about().multiprocessors, resident);
+        if best.as_ref().is_none_or(|(_, best)| parts.ns < best.ns) {
+            best = Some((tile, parts));
         }
     }
-    Ok(best.map(|(_, shared)| shared))
+    Ok(best)
 }
 
 const SPLIT_FORWARD: [&str; 4] = ["split_forward_large", "split_forward_narrow", "split_forward_small", ""];
@@ -265,20 +262,20 @@ fn split_forward<T: CudaElement>(
     shape: &Shape,
     x: &Buffer<T>,
     weight: &Buffer<T>,
-    (tile, (steps, parts)): Shared,
+    (tile, parts): (Tile, Parts),
     epilogue: EpilogueArgument,
     y: &Buffer<T>,
 ) -> Result<()> {
     let (groups, _, width) = shape.groups();
-    let sums: Buffer<f32> = cuda.alloc(check::numel(parts, y.len())?)?;
-    let part = Part { steps: steps as i32, _unused: 0, sums: sums.at() };
+    let sums: Buffer<f32> = cuda.alloc(check::numel(parts.count, y.len())?)?;
+    let part = Part { steps: parts.places as i32, _unused: 0, sums: sums.at() };
     let launch = cuda.kernel_with(FORWARD, tile.name(SPLIT_FORWARD), tile.shared_bytes::<T>())?.value(*shape).buffer(x);
     let launch = launch.buffer(weight).value(part);
     let blocks = tile.blocks(shape.output_pixels(), width);
     // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; the sums are new and as long as y
     // for each part, and the parts cover the sum.
-    unsafe { launch.on([blocks, parts, groups], tile.threads(T::DTYPE)) }?;
-    finish_splits(cuda, &sums, parts, epilogue, shape.out_channels(), y)
+    unsafe { launch.on([blocks, parts.count, groups], tile.threads(T::DTYPE)) }?;
+    finish_splits(cuda, &sums, parts.count, epilogue, shape.out_channels(), y)
 }
 
 pub(crate) fn conv2d_backward_data<T: CudaElement>(
@@ -373,35 +370,31 @@ pub(crate) fn backward_weight<T: CudaElement>(
     let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
-    let name = tile.name(if !norm.is_some() {
-        ["weight_large", "weight_narrow", "weight_small", "weight_any"]
-    } else {
-        ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
-    });
     let step = Tile::step::<T>();
-    let (split_pixels, splits) = match stem {
-        Some(_) => cut(pixels, step, blocks * groups),
+    let (splits, launch) = match stem {
+        Some(stem) => {
+            let (pixels, splits) = cut(pixels, step, blocks * groups);
+            let stem = stem.grown::<T>(shape, pixels);
+            let launch = stem.kernel(cuda, shape, ["stem_weight_small", "stem_weight_small", "stem_weight_any"])?;
+            (splits, launch.value(pixels as i32))
+        }
         None => {
+            let name = tile.name(if !norm.is_some() {
+                ["weight_large", "weight_narrow", "weight_small", "weight_any"]
+            } else {
+                ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
+            });
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
             let resident = cuda.resident(WEIGHT, name, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
-            sum.quickest(cuda.about().multiprocessors, resident).0
+            let Parts { places, count, .. } = sum.quickest(cuda.about().multiprocessors, resident);
+            let [rows, columns] = shape.output();
+            let [area, columns] = [rows * columns, columns].map(Divisor::by);
+            let split = Split { pixels: places as i32, area, columns };
+            (count, cuda.kernel_with(WEIGHT, name, tile.shared_bytes::<T>())?.value(*shape).value(split))
         }
     };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
-    let launch = match stem {
-        Some(stem) => {
-            let stem = stem.grown::<T>(shape, split_pixels);
-            let launch = stem.kernel(cuda, shape, ["stem_weight_small", "stem_weight_small", "stem_weight_any"])?;
-            launch.value(split_pixels as i32)
-        }
-        None => {
-            let [rows, columns] = shape.output();
-            let [area, columns] = [rows * columns, columns].map(Divisor::by);
-            let split = Split { pixels: split_pixels as i32, area, columns };
-            cuda.kernel_with(WEIGHT, name, tile.shared_bytes::<T>())?.value(*shape).value(split)
-        }
-    };
     let launch = launch.buffer(x).value(norm).buffer(dy).buffer(&parts);
     // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
     unsafe { launch.on([blocks, splits, groups], tile.threads(T::DTYPE)) }?;

@@ -44,12 +44,21 @@ const ALONE: f64 = 0.4;
 /// The most parts.
 const MOST_PARTS: usize = 64;
 
+/// How it is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    /// Places of the sum in a part.
+    pub(super) places: usize,
+    /// Parts: at least one.
+    pub(super) count: usize,
+    /// How many nanoseconds it is estimated to take.
+    pub(super) ns: f64,
+}
+
 impl Cut {
     /// As [`cut`], the one of all ways that is estimated to be the quickest on `multiprocessors` with `resident` blocks on each:
     /// a last wave of few blocks takes as long as a full one, and many parts are many sums to write and to add.
-    ///
-    /// Also how many nanoseconds it is estimated to take.
-    pub(super) fn quickest(&self, multiprocessors: usize, resident: usize) -> ((usize, usize), f64) {
+    pub(super) fn quickest(&self, multiprocessors: usize, resident: usize) -> Parts {
         let (multiprocessors, resident) = (multiprocessors.max(1), resident.max(1));
         let most = self.steps.div_ceil(STEPS).clamp(1, MOST_PARTS);
         let ns = |&parts: &usize| {
@@ -62,8 +71,8 @@ impl Cut {
             busy * steps as f64 * self.step_ns + sums
         };
         let parts = (1..=most).min_by(|a, b| ns(a).total_cmp(&ns(b))).unwrap_or(1);
-        let part = self.steps.div_ceil(parts).max(1);
-        ((part * self.step, self.steps.div_ceil(part).max(1)), ns(&parts))
+        let steps = self.steps.div_ceil(parts).max(1);
+        Parts { places: steps * self.step, count: self.steps.div_ceil(steps).max(1), ns: ns(&parts) }
     }
 }
 
@@ -107,13 +116,14 @@ mod tests {
     fn a_product_is_cut_so_that_few_blocks_are_left_over() {
         // 9 tiles of 128x128, 8192 steps of 64 pixels, on 132 multiprocessors with two blocks on each.
         let cut = Cut { steps: 8192, step: 64, blocks: 9, len: 128 * 1152, step_ns: 700.0 };
-        let ((_, parts), _) = cut.quickest(132, 2);
+        let parts = cut.quickest(132, 2).count;
         let blocks = 9 * parts;
-        assert!(blocks % 264 == 0 || blocks % 264 > 230, "{parts}");
+        assert!(blocks.is_multiple_of(264) || blocks % 264 > 230, "{parts}");
         for steps in [0, 1, 7, 8192] {
             for blocks in [1, 5, 144, 1000] {
-                let ((part, parts), _) = Cut { steps, step: 64, blocks, len: 1000, step_ns: 700.0 }.quickest(132, 2);
-                assert!(part % 64 == 0 && parts >= 1 && part * parts >= steps * 64, "{steps} {blocks}");
+                let Parts { places: part, count: parts, .. } =
+                    Cut { steps, step: 64, blocks, len: 1000, step_ns: 700.0 }.quickest(132, 2);
+                assert!(part.is_multiple_of(64) && parts >= 1 && part * parts >= steps * 64, "{steps} {blocks}");
                 assert!(part * (parts - 1) < (steps * 64).max(1), "{steps} {blocks}");
             }
         }

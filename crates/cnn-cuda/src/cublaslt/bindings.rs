@@ -32,21 +32,11 @@ pub(super) type cublasOperation_t = i32;
 pub(super) const CUBLAS_OP_N: cublasOperation_t = 0;
 pub(super) const CUBLAS_OP_T: cublasOperation_t = 1;
 
-/// What follows the sum: bits, of which a bias with a ReLU has two.
-pub(super) type cublasLtEpilogue_t = u32;
-
-pub(super) const CUBLASLT_EPILOGUE_DEFAULT: cublasLtEpilogue_t = 1;
-pub(super) const CUBLASLT_EPILOGUE_RELU: cublasLtEpilogue_t = 2;
-pub(super) const CUBLASLT_EPILOGUE_BIAS: cublasLtEpilogue_t = 4;
-pub(super) const CUBLASLT_EPILOGUE_RELU_BIAS: cublasLtEpilogue_t = 6;
-
 /// What can be set of a product.
 pub(super) type cublasLtMatmulDescAttributes_t = c_int;
 
 pub(super) const CUBLASLT_MATMUL_DESC_TRANSA: cublasLtMatmulDescAttributes_t = 3;
 pub(super) const CUBLASLT_MATMUL_DESC_TRANSB: cublasLtMatmulDescAttributes_t = 4;
-pub(super) const CUBLASLT_MATMUL_DESC_EPILOGUE: cublasLtMatmulDescAttributes_t = 7;
-pub(super) const CUBLASLT_MATMUL_DESC_BIAS_POINTER: cublasLtMatmulDescAttributes_t = 8;
 
 /// What can be asked of an algorithm.
 pub(super) type cublasLtMatmulPreferenceAttributes_t = c_int;

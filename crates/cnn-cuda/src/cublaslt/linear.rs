@@ -1,15 +1,13 @@
 //! The passes of a dense layer as products; none where the library has no algorithm for one.
 
-use cnn_core::backend::{Activation, Data, Epilogue, LinearSpec, Wide};
-use cnn_core::{DType, Result};
+use cnn_core::Result;
+use cnn_core::backend::{Data, Epilogue, LinearSpec, Wide};
 
-use super::{CublasLt, Product, Terms};
-use crate::activation;
+use super::{CublasLt, Product};
 use crate::buffer::Buffer;
 use crate::conv2d::finish;
 use crate::device::Cuda;
 use crate::element::CudaElement;
-use crate::elementwise::narrow;
 
 /// `y [rows, out] = x [rows, in] weight [in, out]`, and what follows it.
 pub(crate) fn forward<T: CudaElement>(
@@ -21,24 +19,14 @@ pub(crate) fn forward<T: CudaElement>(
     epilogue: &Epilogue<'_, Cuda<T>>,
 ) -> Result<Option<Data<Cuda<T>>>> {
     let LinearSpec { rows: m, inputs: k, outputs: n } = *spec;
-    let nothing = epilogue.bias.is_none() && epilogue.residual.is_none() && epilogue.activation.is_none();
-    if T::DTYPE != DType::F32 && !nothing {
-        // The library may round the product before it adds a bias, which on an H200 it does, and takes a bias of the result's
-        // type only.
-        let product = Product { m, n, k, a_transposed: false, b_transposed: false, relu: false };
-        let Some(sums) = library.multiply::<T, f32>(product, x, weight, &Terms::NONE)? else { return Ok(None) };
-        return finish(cuda, &sums, epilogue, n).map(Some);
+    let product = Product { m, n, k, a_transposed: false, b_transposed: false };
+    if epilogue.bias.is_none() && epilogue.residual.is_none() && epilogue.activation.is_none() {
+        return library.multiply(product, x, weight);
     }
-    let bias = epilogue.bias.map(|bias| narrow(cuda, bias)).transpose()?;
-    let relu = epilogue.activation == Some(Activation::Relu);
-    let product = Product { m, n, k, a_transposed: false, b_transposed: false, relu };
-    let terms = Terms { bias: bias.as_ref(), residual: epilogue.residual };
-    let y = library.multiply(product, x, weight, &terms)?;
-    match (y, epilogue.activation) {
-        // The library's is an approximation of it by tanh.
-        (Some(y), Some(Activation::Gelu)) => activation::activate(cuda, Activation::Gelu, y).map(Some),
-        (y, _) => Ok(y),
-    }
+    // Not in the library's own epilogue: it may round the product before it adds a bias, which on an H200 it does, and its GELU is an
+    // approximation by tanh.
+    let Some(sums) = library.multiply::<T, f32>(product, x, weight)? else { return Ok(None) };
+    finish(cuda, &sums, epilogue, n).map(Some)
 }
 
 /// `dx [rows, in] = dy [rows, out] weight^T`, of a weight that lies as \[in, out\].
@@ -49,8 +37,8 @@ pub(crate) fn backward_data<T: CudaElement>(
     weight: &Buffer<T>,
 ) -> Result<Option<Data<Cuda<T>>>> {
     let LinearSpec { rows: m, inputs: n, outputs: k } = *spec;
-    let product = Product { m, n, k, a_transposed: false, b_transposed: true, relu: false };
-    library.multiply(product, dy, weight, &Terms::NONE)
+    let product = Product { m, n, k, a_transposed: false, b_transposed: true };
+    library.multiply(product, dy, weight)
 }
 
 /// `dweight [in, out] = x^T dy`, of x \[rows, in\] and dy \[rows, out\], in f32.
@@ -61,6 +49,6 @@ pub(crate) fn backward_weight<T: CudaElement>(
     x: &Data<Cuda<T>>,
 ) -> Result<Option<Wide<Cuda<T>>>> {
     let LinearSpec { rows: k, inputs: m, outputs: n } = *spec;
-    let product = Product { m, n, k, a_transposed: true, b_transposed: false, relu: false };
-    library.multiply(product, x, dy, &Terms::NONE)
+    let product = Product { m, n, k, a_transposed: true, b_transposed: false };
+    library.multiply(product, x, dy)
 }

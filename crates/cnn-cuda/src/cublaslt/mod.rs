@@ -11,7 +11,6 @@ pub(crate) mod linear;
 mod plan;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ffi::{CStr, c_void};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,15 +26,16 @@ use crate::driver::Context;
 use crate::element::CudaElement;
 use crate::libraries::{self, Library};
 use crate::pool::Pool;
+use crate::stream::Node;
 
 /// The library at work on one GPU.
 pub(crate) struct CublasLt {
-    plans: Mutex<HashMap<Key, Option<Plan>>>,
+    plans: Mutex<HashMap<Key, Option<Arc<Plan>>>>,
     handle: Handle,
     pool: Arc<Pool>,
 }
 
-/// A matrix product `c [m, n] = a [m, k] b [k, n]` of matrices that lie row by row, with what follows it.
+/// A matrix product `c [m, n] = a [m, k] b [k, n]` of matrices that lie row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Product {
     pub(crate) m: usize,
@@ -45,30 +45,14 @@ pub(crate) struct Product {
     pub(crate) a_transposed: bool,
     /// b lies as its transpose, \[n, k\].
     pub(crate) b_transposed: bool,
-    /// What is negative becomes 0, last of all.
-    pub(crate) relu: bool,
 }
 
-/// What is added to a product before its ReLU.
-pub(crate) struct Terms<'a, U: CudaElement> {
-    /// To every row, \[n\].
-    pub(crate) bias: Option<&'a Buffer<U>>,
-    /// Element by element, \[m, n\].
-    pub(crate) residual: Option<&'a Buffer<U>>,
-}
-
-impl<U: CudaElement> Terms<'_, U> {
-    pub(crate) const NONE: Self = Terms { bias: None, residual: None };
-}
-
-/// All that an algorithm depends on, on one GPU: also how operands and result are stored, and which terms there are.
+/// All that an algorithm depends on, on one GPU: also how operands and result are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     product: Product,
     operands: DType,
     result: DType,
-    bias: bool,
-    residual: bool,
 }
 
 /// The library's functions, and their handle of a GPU.
@@ -100,7 +84,7 @@ impl CublasLt {
         format!("{}.{}.{}", number / 10_000, number / 100 % 100, number % 100)
     }
 
-    /// The product and what follows it, in a new buffer; none where the library has no algorithm for these sizes.
+    /// The product, in a new buffer; none where the library has no algorithm for these sizes.
     ///
     /// # Errors
     /// Operands of other sizes, or what the library or the driver says.
@@ -109,18 +93,11 @@ impl CublasLt {
         product: Product,
         a: &Buffer<T>,
         b: &Buffer<T>,
-        terms: &Terms<'_, U>,
     ) -> Result<Option<Buffer<U>>> {
         let Product { m, n, k, .. } = product;
         check::length("the first factor", a.len(), check::numel(m, k)?)?;
         check::length("the second factor", b.len(), check::numel(k, n)?)?;
         let len = check::numel(m, n)?;
-        if let Some(bias) = terms.bias {
-            check::length("the bias", bias.len(), n)?;
-        }
-        if let Some(residual) = terms.residual {
-            check::length("the residual", residual.len(), len)?;
-        }
         if m == 0 || n == 0 || k == 0 {
             return Ok(None);
         }
@@ -129,16 +106,11 @@ impl CublasLt {
             let what = format!("product [{m}, {k}] x [{k}, {n}] of {operands} into {result}");
             self.error(&what, status)
         };
-        let stream = self.handle.context.stream()?;
-        let (bias, residual) = (terms.bias.is_some(), terms.residual.is_some());
-        let key = Key { product, operands, result, bias, residual };
-        let bias = terms.bias.map(address);
-        let Some(workspace) = self.planned(&key, bias, |plan| plan.workspace()).map_err(failed)? else {
-            return Ok(None);
-        };
+        let key = Key { product, operands, result };
+        let Some(plan) = self.plan(key).map_err(failed)? else { return Ok(None) };
         let c = Buffer::new(self.pool.take::<U>(len)?, len);
         // It goes back to the free list at the end, for whatever comes later in the stream.
-        let workspace: Option<Buffer<u8>> = match workspace {
+        let workspace: Option<Buffer<u8>> = match plan.workspace() {
             0 => None,
             bytes => Some(Buffer::new(self.pool.take::<u8>(bytes)?, bytes)),
         };
@@ -146,38 +118,24 @@ impl CublasLt {
             a: address(a),
             b: address(b),
             c: address(&c),
-            bias,
-            residual: terms.residual.map(address),
             workspace: workspace.as_ref().map_or(std::ptr::null_mut(), address),
         };
-        // The plans are locked within the stream and never the other way around, as who has the stream may wait for neither.
-        let run = |stream| {
-            // SAFETY: the buffers have the sizes of the plan's product, compared above; c and the workspace are new; the stream is
-            // the context's, which is current.
-            let run = |plan: &mut Plan| unsafe { plan.run(&self.handle, &operands, stream) };
-            self.planned(&key, bias, run)?.unwrap_or(Ok(()))
-        };
-        stream.enqueue(PRODUCT, run).map_err(failed)?;
+        // SAFETY: the buffers have the sizes of the plan's product, compared above; c and the workspace are new; the stream is
+        // the context's, which is current.
+        let run = |stream| unsafe { plan.run(&self.handle, &operands, stream) };
+        self.handle.context.stream()?.enqueue(Node::Product, run).map_err(failed)?;
         Ok(Some(c))
     }
 
-    /// Has `work` done with the plan, that only it has meanwhile: the address of the bias is the plan's. None where the
-    /// library has no algorithm.
-    fn planned<R>(
-        &self,
-        key: &Key,
-        bias: Option<*mut c_void>,
-        work: impl FnOnce(&mut Plan) -> R,
-    ) -> Result<Option<R>, cublasStatus_t> {
+    /// The plan for a product, found by the first who asks; none where the library has no algorithm.
+    fn plan(&self, key: Key) -> Result<Option<Arc<Plan>>, cublasStatus_t> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match plans.entry(*key) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => {
-                let capability = self.handle.context.about().capability;
-                place.insert(Plan::find(&self.handle, key, bias, capability)?)
-            }
-        };
-        Ok(plan.as_mut().map(work))
+        if let Some(known) = plans.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = Plan::find(&self.handle, &key, self.handle.context.about().capability)?.map(Arc::new);
+        plans.insert(key, found.clone());
+        Ok(found)
     }
 
     /// The library's answer for this GPU while something was done.
@@ -186,9 +144,6 @@ impl CublasLt {
         error(format!("GPU {} ({}): {what}", about.ordinal, about.name), &self.handle.functions, status)
     }
 }
-
-/// What a product is known by in a graph.
-const PRODUCT: usize = 3;
 
 /// Where a buffer is, as C has it.
 fn address<U: Plain>(buffer: &Buffer<U>) -> *mut c_void {

@@ -5,7 +5,7 @@
 //! cuBLASLt's matrices lie column by column. A matrix that lies row by row is, so read, its transpose. Our `c = a b` is theirs
 //! `c^T = b^T a^T`: their A is our b, their B is our a, and neither is copied. An operand that we have as a transpose they have as one
 //! too, so the two flags change places with their operands. Their rows are our columns: the leading dimension is the length of a
-//! row, and their bias, one number for each row of the result, is ours, one for each column.
+//! row.
 //!
 //! # Alignment
 //!
@@ -28,8 +28,6 @@ pub(super) struct Plan {
     b: Object,
     c: Object,
     found: cublasLtMatmulHeuristicResult_t,
-    /// Of the residual, which is the matrix that cuBLASLt adds.
-    beta: f32,
 }
 
 /// Addresses in the GPU's memory.
@@ -37,8 +35,6 @@ pub(super) struct Operands {
     pub(super) a: *mut c_void,
     pub(super) b: *mut c_void,
     pub(super) c: *mut c_void,
-    pub(super) bias: Option<*mut c_void>,
-    pub(super) residual: Option<*mut c_void>,
     /// Null where there is none.
     pub(super) workspace: *mut c_void,
 }
@@ -60,14 +56,8 @@ fn data_type(dtype: DType) -> cudaDataType_t {
 }
 
 impl Plan {
-    /// The plan for a product, none if the library has no algorithm for it. The bias is one of those that runs will have: the
-    /// heuristics may look at its address.
-    pub(super) fn find(
-        handle: &Handle,
-        key: &Key,
-        bias: Option<*mut c_void>,
-        capability: (c_int, c_int),
-    ) -> Result<Option<Self>, cublasStatus_t> {
+    /// The plan for a product, none if the library has no algorithm for it.
+    pub(super) fn find(handle: &Handle, key: &Key, capability: (c_int, c_int)) -> Result<Option<Self>, cublasStatus_t> {
         let (product, functions) = (key.product, &handle.functions);
         // In f32 the plain mode may take what is as good as f32 by its own measure; this one computes in f32 alone.
         let compute = if key.operands == DType::BF16 { CUBLAS_COMPUTE_32F } else { CUBLAS_COMPUTE_32F_PEDANTIC };
@@ -87,17 +77,6 @@ impl Plan {
         for (attribute, operation) in operations {
             set(attribute, from_ref(&operation).cast(), size_of_val(&operation))?;
         }
-        let epilogue = match (key.bias, product.relu) {
-            (false, false) => CUBLASLT_EPILOGUE_DEFAULT,
-            (false, true) => CUBLASLT_EPILOGUE_RELU,
-            (true, false) => CUBLASLT_EPILOGUE_BIAS,
-            (true, true) => CUBLASLT_EPILOGUE_RELU_BIAS,
-        };
-        set(CUBLASLT_MATMUL_DESC_EPILOGUE, from_ref(&epilogue).cast(), size_of_val(&epilogue))?;
-        if let Some(bias) = bias {
-            set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, from_ref(&bias).cast(), size_of_val(&bias))?;
-        }
-
         // Of a matrix [rows, columns] that lies row by row, or as its transpose.
         let layout = |dtype, rows: usize, columns: usize, transposed: bool| {
             let (across, down) = if transposed { (rows, columns) } else { (columns, rows) };
@@ -146,8 +125,7 @@ impl Plan {
         }
         checked(status)?;
         checked(found.state)?;
-        let beta = if key.residual { 1.0 } else { 0.0 };
-        Ok(Some(Plan { description, a, b, c, found, beta }))
+        Ok(Some(Plan { description, a, b, c, found }))
     }
 
     /// Bytes of workspace that a run is given.
@@ -161,30 +139,23 @@ impl Plan {
     /// The operands are there whose plan it is, of its sizes, and as much workspace as it says; nobody else reads or writes the
     /// result and the workspace; the stream is one of the current context.
     pub(super) unsafe fn run(
-        &mut self,
+        &self,
         handle: &Handle,
         operands: &Operands,
         stream: CUstream,
     ) -> Result<(), cublasStatus_t> {
-        let (functions, description) = (&handle.functions, self.description.0);
-        if let Some(bias) = operands.bias {
-            let set = functions.cublasLtMatmulDescSetAttribute;
-            let value = from_ref(&bias).cast();
-            // SAFETY: the description lives, is changed by nobody else, and the value is an address, as the attribute is.
-            checked(unsafe { set(description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, value, size_of_val(&bias)) })?;
-        }
         // SAFETY: the objects live; the factors are read on the host before the call returns; the rest is the caller's promise.
         checked(unsafe {
-            (functions.cublasLtMatmul)(
+            (handle.functions.cublasLtMatmul)(
                 handle.handle,
-                description,
+                self.description.0,
                 from_ref(&1.0f32).cast(),
                 operands.b,
                 self.b.0,
                 operands.a,
                 self.a.0,
-                from_ref(&self.beta).cast(),
-                operands.residual.unwrap_or(operands.c),
+                from_ref(&0.0f32).cast(),
+                operands.c,
                 self.c.0,
                 operands.c,
                 self.c.0,
@@ -204,6 +175,8 @@ type Destroy = unsafe extern "C" fn(*mut c_void) -> cublasStatus_t;
 
 // SAFETY: memory of the host, which any thread may use and free.
 unsafe impl Send for Object {}
+// SAFETY: once a plan was found its objects are only read.
+unsafe impl Sync for Object {}
 
 impl Object {
     fn new(destroy: Destroy, create: impl FnOnce(*mut *mut c_void) -> cublasStatus_t) -> Result<Self, cublasStatus_t> {
