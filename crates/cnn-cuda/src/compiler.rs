@@ -44,6 +44,8 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"product.cuh", include_str!("kernels/product.cuh")),
     (c"pipeline.cuh", include_str!("kernels/pipeline.cuh")),
     (c"conv2d.cuh", include_str!("kernels/conv2d.cuh")),
+    (c"halo.cuh", include_str!("kernels/halo.cuh")),
+    (c"warpgroup.cuh", include_str!("kernels/warpgroup.cuh")),
     (c"epilogue.cuh", include_str!("kernels/epilogue.cuh")),
     (c"tiles.cuh", include_str!("kernels/tiles.cuh")),
     (c"divisor.cuh", include_str!("kernels/divisor.cuh")),

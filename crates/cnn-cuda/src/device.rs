@@ -29,6 +29,7 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 // Dropped in this order: what was loaded and allocated before the context.
 struct Inner {
     tile: Option<Tile>,
+    halo: bool,
     graphs: bool,
     cublaslt: Option<CublasLt>,
     modules: Modules,
@@ -57,6 +58,12 @@ pub struct Options {
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
     #[doc(hidden)]
     pub tile: Option<Tile>,
+    /// Convolutions without strides on the kernels that read pixels with their halo.
+    #[doc(hidden)]
+    pub halo: bool,
+    /// Instructions of compute capability 9.0 alone, where the GPU is of it.
+    #[doc(hidden)]
+    pub warpgroups: bool,
     /// Dense layers on own kernels also where cuBLASLt is found: for tests.
     #[doc(hidden)]
     pub own_products: bool,
@@ -64,7 +71,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None, own_products: false }
+        Options {
+            ordinal: 0,
+            cache: None,
+            tf32: false,
+            graphs: true,
+            tile: None,
+            halo: false,
+            warpgroups: false,
+            own_products: false,
+        }
     }
 }
 
@@ -115,15 +131,17 @@ impl<T: CudaElement> Cuda<T> {
         };
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
-        let modules = Modules::new(context.clone(), cache, precision);
+        let about = context.about();
+        let letter = if options.warpgroups && about.capability == (9, 0) { "a" } else { "" };
+        let modules = Modules::new(context.clone(), cache, precision, about.architecture() + letter);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
         // In tf32 dense layers are on the own kernels as well, which round as those of convolutions do.
         let own = options.own_products || precision == Precision::Tf32;
         let cublaslt = if own { None } else { CublasLt::open(&context, &pool)? };
         let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
-        let &Options { tile, graphs, .. } = options;
+        let &Options { tile, halo, graphs, .. } = options;
         let recording = Mutex::default();
-        let inner = Inner { tile, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
+        let inner = Inner { tile, halo, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
         Ok(Cuda(Arc::new(inner), PhantomData))
     }
 
@@ -177,6 +195,11 @@ impl<T: CudaElement> Cuda<T> {
     /// The tile that was asked for.
     pub(crate) fn tile(&self) -> Option<Tile> {
         self.0.tile
+    }
+
+    /// Whether convolutions may read pixels with their halo.
+    pub(crate) fn halo(&self) -> bool {
+        self.0.halo
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {

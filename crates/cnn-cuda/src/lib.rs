@@ -59,6 +59,8 @@ pub const KERNELS: &[compiler::Source] = &[
     conv2d::DEPTHWISE,
     conv2d::SPLIT,
     conv2d::STEM,
+    conv2d::HALO,
+    conv2d::HALO_WEIGHT,
     elementwise::SOURCE,
     images::SOURCE,
     loss::SOURCE,

@@ -25,21 +25,23 @@ pub(crate) struct Modules {
     context: Arc<Context>,
     cache: CubinCache,
     precision: Precision,
+    architecture: String,
     loaded: Mutex<Loaded>,
 }
 
 #[derive(Debug, Default)]
 struct Loaded {
     modules: HashMap<&'static str, CUmodule>,
-    kernels: HashMap<(&'static str, &'static str), CUfunction>,
+    /// With the bytes of shared memory that they may use.
+    kernels: HashMap<(&'static str, &'static str), (CUfunction, usize)>,
 }
 
 // SAFETY: the driver's handles may be used from any thread whose current context is theirs.
 unsafe impl Send for Loaded {}
 
 impl Modules {
-    pub(crate) fn new(context: Arc<Context>, cache: CubinCache, precision: Precision) -> Self {
-        Modules { context, cache, precision, loaded: Mutex::default() }
+    pub(crate) fn new(context: Arc<Context>, cache: CubinCache, precision: Precision, architecture: String) -> Self {
+        Modules { context, cache, precision, architecture, loaded: Mutex::default() }
     }
 
     /// What they are compiled for.
@@ -53,9 +55,22 @@ impl Modules {
     /// The source does not compile or has no such kernel, or what the driver says.
     pub(crate) fn kernel(&self, source: Source, name: &'static str, shared: usize) -> Result<Kernel> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&function) = loaded.kernels.get(&(source.name, name)) {
-            return Ok(Kernel { name, function });
+        let (function, allowed) = match loaded.kernels.get(&(source.name, name)) {
+            Some(&known) => known,
+            None => (self.function(&mut loaded, source, name)?, DEFAULT_SHARED),
+        };
+        if shared > allowed {
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is the module's.
+            unsafe { result::function::set_function_attribute(function, attribute, shared as i32) }.map_err(
+                |error| self.context.error(format!("kernel {name} may not use {shared} bytes of shared memory"), error),
+            )?;
         }
+        loaded.kernels.insert((source.name, name), (function, allowed.max(shared)));
+        Ok(Kernel { name, function })
+    }
+
+    fn function(&self, loaded: &mut Loaded, source: Source, name: &'static str) -> Result<CUfunction> {
         self.context.stream_flushed()?;
         let module = match loaded.modules.get(source.name) {
             Some(&module) => module,
@@ -67,17 +82,8 @@ impl Modules {
         };
         let c_name = CString::new(name).expect("names have no zero byte");
         // SAFETY: the module is loaded and stays.
-        let function = unsafe { result::module::get_function(module, c_name) }
-            .map_err(|error| self.context.error(format!("kernel {name} of {} was not found", source.name), error))?;
-        if shared > DEFAULT_SHARED {
-            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is the module's.
-            unsafe { result::function::set_function_attribute(function, attribute, shared as i32) }.map_err(
-                |error| self.context.error(format!("kernel {name} may not use {shared} bytes of shared memory"), error),
-            )?;
-        }
-        loaded.kernels.insert((source.name, name), function);
-        Ok(Kernel { name, function })
+        unsafe { result::module::get_function(module, c_name) }
+            .map_err(|error| self.context.error(format!("kernel {name} of {} was not found", source.name), error))
     }
 
     /// The names of the kernels that were asked for so far, in order.
@@ -89,7 +95,7 @@ impl Modules {
     }
 
     fn load(&self, source: Source) -> Result<CUmodule> {
-        let cubin = compile_cached(&self.cache, source, self.precision, &self.context.about().architecture())?;
+        let cubin = compile_cached(&self.cache, source, self.precision, &self.architecture)?;
         // SAFETY: the image is what the compiler made for this very architecture, whole, as the cache compares its digest; the
         // driver copies it.
         unsafe { result::module::load_data(cubin.as_ptr().cast()) }

@@ -54,6 +54,28 @@ inline u32 to_tf32(float x) {
     return isfinite(x) ? (bits + 0x1000) & ~0x1fffu : bits;
 }
 
+// ---- products by warpgroups ----
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define WARPGROUPS 1
+
+// As the instruction takes it; shared memory begins at address 0.
+inline u64 shared_matrix(const void* first, u32 block) {
+    u64 at = (const unsigned char*)first - emulator::runtime->dynamic_shared;
+    return (u64)1 << 62 | (u64)(1024 / 16) << 32 | (u64)(block / 16) << 16 | (at >> 4 & 0x3fff);
+}
+inline void warpgroup_arrive(EMULATOR_SITE) { emulator::runtime->warpgroup_arrive(site); }
+inline void warpgroup_commit(EMULATOR_SITE) { emulator::runtime->warpgroup_commit(site); }
+template <int N> void warpgroup_wait(EMULATOR_SITE) { emulator::runtime->warpgroup_wait(site, N); }
+inline void fence_for_warpgroups() { emulator::runtime->fence_for_warpgroups(); }
+inline void settle(float&) {}
+template <bool ACROSS, int J> void warpgroup_mma(float (&d)[J][4], const u32 (&a)[4], u64 b, EMULATOR_SITE) {
+    emulator::runtime->warpgroup_multiply(site, &d[0][0], 8 * J, a, b, ACROSS);
+}
+#else
+#define WARPGROUPS 0
+#endif
+
 // ---- asynchronous copies ----
 
 inline void copy_async_16(void* shared, const void* global, bool valid, EMULATOR_SITE) {

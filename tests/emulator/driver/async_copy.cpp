@@ -35,6 +35,7 @@ void copy_async_wait(u32 groups_left) {
         else
             memset(copy.shared, 0, copy.bytes);
         on_access(copy.shared, copy.bytes, true);
+        thread.unfenced = true;
         landed++;
     }
     thread.copies.erase(thread.copies.begin(), thread.copies.begin() + landed);

@@ -68,6 +68,9 @@ void Block::run(Order& order) {
         thread.site = {};
         thread.copies.clear();
         thread.committed_groups = 0;
+        thread.products.clear();
+        thread.committed_products = 0;
+        thread.arrived = thread.unfenced = false;
     }
     shared.poison();
     while (finished_ < size_) {

@@ -23,6 +23,17 @@ struct AsyncCopy {
     u32 group;
 };
 
+// A product by a warpgroup that has been asked for and not been waited for.
+struct GroupProduct {
+    float* d;
+    const u32* a;
+    u64 b;
+    u32 columns;
+    bool across;
+    u32 group;
+    Site site;
+};
+
 struct Warp;
 
 struct Thread : ThreadIndex {
@@ -36,6 +47,10 @@ struct Thread : ThreadIndex {
     Fiber fiber;
     std::vector<AsyncCopy> copies;
     u32 committed_groups = 0;
+    std::vector<GroupProduct> products;
+    u32 committed_products = 0;
+    bool arrived = false;   // its registers are those that the next products read
+    bool unfenced = false;  // has written to shared memory what warpgroups would not see
 };
 
 struct Warp {
@@ -65,6 +80,7 @@ class Block {
     void collective(const char* name, Site site, u32 mask, void* published, Completion completion);
 
     Thread& current() { return *current_; }
+    const Thread& thread(u32 number) const { return *threads_[number]; }
     u32 size() const { return size_; }
     SharedMemory shared;
 

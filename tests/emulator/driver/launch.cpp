@@ -11,6 +11,7 @@
 #include "memory.hpp"
 #include "order.hpp"
 #include "races.hpp"
+#include "warpgroup.hpp"
 
 namespace emulator {
 
@@ -30,11 +31,19 @@ Runtime runtime = {
     load_matrices,
     multiply_bf16,
     multiply_tf32,
+    warpgroup_arrive,
+    warpgroup_multiply,
+    warpgroup_commit,
+    warpgroup_wait,
+    [] { block.current().unfenced = false; },
     copy_async,
     copy_async_commit,
     copy_async_wait,
     [](Site site, Error error, const char* what) { fail_at(site, error, "%s", what); },
-    on_access,
+    [](const void* address, u32 bytes, bool write) {
+        on_access(address, bytes, write);
+        if (write) block.current().unfenced = true;
+    },
 };
 
 // What the fibers of the launch that runs call.

@@ -9,6 +9,8 @@ namespace emulator {
 
 static constexpr u8 poison_byte = 0xff;
 static constexpr size_t page = 4096;
+// What a kernel may ask for at most, and what a GPU gives to dynamic memory that comes first.
+static constexpr u32 alignment = 1024;
 
 void SharedMemory::lay_out(u32 dynamic_bytes, u8* fixed, u32 fixed_bytes) {
     if (!end_) {
@@ -20,7 +22,7 @@ void SharedMemory::lay_out(u32 dynamic_bytes, u8* fixed, u32 fixed_bytes) {
         end_ = begin + bytes;
     }
     dynamic_bytes_ = dynamic_bytes;
-    dynamic_ = end_ - (dynamic_bytes + 127) / 128 * 128;
+    dynamic_ = end_ - (dynamic_bytes + alignment - 1) / alignment * alignment;
     fixed_ = fixed;
     fixed_bytes_ = fixed_bytes;
 }

@@ -22,7 +22,8 @@ Options parse_options(const std::vector<std::string>& texts) {
         const std::string& option = texts[i];
         if (begins(option, {"--gpu-architecture=sm_", "-arch=sm_"}, &rest)) {
             bool number = !rest.empty() && std::all_of(rest.begin(), rest.end() - 1, isdigit);
-            // The letter of sm_90a is of instructions that there are none of here.
+            // Of letters there is sm_90a's: its instructions are emulated.
+            if (rest == "90a") options.definitions.push_back("-D__CUDA_ARCH_FEAT_SM90_ALL");
             while (!rest.empty() && !isdigit(rest.back())) rest.pop_back();
             if (!number || rest.empty()) options.unknown = option;
             options.architecture = rest;

@@ -65,6 +65,8 @@ pub(crate) const SOURCES: &[Source] = sources! {
     "driver/shared_memory.hpp"
     "driver/stream.cpp"
     "driver/stream.hpp"
+    "driver/warpgroup.cpp"
+    "driver/warpgroup.hpp"
     "nvrtc/compile.cpp"
     "nvrtc/compile.hpp"
     "nvrtc/kernels.cpp"

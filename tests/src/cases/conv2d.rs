@@ -101,6 +101,30 @@ pub fn stems() -> Vec<Conv2d> {
     ])
 }
 
+/// Convolutions without strides of whole chunks of channels: taps near and far from each other, padding on each side, images
+/// smaller than a tile of pixels, as large and larger, slices of channels that are full and such that are not.
+pub fn halos() -> Vec<Conv2d> {
+    let same = |kernel: usize| Conv2dOptions::square(kernel).padding(kernel / 2);
+    let uneven = Padding { top: 2, left: 0, bottom: 1, right: 2 };
+    let specs = cases(vec![
+        ([1, 16, 32, 64], 64, same(3)),
+        ([1, 16, 16, 64], 128, same(3)),
+        ([5, 8, 8, 128], 32, same(3)),
+        ([17, 4, 4, 72], 136, same(3)),
+        ([6, 7, 7, 136], 24, same(3)),
+        ([3, 9, 13, 16], 72, same(5)),
+        ([150, 2, 1, 8], 8, same(3)),
+        ([1, 3, 90, 40], 64, same(3)),
+        ([2, 20, 6, 64], 16, Conv2dOptions { dilation: [2, 3], padding: Padding::all(2), ..same(3) }),
+        ([1, 20, 30, 32], 64, Conv2dOptions::square(3)),
+        ([2, 12, 10, 16], 40, Conv2dOptions { padding: uneven, ..Conv2dOptions::square(3) }),
+        ([1, 12, 10, 160], 144, same(3).groups(2)),
+        ([2, 11, 12, 24], 16, Conv2dOptions { kernel: [1, 5], padding: Padding::all(0), ..same(1) }),
+        ([2, 11, 12, 136], 16, Conv2dOptions { kernel: [3, 1], padding: Padding::all(0), ..same(1) }),
+    ]);
+    specs.into_iter().map(|case| Conv2d { input: Reading::Plain, ..case }).collect()
+}
+
 /// Each with others of the things that a convolution can be asked for.
 fn cases(specs: Vec<([usize; 4], usize, Conv2dOptions)>) -> Vec<Conv2d> {
     let readings = [Reading::Plain, Reading::Norm, Reading::NormRelu];
@@ -173,6 +197,13 @@ fn gradient<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, ch
         mask: (reading == Reading::NormRelu).then_some((norm.scale, norm.shift)),
         channels,
     }))
+}
+
+impl Conv2d {
+    /// Rows and columns of the kernel.
+    pub fn kernel(&self) -> [usize; 2] {
+        self.spec.kernel
+    }
 }
 
 impl Case for Conv2d {

@@ -11,7 +11,9 @@ mod optim;
 mod pool2d;
 pub mod specs;
 
-pub use conv2d::{Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, stems as conv2d_stems};
+pub use conv2d::{
+    Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, halos as conv2d_halos, stems as conv2d_stems,
+};
 pub use elementwise::{Elementwise, edges as elementwise_edges, elementwise};
 pub use images::{Images, edges as images_edges, images};
 pub use linear::{Linear, edges as linear_edges, linear};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
+use half::bf16;
 
 /// Set to anything, the suites run on the first GPU of this machine.
 pub(crate) const REAL: &str = "CNN_TEST_GPU";
@@ -16,6 +17,13 @@ pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
 /// The same without cuBLASLt, and products of tiles of one size if one is given.
 pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>> {
     Some(open(&with_tile(options()?, tile)))
+}
+
+/// The same with the instructions of compute capability 9.0.
+pub(crate) fn warpgroups(tile: Option<Tile>) -> Option<Cuda<bf16>> {
+    let mut options = with_tile(options()?, tile);
+    options.warpgroups = true;
+    Some(open(&options))
 }
 
 /// The same with products of f32 in tf32.

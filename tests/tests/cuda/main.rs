@@ -5,6 +5,7 @@ mod conformance;
 mod cublaslt;
 mod device;
 mod gradients;
+mod halo;
 mod networks;
 mod planted;
 mod splits;

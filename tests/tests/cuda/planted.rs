@@ -88,3 +88,39 @@ fn means_of_parts_that_are_taken_for_one() {
     let term = "difference * difference * weight";
     is_found("conformance::edges::statistics_edges", "moments.cu", term, "0.0f * weight", &["relative error"]);
 }
+
+/// Convolutions of pixels with their halo by warpgroups, and what is planted in their kernels.
+const WARPGROUPS: &str = "halo::by_warpgroups";
+
+#[test]
+fn a_slice_of_channels_that_comes_a_step_late() {
+    is_found(
+        WARPGROUPS,
+        "halo.cuh",
+        "parts = taps - AHEAD + 1",
+        "parts = taps - AHEAD + 2",
+        &["NaN", "relative", "race"],
+    );
+}
+
+#[test]
+fn copies_that_warpgroups_are_not_told_of() {
+    is_found(WARPGROUPS, "warpgroup.cuh", "{ fence_for_warpgroups(); }", "{}", &["fence.proxy.async"]);
+}
+
+#[test]
+fn products_that_are_not_waited_for() {
+    is_found(
+        WARPGROUPS,
+        "warpgroup.cuh",
+        "warpgroup_wait<0>();",
+        "",
+        &["NaN", "relative", "exactly", "race", "no wgmma.fence"],
+    );
+}
+
+#[test]
+fn a_gap_between_images_that_is_too_narrow() {
+    let (from, to) = ("image * rows.value + row", "image * size[0] + row");
+    is_found(WARPGROUPS, "halo.cuh", from, to, &["relative", "exactly", "ILLEGAL_ADDRESS", "NaN"]);
+}

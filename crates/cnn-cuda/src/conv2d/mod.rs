@@ -3,6 +3,8 @@
 
 mod depthwise;
 mod divisor;
+mod forward;
+mod halo;
 mod operands;
 mod shape;
 mod split;
@@ -18,19 +20,21 @@ use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::elementwise;
 use crate::launch::Argument;
-use crate::norm::{self, Partials};
+use crate::norm;
 pub(crate) use depthwise::SOURCE as DEPTHWISE;
 use divisor::Divisor;
+pub(crate) use forward::{SOURCE as FORWARD, forward};
+use halo::{Direction, Halo, HaloWeight};
+pub(crate) use halo::{HALO, HALO_WEIGHT};
 use operands::{EpilogueArgument, read};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
-use split::{Cut, Parts, add_splits, cut, finish_splits};
+use split::{Blocks, Cut, Parts, add_splits, cut, finish_splits};
 pub(crate) use stem::SOURCE as STEM;
 use stem::Stem;
 use tile::BUSY;
 pub use tile::Tile;
 
-pub(crate) const FORWARD: Source = source!("conv2d_forward");
 pub(crate) const DATA: Source = source!("conv2d_data");
 pub(crate) const WEIGHT: Source = source!("conv2d_weight");
 
@@ -161,52 +165,6 @@ fn depthwise_forward<T: CudaElement>(
     depthwise::forward(cuda, shape, x, norm, weight, epilogue)
 }
 
-/// The product of the pixels and the weight, and what follows it; with the moments of each row of tiles if they are asked for.
-pub(crate) fn forward<T: CudaElement>(
-    cuda: &Cuda<T>,
-    shape: &Shape,
-    x: &Input<Cuda<T>>,
-    weight: &Buffer<T>,
-    epilogue: &backend::Epilogue<'_, Cuda<T>>,
-    moments: bool,
-) -> Result<(Data<Cuda<T>>, Option<Partials>)> {
-    let [read_len, weight_len, written] = shape.lens();
-    let (groups, depth, width) = shape.groups();
-    let (x, norm) = read(x, read_len, groups * depth)?;
-    check::length("the weight", weight.len(), weight_len)?;
-    let epilogue = EpilogueArgument::new(epilogue, written, shape.out_channels())?;
-    let rows = shape.output_pixels();
-    let stem = Stem::forward::<T>(cuda.tile(), shape);
-    let chosen = || Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
-    // Moments are those of tiles, whose sums are whole.
-    let shared = if stem.is_none() && !norm.is_some() && !moments { quickest(cuda, shape)? } else { None };
-    let tile = stem.map(|stem| stem.tile).or(shared.map(|(tile, _)| tile)).unwrap_or_else(chosen);
-    let y = cuda.alloc(written)?;
-    if let Some((tile, parts @ Parts { count: 2.., .. })) = shared {
-        split_forward(cuda, shape, x, weight, (tile, parts), epilogue, &y)?;
-        return Ok((y, None));
-    }
-    let partials = match moments {
-        true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
-        false => None,
-    };
-    let launch = match stem {
-        Some(stem) => stem.kernel(cuda, shape, ["stem_forward_narrow", "stem_forward_small", "stem_forward_any"])?,
-        None => {
-            let name = tile.name(if !norm.is_some() {
-                ["forward_large", "forward_narrow", "forward_small", "forward_any"]
-            } else {
-                ["norm_forward_large", "norm_forward_narrow", "norm_forward_small", "norm_forward_any"]
-            });
-            cuda.kernel_with(FORWARD, name, tile.shared_bytes::<T>())?.value(*shape)
-        }
-    };
-    let launch = launch.buffer(x).value(norm).buffer(weight).value(epilogue.moments(partials.as_ref())).buffer(&y);
-    // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
-    unsafe { launch.on([tile.blocks(rows, width), 1, groups], tile.threads(T::DTYPE)) }?;
-    Ok((y, partials))
-}
-
 /// `sums` [rows, channels] and what follows them.
 pub(crate) fn finish<T: CudaElement>(
     cuda: &Cuda<T>,
@@ -218,64 +176,6 @@ pub(crate) fn finish<T: CudaElement>(
     let y = cuda.alloc(sums.len())?;
     finish_splits(cuda, sums, 1, epilogue, channels, &y)?;
     Ok(y)
-}
-
-/// The tile and the cut that are estimated to be the quickest: a single image has few blocks, which would each have a long sum.
-/// None where chunks of channels are not whole.
-fn quickest<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<(Tile, Parts)>> {
-    let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
-    if Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]) == Tile::Any {
-        return Ok(None);
-    }
-    let [_, _, len] = shape.lens();
-    let mut best: Option<(Tile, Parts)> = None;
-    for tile in cuda.tile().map_or(vec![Tile::Large, Tile::Narrow, Tile::Small], |wanted| vec![wanted]) {
-        let (bytes, threads) = (tile.shared_bytes::<T>(), tile.threads(T::DTYPE));
-        let resident = cuda.resident(FORWARD, tile.name(SPLIT_FORWARD), bytes, threads)?;
-        let (steps, blocks) = (shape.weight_rows().div_ceil(Tile::step::<T>()), tile.blocks(rows, width) * groups);
-        let sum = Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) };
-        let parts = sum.quickest(cuda.about().multiprocessors, resident);
-        if best.as_ref().is_none_or(|(_, best)| parts.ns < best.ns) {
-            best = Some((tile, parts));
-        }
-    }
-    Ok(best)
-}
-
-const SPLIT_FORWARD: [&str; 4] = ["split_forward_large", "split_forward_narrow", "split_forward_small", ""];
-
-/// As `Part` in `kernels/conv2d_forward.cu`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Part {
-    steps: i32,
-    _unused: i32,
-    sums: u64,
-}
-
-// SAFETY: numbers without padding; the address is of a buffer that outlives the launch's call.
-unsafe impl Argument for Part {}
-
-/// The product in parts of so many steps, and what follows their sum.
-fn split_forward<T: CudaElement>(
-    cuda: &Cuda<T>,
-    shape: &Shape,
-    x: &Buffer<T>,
-    weight: &Buffer<T>,
-    (tile, parts): (Tile, Parts),
-    epilogue: EpilogueArgument,
-    y: &Buffer<T>,
-) -> Result<()> {
-    let (groups, _, width) = shape.groups();
-    let sums: Buffer<f32> = cuda.alloc(check::numel(parts.count, y.len())?)?;
-    let part = Part { steps: parts.places as i32, _unused: 0, sums: sums.at() };
-    let launch = cuda.kernel_with(FORWARD, tile.name(SPLIT_FORWARD), tile.shared_bytes::<T>())?.value(*shape).buffer(x);
-    let launch = launch.buffer(weight).value(part);
-    let blocks = tile.blocks(shape.output_pixels(), width);
-    // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; the sums are new and as long as y
-    // for each part, and the parts cover the sum.
-    unsafe { launch.on([blocks, parts.count, groups], tile.threads(T::DTYPE)) }?;
-    finish_splits(cuda, &sums, parts.count, epilogue, shape.out_channels(), y)
 }
 
 pub(crate) fn conv2d_backward_data<T: CudaElement>(
@@ -333,6 +233,15 @@ pub(crate) fn backward_data<T: CudaElement>(
     let (rows, classes) = shape.classes();
     let tile = Tile::choose::<T>(cuda.tile(), groups * classes, rows, depth, [depth, width]);
     let name = tile.name(["data_large", "data_narrow", "data_small", "data_any"]);
+    if let Some(halo) = Halo::new(cuda, shape, Direction::Data)? {
+        let steps = shape.data_sum().div_ceil(Tile::step::<T>());
+        let blocks = tile.blocks(rows, depth) * groups;
+        let gathered = Cut { steps, step: 1, blocks, len: written, step_ns: tile.step_ns(cuda.numbers()) };
+        if cuda.tile().is_some() || halo.ns < gathered.whole_ns(cuda, Blocks::of::<T>(DATA, name, tile))? {
+            // SAFETY: as below.
+            return unsafe { halo.run(cuda, dy, weight, epilogue, &dx) }.map(|()| dx);
+        }
+    }
     let launch = cuda.kernel_with(DATA, name, tile.shared_bytes::<T>())?.value(*shape).buffer(dy).buffer(weight);
     let launch = launch.value(epilogue).buffer(&dx);
     // SAFETY: the buffers have the lengths that the shape says, compared above; dx is new or was given away, and each of its
@@ -365,6 +274,12 @@ pub(crate) fn backward_weight<T: CudaElement>(
     if shape.is_depthwise() {
         return depthwise::backward_weight(cuda, shape, x, norm, dy);
     }
+    if let (false, Some(halo)) = (norm.is_some(), HaloWeight::new(cuda, shape)?) {
+        let parts: Buffer<f32> = cuda.alloc(check::numel(halo.parts.count, len)?)?;
+        // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
+        unsafe { halo.run(cuda, x, dy, &parts) }?;
+        return add_splits(cuda, parts, halo.parts.count, len);
+    }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let stem = Stem::weight::<T>(shape);
     let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
@@ -386,8 +301,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
             });
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
-            let resident = cuda.resident(WEIGHT, name, tile.shared_bytes::<T>(), tile.threads(T::DTYPE))?;
-            let Parts { places, count, .. } = sum.quickest(cuda.about().multiprocessors, resident);
+            let Parts { places, count, .. } = sum.quickest(cuda, Blocks::of::<T>(WEIGHT, name, tile))?;
             let [rows, columns] = shape.output();
             let [area, columns] = [rows * columns, columns].map(Divisor::by);
             let split = Split { pixels: places as i32, area, columns };

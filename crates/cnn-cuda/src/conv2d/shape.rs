@@ -112,9 +112,14 @@ impl Shape {
         self.padding.map(|side| side as usize)
     }
 
+    /// Rows and columns from one tap to the next.
+    pub(super) fn dilation(&self) -> [usize; 2] {
+        self.dilation.map(|side| side as usize)
+    }
+
     /// Rows and columns from the first to the last that an output reads.
     pub(super) fn window(&self) -> [usize; 2] {
-        [0, 1].map(|axis| (self.kernel()[axis] - 1) * self.dilation[axis] as usize + 1)
+        [0, 1].map(|axis| (self.kernel()[axis] - 1) * self.dilation()[axis] + 1)
     }
 
     /// Rows and columns of the padded input that all outputs read.
@@ -147,6 +152,11 @@ impl Shape {
     /// Rows of the weight as a matrix: taps times the channels of a group.
     pub(crate) fn weight_rows(&self) -> usize {
         Self::product(&self.kernel) * self.groups().1
+    }
+
+    /// Places of the sum of a number of the input's gradient without strides: taps times the channels of a group.
+    pub(super) fn data_sum(&self) -> usize {
+        Self::product(&self.kernel) * self.groups().2
     }
 
     /// Channels of the output.

@@ -4,7 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::Wide;
 
 use super::operands::EpilogueArgument;
-use super::tile::BUSY;
+use super::tile::{BUSY, Tile};
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
@@ -22,6 +22,27 @@ pub(super) fn cut(len: usize, step: usize, blocks: usize) -> (usize, usize) {
     let parts = BUSY.div_ceil(blocks.max(1)).min(steps.div_ceil(STEPS)).max(1);
     let part = steps.div_ceil(parts).max(1) * step;
     (part, len.div_ceil(part).max(1))
+}
+
+/// A kernel, and what each of its blocks takes of a multiprocessor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    pub(super) source: Source,
+    pub(super) name: &'static str,
+    pub(super) shared: usize,
+    pub(super) threads: usize,
+}
+
+impl Blocks {
+    /// A kernel in a tile.
+    pub(super) fn of<T: CudaElement>(source: Source, name: &'static str, tile: Tile) -> Self {
+        Blocks { source, name, shared: tile.shared_bytes::<T>(), threads: tile.threads(T::DTYPE) }
+    }
+
+    /// How many of them a multiprocessor has room for at once.
+    fn resident<T: CudaElement>(self, cuda: &Cuda<T>) -> Result<usize> {
+        cuda.resident(self.source, self.name, self.shared, self.threads)
+    }
 }
 
 /// A matrix product whose sum is cut.
@@ -56,23 +77,42 @@ pub(super) struct Parts {
 }
 
 impl Cut {
-    /// As [`cut`], the one of all ways that is estimated to be the quickest on `multiprocessors` with `resident` blocks on each:
-    /// a last wave of few blocks takes as long as a full one, and many parts are many sums to write and to add.
-    pub(super) fn quickest(&self, multiprocessors: usize, resident: usize) -> Parts {
-        let (multiprocessors, resident) = (multiprocessors.max(1), resident.max(1));
+    /// How many nanoseconds it is estimated to take uncut.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) fn whole_ns<T: CudaElement>(&self, cuda: &Cuda<T>, kernel: Blocks) -> Result<f64> {
+        Ok(self.parts_ns(1, cuda.about().multiprocessors, kernel.resident(cuda)?))
+    }
+
+    /// As [`cut`], the one of all ways that is estimated to be the quickest.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) fn quickest<T: CudaElement>(&self, cuda: &Cuda<T>, kernel: Blocks) -> Result<Parts> {
+        Ok(self.quickest_on(cuda.about().multiprocessors, kernel.resident(cuda)?))
+    }
+
+    /// The same on so many multiprocessors with `resident` blocks on each.
+    fn quickest_on(&self, multiprocessors: usize, resident: usize) -> Parts {
         let most = self.steps.div_ceil(STEPS).clamp(1, MOST_PARTS);
-        let ns = |&parts: &usize| {
-            let steps = self.steps.div_ceil(parts).max(1);
-            let blocks = self.blocks * self.steps.div_ceil(steps).max(1);
-            let (waves, rest) = (blocks / (multiprocessors * resident), blocks % (multiprocessors * resident));
-            let together = |blocks: usize| if blocks == 0 { 0.0 } else { blocks as f64 + ALONE };
-            let busy = waves as f64 * together(resident) + together(rest.div_ceil(multiprocessors));
-            let sums = if parts == 1 { 0.0 } else { (2 * parts * self.len * size_of::<f32>()) as f64 / BYTES_PER_NS };
-            busy * steps as f64 * self.step_ns + sums
-        };
-        let parts = (1..=most).min_by(|a, b| ns(a).total_cmp(&ns(b))).unwrap_or(1);
+        let ns = |parts| self.parts_ns(parts, multiprocessors, resident);
+        let parts = (1..=most).min_by(|&a, &b| ns(a).total_cmp(&ns(b))).unwrap_or(1);
         let steps = self.steps.div_ceil(parts).max(1);
-        Parts { places: steps * self.step, count: self.steps.div_ceil(steps).max(1), ns: ns(&parts) }
+        Parts { places: steps * self.step, count: self.steps.div_ceil(steps).max(1), ns: ns(parts) }
+    }
+
+    /// How many nanoseconds it is estimated to take in so many parts: a last wave of few blocks takes as long as a full one,
+    /// and many parts are many sums to write and to add.
+    fn parts_ns(&self, parts: usize, multiprocessors: usize, resident: usize) -> f64 {
+        let (multiprocessors, resident) = (multiprocessors.max(1), resident.max(1));
+        let steps = self.steps.div_ceil(parts).max(1);
+        let blocks = self.blocks * self.steps.div_ceil(steps).max(1);
+        let (waves, rest) = (blocks / (multiprocessors * resident), blocks % (multiprocessors * resident));
+        let together = |blocks: usize| if blocks == 0 { 0.0 } else { blocks as f64 + ALONE };
+        let busy = waves as f64 * together(resident) + together(rest.div_ceil(multiprocessors));
+        let sums = if parts == 1 { 0.0 } else { (2 * parts * self.len * size_of::<f32>()) as f64 / BYTES_PER_NS };
+        busy * steps as f64 * self.step_ns + sums
     }
 }
 
@@ -116,13 +156,13 @@ mod tests {
     fn a_product_is_cut_so_that_few_blocks_are_left_over() {
         // 9 tiles of 128x128, 8192 steps of 64 pixels, on 132 multiprocessors with two blocks on each.
         let cut = Cut { steps: 8192, step: 64, blocks: 9, len: 128 * 1152, step_ns: 700.0 };
-        let parts = cut.quickest(132, 2).count;
+        let parts = cut.quickest_on(132, 2).count;
         let blocks = 9 * parts;
         assert!(blocks.is_multiple_of(264) || blocks % 264 > 230, "{parts}");
         for steps in [0, 1, 7, 8192] {
             for blocks in [1, 5, 144, 1000] {
                 let Parts { places: part, count: parts, .. } =
-                    Cut { steps, step: 64, blocks, len: 1000, step_ns: 700.0 }.quickest(132, 2);
+                    Cut { steps, step: 64, blocks, len: 1000, step_ns: 700.0 }.quickest_on(132, 2);
                 assert!(part.is_multiple_of(64) && parts >= 1 && part * parts >= steps * 64, "{steps} {blocks}");
                 assert!(part * (parts - 1) < (steps * 64).max(1), "{steps} {blocks}");
             }

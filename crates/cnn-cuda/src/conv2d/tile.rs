@@ -4,7 +4,7 @@ use cnn_core::{DType, Element};
 
 use crate::compiler::Precision;
 
-/// A tile of `kernels/tiles.cuh`.
+/// A tile of `kernels/tiles.cuh`, or of `kernels/conv2d_halo.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
     /// 128 rows and columns.
@@ -15,6 +15,10 @@ pub enum Tile {
     Small,
     /// The same, element by element: for channels that are no whole chunks of 16 bytes.
     Any,
+    /// 256 pixels with their halo, 128 columns: for taps one pixel apart.
+    Halo,
+    /// The same with 64 columns: for few channels.
+    NarrowHalo,
 }
 
 /// Blocks that keep the GPUs of today busy, two on a multiprocessor. A constant: where sums are cut decides their bits.
@@ -27,7 +31,13 @@ impl Tile {
             Tile::Large => (128, 128),
             Tile::Narrow => (128, 64),
             Tile::Small | Tile::Any => (64, 64),
+            Tile::Halo => (256, 128),
+            Tile::NarrowHalo => (256, 64),
         }
+    }
+
+    fn is_halo(self) -> bool {
+        matches!(self, Tile::Halo | Tile::NarrowHalo)
     }
 
     /// The tile for products of `rows` by `columns`, of which there are `products`; `wanted` is one that a test has asked for.
@@ -43,7 +53,15 @@ impl Tile {
         }
         let busy = |tile: &Tile| products * tile.blocks(rows, columns) >= BUSY / 2;
         let fitting = if columns > 64 { [Tile::Large, Tile::Narrow] } else { [Tile::Narrow, Tile::Small] };
-        wanted.or_else(|| fitting.into_iter().find(busy)).unwrap_or(Tile::Small)
+        wanted.filter(|tile| !tile.is_halo()).or_else(|| fitting.into_iter().find(busy)).unwrap_or(Tile::Small)
+    }
+
+    /// The tiles whose pixels are gathered for each tap, or the one of them that a test has asked for.
+    pub(super) fn gathering(wanted: Option<Tile>) -> Vec<Tile> {
+        match wanted {
+            Some(tile) if !tile.is_halo() => vec![tile],
+            _ => vec![Tile::Large, Tile::Narrow, Tile::Small],
+        }
     }
 
     /// Blocks of a product.
@@ -54,7 +72,11 @@ impl Tile {
 
     /// Threads of a block.
     pub(crate) fn threads(self, dtype: DType) -> usize {
-        if self == Tile::Large && dtype == DType::F32 { 256 } else { 128 }
+        match self {
+            Tile::Halo => 256,
+            Tile::Large if dtype == DType::F32 => 256,
+            _ => 128,
+        }
     }
 
     /// Steps of the sum whose operands are in shared memory at once.
@@ -78,14 +100,17 @@ impl Tile {
             Tile::Large => 1.0,
             Tile::Narrow => 0.8,
             Tile::Small | Tile::Any => 0.55,
+            // Not measured yet: what is left to do is some 70% of the tensor cores' own time.
+            Tile::Halo => 1.4,
+            Tile::NarrowHalo => 1.3,
         };
         (2 * m * n * places) as f64 / (part * gflop_s)
     }
 
-    /// Bytes of both operands of a step.
+    /// Bytes of the operands of a step that are in a stage: both, or the right one where the left one is elsewhere.
     pub(super) fn stage_bytes(self) -> usize {
         let (m, n) = self.sides();
-        (m + n) * 128
+        if self.is_halo() { n * 128 } else { (m + n) * 128 }
     }
 
     /// Bytes of the tile in f32, with what adds up its columns.
@@ -107,6 +132,7 @@ impl Tile {
             Tile::Narrow => narrow,
             Tile::Small => small,
             Tile::Any => any,
+            Tile::Halo | Tile::NarrowHalo => unreachable!("their kernels have names of their own"),
         }
     }
 }

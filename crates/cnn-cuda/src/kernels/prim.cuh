@@ -12,7 +12,7 @@ typedef int i32;
 typedef long long i64;
 
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #define DEVICE __device__ __forceinline__
 
 // The upper half of an f32.
@@ -76,6 +76,56 @@ DEVICE void mma_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
+// Products by warpgroups: four warps together, the first of which is one of 0, 4, 8, ... of the block. Compute capability 9.0
+// alone has them, where the architecture is named with an `a`.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define WARPGROUPS 1
+
+// A matrix in shared memory for warpgroups, of rows of 128 bytes as `chunk_of_block` has them, from where eight of them begin.
+// `block` bytes are from one block of eight chunks to the next. A row's next chunks are one further for each, and the next
+// 16 rows are 128 further.
+DEVICE u64 shared_matrix(const void* first, u32 block) {
+    constexpr u64 SWIZZLED_128 = u64(1) << 62, EIGHT_ROWS = u64(1024 / 16) << 32;
+    return SWIZZLED_128 | EIGHT_ROWS | u64(block / 16) << 16 | (u32(__cvta_generic_to_shared(first)) >> 4 & 0x3fff);
+}
+
+// From here on registers that were written are those that products read and add to.
+DEVICE void warpgroup_arrive() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Ends a group of products.
+DEVICE void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits until at most the last N groups are under way.
+template <int N> DEVICE void warpgroup_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+// What this thread has written to shared memory, and its copies that have arrived, are there for products once a barrier is
+// behind this.
+DEVICE void fence_for_warpgroups() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// A number that products have added to is read behind this.
+DEVICE void settle(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+
+// d [64, 8 * J] += a [64, 16] times b [16, 8 * J], bf16 with sums in f32, while the thread goes on. Warp w has rows 16 * w and the
+// next, spread over its lanes as for mma_bf16. ACROSS: rows of the matrix in shared memory are places of the sum.
+#define SUMS_1(d, j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
+#define SUMS_4(d, j) SUMS_1(d, j), SUMS_1(d, j + 1), SUMS_1(d, j + 2), SUMS_1(d, j + 3)
+template <bool ACROSS> DEVICE void warpgroup_mma(float (&d)[8][4], const u32 (&a)[4], u64 b) {
+    asm volatile("{\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"
+                 "%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, %37;\n}"
+                 : SUMS_4(d, 0), SUMS_4(d, 4)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(ACROSS)));
+}
+template <bool ACROSS> DEVICE void warpgroup_mma(float (&d)[16][4], const u32 (&a)[4], u64 b) {
+    asm volatile("{\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"
+                 "%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"
+                 "%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, %69;\n}"
+                 : SUMS_4(d, 0), SUMS_4(d, 4), SUMS_4(d, 8), SUMS_4(d, 12)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(ACROSS)));
+}
+#undef SUMS_4
+#undef SUMS_1
+#else
+#define WARPGROUPS 0
+#endif
 
 // The bits of the nearest number with 10 bits after the first.
 DEVICE u32 to_tf32(float x) {

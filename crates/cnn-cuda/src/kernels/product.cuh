@@ -94,11 +94,17 @@ template <class T> struct Product {
     // Adds the product of a stage's operands.
     template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
         int lane = threadIdx.x % 32;
+        add_from<B>([&](u32 (&left)[4], int i, int k) { read_left<A>(left, a, i, k, lane); }, b);
+    }
+
+    // The same with a left operand that lies otherwise: read(left, i, k) reads the warp's rows 16 * i and the next.
+    template <class B, class Read> DEVICE void add_from(Read read, unsigned char* b) {
+        int lane = threadIdx.x % 32;
 #pragma unroll
         for (int k = 0; k < ROW_CHUNKS / 2; k++) {
             u32 left[ROWS][4], right[COLUMNS][2];
 #pragma unroll
-            for (int i = 0; i < ROWS; i++) read_left<A>(left[i], a, i, k, lane);
+            for (int i = 0; i < ROWS; i++) read(left[i], i, k);
 #pragma unroll
             for (int j = 0; j < COLUMNS; j += 2) {
                 u32 two[4];

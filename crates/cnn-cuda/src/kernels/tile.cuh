@@ -18,6 +18,11 @@ enum Major {
     ACROSS_SUM,   // a row of memory is one place of the sum, and the rows (or columns) of the tile
 };
 
+// The chunk of a row and column in a block of rows of 128 bytes, likewise in different banks.
+DEVICE element* chunk_of_block(unsigned char* block, int row, int column) {
+    return (element*)(block + 16 * (row * ROW_CHUNKS + (column ^ (row & 7))));
+}
+
 // M rows and N columns of the product, computed by WARPS_M by WARPS_N warps.
 template <int M_, int N_, int WARPS_M, int WARPS_N> struct Tile {
     static constexpr int M = M_, N = N_;
@@ -30,11 +35,12 @@ template <int M_, int N_, int WARPS_M, int WARPS_N> struct Tile {
     static DEVICE int warp_n() { return int(threadIdx.x) / 32 / WARPS_M * WARP_N; }
 };
 
-// An operand of SIDE rows (or columns) of the tile.
-template <class T, Major MAJOR_, int SIDE_> struct Operand {
+// An operand of SIDE rows (or columns) of the tile. With BLOCKS, eight chunks of a row are a block with those of the rows below.
+template <class T, Major MAJOR_, int SIDE_, bool BLOCKS = false> struct Operand {
     static constexpr Major MAJOR = MAJOR_;
     static constexpr int SIDE = SIDE_;
-    // Chunks of a row of memory, and bytes of a stage.
+    // Rows of memory, chunks of each, and bytes of a stage.
+    static constexpr int ROWS = MAJOR == ALONG_SUM ? SIDE : STEP;
     static constexpr int COLUMNS = MAJOR == ALONG_SUM ? ROW_CHUNKS : SIDE / CHUNK;
     static constexpr int BYTES = SIDE * ROW_CHUNKS * 16;
     // Each thread copies COUNT chunks of one column, from rows that are APART.
@@ -46,6 +52,7 @@ template <class T, Major MAJOR_, int SIDE_> struct Operand {
 
     // The chunk of a row and column. Neighbours in a column lie in different banks, as eight of them are read at once.
     static DEVICE element* chunk(unsigned char* stage, int row, int column) {
+        if (BLOCKS) return chunk_of_block(stage + column / ROW_CHUNKS * ROWS * 128, row, column % ROW_CHUNKS);
         return (element*)(stage + 16 * (row * COLUMNS + (column ^ (row & 7))));
     }
 };
