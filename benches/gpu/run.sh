@@ -47,6 +47,13 @@ everything() {
     command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv
     part 30 devices ./cnn devices
     part 150 suite env CNN_TEST_GPU=1 ./cuda-suite $suite
+    for pixels in halo warpgroups; do  # not the default before they are measured
+        part 60 "suite, pixels by $pixels" env CNN_TEST_GPU=1 CNN_CUDA_PIXELS=$pixels ./cuda-suite $suite
+        for area in train infer layers; do
+            part 40 "$area bf16, pixels by $pixels" env CNN_CUDA_PIXELS=$pixels $bench --only "$area" --precision bf16 \
+                --json "$out/$area-bf16-$pixels.json"
+        done
+    done
     [ "$peers" ] || printf '\n== SKIPPED: no PyTorch with a GPU here\n'
     for area in train infer layers; do
         part 170 "$area bf16" $bench --only "$area" --precision bf16 $peers --json "$out/$area-bf16.json"

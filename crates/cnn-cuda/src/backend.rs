@@ -8,7 +8,7 @@ use cudarc::driver::result;
 
 use crate::buffer::Buffer;
 use crate::compiler::Precision;
-use crate::conv2d::Filter;
+use crate::conv2d::{Filter, Pixels};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::later::download_later;
@@ -18,13 +18,18 @@ use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, 
 /// How many steps the GPU may be behind the loop that asks for them.
 const STEPS_BEHIND: usize = 8;
 
-/// What dense layers run on, where it is not this crate's kernels.
+/// What products run on, where that is not the usual kernels of this crate.
 fn products<T: CudaElement>(cuda: &Cuda<T>) -> String {
-    match (cuda.numbers(), cuda.cublaslt_version()) {
+    let dense = match (cuda.numbers(), cuda.cublaslt_version()) {
         (Precision::Tf32, _) => ", products in tf32".to_owned(),
         (_, Some(version)) => format!(", cuBLASLt {version}"),
         (_, None) => String::new(),
-    }
+    };
+    let convolutions = match cuda.pixels() {
+        Pixels::Gathered => String::new(),
+        other => format!(", pixels by {other}"),
+    };
+    dense + &convolutions
 }
 
 /// Writes the three traits' methods from one list: file::method(arguments) -> result.

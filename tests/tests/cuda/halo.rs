@@ -1,6 +1,6 @@
 //! Convolutions without strides are right when they read their pixels with a halo, and are given to those kernels.
 
-use cnn_core::{DType, Element};
+use cnn_core::DType;
 use cnn_cuda::{Cuda, CudaElement, Tile};
 use cnn_tests::{cases, check_all};
 use half::bf16;

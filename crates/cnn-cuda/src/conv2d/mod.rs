@@ -6,6 +6,7 @@ mod divisor;
 mod forward;
 mod halo;
 mod operands;
+mod pixels;
 mod shape;
 mod split;
 mod stem;
@@ -27,6 +28,7 @@ pub(crate) use forward::{SOURCE as FORWARD, forward};
 use halo::{Direction, Halo, HaloWeight};
 pub(crate) use halo::{HALO, HALO_WEIGHT};
 use operands::{EpilogueArgument, read};
+pub use pixels::Pixels;
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
 use split::{Blocks, Cut, Parts, add_splits, cut, finish_splits};
@@ -274,12 +276,6 @@ pub(crate) fn backward_weight<T: CudaElement>(
     if shape.is_depthwise() {
         return depthwise::backward_weight(cuda, shape, x, norm, dy);
     }
-    if let (false, Some(halo)) = (norm.is_some(), HaloWeight::new(cuda, shape)?) {
-        let parts: Buffer<f32> = cuda.alloc(check::numel(halo.parts.count, len)?)?;
-        // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
-        unsafe { halo.run(cuda, x, dy, &parts) }?;
-        return add_splits(cuda, parts, halo.parts.count, len);
-    }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let stem = Stem::weight::<T>(shape);
     let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
@@ -301,7 +297,14 @@ pub(crate) fn backward_weight<T: CudaElement>(
             });
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
-            let Parts { places, count, .. } = sum.quickest(cuda, Blocks::of::<T>(WEIGHT, name, tile))?;
+            let Parts { places, count, ns } = sum.quickest(cuda, Blocks::of::<T>(WEIGHT, name, tile))?;
+            let halo = if norm.is_some() { None } else { HaloWeight::new(cuda, shape)? };
+            if let Some(halo) = halo.filter(|halo| cuda.tile().is_some() || halo.parts.ns < ns) {
+                let parts: Buffer<f32> = cuda.alloc(check::numel(halo.parts.count, len)?)?;
+                // SAFETY: as below.
+                unsafe { halo.run(cuda, x, dy, &parts) }?;
+                return add_splits(cuda, parts, halo.parts.count, len);
+            }
             let [rows, columns] = shape.output();
             let [area, columns] = [rows * columns, columns].map(Divisor::by);
             let split = Split { pixels: places as i32, area, columns };

@@ -5,6 +5,7 @@ use cnn_core::{Element, Result};
 use super::{Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
+use crate::conv2d::Pixels;
 use crate::conv2d::operands::EpilogueArgument;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut};
@@ -53,9 +54,10 @@ impl Halo {
         };
         let tile = match cuda.tile() {
             Some(wanted @ (Tile::Halo | Tile::NarrowHalo)) => wanted,
-            None if cuda.halo() && pass.width > 64 => Tile::Halo,
-            None if cuda.halo() => Tile::NarrowHalo,
-            _ => return Ok(None),
+            None if cuda.pixels() == Pixels::Gathered => return Ok(None),
+            None if pass.width > 64 => Tile::Halo,
+            None => Tile::NarrowHalo,
+            Some(_) => return Ok(None),
         };
         let Some(mut halo) = Self::laid_out::<T>(pass, direction, tile, cuda.about().shared_memory) else {
             return Ok(None);

@@ -6,6 +6,7 @@ use super::tiled::Direction;
 use super::{Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
+use crate::conv2d::Pixels;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut, Parts};
 use crate::conv2d::tile::Tile;
@@ -42,7 +43,7 @@ impl HaloWeight {
     pub(in crate::conv2d) fn new<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<Self>> {
         let wanted = match cuda.tile() {
             Some(tile) => matches!(tile, Tile::Halo | Tile::NarrowHalo),
-            None => cuda.halo(),
+            None => cuda.pixels() != Pixels::Gathered,
         };
         if !wanted || cuda.numbers() != Precision::Bf16 || shape.kernel() != [SIDE; 2] {
             return Ok(None);
