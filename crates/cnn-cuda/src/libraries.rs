@@ -50,7 +50,7 @@ impl Library {
     pub fn how_to_get(self) -> &'static str {
         match self {
             Library::Driver => {
-                "it comes with NVIDIA's driver (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)"
+                "it comes with NVIDIA's driver, 525 or later (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)"
             }
             Library::Nvrtc | Library::NvrtcBuiltins => {
                 "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
@@ -62,15 +62,14 @@ impl Library {
         }
     }
 
-    /// Functions without which a version is too old to be used.
-    fn needed(self) -> &'static [&'static str] {
+    /// Every function of it that is called: a version without one of them, as it is too old, counts as missing. Called all the
+    /// same, a function that is not there would end in a panic of the bindings.
+    pub fn functions(self) -> &'static [&'static str] {
         match self {
-            Library::Driver => &["cuInit", "cuDeviceGetCount", "cuModuleLoadData", "cuLaunchKernel", "cuMemAlloc_v2"],
-            Library::Nvrtc => &["nvrtcVersion", "nvrtcCompileProgram", "nvrtcGetCUBIN"],
+            Library::Driver => DRIVER,
+            Library::Nvrtc => NVRTC,
             Library::NvrtcBuiltins => &[],
-            Library::CublasLt => {
-                &["cublasLtCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul", "cublasLtGetStatusString"]
-            }
+            Library::CublasLt => crate::cublaslt::FUNCTIONS,
         }
     }
 }
@@ -85,6 +84,63 @@ impl Display for Library {
         })
     }
 }
+
+/// The youngest, `cuGraphExecUpdate_v2`, came with CUDA 12.0.
+const DRIVER: &[&str] = &[
+    "cuInit",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetName",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxSetCurrent",
+    "cuModuleLoadData",
+    "cuModuleGetFunction",
+    "cuModuleUnload",
+    "cuFuncSetAttribute",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+    "cuLaunchKernel",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventQuery",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphExecUpdate_v2",
+    "cuGraphLaunch",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+];
+
+const NVRTC: &[&str] = &[
+    "nvrtcVersion",
+    "nvrtcCreateProgram",
+    "nvrtcCompileProgram",
+    "nvrtcDestroyProgram",
+    "nvrtcGetCUBINSize",
+    "nvrtcGetCUBIN",
+    "nvrtcGetProgramLogSize",
+    "nvrtcGetProgramLog",
+];
 
 /// What was found of a library.
 #[derive(Clone, Debug)]
@@ -174,9 +230,11 @@ fn open_at(library: Library, path: &Path) -> Result<(), String> {
     // SAFETY: as above.
     let opened = unsafe { libloading::Library::new(path) };
     let handle = opened.map_err(said)?;
-    for name in library.needed() {
+    for name in library.functions() {
         // SAFETY: the symbol is only looked for, and not used.
-        unsafe { handle.get::<*const ()>(name.as_bytes()) }.map_err(said)?;
+        if unsafe { handle.get::<*const ()>(name.as_bytes()) }.is_err() {
+            return Err(format!("{}: too old, as it has no function {name}", path.display()));
+        }
     }
     std::mem::forget(handle); // it stays for those who ask for it by name
     Ok(())
