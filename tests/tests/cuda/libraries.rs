@@ -54,10 +54,14 @@ fn a_library_without_a_function_that_is_called_is_too_old() {
     };
     let lacked = lacked.to_str().unwrap();
     let (library, result) = found().iter().find(|(library, _)| library.functions().contains(&lacked)).unwrap();
-    let Found::Missing(why) = result else {
-        return println!("SKIPPED: this machine has {library} itself, which is found in the place of what is too old");
-    };
     let folder = var_os(VARIABLE).unwrap();
+    let why = match result {
+        Found::Missing(why) => why,
+        Found::At(path) if path.parent() == Some(Path::new(&folder)) => panic!("{library} is used without {lacked}"),
+        Found::At(_) => {
+            return println!("SKIPPED: this machine has {library}, which is found in the place of what is too old");
+        }
+    };
     let file = FILES[[Library::Driver, Library::Nvrtc, Library::CublasLt].iter().position(|l| l == library).unwrap()];
     let path = Path::new(&folder).join(file);
     assert_eq!(*why, format!("{}: too old, as it has no function {lacked}", path.display()));
@@ -75,6 +79,35 @@ fn a_library_without_a_function_that_is_called_is_too_old() {
     match gpus() {
         Ok(gpus) => assert!(*library == Library::Nvrtc && gpus.len() == 1, "{gpus:?}"),
         Err(error) => is_named(error),
+    }
+}
+
+/// A name without a version, in the system's own search, is what the bindings ask for first.
+#[test]
+fn a_library_that_is_called_in_the_place_of_another_is_looked_at() {
+    const SELF: &str = "libraries::a_library_that_is_called_in_the_place_of_another_is_looked_at";
+    let nvrtc = |hidden: &str| {
+        let folder = copies(&FILES[1..2], |function| function == hidden)?;
+        fs::rename(folder.path().join(FILES[1]), folder.path().join("libnvrtc.so")).unwrap();
+        Some(folder)
+    };
+    let Some(lacked) = var_os(LACKED) else {
+        for lacked in ["nvrtcGetCUBIN", "none"] {
+            let (Some(system), Ok(emulated)) = (nvrtc(lacked), cnn_emulator::folder()) else { return };
+            let [system, emulated] = [system.path(), &emulated].map(|folder| folder.to_str().unwrap().to_owned());
+            let variables = [(LACKED, lacked), ("LD_LIBRARY_PATH", &system), (VARIABLE, &emulated)];
+            let Some((passed, said)) = again(&[SELF], &variables) else { return };
+            assert!(passed, "{lacked}: {said}");
+        }
+        return;
+    };
+    let (_, nvrtc) = found().iter().find(|(library, _)| *library == Library::Nvrtc).unwrap();
+    match nvrtc {
+        Found::At(path) => assert_eq!((path.as_path(), lacked.to_str()), (Path::new("libnvrtc.so"), Some("none"))),
+        Found::Missing(why) => {
+            let words = ": not used, as the system finds libnvrtc.so: too old, as it has no function nvrtcGetCUBIN";
+            assert!(why.ends_with(words) && lacked != "none", "{why}");
+        }
     }
 }
 
