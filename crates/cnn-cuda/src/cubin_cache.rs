@@ -102,6 +102,30 @@ mod tests {
         }
     }
 
+    /// A limit of a file's size, which this test is run again under, is a disk that is full in the middle of an entry.
+    #[cfg(unix)]
+    #[test]
+    fn a_full_disk_is_no_error_and_leaves_no_half_of_an_entry() {
+        const SELF: &str = "cubin_cache::tests::a_full_disk_is_no_error_and_leaves_no_half_of_an_entry";
+        const FULL: &str = "CNN_TEST_FULL";
+        if std::env::var_os(FULL).is_none() {
+            // In blocks of 1024 bytes; the signal that a process is otherwise ended with is ignored.
+            let line = format!("trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact {SELF} --nocapture");
+            let program = std::env::current_exe().unwrap();
+            let run = std::process::Command::new("bash").args(["-c", &line]).arg(program).env(FULL, "yes").output();
+            let Ok(output) = run else { return println!("SKIPPED: no bash, which sets the limit") };
+            let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            return assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CubinCache::in_folder(folder.path());
+        for (bytes, entries) in [(1 << 20, 0), (1 << 12, 1)] {
+            let kernels = vec![7; bytes];
+            assert_eq!(cache.get_or(&[b"a"], || Ok::<_, ()>(kernels.clone())).unwrap(), kernels);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), entries, "{bytes} bytes");
+        }
+    }
+
     #[test]
     fn a_folder_that_cannot_be_written_is_no_error() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use cnn_core::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use crate::libraries::{self, Library};
 use crate::stream::{Exec, Stream};
@@ -70,10 +70,13 @@ pub fn gpus() -> Result<Vec<About>> {
     (0..count()?).map(about).collect()
 }
 
-/// How many GPUs there are.
+/// How many GPUs there are. A driver that has none to show does not start.
 fn count() -> Result<usize> {
     libraries::require(Library::Driver)?;
-    result::init().map_err(|error| driver_error("the driver did not start", error))?;
+    match result::init() {
+        Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
+        started => started.map_err(|error| driver_error("the driver did not start", error))?,
+    }
     let count = result::device::get_count().map_err(|error| driver_error("GPUs could not be counted", error))?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
@@ -118,11 +121,13 @@ impl Context {
     /// A library that is missing, no such GPU, one that is too old, or what the driver says.
     pub(crate) fn open(ordinal: usize) -> Result<Self> {
         let count = count()?;
-        libraries::require(Library::Nvrtc)?;
         if ordinal >= count {
             let rule = match count {
-                0 => "there is none on this machine".to_owned(),
-                _ => format!("must be below {count}, the GPUs of this machine"),
+                0 => {
+                    "the driver shows none: `nvidia-smi -L` lists those it has, and CUDA_VISIBLE_DEVICES can hide them"
+                        .to_owned()
+                }
+                _ => format!("must be below {count}, the GPUs that the driver shows"),
             };
             return Err(Error::invalid("GPU", ordinal, rule));
         }
@@ -139,6 +144,8 @@ impl Context {
                 rule,
             ));
         }
+        // Last, as it is of no use to who has no GPU for it.
+        libraries::require(Library::Nvrtc)?;
         // SAFETY: the device is one that the driver has given; the context is released in drop.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
         let mut opened = Context { device, context, stream: None, about };

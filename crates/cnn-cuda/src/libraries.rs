@@ -50,7 +50,7 @@ impl Library {
     pub fn how_to_get(self) -> &'static str {
         match self {
             Library::Driver => {
-                "it comes with NVIDIA's driver (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)"
+                "it comes with NVIDIA's driver, 525 or later (Debian and Ubuntu: nvidia-driver, WSL: the Windows driver)"
             }
             Library::Nvrtc | Library::NvrtcBuiltins => {
                 "pip install nvidia-cuda-nvrtc, or NVIDIA's package cuda-nvrtc; then set CNN_CUDA_LIBRARIES to its folder \
@@ -62,15 +62,14 @@ impl Library {
         }
     }
 
-    /// Functions without which a version is too old to be used.
-    fn needed(self) -> &'static [&'static str] {
+    /// Every function of it that is called: a version without one of them, as it is too old, counts as missing. Called all the
+    /// same, a function that is not there would end in a panic of the bindings.
+    pub fn functions(self) -> &'static [&'static str] {
         match self {
-            Library::Driver => &["cuInit", "cuDeviceGetCount", "cuModuleLoadData", "cuLaunchKernel", "cuMemAlloc_v2"],
-            Library::Nvrtc => &["nvrtcVersion", "nvrtcCompileProgram", "nvrtcGetCUBIN"],
+            Library::Driver => DRIVER,
+            Library::Nvrtc => NVRTC,
             Library::NvrtcBuiltins => &[],
-            Library::CublasLt => {
-                &["cublasLtCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul", "cublasLtGetStatusString"]
-            }
+            Library::CublasLt => crate::cublaslt::FUNCTIONS,
         }
     }
 }
@@ -85,6 +84,63 @@ impl Display for Library {
         })
     }
 }
+
+/// The youngest, `cuGraphExecUpdate_v2`, came with CUDA 12.0.
+const DRIVER: &[&str] = &[
+    "cuInit",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetName",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxSetCurrent",
+    "cuModuleLoadData",
+    "cuModuleGetFunction",
+    "cuModuleUnload",
+    "cuFuncSetAttribute",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+    "cuLaunchKernel",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventQuery",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphExecUpdate_v2",
+    "cuGraphLaunch",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+];
+
+const NVRTC: &[&str] = &[
+    "nvrtcVersion",
+    "nvrtcCreateProgram",
+    "nvrtcCompileProgram",
+    "nvrtcDestroyProgram",
+    "nvrtcGetCUBINSize",
+    "nvrtcGetCUBIN",
+    "nvrtcGetProgramLogSize",
+    "nvrtcGetProgramLog",
+];
 
 /// What was found of a library.
 #[derive(Clone, Debug)]
@@ -148,7 +204,7 @@ fn open(library: Library, folders: &Folders) -> Found {
     for name in library.names() {
         for path in folders.candidates(name) {
             match open_at(library, &path) {
-                Ok(()) => return Found::At(path),
+                Ok(path) => return Found::At(path),
                 // A file that is there and cannot be used tells more than those that are not.
                 Err(reason) if path.is_absolute() && path.exists() => why = why.or(Some(reason)),
                 Err(_) => {}
@@ -161,7 +217,8 @@ fn open(library: Library, folders: &Folders) -> Found {
     )
 }
 
-fn open_at(library: Library, path: &Path) -> Result<(), String> {
+/// Opens a library; where the one is that will be called.
+fn open_at(library: Library, path: &Path) -> Result<PathBuf, String> {
     let said = |error: libloading::Error| format!("{}: {error}", path.display());
     #[cfg(unix)]
     let opened = {
@@ -174,12 +231,44 @@ fn open_at(library: Library, path: &Path) -> Result<(), String> {
     // SAFETY: as above.
     let opened = unsafe { libloading::Library::new(path) };
     let handle = opened.map_err(said)?;
-    for name in library.needed() {
-        // SAFETY: the symbol is only looked for, and not used.
-        unsafe { handle.get::<*const ()>(name.as_bytes()) }.map_err(said)?;
-    }
+    is_complete(library, &handle, path)?;
+    let called = called_instead(library, &handle, path)?;
     std::mem::forget(handle); // it stays for those who ask for it by name
-    Ok(())
+    Ok(called.unwrap_or_else(|| path.to_owned()))
+}
+
+fn is_complete(library: Library, handle: &libloading::Library, path: &Path) -> Result<(), String> {
+    match library.functions().iter().find(|name| address(handle, name).is_none()) {
+        Some(name) => Err(format!("{}: too old, as it has no function {name}", path.display())),
+        None => Ok(()),
+    }
+}
+
+fn address(handle: &libloading::Library, name: &str) -> Option<*const ()> {
+    // SAFETY: the symbol is only looked for, and not called.
+    unsafe { handle.get::<*const ()>(name.as_bytes()) }.ok().map(|symbol| *symbol)
+}
+
+/// Another library that is called in the place of the one that was found, if there is one: cudarc's bindings look for it by
+/// names of their own and take the first that opens, and a name without a version may lead to another file, such as that
+/// of a toolkit in `LD_LIBRARY_PATH`.
+fn called_instead(library: Library, found: &libloading::Library, path: &Path) -> Result<Option<PathBuf>, String> {
+    let names: &[&str] = match library {
+        Library::Driver => &["cuda", "nvcuda"],
+        Library::Nvrtc => &["nvrtc"],
+        Library::NvrtcBuiltins | Library::CublasLt => return Ok(None),
+    };
+    for name in names.iter().flat_map(|name| cudarc::get_lib_name_candidates(name)) {
+        // SAFETY: as in `open_at`.
+        let Ok(other) = (unsafe { libloading::Library::new(&name) }) else { continue };
+        let first = library.functions()[0];
+        if address(&other, first) == address(found, first) {
+            return Ok(None);
+        }
+        let instead = |why| format!("{}: not used, as the system finds {why}", path.display());
+        return is_complete(library, &other, Path::new(&name)).map(|()| Some(name.into())).map_err(instead);
+    }
+    Err(format!("{}: not used, as it has a name that the system does not find", path.display()))
 }
 
 /// Folders that are looked into: those that a user has named, before the system's own search, and the usual ones after it.

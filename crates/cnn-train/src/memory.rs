@@ -54,13 +54,18 @@ impl Need {
         let most = bytes.saturating_sub(self.fixed) / self.per_image.max(1);
         let advice = match most {
             0 => "smaller images or a smaller network would do".to_owned(),
-            most => format!("a batch of {most} would do"),
+            most => format!("a batch of at most {most} would do"), // as the need is at least so much
         };
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let rule =
-            format!("a step needs at least {:.2} GiB, and {limit} leaves {:.2} GiB: {advice}", gib(need), gib(bytes));
+            format!("a step needs at least {}, and {limit} leaves {}: {advice}", in_words(need), in_words(bytes));
         Err(Error::recipe("batch", batch, rule))
     }
+}
+
+/// Gibibytes, or mebibytes where that says more.
+fn in_words(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 1024.0 { format!("{mebibytes:.2} MiB") } else { format!("{:.2} GiB", mebibytes / 1024.0) }
 }
 
 /// Memory that this process may still take.
@@ -194,7 +199,12 @@ mod tests {
         need.check(1_000_000, None).unwrap();
         assert_eq!(
             need.check(1000, free(1 << 30)).unwrap_err().to_string(),
-            "batch 1000: a step needs at least 4.16 GiB, and the machine leaves 1.00 GiB: a batch of 192 would do"
+            "batch 1000: a step needs at least 4.16 GiB, and the machine leaves 1.00 GiB: a batch of at most 192 would do"
+        );
+        let small = Need { fixed: 3 << 20, per_image: 1 << 18 };
+        assert_eq!(
+            small.check(40, free(9 << 20)).unwrap_err().to_string(),
+            "batch 40: a step needs at least 13.00 MiB, and the machine leaves 9.00 MiB: a batch of at most 24 would do"
         );
         let error = need.check(1, free(1 << 28)).unwrap_err().to_string();
         assert!(error.ends_with("smaller images or a smaller network would do"), "{error}");

@@ -13,6 +13,7 @@ static char primary_context;  // its address is its handle
 
 API Result cuInit(unsigned) {
     std::lock_guard<std::recursive_mutex> guard(lock);
+    if (!present()) return Result::no_device;
     initialized = true;
     return Result::success;
 }

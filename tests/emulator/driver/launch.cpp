@@ -92,6 +92,7 @@ static void report(const Launch& launch, const Fault& fault) {
 }
 
 void run(const Launch& launch) {
+    count_kernel();
     if (sticky_error() != Result::success) return;
     std::vector<void*> arguments;
     for (const auto& argument : launch.arguments) arguments.push_back(argument.get());

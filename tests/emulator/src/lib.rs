@@ -28,6 +28,8 @@
 //! | `EMULATOR_ORDER` | order of threads: `random:SEED` (default, seed 1), `ascending`, `descending`, `interleaved` |
 //! | `EMULATOR_STREAMS` | when a stream does its work: `at_once` (default), `late` (when somebody waits for it), `late:N` (late in the N-th that is created, from 0) |
 //! | `EMULATOR_CAPABILITY` | compute capability, `90` by default |
+//! | `EMULATOR_GPUS` | `0`: the driver finds no GPU |
+//! | `EMULATOR_LOST` | the device is lost at the kernel of this number, from 0, as by a fault of its memory |
 //! | `EMULATOR_MEMORY` | bytes of the device's memory, 8 GiB by default |
 //! | `EMULATOR_CUBLASLT` | `no-algorithm`: cuBLASLt knows none for any product; `does-not-start` |
 //! | `EMULATOR_PATCH` | a file of lines `NAME<TAB>FROM<TAB>TO`: faults that tests plant into sources and headers |

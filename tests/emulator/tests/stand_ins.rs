@@ -47,7 +47,7 @@ struct Answer {
 /// Runs a case with some of the emulator's environment variables; `None` if it cannot be run here.
 fn run(case: &str, variables: &[(&str, &str)]) -> Option<Answer> {
     let mut command = Command::new(program()?);
-    for variable in ["ORDER", "STREAMS", "CAPABILITY", "MEMORY", "PATCH"] {
+    for variable in ["ORDER", "STREAMS", "CAPABILITY", "GPUS", "LOST", "MEMORY", "PATCH"] {
         command.env_remove(format!("EMULATOR_{variable}"));
     }
     let output = command.arg(case).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap();
@@ -103,6 +103,16 @@ pass! { tensor_core_bf16 tensor_core_tf32 contexts memory launch_limits compiler
 #[test]
 fn small_memory() {
     passes_with("small_memory", &[("EMULATOR_MEMORY", "1000")]);
+}
+
+#[test]
+fn no_gpu() {
+    passes_with("no_gpu", &[("EMULATOR_GPUS", "0")]);
+}
+
+#[test]
+fn a_device_that_is_lost() {
+    passes_with("lost", &[("EMULATOR_LOST", "1")]);
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Products of cuBLASLt beside the crate's own, and what a device does where the library has none.
 
-use std::process::{Command, Output};
-
 use cnn_core::backend::{Activation, Epilogue, Gradient, Input, LinearSpec, Uses};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Device, Inference};
 use cnn_cuda::{Cuda, CudaElement, baseline};
 use half::bf16;
 
-use crate::device::{REAL, cuda, own_products};
+use crate::device::{again, cuda, own_products};
 
 /// A device with cuBLASLt.
 fn with_cublaslt<T: CudaElement>() -> Option<Cuda<T>> {
@@ -97,31 +95,22 @@ fn the_arithmetic_is_another_one() {
     assert!(ours.cublaslt_version().is_none() && !ours.describe().contains("cuBLASLt"));
 }
 
-/// One test of this program again, in a process whose emulated cuBLASLt does what `asked` says; none on a real GPU.
-fn again(test: &str, asked: &str) -> Option<(Output, String)> {
-    if std::env::var_os(REAL).is_some() || cnn_emulator::folder().is_err() {
-        println!("SKIPPED: the emulated cuBLASLt is not here");
-        return None;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test]).env("EMULATOR_CUBLASLT", asked).env("CNN_TEST_CASES", "8");
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    let said = said.into_owned();
-    Some((output, said))
+/// One test of this program again, with an emulated cuBLASLt that does what `asked` says.
+fn with(asked: &str, test: &str) -> Option<(bool, String)> {
+    again(&[test], &[("EMULATOR_CUBLASLT", asked), ("CNN_TEST_CASES", "8")])
 }
 
 #[test]
 fn sizes_that_it_has_no_algorithm_for_run_on_own_kernels() {
-    let Some((output, said)) = again("conformance::on_bf16::linear", "no-algorithm") else { return };
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    let Some((output, said)) = again("cublaslt::a_1x1_convolution_is_a_product", "no-algorithm") else { return };
-    assert!(!output.status.success() && said.contains("must be sizes that cuBLASLt has an algorithm for"), "{said}");
+    let Some((passed, said)) = with("no-algorithm", "conformance::on_bf16::linear") else { return };
+    assert!(passed, "{said}");
+    let Some((passed, said)) = with("no-algorithm", "cublaslt::a_1x1_convolution_is_a_product") else { return };
+    assert!(!passed && said.contains("must be sizes that cuBLASLt has an algorithm for"), "{said}");
 }
 
 #[test]
 fn a_library_that_does_not_start_is_an_error() {
-    let Some((output, said)) = again("conformance::on_bf16::linear", "does-not-start") else { return };
-    assert!(!output.status.success() && said.contains("libcublasLt.so.13 does not start"), "{said}");
+    let Some((passed, said)) = with("does-not-start", "conformance::on_bf16::linear") else { return };
+    assert!(!passed && said.contains("libcublasLt.so.13 does not start"), "{said}");
     assert!(said.contains("status 1 (the library was not initialized)"), "{said}");
 }

@@ -1,6 +1,5 @@
 //! Steps and passes as graphs, and uploads beside them: the same results as call by call, whenever streams do their work.
 
-use std::process::Command;
 use std::thread;
 
 use cnn_core::backend::Inference;
@@ -12,7 +11,7 @@ use cnn_cuda::{Cuda, CudaElement, Launches};
 use cnn_models::Arch;
 use half::bf16;
 
-use crate::device::{REAL, cuda, open, options};
+use crate::device::{again, cuda, open, options};
 
 const IMAGE: [usize; 3] = [16, 16, 3];
 const STEPS: u32 = 9;
@@ -142,18 +141,13 @@ fn work_that_waits_is_done_in_pieces() {
 /// would show.
 #[test]
 fn streams_wait_for_one_another() {
-    if std::env::var_os(REAL).is_some() || options().is_none() {
-        println!("SKIPPED: when a stream works is decided on the emulated GPU, which is not here");
-        return;
-    }
     for streams in ["late", "late:0", "late:1"] {
-        for test in ["a_step_is_the_same_whenever_it_is_done", "numbers_on_their_way_are_those_of_their_time"] {
-            let of = if test.starts_with('a') { "streams" } else { "networks" };
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--exact", &format!("{of}::{test}")]).env("EMULATOR_STREAMS", streams);
-            let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
-            let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && said.contains("1 passed"), "{test} with streams {streams}: {said}");
+        for test in [
+            "streams::a_step_is_the_same_whenever_it_is_done",
+            "networks::numbers_on_their_way_are_those_of_their_time",
+        ] {
+            let Some((passed, said)) = again(&[test], &[("EMULATOR_STREAMS", streams)]) else { return };
+            assert!(passed, "{test} with streams {streams}: {said}");
         }
     }
 }

@@ -83,6 +83,9 @@ impl Default for cublasLtMatmulHeuristicResult_t {
 /// Declares the functions and finds them in the library.
 macro_rules! functions {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        /// The functions' names.
+        pub(crate) const FUNCTIONS: &[&str] = &[$(stringify!($name)),*];
+
         /// The functions of an open library.
         pub(super) struct Functions {
             $(pub(super) $name: unsafe extern "C" fn($($argument: $type),*) -> $result,)*

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cnn_core::backend::check;
 use cnn_core::{DType, Error, Plain, Result};
 
+pub(crate) use bindings::FUNCTIONS;
 use bindings::{CUBLAS_STATUS_SUCCESS, Functions, cublasLtHandle_t, cublasStatus_t};
 use plan::Plan;
 

@@ -58,7 +58,7 @@ fn gpus() -> Gpus {
     match cnn::cuda::gpus() {
         Ok(gpus) => {
             if gpus.is_empty() {
-                lines.push("no GPU".to_owned());
+                lines.push("no GPU: the driver shows none".to_owned());
             }
             for gpu in &gpus {
                 let (major, minor) = gpu.capability;

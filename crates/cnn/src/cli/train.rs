@@ -84,12 +84,8 @@ impl Command for Train {
         };
         announce(backend, &trainer, &folder);
         if let Some(memory) = memory {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            output::note(&format!(
-                "memory: {:.2} GiB of the device's {:.2} GiB, by a step that was tried",
-                gib(memory.peak),
-                gib(memory.total)
-            ));
+            let [peak, total] = [memory.peak, memory.total].map(output::bytes);
+            output::note(&format!("memory: {peak} of the device's {total}, by a step that was tried"));
         }
         let stop = Stop::on_signals()?;
         let mut progress = Progress::new();

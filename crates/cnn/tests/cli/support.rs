@@ -7,16 +7,33 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// A variable that hides this machine's GPUs, on which sums would be rounded otherwise. Emulated ones it does not hide.
+pub(crate) const NO_GPU: (&str, &str) = ("CUDA_VISIBLE_DEVICES", "");
+
 /// The program, to be run in `folder`.
 pub(crate) fn cnn(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cnn"));
-    command.current_dir(folder).env_remove("CNN_ISA");
+    command.current_dir(folder).env_remove("CNN_ISA").env_remove("CNN_CUDA_LIBRARIES").envs([NO_GPU]);
     command
 }
 
 /// Every line of `text` as JSON.
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// As [`Place::refuses`], of a program with other surroundings.
+pub(crate) fn refuses(mut program: Command, args: &[&str], status: i32, expected: &[&str]) -> String {
+    let output = program.args(args).assert().code(status).get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.stdout.is_empty(), "{args:?} printed {:?}", String::from_utf8_lossy(&output.stdout));
+    let error = stderr.lines().last().unwrap_or_default();
+    assert!(error.starts_with("error: "), "{args:?} said {stderr}");
+    assert!(!stderr.contains("panicked"), "{args:?} said {stderr}");
+    for part in expected {
+        assert!(error.contains(part), "{args:?} said {error:?}, without {part:?}");
+    }
+    stderr
 }
 
 /// A folder that is deleted with its contents at the end.
@@ -44,16 +61,7 @@ impl Place {
 
     /// What a command wrote to stderr that must end with `status` and one line of error that has all of `expected`.
     pub(crate) fn refuses(&self, args: &[&str], status: i32, expected: &[&str]) -> String {
-        let output = cnn(self.path()).args(args).assert().code(status).get_output().clone();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.stdout.is_empty(), "{args:?} printed {:?}", String::from_utf8_lossy(&output.stdout));
-        let error = stderr.lines().last().unwrap_or_default();
-        assert!(error.starts_with("error: "), "{args:?} said {stderr}");
-        assert!(!stderr.contains("panicked"), "{args:?} said {stderr}");
-        for part in expected {
-            assert!(error.contains(part), "{args:?} said {error:?}, without {part:?}");
-        }
-        stderr
+        refuses(cnn(self.path()), args, status, expected)
     }
 
     /// A folder `name` of 20 red and 20 blue pictures of `side` x `side`.

@@ -12,13 +12,13 @@ use std::process::{Child, Command, Output, Stdio};
 use cnn::core::archive::Archive;
 use serde_json::{Value, json};
 
-use crate::support::{Place, cnn, json_lines};
+use crate::support::{NO_GPU, Place, cnn, json_lines};
 
 /// A command line for a shell in `place` that finds the program as `$CNN`.
 fn shell(place: &Place, line: &str) -> Output {
     let mut command = Command::new("bash");
     command.args(["-c", line]).current_dir(place.path()).env("CNN", env!("CARGO_BIN_EXE_cnn"));
-    command.env_remove("NO_COLOR").env("TERM", "xterm").stdin(Stdio::null()).output().unwrap()
+    command.envs([NO_GPU]).env_remove("NO_COLOR").env("TERM", "xterm").stdin(Stdio::null()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,6 +32,7 @@ fn training(place: &Place, program: &[&str], folder: &str) -> (Child, BufReader<
         .args(&program[1..])
         .args(train)
         .args(["4", "--threads", "1", "--out", folder])
+        .envs([NO_GPU])
         .current_dir(place.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -20,6 +20,28 @@ CASE(contexts) {
     CHECK_EQUAL(shared, 227 << 10);
 }
 
+// With EMULATOR_GPUS=0.
+CASE(no_gpu) {
+    CHECK_EQUAL(cuInit(0), NO_DEVICE);
+    void* context;
+    CHECK_EQUAL(cuDevicePrimaryCtxRetain(&context, 0), NOT_INITIALIZED);
+}
+
+// With EMULATOR_LOST=1: the second kernel is not run, and its launch is the last call that succeeds.
+CASE(lost) {
+    open_device();
+    void* function = kernel(load_kernels("pipeline"), "sum_rows");
+    Buffer<float> x(std::vector<float>(128, 3)), first(128), second(128);
+    CHECK_EQUAL(launch(function, {1}, {128}, 1536, nullptr, x.address, first.address, 1), SUCCESS);
+    CHECK_EQUAL(first.read()[0], 3);
+    CHECK_EQUAL(launch(function, {1}, {128}, 1536, nullptr, x.address, second.address, 1), SUCCESS);
+    float number;
+    CHECK_EQUAL(cuMemcpyDtoH_v2(&number, first.address, sizeof number), ECC_UNCORRECTABLE);
+    CHECK_EQUAL(cuMemFree_v2(second.address), ECC_UNCORRECTABLE);
+    CHECK_EQUAL(cuCtxSynchronize(), ECC_UNCORRECTABLE);
+    CHECK_EQUAL(launch(function, {1}, {128}, 1536, nullptr, x.address, first.address, 1), ECC_UNCORRECTABLE);
+}
+
 CASE(memory) {
     open_device();
     size_t free, total, free_now;
