@@ -46,6 +46,7 @@ pub use conv2d::{Filter, Tile};
 pub use device::{Cuda, Options};
 pub use driver::{About, gpus};
 pub use element::CudaElement;
+pub use norm::PartMoments;
 pub use pool::Usage;
 pub use roofline::{fma_peak, memory_bandwidth};
 pub use stream::Launches;
@@ -62,6 +63,7 @@ pub const KERNELS: &[compiler::Source] = &[
     elementwise::SOURCE,
     images::SOURCE,
     loss::SOURCE,
+    norm::COEFFICIENTS,
     norm::MOMENTS,
     norm::SOURCE,
     optim::SOURCE,

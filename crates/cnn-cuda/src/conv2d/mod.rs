@@ -9,7 +9,7 @@ mod split;
 mod stem;
 mod tile;
 
-use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide, check};
+use cnn_core::backend::{self, Data, Gradient, Input, Uses, Wide, check};
 use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::buffer::Buffer;
@@ -18,7 +18,7 @@ use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::elementwise;
 use crate::launch::Argument;
-use crate::norm::{self, Partials};
+use crate::norm::{self, PartMoments};
 pub(crate) use depthwise::SOURCE as DEPTHWISE;
 use divisor::Divisor;
 use operands::{EpilogueArgument, read};
@@ -121,7 +121,7 @@ pub(crate) fn conv2d<T: CudaElement>(
 }
 
 /// An output and the moments of its channels.
-type Measured<T> = (Data<Cuda<T>>, Moments<Cuda<T>>);
+type Measured<T> = (Data<Cuda<T>>, PartMoments);
 
 pub(crate) fn conv2d_moments<T: CudaElement>(
     cuda: &Cuda<T>,
@@ -135,9 +135,8 @@ pub(crate) fn conv2d_moments<T: CudaElement>(
     let (rows, channels) = (shape.output_pixels(), spec.out_channels);
     match &filter.weight {
         Form::Elements(weight) => {
-            let (y, partials) = forward(cuda, &shape, x, weight, &epilogue, true)?;
-            let partials = partials.expect("they were asked for");
-            Ok((y, norm::combine(cuda, rows, channels, &partials)?))
+            let (y, moments) = forward(cuda, &shape, x, weight, &epilogue, true)?;
+            Ok((y, moments.expect("they were asked for")))
         }
         Form::Wide(weight) => {
             let y = depthwise_forward(cuda, &shape, x, weight, &epilogue)?;
@@ -169,7 +168,7 @@ pub(crate) fn forward<T: CudaElement>(
     weight: &Buffer<T>,
     epilogue: &backend::Epilogue<'_, Cuda<T>>,
     moments: bool,
-) -> Result<(Data<Cuda<T>>, Option<Partials>)> {
+) -> Result<(Data<Cuda<T>>, Option<PartMoments>)> {
     let [read_len, weight_len, written] = shape.lens();
     let (groups, depth, width) = shape.groups();
     let (x, norm) = read(x, read_len, groups * depth)?;
@@ -186,8 +185,8 @@ pub(crate) fn forward<T: CudaElement>(
         split_forward(cuda, shape, x, weight, (tile, parts), epilogue, &y)?;
         return Ok((y, None));
     }
-    let partials = match moments {
-        true => Some(Partials::new(cuda, rows, tile.sides().0, shape.out_channels())?),
+    let moments = match moments {
+        true => Some(PartMoments::new(cuda, rows, tile.sides().0, shape.out_channels())?),
         false => None,
     };
     let launch = match stem {
@@ -201,10 +200,10 @@ pub(crate) fn forward<T: CudaElement>(
             cuda.kernel_with(FORWARD, name, tile.shared_bytes::<T>())?.value(*shape)
         }
     };
-    let launch = launch.buffer(x).value(norm).buffer(weight).value(epilogue.moments(partials.as_ref())).buffer(&y);
-    // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
+    let launch = launch.buffer(x).value(norm).buffer(weight).value(epilogue.moments(moments.as_ref())).buffer(&y);
+    // SAFETY: the buffers have the lengths that the shape says, compared above; y and the moments are new.
     unsafe { launch.on([tile.blocks(rows, width), 1, groups], tile.threads(T::DTYPE)) }?;
-    Ok((y, partials))
+    Ok((y, moments))
 }
 
 /// `sums` [rows, channels] and what follows them.
