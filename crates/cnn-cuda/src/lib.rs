@@ -37,6 +37,7 @@ mod pool;
 mod pool2d;
 mod recording;
 mod roofline;
+mod rounded;
 mod stream;
 mod sums;
 mod uploads;

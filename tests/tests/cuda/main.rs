@@ -7,6 +7,7 @@ mod device;
 mod gradients;
 mod networks;
 mod planted;
+mod rounded;
 mod splits;
 mod stem;
 mod streams;

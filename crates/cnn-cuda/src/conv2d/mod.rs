@@ -16,9 +16,9 @@ use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
-use crate::elementwise;
 use crate::launch::Argument;
 use crate::norm::{self, PartMoments};
+use crate::rounded::rounded;
 pub(crate) use depthwise::SOURCE as DEPTHWISE;
 use divisor::Divisor;
 use operands::{EpilogueArgument, read};
@@ -95,7 +95,7 @@ pub(crate) fn prepare_filter<T: CudaElement>(
     check::length("the weight", weight.len(), spec.weight_shape().iter().product())?;
     let form = match Shape::conv2d(spec)?.is_depthwise() {
         true => Form::Wide(weight.clone()),
-        false => Form::Elements(elementwise::narrow(cuda, weight)?),
+        false => Form::Elements(rounded(cuda, weight)?),
     };
     Ok(Filter { weight: form, shape: spec.weight_shape(), groups: spec.groups })
 }
