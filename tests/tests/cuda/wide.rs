@@ -96,6 +96,21 @@ fn moments_of_many_tiles() {
     }
 }
 
+#[test]
+fn moments_of_another_batch_are_refused() {
+    let Some(cuda) = cuda::<f32>() else { return };
+    let of = |rows: usize| BatchNormSpec { rows, channels: 1, eps: 1e-5 };
+    let list = || cuda.fill(1, 0.0f32).unwrap();
+    for (rows, asked) in [(7, 8), (8, 7), (0, 0)] {
+        let moments = cuda.channel_moments(&cuda.fill(rows, 1.0f32).unwrap(), &of(rows)).unwrap();
+        let (mut mean, mut variance) = (list(), list());
+        let running = Running { mean: &mut mean, variance: &mut variance, momentum: 0.1 };
+        let affine = Affine { gamma: &list(), beta: &list() };
+        let error = cuda.batch_norm_train(&of(asked), &moments, affine, running).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("rows of the moments {rows}")), "{error}");
+    }
+}
+
 /// In f32 the shift of such a channel, 3.2 million, is rounded to quarters.
 #[test]
 fn a_channel_of_constants_far_from_zero() {
