@@ -3,9 +3,9 @@
 //! The numbers depend on the case's seed only, so every backend is given the same ones: rounded to the element of the
 //! backend under test, also for the oracle, which would otherwise be asked about different data.
 
-use cnn_core::backend::{Data, Norm, Wide};
+use cnn_core::backend::{Affine, Data, Norm, Running, Wide};
 use cnn_core::rng::{Philox, Purpose, Stream};
-use cnn_core::{Backend, Element, Real, Result};
+use cnn_core::{Backend, BatchNormSpec, Element, Real, Result};
 
 /// What the drawn numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,17 @@ impl<'a, B: Backend> Lab<'a, B> {
     pub fn report_wide(&mut self, name: &'static str, data: &Wide<B>) -> Result<&mut Output> {
         let values = self.backend.download(data)?;
         Ok(self.push(name, values.into_iter().map(|v| v.as_f64()).collect(), Rule::ExactOnIntegers))
+    }
+
+    /// Moments of `rows` rows came out: their mean, and their unbiased variance where it is finite, else 0; as a normalisation
+    /// takes them, which alone can read them.
+    pub fn moments(&self, moments: &B::Moments, rows: usize, channels: usize) -> Result<[Wide<B>; 2]> {
+        let list = |value: f64| self.backend.fill(channels, <B::Elem as Element>::Accum::from_f64(value));
+        let (gamma, beta, mut mean, mut variance) = (list(1.0)?, list(0.0)?, list(0.0)?, list(0.0)?);
+        let (spec, affine) = (BatchNormSpec { rows, channels, eps: 1.0 }, Affine { gamma: &gamma, beta: &beta });
+        let running = Running { mean: &mut mean, variance: &mut variance, momentum: 1.0 };
+        let stats = self.backend.batch_norm_train(&spec, moments, affine, running)?;
+        Ok([stats.mean, variance])
     }
 
     /// Indices or counts came out.

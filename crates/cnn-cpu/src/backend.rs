@@ -147,7 +147,9 @@ delegate! {
     }
 
     Backend {
-        {}
+        {
+            type Moments = Moments<Self>;
+        }
         conv2d::conv2d_moments(
             spec: &Conv2dSpec,
             x: &Input<Cpu<T>>,

@@ -2,25 +2,32 @@
 
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cnn_core::Plain;
 use cudarc::driver::sys::CUdeviceptr;
 
 use crate::pool::Block;
+use crate::rounded::Rounded;
 
 /// A handle to `len` numbers of a GPU's memory.
 pub struct Buffer<T: Plain> {
-    block: Arc<Block>,
+    memory: Arc<Memory>,
     len: usize,
     of: PhantomData<T>,
+}
+
+/// A block, and what was made of the numbers in it: gone as soon as these may change.
+struct Memory {
+    block: Block,
+    rounded: Mutex<Option<Rounded>>,
 }
 
 impl<T: Plain> Buffer<T> {
     /// The first `len` numbers of a block, which has as many.
     pub(crate) fn new(block: Block, len: usize) -> Self {
         debug_assert!(len * size_of::<T>() <= block.capacity);
-        Buffer { block: Arc::new(block), len, of: PhantomData }
+        Buffer { memory: Arc::new(Memory { block, rounded: Mutex::default() }), len, of: PhantomData }
     }
 
     /// How many numbers there are.
@@ -40,18 +47,35 @@ impl<T: Plain> Buffer<T> {
 
     /// Where the numbers are.
     pub(crate) fn at(&self) -> CUdeviceptr {
-        self.block.at
+        self.memory.block.at
     }
 
-    /// Whether no other handle shares the numbers, so that they can be changed.
-    pub(crate) fn is_unique(&mut self) -> bool {
-        Arc::get_mut(&mut self.block).is_some()
+    /// Whether no other handle shares the numbers, so that they can be changed: then what was made of them is forgotten. Whoever
+    /// changes numbers asks this first.
+    pub(crate) fn can_change(&mut self) -> bool {
+        self.take_rounded();
+        Arc::get_mut(&mut self.memory).is_some()
+    }
+
+    /// The numbers as they were rounded for products.
+    pub(crate) fn rounded(&self) -> Option<Rounded> {
+        self.memory.rounded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what the numbers are rounded.
+    pub(crate) fn keep_rounded(&self, rounded: Rounded) {
+        *self.memory.rounded.lock().unwrap_or_else(PoisonError::into_inner) = Some(rounded);
+    }
+
+    /// Takes that away, where no other handle shares the numbers.
+    pub(crate) fn take_rounded(&mut self) -> Option<Rounded> {
+        Arc::get_mut(&mut self.memory)?.rounded.get_mut().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl<T: Plain> Clone for Buffer<T> {
     fn clone(&self) -> Self {
-        Buffer { block: self.block.clone(), ..*self }
+        Buffer { memory: self.memory.clone(), ..*self }
     }
 }
 

@@ -11,8 +11,8 @@ const BLOCKS: usize = 1024;
 
 /// Channels of a block that combines parts.
 const COMBINED: usize = 8;
-/// Lines of such a block, at most.
-const COMBINED_LINES: usize = 128;
+/// Lines of such a block: at least a warp for each channel, at most the threads that a block can have.
+const COMBINED_LINES: [usize; 2] = [32, 128];
 /// Parts that a thread of such a block reads at once.
 const COMBINED_FEW: usize = 8;
 
@@ -106,9 +106,10 @@ impl Pass {
 /// As [`Launch::on`].
 ///
 /// # Safety
-/// As `Launch::on`; the kernel keeps to `channels.cuh`'s way of combining.
+/// As `Launch::on`; the kernel keeps to `combine.cuh`'s way.
 pub(crate) unsafe fn combine(launch: Launch<'_>, parts: usize, channels: usize) -> cnn_core::Result<()> {
-    let lines = parts.div_ceil(COMBINED_FEW).next_power_of_two().clamp(4, COMBINED_LINES);
+    let [least, most] = COMBINED_LINES;
+    let lines = parts.div_ceil(COMBINED_FEW).next_power_of_two().clamp(least, most);
     // Parts are blocks of an earlier grid, and its blocks have all channels: both are below 2^32.
     let launch = launch.value(parts as u32).value(channels as u32);
     // SAFETY: the caller's promise.

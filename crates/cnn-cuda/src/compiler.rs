@@ -40,6 +40,8 @@ const HEADERS: &[(&CStr, &str)] = &[
     (c"activations.cuh", include_str!("kernels/activations.cuh")),
     (c"vectors.cuh", include_str!("kernels/vectors.cuh")),
     (c"channels.cuh", include_str!("kernels/channels.cuh")),
+    (c"combine.cuh", include_str!("kernels/combine.cuh")),
+    (c"moments.cuh", include_str!("kernels/moments.cuh")),
     (c"tile.cuh", include_str!("kernels/tile.cuh")),
     (c"product.cuh", include_str!("kernels/product.cuh")),
     (c"pipeline.cuh", include_str!("kernels/pipeline.cuh")),

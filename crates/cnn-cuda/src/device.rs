@@ -253,12 +253,12 @@ impl<T: CudaElement> Cuda<T> {
 
     /// Where the changed numbers of `buffer` go: into it, unless another handle shares it.
     pub(crate) fn in_place<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<Buffer<U>> {
-        if buffer.is_unique() { Ok(buffer.clone()) } else { self.alloc(buffer.len()) }
+        if buffer.can_change() { Ok(buffer.clone()) } else { self.alloc(buffer.len()) }
     }
 
     /// Makes `buffer` the only handle to its numbers, by a copy where another shares them.
     pub(crate) fn make_unique<U: Plain>(&self, buffer: &mut Buffer<U>) -> Result<()> {
-        if !buffer.is_unique() {
+        if !buffer.can_change() {
             self.0.pool.count_copy();
             let copy = self.alloc(buffer.len())?;
             self.copy(buffer, &copy)?;

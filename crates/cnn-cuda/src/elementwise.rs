@@ -47,7 +47,7 @@ pub(crate) fn narrow<T: CudaElement>(cuda: &Cuda<T>, x: &Wide<Cuda<T>>) -> Resul
 }
 
 /// A second handle to `x`, where both types are the same.
-fn same<U: Plain, V: Plain>(x: &Buffer<U>) -> Option<Buffer<V>> {
+pub(crate) fn same<U: Plain, V: Plain>(x: &Buffer<U>) -> Option<Buffer<V>> {
     (x as &dyn Any).downcast_ref().cloned()
 }
 

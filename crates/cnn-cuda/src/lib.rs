@@ -37,6 +37,7 @@ mod pool;
 mod pool2d;
 mod recording;
 mod roofline;
+mod rounded;
 mod stream;
 mod sums;
 mod uploads;
@@ -46,6 +47,7 @@ pub use conv2d::{Filter, Pixels, Tile};
 pub use device::{Cuda, Options};
 pub use driver::{About, gpus};
 pub use element::CudaElement;
+pub use norm::PartMoments;
 pub use pool::Usage;
 pub use roofline::{fma_peak, memory_bandwidth};
 pub use stream::Launches;
@@ -64,6 +66,7 @@ pub const KERNELS: &[compiler::Source] = &[
     elementwise::SOURCE,
     images::SOURCE,
     loss::SOURCE,
+    norm::COEFFICIENTS,
     norm::MOMENTS,
     norm::SOURCE,
     optim::SOURCE,

@@ -8,7 +8,7 @@ use crate::conv2d::{Shape, backward_data, backward_weight, forward};
 use crate::cublaslt;
 use crate::device::Cuda;
 use crate::element::CudaElement;
-use crate::elementwise::narrow;
+use crate::rounded::rounded;
 
 pub(crate) fn linear<T: CudaElement>(
     cuda: &Cuda<T>,
@@ -17,7 +17,7 @@ pub(crate) fn linear<T: CudaElement>(
     weight: &Wide<Cuda<T>>,
     epilogue: Epilogue<'_, Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
-    let (shape, weight) = (Shape::linear(spec)?, narrow(cuda, weight)?);
+    let (shape, weight) = (Shape::linear(spec)?, rounded(cuda, weight)?);
     let [read, weights, _] = shape.lens();
     check::length("the input", x.len(), read)?;
     check::length("the weight", weight.len(), weights)?;
@@ -35,7 +35,7 @@ pub(crate) fn linear_backward_data<T: CudaElement>(
     dy: &Data<Cuda<T>>,
     weight: &Wide<Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
-    let (shape, weight) = (Shape::linear(spec)?, narrow(cuda, weight)?);
+    let (shape, weight) = (Shape::linear(spec)?, rounded(cuda, weight)?);
     let [_, weights, written] = shape.lens();
     check::length("the gradient", dy.len(), written)?;
     check::length("the weight", weight.len(), weights)?;

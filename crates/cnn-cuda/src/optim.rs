@@ -8,6 +8,7 @@ use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::{Argument, THREADS};
+use crate::rounded::{Rounded, to_be_written};
 
 pub(crate) const SOURCE: Source = source!("optim");
 
@@ -20,8 +21,9 @@ const PARAMETERS: usize = 64;
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Parameter<const BUFFERS: usize> {
-    /// Where its buffers are in the GPU's memory.
+    /// Where its buffers are in the GPU's memory, and its value rounded, or null.
     buffers: [u64; BUFFERS],
+    rounded: u64,
     len: u32,
     rate: f32,
     weight_decay: f32,
@@ -45,13 +47,15 @@ unsafe impl<const BUFFERS: usize> Argument for Parameters<BUFFERS> {}
 struct Described<'a, const BUFFERS: usize> {
     /// All of one length.
     buffers: [&'a Buffer<f32>; BUFFERS],
+    /// The value rounded, which is written with it: as long.
+    rounded: Option<&'a Rounded>,
     rate: f64,
     weight_decay: f64,
 }
 
 impl<const BUFFERS: usize> Parameters<BUFFERS> {
     fn new(parameters: &[Described<'_, BUFFERS>]) -> Result<Self> {
-        let none = Parameter { buffers: [0; BUFFERS], len: 0, rate: 0.0, weight_decay: 0.0, pieces: 0 };
+        let none = Parameter { buffers: [0; BUFFERS], rounded: 0, len: 0, rate: 0.0, weight_decay: 0.0, pieces: 0 };
         let mut table = Parameters { of: [none; PARAMETERS], count: parameters.len() as u64 };
         let mut pieces = 0;
         for (entry, parameter) in table.of.iter_mut().zip(parameters) {
@@ -64,6 +68,7 @@ impl<const BUFFERS: usize> Parameters<BUFFERS> {
             pieces += len.div_ceil(PIECE) as u32;
             *entry = Parameter {
                 buffers: parameter.buffers.map(Buffer::at),
+                rounded: parameter.rounded.map_or(0, |rounded| rounded.numbers().at()),
                 len: len as u32,
                 rate: parameter.rate as f32,
                 weight_decay: parameter.weight_decay as f32,
@@ -99,8 +104,10 @@ pub(crate) fn gradient_health<T: CudaElement>(
     gradients: &[&Wide<Cuda<T>>],
     largest: f64,
 ) -> Result<Health<Cuda<T>>> {
-    let described: Vec<Described<'_, 1>> =
-        gradients.iter().map(|&gradient| Described { buffers: [gradient], rate: 0.0, weight_decay: 0.0 }).collect();
+    let described: Vec<Described<'_, 1>> = gradients
+        .iter()
+        .map(|&gradient| Described { buffers: [gradient], rounded: None, rate: 0.0, weight_decay: 0.0 })
+        .collect();
     let tables = described.chunks(PARAMETERS).map(Parameters::new).collect::<Result<Vec<_>>>()?;
     let pieces: usize = tables.iter().map(Parameters::pieces).sum();
     let squares = cuda.alloc::<f64>(pieces)?;
@@ -158,15 +165,19 @@ pub(crate) fn sgd<T: CudaElement>(
     health: &Health<Cuda<T>>,
 ) -> Result<()> {
     let health = HealthAt::new(health)?;
+    let mut rounded = Vec::with_capacity(parameters.len());
     for p in parameters.iter_mut() {
         same_length(p.gradient, &[p.value, p.velocity])?;
+        rounded.push(to_be_written(cuda, p.value)?);
         cuda.make_unique(p.value)?;
         cuda.make_unique(p.velocity)?;
     }
     let described: Vec<Described<'_, 3>> = parameters
         .iter()
-        .map(|p| Described {
+        .zip(&rounded)
+        .map(|(p, rounded)| Described {
             buffers: [p.value, p.gradient, p.velocity],
+            rounded: rounded.as_ref(),
             rate: step.lr * p.lr_scale,
             weight_decay: p.weight_decay,
         })
@@ -176,10 +187,18 @@ pub(crate) fn sgd<T: CudaElement>(
         let launch = cuda.kernel(SOURCE, "sgd")?.value(table).value(health).value(step.max_norm as f32);
         let launch = launch.value(step.momentum as f32).value(i32::from(step.nesterov));
         // SAFETY: the buffers of a parameter are of one length; nobody else has those that are written, which are borrowed
-        // exclusively and so are all different; norm and flag are one number each.
+        // exclusively and so are all different, or taken out of those; norm and flag are one number each.
         unsafe { launch.on([table.pieces(), 1, 1], THREADS) }?;
     }
+    keep(rounded, parameters.iter().map(|p| &*p.value));
     Ok(())
+}
+
+/// Keeps the values' rounded numbers, which were written with them: where a step is not healthy, neither was.
+fn keep<'a>(rounded: Vec<Option<Rounded>>, values: impl Iterator<Item = &'a Buffer<f32>>) {
+    for (rounded, value) in rounded.into_iter().zip(values) {
+        rounded.into_iter().for_each(|rounded| value.keep_rounded(rounded));
+    }
 }
 
 /// The numbers of a step: `kernels/optim.cu` has the same struct.
@@ -214,8 +233,10 @@ pub(crate) fn adam<T: CudaElement>(
     health: &Health<Cuda<T>>,
 ) -> Result<()> {
     let health = HealthAt::new(health)?;
+    let mut rounded = Vec::with_capacity(parameters.len());
     for p in parameters.iter_mut() {
         same_length(p.gradient, &[p.value, p.m, p.v])?;
+        rounded.push(to_be_written(cuda, p.value)?);
         check::length("the count of a parameter's steps", p.steps.len(), 1)?;
         for buffer in [&mut *p.value, &mut *p.m, &mut *p.v] {
             cuda.make_unique(buffer)?;
@@ -231,8 +252,10 @@ pub(crate) fn adam<T: CudaElement>(
     };
     let described: Vec<Described<'_, 4>> = parameters
         .iter()
-        .map(|p| Described {
+        .zip(&rounded)
+        .map(|(p, rounded)| Described {
             buffers: [p.value, p.gradient, p.m, p.v],
+            rounded: rounded.as_ref(),
             rate: step.lr * p.lr_scale,
             weight_decay: p.weight_decay,
         })
@@ -250,5 +273,6 @@ pub(crate) fn adam<T: CudaElement>(
         // SAFETY: as in sgd, and there are two corrections for each parameter.
         unsafe { launch.on([table.pieces(), 1, 1], THREADS) }?;
     }
+    keep(rounded, parameters.iter().map(|p| &*p.value));
     Ok(())
 }

@@ -226,6 +226,11 @@ impl Pool {
         drop(recorder); // outside the lock: it may be the last handle of the arena, which takes it
     }
 
+    /// Whether this thread records.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.recording().is_some()
+    }
+
     /// The arena of this thread.
     fn recording(&self) -> Option<Arc<Arena>> {
         let free = self.lock();

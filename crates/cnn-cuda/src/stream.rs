@@ -38,6 +38,8 @@ struct State {
     /// Graphs by what they are made of, that which was used last at the end.
     kept: VecDeque<(u64, Exec)>,
     launches: Launches,
+    /// How often gathered work came to nothing, as its graph could not be launched.
+    lost: u64,
 }
 
 /// What is put into a stream: by these a graph that consists of the same is found again.
@@ -130,17 +132,24 @@ impl Stream {
         self.state().launches
     }
 
+    /// How often work was lost so far: what it was to write was not written, and who keeps that for later looks here.
+    pub(crate) fn lost(&self) -> u64 {
+        self.state().lost
+    }
+
     /// Hands over what was gathered; what follows it is not gathered any more.
     pub(crate) fn flush(&self) -> Result<(), DriverError> {
         self.hand_over(&mut self.state())
     }
 
     fn hand_over(&self, state: &mut State) -> Result<(), DriverError> {
-        let Some((_, graph)) = self.captured(state)? else { return Ok(()) };
-        let exec = state.instantiate(&graph)?;
-        self.launch_on(&exec, state)?;
-        // A piece as chance has cut it is of no further use, and is dropped when it is done.
-        self.wait()
+        state.or_lost(|state| {
+            let Some((_, graph)) = self.captured(state)? else { return Ok(()) };
+            let exec = state.instantiate(&graph)?;
+            self.launch_on(&exec, state)?;
+            // A piece as chance has cut it is of no further use, and is dropped when it is done.
+            self.wait()
+        })
     }
 
     /// Waits for all work.
@@ -161,24 +170,25 @@ impl Stream {
 
     /// Hands over what was gathered, as an earlier graph brought up to date or as a new one.
     pub(crate) fn end_gathering(&self) -> Result<(), DriverError> {
-        let mut state = self.state();
-        let Some((nodes, graph)) = self.captured(&mut state)? else { return Ok(()) };
-        let known = state.kept.iter().position(|(known, _)| *known == nodes).and_then(|at| state.kept.remove(at));
-        let exec = match known {
-            Some((_, exec)) if exec.update(&graph) => exec,
-            outdated => {
-                if outdated.is_some() || state.kept.len() == KEPT {
-                    self.wait()?; // what is dropped may still be running
+        self.state().or_lost(|state| {
+            let Some((nodes, graph)) = self.captured(state)? else { return Ok(()) };
+            let known = state.kept.iter().position(|(known, _)| *known == nodes).and_then(|at| state.kept.remove(at));
+            let exec = match known {
+                Some((_, exec)) if exec.update(&graph) => exec,
+                outdated => {
+                    if outdated.is_some() || state.kept.len() == KEPT {
+                        self.wait()?; // what is dropped may still be running
+                    }
+                    if state.kept.len() == KEPT {
+                        state.kept.pop_front();
+                    }
+                    state.instantiate(&graph)?
                 }
-                if state.kept.len() == KEPT {
-                    state.kept.pop_front();
-                }
-                state.instantiate(&graph)?
-            }
-        };
-        let launched = self.launch_on(&exec, &mut state);
-        state.kept.push_back((nodes, exec));
-        launched
+            };
+            let launched = self.launch_on(&exec, state);
+            state.kept.push_back((nodes, exec));
+            launched
+        })
     }
 
     /// Begins to record; false if work is being gathered already.
@@ -196,10 +206,12 @@ impl Stream {
         let mut state = self.state();
         state.recorder = None;
         self.recorded.notify_all();
-        let Some((_, graph)) = self.captured(&mut state)? else { return Ok(None) };
-        let exec = state.instantiate(&graph)?;
-        self.launch_on(&exec, &mut state)?;
-        Ok(Some(exec))
+        state.or_lost(|state| {
+            let Some((_, graph)) = self.captured(state)? else { return Ok(None) };
+            let exec = state.instantiate(&graph)?;
+            self.launch_on(&exec, state)?;
+            Ok(Some(exec))
+        })
     }
 
     /// `before`, then the graph, then `after`, with nothing of another thread in between.
@@ -243,6 +255,13 @@ impl Stream {
 }
 
 impl State {
+    /// Counts it where gathered work cannot be launched.
+    fn or_lost<R>(&mut self, launch: impl FnOnce(&mut Self) -> Result<R, DriverError>) -> Result<R, DriverError> {
+        let launched = launch(self);
+        self.lost += u64::from(launched.is_err());
+        launched
+    }
+
     fn instantiate(&mut self, graph: &Graph) -> Result<Exec, DriverError> {
         self.launches.new_graphs += 1;
         // SAFETY: the graph lives; what comes of it is destroyed when it is dropped.

@@ -55,6 +55,8 @@ pub fn edges() -> Vec<Pool2d> {
     specs.push(Pool2dSpec::new([3, 30, 32, 40], &of(3, 2, 1)));
     specs.push(Pool2dSpec::global([40, 8, 8, 64]));
     specs.push(Pool2dSpec::global([2, 7, 6, 520]));
+    specs.push(Pool2dSpec::global([3, 4, 4, 512]));
+    specs.push(Pool2dSpec::new([2, 9, 8, 24], &Pool2dOptions { count_include_pad: false, ..of(4, 1, 2) }));
     specs.push(Pool2dSpec::new([0, 8, 8, 4], &of(2, 2, 0)));
     let case = |(i, spec): (usize, Result<Pool2dSpec>)| Pool2d {
         spec: spec.expect("a legal pooling"),

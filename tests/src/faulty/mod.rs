@@ -251,6 +251,8 @@ impl Inference for Faulty {
 }
 
 impl Backend for Faulty {
+    type Moments = Moments<Self>;
+
     fn conv2d_moments(
         &self,
         spec: &Conv2dSpec,

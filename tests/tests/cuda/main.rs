@@ -12,6 +12,7 @@ mod libraries;
 mod lost;
 mod networks;
 mod planted;
+mod rounded;
 mod splits;
 mod stem;
 mod streams;

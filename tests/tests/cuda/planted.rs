@@ -86,7 +86,7 @@ fn padding_that_is_normalised() {
 #[test]
 fn means_of_parts_that_are_taken_for_one() {
     let term = "difference * difference * weight";
-    is_found("conformance::edges::statistics_edges", "moments.cu", term, "0.0f * weight", &["relative error"]);
+    is_found("conformance::edges::statistics_edges", "moments.cuh", term, "0.0f * weight", &["relative error"]);
 }
 
 /// Convolutions of pixels with their halo by warpgroups, and what is planted in their kernels.

@@ -1,6 +1,6 @@
 //! Passes of few blocks share their long sums among more of them.
 
-use cnn_core::backend::{Epilogue, Inference, Input, Uses};
+use cnn_core::backend::{Backend, Epilogue, Gradient, Inference, Input, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Device};
 use cnn_cuda::{CudaElement, Tile};
 use half::bf16;
@@ -35,5 +35,25 @@ fn in_tiles_of_every_size() {
     for tile in [Tile::Large, Tile::Narrow, Tile::Small] {
         of_ones::<bf16>(Some(tile));
         of_ones::<f32>(Some(tile));
+    }
+}
+
+/// The gradient of a small weight is a sum of many parts, which the threads of a block share: of whole numbers, whose sum is exact.
+#[test]
+fn a_small_weight_of_many_parts() {
+    for channels in [6, 8, 40] {
+        let Some(cuda) = own_products::<f32>(None) else { return };
+        let pixels = 20_001;
+        let options = Conv2dOptions { groups: channels, ..Conv2dOptions::square(1) };
+        let spec = Conv2dSpec::new([1, pixels, 1, channels], channels, &options).unwrap();
+        let numbers = |by: usize| (0..pixels * channels).map(|i| (i * by % 7) as f32 - 3.0).collect::<Vec<_>>();
+        let (x, dy) = (numbers(3), numbers(5));
+        let mut expected = vec![0.0; channels];
+        x.iter().zip(&dy).enumerate().for_each(|(i, (x, dy))| expected[i % channels] += x * dy);
+        let (x, dy) = (cuda.upload(&x).unwrap(), cuda.upload(&dy).unwrap());
+        let dw = cuda.conv2d_backward_weight(&spec, &Gradient::Plain(dy), &Input::Plain(x)).unwrap();
+        assert_eq!(cuda.download(&dw).unwrap(), expected);
+        let kernel = if channels == 6 { "add_splits_any" } else { "add_splits" };
+        assert!(cuda.kernels().contains(&kernel), "{channels}: {:?}", cuda.kernels());
     }
 }

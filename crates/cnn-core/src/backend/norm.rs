@@ -57,7 +57,7 @@ pub struct NormBackward<B: Device> {
     pub dbeta: Wide<B>,
 }
 
-/// Mean and biased variance per channel.
+/// Mean and biased variance per channel: the [moments](super::Backend::Moments) of a device that has them at once.
 #[derive(Debug)]
 pub struct Moments<B: Device> {
     /// Mean \[channels\].

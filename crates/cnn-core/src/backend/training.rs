@@ -1,9 +1,11 @@
 //! A device that trains.
 
+use std::fmt::Debug;
+
 use super::activation::Activation;
 use super::device::{Data, Device, Wide};
 use super::inference::{Epilogue, Inference, Input, LinearSpec};
-use super::norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
+use super::norm::{Affine, Gradient, Norm, NormBackward, NormGradient, NormStats, Running};
 use super::optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
 use crate::Result;
 use crate::rng::Philox;
@@ -11,6 +13,10 @@ use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 
 /// A device that runs models forward and back and moves their weights.
 pub trait Backend: Inference {
+    /// The mean and variance of a batch's channels as they are until a normalisation reads them: [`Moments`](super::Moments), or
+    /// those of parts of the rows, which it combines then.
+    type Moments: Debug + Send + Sync;
+
     /// Whether a convolution is given a normalised activation as it is, to normalise what it reads ([`Input::Norm`]); or else
     /// written, where that is quicker.
     fn reads_norms(&self) -> bool {
@@ -26,7 +32,7 @@ pub trait Backend: Inference {
         x: &Input<Self>,
         filter: &Self::Filter,
         epilogue: Epilogue<'_, Self>,
-    ) -> Result<(Data<Self>, Moments<Self>)>;
+    ) -> Result<(Data<Self>, Self::Moments)>;
     /// The gradient of the input, added to `accumulate` when it is given. The filter was prepared for
     /// [`Uses::Training`](super::Uses::Training).
     fn conv2d_backward_data(
@@ -42,7 +48,7 @@ pub trait Backend: Inference {
     // Batch normalisation.
 
     /// Mean and biased variance of every channel of `x` \[rows, channels\].
-    fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Moments<Self>>;
+    fn channel_moments(&self, x: &Data<Self>, spec: &BatchNormSpec) -> Result<Self::Moments>;
     /// Coefficients of the normalisation by batch statistics, and the running statistics moved towards them:
     /// `running = (1 - momentum) * running + momentum * batch`, with the unbiased variance
     /// (`rows / (rows - 1)` times the biased one). A channel whose batch statistics are not finite leaves its running
@@ -50,7 +56,7 @@ pub trait Backend: Inference {
     fn batch_norm_train(
         &self,
         spec: &BatchNormSpec,
-        moments: &Moments<Self>,
+        moments: &Self::Moments,
         affine: Affine<'_, Self>,
         running: Running<'_, Self>,
     ) -> Result<NormStats<Self>>;

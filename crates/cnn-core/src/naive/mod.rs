@@ -184,6 +184,8 @@ impl<E: Element> Inference for Naive<E> {
 }
 
 impl<E: Element> Backend for Naive<E> {
+    type Moments = Moments<Self>;
+
     fn conv2d_moments(
         &self,
         spec: &Conv2dSpec,

@@ -1,6 +1,6 @@
 //! Batch normalisation, with an addition and an activation in the same op.
 
-use crate::backend::{Activation, Affine, Backend, Data, Input, Moments, Norm, NormGradient, NormStats, Running, Wide};
+use crate::backend::{Activation, Affine, Backend, Data, Input, Norm, NormGradient, NormStats, Running, Wide};
 use crate::graph::{After, NormWeights, Op};
 use crate::ops::learned::Learned;
 use crate::spec::BatchNormSpec;
@@ -136,7 +136,7 @@ impl<B: Backend> Normalised<B> {
         params: &mut NormParams<'_, B>,
         spec: BatchNormSpec,
         x: Data<B>,
-        moments: Option<Moments<B>>,
+        moments: Option<B::Moments>,
         fused: Option<Activation>,
         shortcut: Option<&Var<B>>,
     ) -> Result<(Input<B>, Self)> {

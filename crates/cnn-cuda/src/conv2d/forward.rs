@@ -14,7 +14,7 @@ use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::Argument;
-use crate::norm::Partials;
+use crate::norm::PartMoments;
 
 pub(crate) const SOURCE: Source = source!("conv2d_forward");
 
@@ -102,7 +102,7 @@ pub(crate) fn forward<T: CudaElement>(
     weight: &Buffer<T>,
     epilogue: &backend::Epilogue<'_, Cuda<T>>,
     moments: bool,
-) -> Result<(Data<Cuda<T>>, Option<Partials>)> {
+) -> Result<(Data<Cuda<T>>, Option<PartMoments>)> {
     let [read_len, weight_len, written] = shape.lens();
     let (groups, depth, _) = shape.groups();
     let (x, norm) = read(x, read_len, groups * depth)?;
@@ -111,7 +111,7 @@ pub(crate) fn forward<T: CudaElement>(
     let way = Way::choose(cuda, shape, norm.is_some(), moments)?;
     let y = cuda.alloc(written)?;
     let partials = match moments {
-        true => Some(Partials::new(cuda, shape.output_pixels(), way.rows(), shape.out_channels())?),
+        true => Some(PartMoments::new(cuda, shape.output_pixels(), way.rows(), shape.out_channels())?),
         false => None,
     };
     let epilogue = epilogue.moments(partials.as_ref());

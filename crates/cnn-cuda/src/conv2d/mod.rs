@@ -12,16 +12,16 @@ mod split;
 mod stem;
 mod tile;
 
-use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide, check};
+use cnn_core::backend::{self, Data, Gradient, Input, Uses, Wide, check};
 use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
-use crate::elementwise;
 use crate::launch::Argument;
-use crate::norm;
+use crate::norm::{self, PartMoments};
+use crate::rounded::rounded;
 pub(crate) use depthwise::SOURCE as DEPTHWISE;
 use divisor::Divisor;
 pub(crate) use forward::{SOURCE as FORWARD, forward};
@@ -101,7 +101,7 @@ pub(crate) fn prepare_filter<T: CudaElement>(
     check::length("the weight", weight.len(), spec.weight_shape().iter().product())?;
     let form = match Shape::conv2d(spec)?.is_depthwise() {
         true => Form::Wide(weight.clone()),
-        false => Form::Elements(elementwise::narrow(cuda, weight)?),
+        false => Form::Elements(rounded(cuda, weight)?),
     };
     Ok(Filter { weight: form, shape: spec.weight_shape(), groups: spec.groups })
 }
@@ -127,7 +127,7 @@ pub(crate) fn conv2d<T: CudaElement>(
 }
 
 /// An output and the moments of its channels.
-type Measured<T> = (Data<Cuda<T>>, Moments<Cuda<T>>);
+type Measured<T> = (Data<Cuda<T>>, PartMoments);
 
 pub(crate) fn conv2d_moments<T: CudaElement>(
     cuda: &Cuda<T>,
@@ -141,9 +141,8 @@ pub(crate) fn conv2d_moments<T: CudaElement>(
     let (rows, channels) = (shape.output_pixels(), spec.out_channels);
     match &filter.weight {
         Form::Elements(weight) => {
-            let (y, partials) = forward(cuda, &shape, x, weight, &epilogue, true)?;
-            let partials = partials.expect("they were asked for");
-            Ok((y, norm::combine(cuda, rows, channels, &partials)?))
+            let (y, moments) = forward(cuda, &shape, x, weight, &epilogue, true)?;
+            Ok((y, moments.expect("they were asked for")))
         }
         Form::Wide(weight) => {
             let y = depthwise_forward(cuda, &shape, x, weight, &epilogue)?;

@@ -8,7 +8,7 @@ use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::Argument;
-use crate::norm::Partials;
+use crate::norm::PartMoments;
 
 /// As `Norm` in `kernels/conv2d.cuh`.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +66,9 @@ impl EpilogueArgument {
     }
 
     /// With the moments of each row of tiles.
-    pub(super) fn moments(self, partials: Option<&Partials>) -> Self {
-        match partials {
-            Some(Partials { mean, m2, .. }) => EpilogueArgument { mean: mean.at(), squares: m2.at(), ..self },
+    pub(super) fn moments(self, moments: Option<&PartMoments>) -> Self {
+        match moments {
+            Some(PartMoments { means, m2s, .. }) => EpilogueArgument { mean: means.at(), squares: m2s.at(), ..self },
             None => self,
         }
     }

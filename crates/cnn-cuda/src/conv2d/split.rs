@@ -9,6 +9,7 @@ use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::launch::THREADS;
 
 pub(crate) const SOURCE: Source = source!("split");
 
@@ -116,7 +117,12 @@ impl Cut {
     }
 }
 
-/// The sum of `splits` parts of `len` numbers, in order.
+/// Parts that a thread adds up, about: it reads as many at once.
+const FEW: usize = 4;
+/// The most slices of a block that adds parts.
+const MOST_SLICES: usize = 32;
+
+/// The sum of `splits` parts of `len` numbers, in a fixed order.
 pub(super) fn add_splits<T: CudaElement>(
     cuda: &Cuda<T>,
     parts: Buffer<f32>,
@@ -127,9 +133,13 @@ pub(super) fn add_splits<T: CudaElement>(
         return Ok(parts);
     }
     let sum = cuda.alloc(len)?;
-    let launch = cuda.kernel(SOURCE, "add_splits")?.buffer(&parts).buffer(&sum).value(splits as i32).value(len as u64);
-    // SAFETY: there are as many parts of this length; the sum is new.
-    unsafe { launch.over(len) }?;
+    // Many parts are those of a small weight, whose numbers alone would keep few multiprocessors busy.
+    let slices = (splits / FEW).next_power_of_two().min(MOST_SLICES);
+    let (kernel, lanes) = if len.is_multiple_of(4) { ("add_splits", 4) } else { ("add_splits_any", 1) };
+    let launch = cuda.kernel(SOURCE, kernel)?.buffer(&parts).buffer(&sum);
+    let launch = launch.value(splits as u32).value(len as u64).value(slices as u32);
+    // SAFETY: there are as many parts of this length, which is whole vectors of such a kernel; the sum is new.
+    unsafe { launch.on([len.div_ceil(lanes * (THREADS / slices)), 1, 1], THREADS) }?;
     Ok(sum)
 }
 

@@ -1,7 +1,8 @@
 // Passes over an activation [rows, channels]: which elements are a thread's, and sums over rows for each channel.
 //
 // A thread keeps to a few channels, whose coefficients and sums stay in its registers, and walks down the rows of its
-// block's part. What it sums is added over the block's threads in shared memory, and over the parts by a second kernel.
+// block's part. What it sums is added over the block's threads in shared memory, and over the parts by a second kernel:
+// combine.cuh.
 #pragma once
 #include "vectors.cuh"
 
@@ -84,46 +85,4 @@ template <int K, int N> DEVICE void sum_over_lines(float (&sums)[K][N], const Sh
         }
         // No barrier here: the next givers were takers, and nobody reads their places again before the next barrier.
     }
-}
-
-// ---- the second kernel: over the parts ----
-
-// Channels of a block that combines parts. Its threads are a power of two of lines of so many.
-constexpr u32 COMBINED = 8;
-
-// The channel of this thread. Those beyond the last compute the last one once more, and `combines` not.
-DEVICE u32 combined_channel(u32 channels) {
-    return min(blockIdx.x * COMBINED + threadIdx.x % COMBINED, channels - 1);
-}
-// Whether this thread writes its channel's results.
-DEVICE bool combines(u32 channels) {
-    return threadIdx.x < COMBINED && blockIdx.x * COMBINED + threadIdx.x < channels;
-}
-
-// The sum over the threads of each channel of a block that combines parts, the same in each of them.
-DEVICE double sum_over_combining_lines(double sum) {
-    __shared__ double room[1024];
-    __syncthreads();  // an earlier sum was read
-    room[threadIdx.x] = sum;
-    for (u32 half = blockDim.x / COMBINED / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half * COMBINED) room[threadIdx.x] += room[threadIdx.x + half * COMBINED];
-    }
-    __syncthreads();
-    return room[threadIdx.x % COMBINED];
-}
-
-// The sum of term(part) over all parts, for the channel of this thread and the same in each of its threads. A few terms are
-// read at once and added in f32; their sums are added in f64, which some GPUs are slow at.
-template <class Term> DEVICE double sum_over_parts(u32 parts, Term term) {
-    constexpr int FEW = 8;
-    u32 lines = blockDim.x / COMBINED;
-    double sum = 0.0;
-    for (u32 first = threadIdx.x / COMBINED; first < parts; first += FEW * lines) {
-        float few[FEW];
-#pragma unroll
-        for (int i = 0; i < FEW; i++) few[i] = first + i * lines < parts ? term(first + i * lines) : 0.0f;
-        sum += ((few[0] + few[1]) + (few[2] + few[3])) + ((few[4] + few[5]) + (few[6] + few[7]));
-    }
-    return sum_over_combining_lines(sum);
 }

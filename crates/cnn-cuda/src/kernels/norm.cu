@@ -1,82 +1,7 @@
-// Batch normalisation: its coefficients, and the passes that apply them, forwards and backwards.
+// Batch normalisation by its coefficients (norm_coefficients.cu): the passes that apply them, forwards and backwards.
 #include "activations.cuh"
 #include "channels.cuh"
-
-// ---- coefficients ----
-
-// A scale and the shift that belongs to it.
-struct Folded {
-    float scale, shift;
-    double error;  // of the shift, by rounding
-};
-
-// The `order`th scale that is tried, from the given one outwards, with its shift.
-DEVICE Folded candidate(float scale, double mean, double beta, u32 order) {
-    constexpr double EPSILON = 1.0 / (1 << 23);
-    double step = order % 2 ? double((order + 1) / 2) : -double(order / 2);
-    float near = float(double(scale) * (1.0 + step * EPSILON));
-    double exact = beta - mean * double(near);
-    float shift = float(exact);
-    return Folded{near, shift, fabs(double(shift) - exact)};
-}
-
-// `scale` and `shift`, or what serves better where the mean is so many deviations from 0 that the rounding of
-// `beta - mean * scale` would be seen in the output. The same in each lane of the warp, which tries candidates together.
-//
-// A channel of constants far from 0 (all 1e4) is normalised by factors of some hundred, and a shift of some million is
-// rounded to quarters. Scales near the given one have shifts that are rounded otherwise; this is the one whose shift is
-// rounded least, of as many as change the output no more by their scale than they save in the shift.
-DEVICE Folded balanced(float scale, float shift, double mean, double beta) {
-    constexpr double SEEN = 1e-3 * (1 << 23);  // up to here the rounding is below a thousandth of a deviation
-    constexpr double TRIES = 4096.0;           // scales on each side at most
-    double product = fabs(mean * double(scale));
-    if (!isfinite(product) || product <= SEEN) return Folded{scale, shift, 0.0};
-    u32 last = 2 * u32(fmin(sqrt(product / 3.0), TRIES));
-    u32 best = threadIdx.x % 32;  // SEEN is large enough for more candidates than lanes
-    double error = candidate(scale, mean, beta, best).error;
-    for (u32 order = best + 32; order <= last; order += 32) {
-        double other = candidate(scale, mean, beta, order).error;
-        if (other < error) error = other, best = order;
-    }
-    // Of equally good ones the nearest.
-    for (int lanes = 16; lanes > 0; lanes /= 2) {
-        double other = __shfl_xor_sync(~0u, error, lanes);
-        u32 order = __shfl_xor_sync(~0u, best, lanes);
-        if (other < error || (other == error && order < best)) error = other, best = order;
-    }
-    return candidate(scale, mean, beta, best);
-}
-
-// Running statistics, and where those after this batch go: the same place or another.
-struct Running {
-    const float *mean, *variance;
-    float *next_mean, *next_variance;
-};
-
-// The coefficients of a normalisation by these statistics, a warp for each channel. Where running statistics are given they
-// are moved by `momentum` towards these, whose variance is `unbias` times as large for that; those that are not finite
-// move nothing.
-KERNEL(256) norm_coefficients(const float* means, const float* variances, const float* gammas, const float* betas,
-                              float* inv_std, float* scales, float* shifts, Running running, double eps,
-                              double momentum, double unbias, u32 channels) {
-    u32 c = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (c >= channels) return;
-    double mean = means[c], variance = variances[c], beta = betas[c];
-    double inverse = 1.0 / sqrt(variance + eps);
-    double scale = double(gammas[c]) * inverse;
-    Folded folded = balanced(float(scale), float(beta - mean * scale), mean, beta);
-    if (threadIdx.x % 32 != 0) return;
-    inv_std[c] = float(inverse);
-    scales[c] = folded.scale;
-    shifts[c] = folded.shift;
-    double unbiased = variance * unbias;
-    if (running.mean) {
-        double weight = isfinite(mean) && isfinite(unbiased) ? momentum : 0.0;
-        auto moved = [=](float from, double to) { return weight == 0.0 ? from : float((1.0 - weight) * from + weight * to); };
-        running.next_mean[c] = moved(running.mean[c], mean);
-        running.next_variance[c] = moved(running.variance[c], unbiased);
-    }
-}
+#include "combine.cuh"
 
 // ---- forwards ----
 
@@ -245,12 +170,11 @@ KERNEL(256) masked_gradient_sums_any(const element* dy, const element* x, const 
 KERNEL(1024) combine_gradient_sums(const float* dy_sums, const float* dy_x_sums, const float* means,
                                    const float* inv_stds, const float* scales, float* dgammas, float* dbetas,
                                    float* x_scales, float* shifts, u64 rows, i32 batch, u32 parts, u32 channels) {
-    u32 c = combined_channel(channels);
-    double dbeta = sum_over_parts(parts, [&](u32 part) { return dy_sums[u64(part) * channels + c]; });
-    double dy_x = sum_over_parts(parts, [&](u32 part) { return dy_x_sums[u64(part) * channels + c]; });
-    if (!combines(channels)) return;
+    Sums<2> sums = sum_parts_of({dy_sums, dy_x_sums}, parts, channels);
+    if (!has_merged_channel(channels) || threadIdx.x % 32 != 0) return;
+    u32 c = merged_channel();
     double mean = means[c], inv_std = inv_stds[c], scale = scales[c];
-    double dgamma = dy_x * inv_std;
+    double dbeta = sums.of[0], dgamma = sums.of[1] * inv_std;
     double x_scale = -scale * inv_std * dgamma / double(rows);
     dgammas[c] = float(dgamma);
     dbetas[c] = float(dbeta);

@@ -10,9 +10,10 @@ constexpr u32 PIECE = 8192;
 // The most parameters of a launch.
 constexpr u32 PARAMETERS = 64;
 
-// A parameter: its buffers, each of `len` numbers.
+// A parameter: its buffers, each of `len` numbers. `rounded` is the value as products read it, where that is kept, else null.
 template <int BUFFERS> struct Parameter {
     float* buffers[BUFFERS];
+    element* rounded;
     u32 len;
     float rate;  // of learning
     float weight_decay;
@@ -89,6 +90,13 @@ KERNEL(256) gradient_health(
     }
 }
 
+// Writes a vector of a parameter's value, the first of its buffers.
+template <int BUFFERS>
+DEVICE void store_value(const Parameter<BUFFERS>& parameter, u32 i, const float (&w)[4], u64 left) {
+    store_some(parameter.buffers[0] + i, w, left);
+    if (parameter.rounded) store_some(parameter.rounded + i, w, left);
+}
+
 // What a step reads of the health of its gradients.
 struct Health {
     const float* norm;
@@ -122,7 +130,7 @@ KERNEL(256) sgd(Parameters<3> parameters, Health health, float max_norm, float m
             w[lane] = fmaf(-rate, direction, w[lane]);
         }
         store_some(velocity + i, v, left);
-        store_some(value + i, w, left);
+        store_value(parameter, i, w, left);
     }
 }
 
@@ -196,6 +204,6 @@ KERNEL(256) adam(Parameters<4> parameters, Health health, AdamStep step, const C
         }
         store_some(first + i, m, left);
         store_some(second + i, v, left);
-        store_some(value + i, w, left);
+        store_value(parameter, i, w, left);
     }
 }

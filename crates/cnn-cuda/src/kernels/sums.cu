@@ -1,5 +1,6 @@
 // Sums over the rows of an activation.
 #include "channels.cuh"
+#include "combine.cuh"
 
 // Over the rows of each part: sums [parts, channels].
 template <int N> DEVICE void sum_part(const element* x, float* sums, const Parts& parts) {
@@ -29,7 +30,6 @@ KERNEL(256) sum_parts_any(const element* x, float* sums, Parts parts) { sum_part
 
 // Of the sums of all parts.
 KERNEL(1024) combine_sums(const float* sums, float* total, u32 parts, u32 channels) {
-    u32 c = combined_channel(channels);
-    double sum = sum_over_parts(parts, [&](u32 part) { return sums[u64(part) * channels + c]; });
-    if (combines(channels)) total[c] = float(sum);
+    Sums<1> sum = sum_parts_of({sums}, parts, channels);
+    if (has_merged_channel(channels) && threadIdx.x % 32 == 0) total[merged_channel()] = float(sum.of[0]);
 }
