@@ -1,7 +1,7 @@
 //! Convolutions of random numbers for the tests of the private schedules, and how much the direct algorithm rounds. That it
 //! is right, to the bit on integers and for any number of threads, is in the suite of all backends (`tests`).
 
-use cnn_core::backend::{Activation, Backend, Device, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::backend::{Activation, Backend, Device, Epilogue, Gradient, Input, Moments, Norm, NormGradient, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Real};
 use half::bf16;
 
@@ -91,7 +91,7 @@ impl<T: CpuElement> Case<T> {
         }
     }
 
-    pub(super) fn run<B: Backend<Elem = T>>(&self, b: &B) -> Results {
+    pub(super) fn run<B: Backend<Elem = T, Moments = Moments<B>>>(&self, b: &B) -> Results {
         let data = |v: &[T]| b.upload(v).unwrap();
         let up = |v: &[T::Accum]| b.upload(v).unwrap();
         let spec = &self.spec;
