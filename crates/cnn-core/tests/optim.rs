@@ -453,3 +453,30 @@ fn an_average_follows_weights_and_statistics_and_is_swapped_in() {
     let rule = "must be the one that the average is of, in the names that it had then";
     assert_eq!(error, format!("model with 8 arrays: {rule}"));
 }
+
+#[test]
+fn lookahead_goes_on_from_the_average() {
+    let backend = Naive::<f64>::new();
+    let mut model = model::<f64>();
+    let mut average = Average::new(&backend, &model, 0.5).unwrap();
+    let values = |model: &Model<f64>| -> Vec<f64> {
+        parameters(model).iter().flat_map(|parameter| backend.download(parameter.value()).unwrap()).collect()
+    };
+    let before = values(&model);
+    for parameter in parameters_mut(&mut model) {
+        let moved: Vec<f64> = backend.download(parameter.value()).unwrap().iter().map(|value| value + 1.0).collect();
+        *parameter.value_mut() = backend.upload(&moved).unwrap();
+    }
+    average.update_by(&model, 0.75).unwrap();
+    average.put(&mut model).unwrap();
+    let expected = |by: f64| before.iter().map(|value| 0.75 * value + 0.25 * (value + by)).collect::<Vec<_>>();
+    assert_eq!(values(&model), expected(1.0));
+    // The average is a copy: what the model does next is not done to it.
+    let parameter = &mut parameters_mut(&mut model)[0];
+    *parameter.value_mut() = backend.upload(&vec![9.0; parameter.shape().numel()]).unwrap();
+    average.put(&mut model).unwrap();
+    assert_eq!(values(&model), expected(1.0));
+    for decay in [-0.1, 1.1, f64::NAN] {
+        assert!(average.update_by(&model, decay).is_err(), "{decay}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Convolution layer.
 
+use crate::backend::Accum;
+use crate::element::Real;
 use crate::nn::{Init, Kind, Layout, Module, Param, Scope};
 use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::spec::{Conv2dOptions, Conv2dSpec};
@@ -56,6 +58,26 @@ impl<B: Backend> Conv2d<B> {
         Ok(Conv2d { weight, bias: None, options, scope: Scope::default() })
     }
 
+    /// Sets the first filters to pass a channel on each, as it is: PyTorch's `nn.init.dirac_`, of as many filters as there are
+    /// channels. The others stay as they are. Of groups, each has its own channels.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn pass_channels_on(&mut self, backend: &B) -> Result<()> {
+        let &[rows, columns, channels, filters] = self.weight.shape().dims() else { return Ok(()) };
+        let mut values = backend.download(self.weight.value())?;
+        let group = filters / self.options.groups;
+        for filter in (0..filters).filter(|filter| filter % group < channels) {
+            for place in 0..rows * columns * channels {
+                let centre = rows / 2 * columns + columns / 2;
+                let passed = place == centre * channels + filter % group;
+                values[place * filters + filter] = Accum::<B>::from_f64(f64::from(u8::from(passed)));
+            }
+        }
+        *self.weight.value_mut() = backend.upload(&values)?;
+        Ok(())
+    }
+
     /// What the operation takes.
     pub(crate) fn params(&self, pass: &Pass<B>) -> Result<ConvParams<'_, B>> {
         let weight = self.weight.learned(pass)?;
@@ -67,5 +89,34 @@ impl<B: Backend> Conv2d<B> {
 impl<B: Backend> Module<B> for Conv2d<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
         conv2d(x, self.params(x.pass())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Naive, Tensor};
+
+    #[test]
+    fn the_first_filters_pass_channels_on() {
+        let backend = Naive::<f64>::new();
+        let values: Vec<f64> = (0..2 * 5 * 4 * 4).map(|i| (i as f64).sin()).collect();
+        for groups in [1, 2] {
+            let init = &mut Init::new(&backend, 1);
+            let options = Conv2dOptions::square(3).padding(1).groups(groups);
+            let mut conv = Conv2d::without_bias(init, 4, 12, options).unwrap();
+            conv.pass_channels_on(&backend).unwrap();
+            let pass = Pass::train(&backend, 0);
+            crate::nn::name_fields(&mut conv);
+            let x = pass.input(Tensor::from_slice(&backend, [2, 5, 4, 4], &values).unwrap()).unwrap();
+            let y = conv.call(&x).unwrap().to_vec().unwrap();
+            let (filters, channels) = (12 / groups, 4 / groups);
+            for (pixel, x) in values.chunks(4).enumerate() {
+                for (channel, x) in x.iter().enumerate() {
+                    let filter = channel / channels * filters + channel % channels;
+                    assert_eq!(y[12 * pixel + filter], *x, "{groups} groups, channel {channel}");
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,14 @@ impl<B: Backend> Linear<B> {
         Self::from_image(init, [1, 1, inputs], outputs)
     }
 
+    /// A dense layer without a bias.
+    ///
+    /// # Errors
+    /// A zero size.
+    pub fn without_bias(init: &mut Init<'_, B>, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(Linear { bias: None, ..Self::new(init, inputs, outputs)? })
+    }
+
     /// A dense layer behind a flattened image \[h, w, c\]. Files have PyTorch's order of features (channel, row, column),
     /// memory has row, column, channel; this layer's weight is permuted on the way in and out.
     ///

@@ -31,12 +31,21 @@ pub use pool2d::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
 pub use statistics::RunningStatistics;
 
-use crate::{Backend, Result, Var};
+use crate::{Backend, Result, Tensor, Var};
 
 /// A part of a network. Training moves running statistics, which is why `forward` takes `&mut self`.
 pub trait Module<B: Backend>: Fields<B> {
     /// What the module computes; call it through [`Module::call`].
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>>;
+
+    /// Initial values that depend on the images that the network will learn from, some of which these are, normalised as in
+    /// training. Whoever trains calls it once before the first step; most networks have no such values.
+    ///
+    /// # Errors
+    /// Images that the network cannot take, and those of the device.
+    fn initialise(&mut self, _backend: &B, _images: &Tensor<B>) -> Result<()> {
+        Ok(())
+    }
 
     /// Runs the module under its state-dict path: errors name it and the observer sees it.
     fn call(&mut self, x: &Var<B>) -> Result<Var<B>> {

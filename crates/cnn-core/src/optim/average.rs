@@ -38,11 +38,35 @@ impl<B: Backend> Average<B> {
     /// # Errors
     /// `model` is not the model of the average, or was named anew: nothing has moved then.
     pub fn update(&mut self, model: &(impl Fields<B> + ?Sized)) -> Result<()> {
+        self.update_by(model, self.decay)
+    }
+
+    /// The same with another decay, from 0 to 1.
+    ///
+    /// # Errors
+    /// As of [`Average::update`], and a decay that is none.
+    pub fn update_by(&mut self, model: &(impl Fields<B> + ?Sized), decay: f64) -> Result<()> {
+        if !(0.0..=1.0).contains(&decay) {
+            return Err(Error::invalid("decay of the average", decay, "must be from 0 to 1"));
+        }
         let arrays = arrays(model);
         self.check(&arrays)?;
         for (average, (_, weights)) in self.values.iter_mut().zip(arrays) {
-            self.backend.blend(average, self.decay, weights, 1.0 - self.decay)?;
+            self.backend.blend(average, decay, weights, 1.0 - decay)?;
         }
+        Ok(())
+    }
+
+    /// Sets the weights and statistics of `model` to the average: after some [updates](Average::update_by), Lookahead's "k
+    /// steps forward, 1 step back" (M. Zhang et al., 2019).
+    ///
+    /// # Errors
+    /// As of [`Average::update`].
+    pub fn put(&self, model: &mut (impl Fields<B> + ?Sized)) -> Result<()> {
+        self.check(&arrays(model))?;
+        let mut averages = self.values.iter();
+        // Handles: the next step copies what it changes.
+        each(model, |value| averages.next().into_iter().for_each(|average| *value = average.clone()));
         Ok(())
     }
 
@@ -53,14 +77,7 @@ impl<B: Backend> Average<B> {
     pub fn swap(&mut self, model: &mut (impl Fields<B> + ?Sized)) -> Result<()> {
         self.check(&arrays(model))?;
         let mut averages = self.values.iter_mut();
-        model.visit_mut(&mut Path::default(), &mut |_, leaf| {
-            let value = match leaf {
-                LeafMut::Param(parameter) => parameter.value_mut(),
-                LeafMut::Statistic(statistic) => statistic.value_mut(),
-                LeafMut::Count(_) | LeafMut::Scope(_) => return,
-            };
-            averages.next().into_iter().for_each(|average| std::mem::swap(average, value));
-        });
+        each(model, |value| averages.next().into_iter().for_each(|average| std::mem::swap(average, value)));
         Ok(())
     }
 
@@ -90,4 +107,13 @@ fn arrays<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<(Option<&Key>, &
         Leaf::Count(_) => {}
     });
     found
+}
+
+/// Weights and statistics in the order of the walk, to be changed.
+fn each<B: Backend>(model: &mut (impl Fields<B> + ?Sized), mut change: impl FnMut(&mut Wide<B>)) {
+    model.visit_mut(&mut Path::default(), &mut |_, leaf| match leaf {
+        LeafMut::Param(parameter) => change(parameter.value_mut()),
+        LeafMut::Statistic(statistic) => change(statistic.value_mut()),
+        LeafMut::Count(_) | LeafMut::Scope(_) => {}
+    });
 }

@@ -26,6 +26,16 @@ pub enum Anneal {
         #[serde(alias = "rise")]
         pct_start: f64,
     },
+    /// In a straight line from `start` times the peak up to it over `pct_start` of all steps, then in a straight line down to
+    /// `end` times it, which the step after the last would have.
+    Triangle {
+        /// Part of the peak before the first step.
+        start: f64,
+        /// Part of all steps in which the rate rises.
+        pct_start: f64,
+        /// Part of the peak that is left behind the last step.
+        end: f64,
+    },
 }
 
 /// A learning-rate schedule.
@@ -54,6 +64,15 @@ impl Schedule {
             Anneal::Constant => peak,
             Anneal::Step { every, gamma } => peak * gamma.powf((step / every.max(1)) as f64),
             Anneal::Cosine => cosine(peak, 0.0, step as f64 / total.max(1) as f64),
+            Anneal::Triangle { start, pct_start, end } => {
+                let top = (pct_start * total as f64).floor();
+                let (at, total) = (step as f64, total as f64);
+                let line = |from: f64, to: f64, part: f64| from + (to - from) * part.clamp(0.0, 1.0);
+                match at < top {
+                    true => peak * line(start, 1.0, at / top),
+                    false => peak * line(1.0, end, (at - top) / (total - top).max(1.0)),
+                }
+            }
             Anneal::OneCycle { pct_start } => {
                 let last = total.saturating_sub(1) as f64;
                 // PyTorch counts the step of the peak from 0 as well: pct_start * total - 1, which need be no step of the run and
@@ -73,6 +92,21 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// numpy.interp(range(10), [0, 2, 10], [0.2, 1, 0.07])
+    #[test]
+    fn a_triangle_is_two_lines() {
+        let anneal = Anneal::Triangle { start: 0.2, pct_start: 0.23, end: 0.07 };
+        let schedule = Schedule { peak: 2.0, anneal, warmup: 0, total: 10 };
+        let expected = [0.2, 0.6, 1.0, 0.88375, 0.7675, 0.65125, 0.535, 0.41875, 0.3025, 0.18625];
+        for (step, expected) in expected.into_iter().enumerate() {
+            assert!((schedule.rate(step as u64) - 2.0 * expected).abs() < 1e-12, "step {step}");
+        }
+        let falling = Schedule { anneal: Anneal::Triangle { start: 9.0, pct_start: 0.0, end: 0.0 }, ..schedule };
+        assert_eq!([0, 5, 10, 99].map(|step| falling.rate(step)), [2.0, 1.0, 0.0, 0.0]);
+        let short = Schedule { total: 0, ..schedule };
+        assert!(short.rate(0).is_finite());
+    }
 
     /// torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10, pct_start=0.3)
     #[test]
