@@ -6,7 +6,7 @@ use std::str::FromStr;
 use cnn_core::nn::Module;
 use cnn_core::{Backend, Error, Naive, Result, names};
 
-use crate::{ResNet, ResNetConfig, Small, Stem, Stepwise};
+use crate::{Fast, FastConfig, ResNet, ResNetConfig, Small, Stem, Stepwise};
 
 /// A model whose architecture was chosen at run time.
 pub type Model<B> = Box<dyn Module<B> + Send>;
@@ -18,13 +18,18 @@ pub enum Arch {
     Stepwise,
     /// `small`: three stages of convolution and pooling.
     Small,
+    /// `fast`, `fast-wide`, `fast-deep`: CIFAR-10 in minutes.
+    Fast(FastConfig),
     /// `resnet18`, `resnet34` and the same with `-imagenet`.
     ResNet(ResNetConfig),
 }
 
-const NAMED: [(&str, Arch); 6] = [
+const NAMED: [(&str, Arch); 9] = [
     ("stepwise", Arch::Stepwise),
     ("small", Arch::Small),
+    ("fast", Arch::Fast(FastConfig::FAST)),
+    ("fast-wide", Arch::Fast(FastConfig::WIDE)),
+    ("fast-deep", Arch::Fast(FastConfig::DEEP)),
     ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar))),
     ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar))),
     ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet))),
@@ -45,6 +50,7 @@ impl Arch {
         Ok(match self {
             Arch::Stepwise => Box::new(Stepwise::new(backend, seed, image, classes)?),
             Arch::Small => Box::new(Small::new(backend, seed, image, classes)?),
+            Arch::Fast(config) => Box::new(Fast::new(backend, seed, config, image, classes)?),
             Arch::ResNet(config) => Box::new(ResNet::new(backend, seed, config, image[2], classes)?),
         })
     }
@@ -54,6 +60,7 @@ impl Arch {
         match self {
             Arch::Stepwise => Stepwise::<Naive<f32>>::parameter_count(image, classes),
             Arch::Small => Small::<Naive<f32>>::parameter_count(image, classes),
+            Arch::Fast(config) => config.parameter_count(image[2], classes),
             Arch::ResNet(config) => config.parameter_count(image[2], classes),
         }
     }
@@ -85,7 +92,10 @@ mod tests {
             assert_eq!(name.parse::<Arch>().unwrap().to_string(), "resnet18", "{name}");
         }
         let error = "resnt18".parse::<Arch>().unwrap_err().to_string();
-        assert!(error.starts_with("model resnt18: must be one of stepwise, small, resnet18"), "{error}");
+        assert!(
+            error.starts_with("model resnt18: must be one of stepwise, small, fast, fast-wide, fast-deep, resnet18"),
+            "{error}"
+        );
         assert!(error.ends_with("; did you mean resnet18?"), "{error}");
     }
 

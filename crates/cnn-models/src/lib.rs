@@ -1,12 +1,15 @@
-//! The networks: the step-by-step CNN of README, a small one, and the ResNet family, generic over the backend.
+//! The networks: the step-by-step CNN of README, a small one, one that learns CIFAR-10 quickly, and the ResNet family, generic over the backend.
 #![forbid(unsafe_code)]
 
 mod arch;
+mod fast;
 mod resnet;
 mod small;
 mod stepwise;
+mod whitening;
 
 pub use arch::{Arch, Model};
+pub use fast::{Fast, FastConfig};
 pub use resnet::{BasicBlock, Downsample, ResNet, ResNetConfig, Stem};
 pub use small::Small;
 pub use stepwise::Stepwise;

@@ -56,7 +56,7 @@ fn a_network_of_a_program_goes_everywhere() {
     assert_eq!(classifier.evaluate(&dataset().test, 128, &mut |_, _| {}).unwrap(), test);
 
     // A program that does not know the network says which ones it knows.
-    let expected = "model tiny: must be one of stepwise, small, resnet18";
+    let expected = "model tiny: must be one of stepwise, small, fast, fast-wide, fast-deep, resnet18";
     for error in [
         Classifier::load(&backend(), whole.weights()).unwrap_err(),
         Trainer::resume(&backend(), &whole, dataset()).unwrap_err(),

@@ -168,7 +168,11 @@ fn info_counts_what_is_known() {
     for known in ["[30, 30, 32]", "[15, 15, 32]", "[7200]", "923,914"] {
         assert!(info.contains(known), "{known} in {info}");
     }
-    place.refuses(&["info", "resnet19"], 2, &["model resnet19: must be one of stepwise, small, resnet18"]);
+    place.refuses(
+        &["info", "resnet19"],
+        2,
+        &["model resnet19: must be one of stepwise, small, fast, fast-wide, fast-deep, resnet18"],
+    );
     place.refuses(&["info", "stepwise", "--input", "2x2x3"], 1, &["conv: ", "3"]);
     place.refuses(&["info", "stepwise", "--input", "100000x100000x3"], 2, &["input 100000x100000x3: must have"]);
     place.refuses(&["info", "stepwise", "--classes", "0"], 2, &["classes 0: must be"]);
