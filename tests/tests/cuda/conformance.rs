@@ -74,12 +74,9 @@ tiles! {
     narrow_f32: own_products::<f32>(Some(Tile::Narrow));
     chosen_tf32: tf32(None);
     large_tf32: tf32(Some(Tile::Large));
-    halo_tf32: tf32(Some(Tile::Halo));
     narrow_tf32: tf32(Some(Tile::Narrow));
     chosen_bf16: own_products::<bf16>(None);
     large_bf16: own_products::<bf16>(Some(Tile::Large));
-    halo_bf16: own_products::<bf16>(Some(Tile::Halo));
-    narrow_halo_bf16: own_products::<bf16>(Some(Tile::NarrowHalo));
     narrow_bf16: own_products::<bf16>(Some(Tile::Narrow));
 }
 
