@@ -6,7 +6,7 @@
 
 use cnn_core::archive::{Archive, Array, Values, hexadecimal};
 use cnn_core::nn::Module;
-use cnn_core::optim::Optimizer;
+use cnn_core::optim::{Average, Optimizer};
 use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
 use cnn_core::{Backend, Real};
 use serde_json::json;
@@ -30,7 +30,17 @@ pub(crate) struct Progress {
     pub(crate) sums: [f64; 4],
 }
 
-/// Writes weights and state to the folder of a run.
+/// What a run moves.
+pub(crate) struct Trained<'a, B: Backend> {
+    pub(crate) model: &'a mut dyn Module<B>,
+    pub(crate) optimizer: &'a mut Optimizer<B>,
+    pub(crate) average: &'a mut Option<Average<B>>,
+}
+
+/// Key of the state's arrays: the weights that training goes on from, where those of the weights file are their average.
+const TRAINED: &str = "trained.";
+
+/// Writes weights and state to the folder of a run. The weights are the average, if there is one.
 ///
 /// # Errors
 /// Values that are not finite, and files that cannot be written. The checkpoint that was there before still is, or can be
@@ -38,16 +48,23 @@ pub(crate) struct Progress {
 pub(crate) fn save<B: Backend>(
     folder: &RunFolder,
     backend: &B,
-    model: &dyn Module<B>,
-    optimizer: &Optimizer<B>,
+    trained: Trained<'_, B>,
     recipe: &Recipe,
     info: &WeightsInfo,
     progress: &Progress,
 ) -> Result<()> {
-    let mut weights = state_dict(backend, model, Naming::Torchvision)?;
-    info.store(&mut weights)?;
+    let Trained { model, optimizer, average } = trained;
     let mut state = Archive::default();
-    optimizer.save(model, &mut state)?;
+    optimizer.save(&*model, &mut state)?;
+    let mut weights = state_dict(backend, &*model, Naming::Torchvision)?;
+    if let Some(average) = average {
+        state.arrays.extend(weights.arrays.into_iter().map(|(name, array)| (format!("{TRAINED}{name}"), array)));
+        average.swap(model)?;
+        let averaged = state_dict(backend, &*model, Naming::Torchvision);
+        average.swap(model)?;
+        weights = averaged?;
+    }
+    info.store(&mut weights)?;
     for (path, archive) in [(folder.weights(), &weights), (folder.state(), &state)] {
         if let Some(name) = first_not_finite(archive) {
             let reason = format!("not saved: {name} of step {} is not finite; the file before is kept", info.step);
@@ -115,11 +132,11 @@ fn first_not_finite(archive: &Archive) -> Option<&str> {
 pub(crate) fn load<B: Backend>(
     folder: &RunFolder,
     backend: &B,
-    model: &mut dyn Module<B>,
-    optimizer: &mut Optimizer<B>,
+    trained: Trained<'_, B>,
     recipe: &Recipe,
     info: &WeightsInfo,
 ) -> Result<(Progress, Option<String>)> {
+    let Trained { model, optimizer, average } = trained;
     if !folder.weights().exists() && !folder.state().exists() {
         return Ok((Progress::default(), None));
     }
@@ -146,6 +163,15 @@ pub(crate) fn load<B: Backend>(
     let epoch = u32::try_from(field("epoch")?).map_err(|error| fail(format!("epoch: {error}")))?;
     let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, sums };
     load_state_dict(backend, model, &weights.archive).map_err(|error| Error::file(folder.weights(), error))?;
+    if let Some(average) = average {
+        average.update_by(&*model, 0.0)?;
+        let own = state
+            .arrays
+            .iter()
+            .filter_map(|(name, array)| Some((name.strip_prefix(TRAINED)?.to_owned(), array.clone())));
+        let own = Archive { arrays: own.collect(), ..Archive::default() };
+        load_state_dict(backend, model, &own).map_err(|error| fail(error.to_string()))?;
+    }
     optimizer.load(&*model, &state).map_err(|error| fail(error.to_string()))?;
     let arithmetic = state.metadata.get(ARITHMETIC).and_then(serde_json::Value::as_str);
     Ok((progress, arithmetic.map(str::to_owned)))

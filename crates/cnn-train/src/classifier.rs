@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::batches::DeviceBatches;
 use crate::control::Control;
-use crate::evaluation::{Evaluation, evaluate};
+use crate::evaluation::{Evaluation, View, evaluate};
 use crate::networks::Networks;
 use crate::trained::Trained;
 use crate::weights::{Weights, WeightsInfo};
@@ -176,7 +176,7 @@ impl<B: Backend> Classifier<B> {
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
         let batches = DeviceBatches::new(&self.backend, images, self.spec.clone());
-        evaluate(&self.backend, &self.frozen, &batches, batch, &mut |done, total| {
+        evaluate(&self.backend, &self.frozen, &batches, View::PLAIN, batch, &mut |done, total| {
             progress(done, total);
             Control::Continue
         })

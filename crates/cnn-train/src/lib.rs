@@ -32,7 +32,8 @@ pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation};
 pub use networks::Networks;
 pub use recipe::{
-    AugmentRecipe, BorderRecipe, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, OptimizerKind, OptimizerRecipe, Precision,
+    Recipe, ScheduleKind, ScheduleRecipe,
 };
 pub use report::{EpochReport, Event, StepReport, Summary};
 pub use run_folder::RunFolder;

@@ -86,6 +86,8 @@ pub struct EpochReport {
 pub struct Summary {
     /// On the test set, which is read once at the end; none if the run was interrupted.
     pub test: Option<Evaluation>,
+    /// The same by several views of each image, if the [recipe](crate::Recipe::tta) asks for it.
+    pub test_tta: Option<Evaluation>,
     /// Epochs that are complete.
     pub epochs: u32,
     /// Steps in all.
@@ -103,11 +105,12 @@ pub struct Summary {
 impl Summary {
     /// The text of `results.json`: how a run of these classes did on the test set.
     pub(crate) fn results(&self, classes: &[String]) -> String {
-        let Summary { test, epochs, steps, seconds, images_per_second, seed, .. } = self;
-        let test = test.as_ref();
+        let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, .. } = self;
+        let (test, tta) = (test.as_ref(), test_tta.as_ref());
         let results = json!({
             "test_accuracy": test.map(Evaluation::accuracy),
             "test_top5_accuracy": test.map(Evaluation::top5_accuracy),
+            "test_accuracy_tta": tta.map(Evaluation::accuracy),
             "test_loss": test.map(|test| test.loss),
             "correct": test.map(|test| test.correct),
             "count": test.map(|test| test.count),

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
+use cnn_core::optim::Group;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -86,6 +87,9 @@ pub struct OptimizerRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(alias = "max_norm")]
     pub clip_grad_norm: Option<f64>,
+    /// Parameters with a rate or a decay of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
 }
 
 /// How the learning rate falls.
@@ -100,6 +104,10 @@ pub enum ScheduleKind {
     Cosine,
     /// Up, then down, each as half a cosine.
     OneCycle,
+    /// In a straight line to 0.
+    Linear,
+    /// Up, then down, each in a straight line.
+    Triangle,
 }
 
 /// The learning rate over the run.
@@ -110,9 +118,15 @@ pub struct ScheduleRecipe {
     pub kind: ScheduleKind,
     /// Epochs of linear rise before it.
     pub warmup_epochs: f64,
-    /// One-cycle: part of the run in which the rate rises.
+    /// One-cycle and triangle: part of the run in which the rate rises.
     #[serde(alias = "rise")]
     pub pct_start: f64,
+    /// Triangle: part of the highest rate that it begins with.
+    #[serde(default)]
+    pub start: f64,
+    /// Triangle: part of the highest rate that it ends with.
+    #[serde(default)]
+    pub end: f64,
     /// Step: epochs between two drops.
     pub step_epochs: f64,
     /// Step: factor of a drop.
@@ -141,4 +155,46 @@ pub struct AugmentRecipe {
     pub flip: bool,
     /// Side of the square that is blanked; 0 for none.
     pub cutout: usize,
+}
+
+/// What is kept beside the trained weights, and is what the run is evaluated by and leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AverageKind {
+    /// Their exponential moving average, which training knows nothing of.
+    Ema,
+    /// The same, and training goes on from it each time that it moves: Lookahead.
+    Lookahead,
+}
+
+/// An average of the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AverageRecipe {
+    /// Which one.
+    pub kind: AverageKind,
+    /// Steps from one of its moves to the next.
+    pub every: u64,
+    /// What a move leaves of it.
+    pub decay: f64,
+    /// The decay is multiplied by the part of the run that is over, to this power: 0 for never.
+    pub ramp: f64,
+}
+
+impl AverageRecipe {
+    /// What the move behind step `step` of `total` leaves of the average, `step` counted from 1; none where there is no move.
+    pub(crate) fn decay(&self, step: u64, total: u64) -> Option<f64> {
+        let part = (step as f64 / total.max(1) as f64).min(1.0);
+        step.is_multiple_of(self.every).then(|| self.decay * part.powf(self.ramp))
+    }
+}
+
+/// Parameters that are trained for some epochs only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRecipe {
+    /// Which, by their names: as in a group of the optimiser.
+    pub pattern: String,
+    /// Epochs after which they stay as they are; 0 for never trained.
+    pub after_epochs: u32,
 }

@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use cnn_core::Backend;
 use cnn_core::image::{Border, ImageSpec};
-use cnn_core::optim::{Optimizer, Schedule};
-use cnn_data::{Dataset, Loader, LoaderOptions};
+use cnn_core::nn::{Module, parameters};
+use cnn_core::optim::{Average, Group, Optimizer, Schedule};
+use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
@@ -30,6 +31,8 @@ pub struct Trainer<B: Backend> {
     recipe: Recipe,
     model: Model<B>,
     optimizer: Optimizer<B>,
+    /// The average of the weights that the run is about, if it is.
+    average: Option<Average<B>>,
     schedule: Schedule,
     info: WeightsInfo,
     loader: Loader,
@@ -72,11 +75,26 @@ fn full(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
+/// The most images that initial values are computed from.
+const INITIALISING: usize = 5000;
+
+/// Gives the model some of the images that it will learn from, which may decide initial values.
+fn initialise<B: Backend>(backend: &B, model: &mut dyn Module<B>, images: &ImageSet, spec: ImageSpec) -> Result<()> {
+    let some = Loader::new(images.clone(), LoaderOptions::new(INITIALISING.min(images.len())))?;
+    let batches = DeviceBatches::new(backend, images, spec);
+    match some.epoch(0, &Augment::NONE).next() {
+        Some(batch) => Ok(model.initialise(backend, &batches.tensor(&batch?)?)?),
+        None => Ok(()),
+    }
+}
+
 /// What an evaluation is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Split {
     Validation,
     Test,
+    /// The test images by several views of each.
+    TestByViews,
 }
 
 impl<B: Backend> Trainer<B> {
@@ -135,6 +153,13 @@ impl<B: Backend> Trainer<B> {
         let classes = train.classes().to_vec();
         let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
         Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free(backend)?)?;
+        let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();
+        for frozen in &recipe.freeze {
+            let group = Group::new(&frozen.pattern, 1.0);
+            if !names.iter().any(|name| group.matches(name)) {
+                return Err(Error::recipe("freeze", &frozen.pattern, "must match a parameter of the model"));
+            }
+        }
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
         let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;
@@ -146,9 +171,12 @@ impl<B: Backend> Trainer<B> {
         }
         let (schedule, augment) = (recipe.schedule(steps), recipe.augment());
         let spec = |border| ImageSpec::new(image, border, &mean, &std);
+        initialise(backend, &mut *model, &train, spec(Border::Zero))?;
+        let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
         let train = DeviceBatches::new(backend, &train, spec(augment.border));
         let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
-        let test = train.beside(&test, spec(Border::Zero));
+        // What is plain reads nothing outside of an image.
+        let test = train.beside(&test, spec(Border::Reflect));
         let info = WeightsInfo {
             arch: recipe.model.clone(),
             classes,
@@ -168,6 +196,7 @@ impl<B: Backend> Trainer<B> {
             recipe,
             model,
             optimizer,
+            average,
             schedule,
             info,
             loader,
@@ -207,8 +236,9 @@ impl<B: Backend> Trainer<B> {
         let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
         let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
         let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
-        let Trainer { model, optimizer, recipe, info, .. } = &mut trainer;
-        let (progress, arithmetic) = checkpoint::load(folder, backend, &mut **model, optimizer, recipe, info)?;
+        let Trainer { model, optimizer, average, recipe, info, .. } = &mut trainer;
+        let trained = checkpoint::Trained { model: &mut **model, optimizer, average };
+        let (progress, arithmetic) = checkpoint::load(folder, backend, trained, recipe, info)?;
         info.step = progress.step;
         let steps = trainer.steps();
         if progress.step != u64::from(progress.epoch) * steps + progress.batch {

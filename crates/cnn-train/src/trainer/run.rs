@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use cnn_core::nn::RunningStatistics;
+use cnn_core::nn::{RunningStatistics, parameters_mut};
 use cnn_core::ops::Labels;
-use cnn_core::optim::{Outcome, StepOutcome};
+use cnn_core::optim::{Group, Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Pass};
 use cnn_data::Batch;
 
@@ -16,8 +16,9 @@ use crate::checkpoint::{self, Progress};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
 use crate::disk::replace;
-use crate::evaluation::{EVALUATION_BATCH, Evaluation, evaluate};
+use crate::evaluation::{EVALUATION_BATCH, Evaluation, View, evaluate};
 use crate::metrics;
+use crate::recipe::{AverageKind, FreezeRecipe};
 use crate::report::{EpochReport, Event, StepReport, Summary};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
@@ -68,7 +69,8 @@ impl<B: Backend> Trainer<B> {
         let Some(test) = self.evaluate(Split::Test, observe)? else {
             return Ok(self.summary(None, start));
         };
-        let summary = self.summary(Some(test), start);
+        let by_views = if self.recipe.tta { self.evaluate(Split::TestByViews, observe)? } else { None };
+        let summary = Summary { test_tta: by_views, ..self.summary(Some(test), start) };
         replace(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
     }
@@ -77,6 +79,7 @@ impl<B: Backend> Trainer<B> {
         Summary {
             interrupted: test.is_none(),
             test,
+            test_tta: None,
             epochs: self.progress.epoch,
             steps: self.progress.step,
             seconds: start.elapsed().as_secs_f64(),
@@ -92,6 +95,7 @@ impl<B: Backend> Trainer<B> {
         if observe(&begin) == Control::Stop {
             return Ok(Control::Stop);
         }
+        self.freeze();
         let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
         let batches = self.loader.epoch_from(epoch - 1, self.progress.batch as usize, &self.recipe.augment());
         // Steps that were made and not yet heard of, the oldest first.
@@ -150,6 +154,7 @@ impl<B: Backend> Trainer<B> {
 
     /// Makes a step; what it came to is read by [`Trainer::settle`]. One that fails leaves nothing in the model.
     fn step(&mut self, batch: Batch) -> Result<Step<B>> {
+        self.move_average()?;
         let statistics = RunningStatistics::of(&*self.model);
         let (at, lr) = (self.progress.step, self.schedule.rate(self.progress.step));
         let outcome = match self.update(&batch, at, lr) {
@@ -247,20 +252,60 @@ impl<B: Backend> Trainer<B> {
 
     /// None if the observer says stop before the last image.
     fn evaluate(&mut self, split: Split, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Option<Evaluation>> {
-        let model = Frozen::new(&self.backend, &mut *self.model, &self.info.image)?;
-        let batches = match (split, &self.validation) {
-            (Split::Validation, Some(validation)) => validation,
-            _ => &self.test,
+        let model = self.frozen()?;
+        let (batches, views) = match (split, &self.validation) {
+            (Split::Validation, Some(validation)) => (validation, View::PLAIN),
+            (Split::TestByViews, _) => (&self.test, View::SIX),
+            _ => (&self.test, View::PLAIN),
         };
-        let evaluation = evaluate(&self.backend, &model, batches, EVALUATION_BATCH, &mut |done, total| {
+        let evaluation = evaluate(&self.backend, &model, batches, views, EVALUATION_BATCH, &mut |done, total| {
             observe(&Event::Evaluating { done, total })
         })?;
         Ok((evaluation.count == batches.images().len() as u64).then_some(evaluation))
     }
 
+    /// The model that the run is about: of the average, if there is one.
+    fn frozen(&mut self) -> Result<Frozen<B>> {
+        let Trainer { backend, model, average, info, .. } = self;
+        if let Some(average) = average.as_mut() {
+            average.swap(&mut **model)?;
+        }
+        let frozen = Frozen::new(backend, &mut **model, &info.image);
+        if let Some(average) = average.as_mut() {
+            average.swap(&mut **model)?;
+        }
+        Ok(frozen?)
+    }
+
+    /// Moves the average towards the weights if that is due before the next step. By then a step that was not finite is known
+    /// where the device does not run behind, and nothing of it is in the average.
+    fn move_average(&mut self) -> Result<()> {
+        let total = self.steps() * u64::from(self.recipe.epochs);
+        let (Some(average), Some(of)) = (&mut self.average, &self.recipe.average) else { return Ok(()) };
+        let Some(decay) = of.decay(self.progress.step, total) else { return Ok(()) };
+        average.update_by(&self.model, decay)?;
+        if of.kind == AverageKind::Lookahead {
+            average.put(&mut self.model)?;
+        }
+        Ok(())
+    }
+
+    /// Freezes the parameters that are trained no longer.
+    fn freeze(&mut self) {
+        for FreezeRecipe { pattern, after_epochs } in &self.recipe.freeze {
+            let group = Group::new(pattern, 1.0);
+            for parameter in parameters_mut(&mut self.model) {
+                if *after_epochs <= self.progress.epoch && group.matches(parameter.name()) {
+                    parameter.set_requires_grad(false);
+                }
+            }
+        }
+    }
+
     fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
-        let Trainer { backend, model, optimizer, recipe, info, progress, .. } = &*self;
-        checkpoint::save(folder, backend, &**model, optimizer, recipe, info, progress)?;
+        let Trainer { backend, model, optimizer, average, recipe, info, progress, .. } = self;
+        let trained = checkpoint::Trained { model: &mut **model, optimizer, average };
+        checkpoint::save(folder, backend, trained, recipe, info, progress)?;
         self.saved = Some(Saved::now(&self.progress, folder));
         observe(&Event::Saved { path: folder.weights() });
         Ok(())
@@ -286,7 +331,7 @@ mod tests {
 
     use super::*;
     use crate::fault_tests::{cpu, dataset, left, recipe};
-    use crate::{Networks, Recipe, ScheduleKind};
+    use crate::{AverageRecipe, Networks, Recipe, ScheduleKind};
 
     #[test]
     fn a_device_that_runs_behind_makes_the_same_run() {
@@ -395,6 +440,51 @@ mod tests {
             (1..9).find(|made| error.contains(&format!("step {}: ", made + 1)) && error.contains("is not finite"));
         let (expected, _) = normalised(0, 0, 1e30, made.unwrap_or_else(|| panic!("{error}")));
         assert!(untimed(saved) == untimed(expected), "{error}");
+    }
+
+    /// What is kept beside the weights, what is frozen on the way, and both kinds of average.
+    #[test]
+    fn a_run_with_an_average_is_resumed_to_the_same_bits() {
+        let place = tempfile::tempdir().unwrap();
+        for kind in [AverageKind::Ema, AverageKind::Lookahead] {
+            let with = || Recipe {
+                batch: 6,
+                epochs: 3,
+                tta: true,
+                checkpoint_minutes: 1e30,
+                average: Some(AverageRecipe { kind, every: 2, decay: 0.5, ramp: 1.0 }),
+                freeze: vec![FreezeRecipe { pattern: "fc*.bias".into(), after_epochs: 1 }],
+                ..recipe()
+            };
+            let run = |name: &str, stops: &[u64]| {
+                let folder = RunFolder::create(place.path().join(format!("{kind:?}-{name}"))).unwrap();
+                let mut trainer = Trainer::new(&cpu(), with(), dataset()).unwrap();
+                for &stop in stops {
+                    let mut steps = 0;
+                    let summary = trainer.run(&folder, &mut |event| {
+                        steps += u64::from(matches!(event, Event::Step(_)));
+                        if steps >= stop { Control::Stop } else { Control::Continue }
+                    });
+                    assert!(summary.unwrap().interrupted);
+                    trainer = Trainer::resume(&cpu(), &folder, dataset()).unwrap();
+                }
+                let summary = trainer.run(&folder, &mut |_| Control::Continue).unwrap();
+                (summary.test, summary.test_tta, left(folder.path()))
+            };
+            let whole = run("whole", &[]);
+            assert!(whole.0.is_some() && whole.1.is_some());
+            assert!(run("in parts", &[1, 2, 4]) == whole, "{kind:?}");
+            let state = place.path().join(format!("{kind:?}-whole")).join("state.safetensors");
+            let state = Archive::from_bytes(&fs::read(state).unwrap()).unwrap();
+            assert!(state.arrays.keys().any(|name| name.starts_with("trained.")), "{:?}", state.arrays.keys());
+        }
+    }
+
+    #[test]
+    fn what_is_frozen_is_a_parameter() {
+        let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: 1 }];
+        let error = Trainer::new(&cpu(), Recipe { freeze, ..recipe() }, dataset()).unwrap_err().to_string();
+        assert_eq!(error, "freeze layer9.*: must match a parameter of the model");
     }
 
     #[test]

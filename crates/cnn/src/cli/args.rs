@@ -117,7 +117,7 @@ pub(crate) struct DataCommandArgs {
 /// What a run is made by: `train` follows it, `recipe` prints it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecipeArgs {
-    /// Network: stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
+    /// Network: stepwise, small, fast, fast-wide, fast-deep, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
@@ -145,7 +145,7 @@ pub(crate) struct RecipeArgs {
     /// bits [default: f32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe, such as the recipe.toml of an earlier run; other options override it
+    /// Read everything from a recipe: cifar10-94, which comes with the program, or a file such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
     /// Fixes the initial weights, the order of the images and their augmentation [default: 0]

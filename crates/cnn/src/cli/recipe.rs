@@ -24,7 +24,7 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     // A published set by its own name, however it was spelled.
     let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
     let mut recipe = match &args.recipe {
-        Some(path) => read(path)?,
+        Some(path) => preset_or_file(path)?,
         None => {
             let data = given.as_deref().unwrap_or("shapes");
             let model = asked.as_deref().unwrap_or(Recipe::default_model(data, args.size));
@@ -63,6 +63,16 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     Ok(recipe)
 }
 
+/// The recipe that comes with the program by that name, or the one in a file; a file of a preset's name is written with its
+/// folder, `./cifar10-94`.
+fn preset_or_file(path: &Path) -> Result<Recipe, Failure> {
+    let preset = path.to_str().and_then(|name| Recipe::presets().find(|preset| *preset == name));
+    match preset {
+        Some(name) => Recipe::preset(name).map_err(Failure::usage),
+        None => read(path),
+    }
+}
+
 /// The recipe in the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Recipe, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
@@ -97,7 +107,12 @@ fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
 type Note = (&'static str, &'static str, &'static str, Option<&'static str>);
 
 const NOTES: &[Note] = &[
-    ("", "model", "stepwise, small, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet", None),
+    (
+        "",
+        "model",
+        "stepwise, small, fast, fast-wide, fast-deep, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet",
+        None,
+    ),
     ("", "data", "shapes, cifar10, cifar100, mnist, or the path of a folder or archive", None),
     ("", "data_path", "where that was found, if it is no longer where it says", None),
     ("", "classes", "only these classes, in this order", Some(r#"["cat", "dog"]"#)),
@@ -111,6 +126,7 @@ const NOTES: &[Note] = &[
     ("", "validation", "part of the training images that is held out and measured after every epoch", None),
     ("", "label_smoothing", "part of each label that is spread over all classes", None),
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
+    ("", "tta", "judge the test images also by six views of each", Some("true")),
     ("optimizer", "kind", "sgd, adam or adamw", None),
     ("optimizer", "lr", "highest learning rate", None),
     ("optimizer", "momentum", "sgd: part of the velocity that is kept", None),
@@ -118,15 +134,26 @@ const NOTES: &[Note] = &[
     ("optimizer", "weight_decay", "pull of the weights towards 0", None),
     ("optimizer", "decay_all", "whether biases and normalisations decay too", None),
     ("optimizer", "clip_grad_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
-    ("schedule", "kind", "one-cycle, cosine, step or constant", None),
+    ("[optimizer.groups]", "pattern", "parameters by their names; a * is any text", None),
+    ("[optimizer.groups]", "lr_scale", "factor on their learning rate", None),
+    ("[optimizer.groups]", "weight_decay", "in place of the others'", Some("0.0")),
+    ("schedule", "kind", "one-cycle, cosine, step, linear, triangle or constant", None),
     ("schedule", "warmup_epochs", "epochs of linear rise before it", None),
-    ("schedule", "pct_start", "one-cycle: part of the run in which the rate rises", None),
+    ("schedule", "pct_start", "one-cycle, triangle: part of the run in which the rate rises", None),
+    ("schedule", "start", "triangle: part of the highest rate that it begins with", None),
+    ("schedule", "end", "triangle: part of the highest rate that it ends with", None),
     ("schedule", "step_epochs", "step: epochs between two drops", None),
     ("schedule", "gamma", "step: factor of a drop", None),
     ("augment", "crop_padding", "pixels by which the crop moves, each way", None),
     ("augment", "border", "what it finds outside of the image: zero or reflect", None),
     ("augment", "flip", "mirror left to right in every other epoch", None),
     ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
+    ("average", "kind", "ema, or lookahead, from which training goes on", None),
+    ("average", "every", "steps from one of its moves to the next", None),
+    ("average", "decay", "what a move leaves of it", None),
+    ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", None),
+    ("[freeze]", "pattern", "parameters by their names; a * is any text", None),
+    ("[freeze]", "after_epochs", "epochs after which they stay as they are", None),
 ];
 
 /// `recipe` as TOML with a comment above every key, and the keys that it does not set as comments themselves.
@@ -181,14 +208,19 @@ mod tests {
     /// A key without words would be printed without a comment: whoever adds one says here what it does.
     #[test]
     fn every_key_has_its_comment_and_the_text_is_the_recipe() {
-        let recipe = Recipe::default_for("resnet18", "photos").unwrap();
-        let text = commented(&recipe).unwrap();
-        assert_eq!(Recipe::from_toml(&text).unwrap(), recipe);
+        let check = |recipe: &Recipe| {
+            let text = commented(recipe).unwrap();
+            assert_eq!(Recipe::from_toml(&text).unwrap(), *recipe);
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.windows(2) {
+                let key = !pair[1].is_empty() && !pair[1].starts_with(['#', '[']);
+                assert!(!key || pair[0].starts_with("# "), "no comment above {:?}", pair[1]);
+            }
+            text
+        };
+        Recipe::presets().for_each(|name| drop(check(&Recipe::preset(name).unwrap())));
+        let text = check(&Recipe::default_for("resnet18", "photos").unwrap());
         let lines: Vec<&str> = text.lines().collect();
-        for pair in lines.windows(2) {
-            let key = !pair[1].is_empty() && !pair[1].starts_with(['#', '[']);
-            assert!(!key || pair[0].starts_with("# "), "no comment above {:?}", pair[1]);
-        }
         // What is not set can be, without its mark.
         let all: String = lines
             .iter()

@@ -200,12 +200,13 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 
 /// The results line.
 fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
-    let Summary { test, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
+    let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     if json {
         return output::print_json(&json!({
             "event": if *interrupted { "interrupted" } else { "result" },
             "test_accuracy": test.as_ref().map(|test| test.accuracy()),
+            "test_accuracy_tta": test_tta.as_ref().map(|test| test.accuracy()),
             "test_loss": test.as_ref().map(|test| test.loss),
             "correct": test.as_ref().map(|test| test.correct),
             "count": test.as_ref().map(|test| test.count),
@@ -225,8 +226,12 @@ fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failu
         return output::print(&format!("saved {path}\n"));
     };
     let peak = peak.map(|peak| format!(", peak memory {}", output::bytes(peak))).unwrap_or_default();
+    let by_views = match test_tta {
+        Some(test) => format!(", {} by six views of each", output::percent(test.correct, test.count)),
+        None => String::new(),
+    };
     output::print(&format!(
-        "test accuracy {} ({} of {}), loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\nsaved {}\n",
+        "test accuracy {} ({} of {}){by_views}, loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\nsaved {}\n",
         output::percent(test.correct, test.count),
         test.correct,
         test.count,

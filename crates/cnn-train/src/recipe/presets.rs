@@ -1,0 +1,43 @@
+//! Recipes that come with the program, each with what it was measured to give in its header.
+
+use crate::{Error, Recipe, Result};
+
+/// Their names and texts.
+const PRESETS: [(&str, &str); 1] = [("cifar10-94", include_str!("presets/cifar10-94.toml"))];
+
+impl Recipe {
+    /// The names of the recipes that come with the program.
+    pub fn presets() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// The text of one of them.
+    pub fn preset_text(name: &str) -> Option<&'static str> {
+        PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn preset(name: &str) -> Result<Self> {
+        let rule = || format!("must be one of {}", Recipe::presets().collect::<Vec<_>>().join(", "));
+        Recipe::from_toml(Recipe::preset_text(name).ok_or_else(|| Error::recipe("recipe", name, rule()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_a_recipe_for_a_model_that_there_is() {
+        for name in Recipe::presets() {
+            let recipe = Recipe::preset(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            recipe.model.parse::<cnn_models::Arch>().unwrap();
+            assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
+        }
+        let error = Recipe::preset("cifar10-93").unwrap_err().to_string();
+        assert!(error.contains("cifar10-94"), "{error}");
+    }
+}
