@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cnn_core::Plain;
 use cudarc::driver::sys::CUdeviceptr;
+use half::bf16;
 
 use crate::pool::Block;
-use crate::rounded::Rounded;
 
 /// A handle to `len` numbers of a GPU's memory.
 pub struct Buffer<T: Plain> {
@@ -21,6 +21,14 @@ pub struct Buffer<T: Plain> {
 struct Memory {
     block: Block,
     rounded: Mutex<Option<Rounded>>,
+}
+
+/// Numbers that were rounded to activations, or will be by the work so far: see [`rounded`](crate::rounded).
+#[derive(Clone)]
+pub(crate) struct Rounded {
+    pub(crate) numbers: Buffer<bf16>,
+    /// How often work had been lost when this was asked for: if more has, it may have been this.
+    pub(crate) lost: u64,
 }
 
 impl<T: Plain> Buffer<T> {

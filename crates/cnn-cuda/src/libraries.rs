@@ -69,7 +69,7 @@ impl Library {
             Library::Driver => DRIVER,
             Library::Nvrtc => NVRTC,
             Library::NvrtcBuiltins => &[],
-            Library::CublasLt => crate::cublaslt::FUNCTIONS,
+            Library::CublasLt => crate::cublaslt::bindings::FUNCTIONS,
         }
     }
 }

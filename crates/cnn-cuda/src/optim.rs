@@ -3,12 +3,12 @@
 use cnn_core::backend::{AdamParam, AdamStep, Health, SgdParam, SgdStep, Wide, check, check_blend};
 use cnn_core::{Error, Result};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Rounded};
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::{Argument, THREADS};
-use crate::rounded::{Rounded, to_be_written};
+use crate::rounded::to_be_written;
 
 pub(crate) const SOURCE: Source = source!("optim");
 
@@ -68,7 +68,7 @@ impl<const BUFFERS: usize> Parameters<BUFFERS> {
             pieces += len.div_ceil(PIECE) as u32;
             *entry = Parameter {
                 buffers: parameter.buffers.map(Buffer::at),
-                rounded: parameter.rounded.map_or(0, |rounded| rounded.numbers().at()),
+                rounded: parameter.rounded.map_or(0, |rounded| rounded.numbers.at()),
                 len: len as u32,
                 rate: parameter.rate as f32,
                 weight_decay: parameter.weight_decay as f32,

@@ -2,30 +2,15 @@
 //! optimiser with the weights, which it has in registers then.
 //!
 //! A copy is found through the weights' own memory, so it is that of no others; and numbers change only where a buffer says
-//! [`can_change`](Buffer::can_change), which forgets the copy. Of f32 there is none: a handle to the weights serves.
+//! [`can_change`](crate::buffer::Buffer::can_change), which forgets the copy. Of f32 there is none: a handle to the weights serves.
 
 use cnn_core::backend::{Data, Wide};
 use cnn_core::{DType, Result};
-use half::bf16;
 
-use crate::buffer::Buffer;
+use crate::buffer::Rounded;
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::elementwise::{narrow, same};
-
-/// Numbers that were rounded, or will be by the work so far.
-#[derive(Clone)]
-pub(crate) struct Rounded {
-    numbers: Buffer<bf16>,
-    /// How often work had been lost when this was asked for: if more has, it may have been this.
-    lost: u64,
-}
-
-impl Rounded {
-    pub(crate) fn numbers(&self) -> &Buffer<bf16> {
-        &self.numbers
-    }
-}
 
 /// `weight` rounded to activations.
 pub(crate) fn rounded<T: CudaElement>(cuda: &Cuda<T>, weight: &Wide<Cuda<T>>) -> Result<Data<Cuda<T>>> {

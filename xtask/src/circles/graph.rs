@@ -63,9 +63,14 @@ fn describe(tree: &Crate, uses: &Uses, component: &BTreeSet<usize>) -> String {
         path.rsplit_once("../").map_or(path.as_ref(), |(_, name)| name).to_owned()
     };
     let inside = |file: usize| uses[file].iter().filter(|(other, _)| component.contains(other));
-    let imports = component.iter().flat_map(|&file| inside(file).map(move |(&other, path)| (file, other, path)));
-    let lines: Vec<String> =
-        imports.map(|(file, other, path)| format!("    {} -> {} ({path})", name(file), name(other))).collect();
+    let mut imports: Vec<_> =
+        component.iter().flat_map(|&file| inside(file).map(move |(&other, path)| (file, other, path))).collect();
+    // What imports the crate's root, the first file, is most often what closes a circle of many.
+    imports.sort_by_key(|&(_, other, _)| other != 0);
+    let lines: Vec<String> = imports
+        .into_iter()
+        .map(|(file, other, path)| format!("    {} -> {} ({path})", name(file), name(other)))
+        .collect();
     let left_out = lines.len().saturating_sub(MOST_SHOWN);
     let mut text = format!("{} files\n{}", component.len(), lines[..lines.len() - left_out].join("\n"));
     if left_out > 0 {

@@ -80,11 +80,13 @@ impl Default for cublasLtMatmulHeuristicResult_t {
     }
 }
 
+/// The functions' names.
+pub(crate) const FUNCTIONS: &[&str] = NAMES;
+
 /// Declares the functions and finds them in the library.
 macro_rules! functions {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
-        /// The functions' names.
-        pub(crate) const FUNCTIONS: &[&str] = &[$(stringify!($name)),*];
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
 
         /// The functions of an open library.
         pub(super) struct Functions {

@@ -6,7 +6,7 @@
 //! The same bits in every run: a product's algorithm is the first that the library's heuristics name for its sizes on this
 //! GPU, and no part of a sum is added up in another order or precision, see [`plan`].
 
-mod bindings;
+pub(crate) mod bindings;
 pub(crate) mod linear;
 mod plan;
 
@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cnn_core::backend::check;
 use cnn_core::{DType, Error, Plain, Result};
 
-pub(crate) use bindings::FUNCTIONS;
 use bindings::{CUBLAS_STATUS_SUCCESS, Functions, cublasLtHandle_t, cublasStatus_t};
 use plan::Plan;
 

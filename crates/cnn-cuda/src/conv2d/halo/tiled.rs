@@ -2,11 +2,11 @@
 
 use cnn_core::{Element, Result};
 
-use super::{Line, Pass};
+use super::line::{Direction, Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
-use crate::conv2d::Pixels;
 use crate::conv2d::operands::EpilogueArgument;
+use crate::conv2d::pixels::Pixels;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut};
 use crate::conv2d::tile::Tile;
@@ -17,13 +17,6 @@ pub(crate) const SOURCE: Source = source!("conv2d_halo");
 
 /// Fewer taps read a pixel too seldom for a halo to be worth its copy; and the next slice comes with the steps of one.
 const FEWEST_TAPS: usize = 3;
-
-/// Which pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::conv2d) enum Direction {
-    Forward,
-    Data,
-}
 
 /// A pass with its tile.
 #[derive(Clone, Copy, Debug)]

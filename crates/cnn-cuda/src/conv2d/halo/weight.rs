@@ -2,11 +2,10 @@
 
 use cnn_core::Result;
 
-use super::tiled::Direction;
-use super::{Line, Pass};
+use super::line::{Direction, Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
-use crate::conv2d::Pixels;
+use crate::conv2d::pixels::Pixels;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut, Parts};
 use crate::conv2d::tile::Tile;
