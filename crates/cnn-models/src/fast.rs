@@ -121,8 +121,9 @@ impl<B: Backend> Module<B> for Fast<B> {
         self.head.call(&x.max_pool2d(&all)?.flatten()?)
     }
 
-    /// Sets the first convolution to whiten the patches of `images`.
-    fn initialise(&mut self, backend: &B, images: &Tensor<B>) -> Result<()> {
+    /// Sets the first convolution to whiten the images' patches.
+    fn initialise(&mut self, backend: &B, images: &mut dyn FnMut() -> Result<Tensor<B>>) -> Result<()> {
+        let images = images()?;
         let weights = whitening(&images.to_vec(backend)?, images.shape(), PATCH, WHITENING_EPS)?;
         *self.whiten.weight.value_mut() = backend.upload(&weights)?;
         Ok(())
@@ -191,7 +192,7 @@ mod tests {
         let values: Vec<f64> =
             (0..40 * 9 * 12 * 2).map(|i| (i as f64 * 0.05).sin() + 0.1 * (i as f64 * 1.7).cos()).collect();
         let images = Tensor::from_slice(&backend, [40, 9, 12, 2], &values).unwrap();
-        model.initialise(&backend, &images).unwrap();
+        model.initialise(&backend, &mut || Ok(images.clone())).unwrap();
         let pass = Pass::train(&backend, 0);
         let mut whiten = model.whiten;
         whiten.bias = None;

@@ -38,12 +38,13 @@ pub trait Module<B: Backend>: Fields<B> {
     /// What the module computes; call it through [`Module::call`].
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>>;
 
-    /// Initial values that depend on the images that the network will learn from, some of which these are, normalised as in
-    /// training. Whoever trains calls it once before the first step; most networks have no such values.
+    /// Initial values that depend on the images that the network will learn from: `images` makes a batch of some of them,
+    /// normalised as in training. Whoever trains calls this once before the first step; most networks have no such values and do
+    /// not ask for images.
     ///
     /// # Errors
     /// Images that the network cannot take, and those of the device.
-    fn initialise(&mut self, _backend: &B, _images: &Tensor<B>) -> Result<()> {
+    fn initialise(&mut self, _backend: &B, _images: &mut dyn FnMut() -> Result<Tensor<B>>) -> Result<()> {
         Ok(())
     }
 

@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cnn_core::Backend;
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters};
 use cnn_core::optim::{Average, Group, Optimizer, Schedule};
+use cnn_core::{Backend, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
@@ -75,16 +75,31 @@ fn full(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
-/// The most images that initial values are computed from.
-const INITIALISING: usize = 5000;
+/// The most numbers of images that initial values are computed from: those of 5,000 images of CIFAR-10.
+const INITIALISING: usize = 5000 * 32 * 32 * 3;
 
-/// Gives the model some of the images that it will learn from, which may decide initial values.
+/// Lets the model compute initial values from some of the images that it will learn from, if it has such.
 fn initialise<B: Backend>(backend: &B, model: &mut dyn Module<B>, images: &ImageSet, spec: ImageSpec) -> Result<()> {
-    let some = Loader::new(images.clone(), LoaderOptions::new(INITIALISING.min(images.len())))?;
-    let batches = DeviceBatches::new(backend, images, spec);
-    match some.epoch(0, &Augment::NONE).next() {
-        Some(batch) => Ok(model.initialise(backend, &batches.tensor(&batch?)?)?),
-        None => Ok(()),
+    let mut failed = None;
+    let some = || -> Result<Tensor<B>> {
+        let count = (INITIALISING / spec.numel().max(1)).clamp(1, images.len().max(1));
+        let loader = Loader::new(images.clone(), LoaderOptions::new(count))?;
+        let batch = loader.epoch(0, &Augment::NONE).next();
+        let none = || Error::recipe("training images", 0, "must be at least one");
+        DeviceBatches::new(backend, images, spec.clone()).tensor(&batch.ok_or_else(none)??)
+    };
+    let mut images = || {
+        some().map_err(|error| {
+            let text = error.to_string();
+            failed = Some(error);
+            cnn_core::Error::invalid("images to begin with", text, "must be read")
+        })
+    };
+    let initialised = model.initialise(backend, &mut images);
+    // What could not be read is told as it is.
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(initialised?),
     }
 }
 

@@ -12,7 +12,8 @@ train
   after every epoch: event (\"epoch\"), epoch, step, train_loss, train_accuracy, validation_loss, validation_accuracy, lr,
   seconds and images_per_second (training alone)
   last: event (\"result\", or \"interrupted\"), test_accuracy, test_accuracy_tta (by six views of each image, if the recipe
-  asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed, run (the folder), weights (the file)
+  asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed,
+  run (the folder), weights (the file)
 
 eval
   event (\"result\"), test_accuracy, test_top5_accuracy, test_loss, correct, count,
