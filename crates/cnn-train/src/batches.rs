@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 
-use cnn_core::image::ImageSpec;
+use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::{Backend, Shape, Tensor};
 use cnn_data::{Batch, BatchBytes, ImageSet};
 
@@ -70,6 +70,11 @@ impl<B: Backend> DeviceBatches<B> {
     /// # Errors
     /// A batch whose views are not of these images, and those of the device.
     pub fn tensor(&self, batch: &Batch) -> Result<Tensor<B>> {
+        self.seen(batch, &batch.views)
+    }
+
+    /// The same, seen by other views of the batch's images.
+    pub(crate) fn seen(&self, batch: &Batch, views: &[SampleView]) -> Result<Tensor<B>> {
         let DeviceBatches { backend, images, spec, stored } = self;
         let data = match &batch.bytes {
             BatchBytes::Resident => {
@@ -87,11 +92,11 @@ impl<B: Backend> DeviceBatches<B> {
                         stored.get_or_init(|| bytes).clone()
                     }
                 };
-                backend.load_images(spec, &bytes, &batch.views)?
+                backend.load_images(spec, &bytes, views)?
             }
-            BatchBytes::Decoded(bytes) => backend.load_images(spec, &backend.upload(bytes)?, &batch.views)?,
+            BatchBytes::Decoded(bytes) => backend.load_images(spec, &backend.upload(bytes)?, views)?,
         };
         let ImageSpec { output: [height, width], channels, .. } = *spec;
-        Ok(Tensor::from_data(backend, Shape::new(&[batch.views.len(), height, width, channels])?, data)?)
+        Ok(Tensor::from_data(backend, Shape::new(&[views.len(), height, width, channels])?, data)?)
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use cnn_core::backend::Accum;
+use cnn_core::image::SampleView;
 use cnn_core::{Backend, Frozen, Real};
-use cnn_data::{Augment, Batch, Loader, LoaderOptions};
+use cnn_data::{Augment, Loader, LoaderOptions};
 use serde::Serialize;
 
 use crate::batches::DeviceBatches;
@@ -87,14 +88,13 @@ impl View {
         View::new(1, true, 0.125),
     ];
 
-    /// The samples of `batch` seen so.
-    pub(crate) fn of(&self, batch: &Batch) -> Batch {
-        let mut batch = batch.clone();
-        for view in &mut batch.views {
-            view.offset = view.offset.map(|offset| offset + self.offset);
-            view.flip ^= self.flip;
-        }
-        batch
+    /// Images whose views were these, seen so.
+    fn of(&self, views: &[SampleView]) -> Vec<SampleView> {
+        let seen = |view: &SampleView| {
+            let offset = view.offset.map(|offset| offset + self.offset);
+            SampleView { offset, flip: view.flip ^ self.flip, ..*view }
+        };
+        views.iter().map(seen).collect()
     }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn evaluate<B: Backend>(
         if let Some(next) = epoch.next() {
             let next = next?;
             let seen = views.iter().map(|view| {
-                let logits = model.run(batches.tensor(&view.of(&next))?)?;
+                let logits = model.run(batches.seen(&next, &view.of(&next.views))?)?;
                 let [_, outputs] = logits.shape().matrix("logits")?;
                 if outputs != classes {
                     let rule = format!("must be the {outputs} that the model tells apart");

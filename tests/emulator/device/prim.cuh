@@ -68,7 +68,7 @@ inline void warpgroup_arrive(EMULATOR_SITE) { emulator::runtime->warpgroup_arriv
 inline void warpgroup_commit(EMULATOR_SITE) { emulator::runtime->warpgroup_commit(site); }
 template <int N> void warpgroup_wait(EMULATOR_SITE) { emulator::runtime->warpgroup_wait(site, N); }
 inline void fence_for_warpgroups() { emulator::runtime->fence_for_warpgroups(); }
-inline void settle(float&) {}
+template <int I, int J> void settle(float (&)[I][J][4]) {}
 template <bool ACROSS, int J> void warpgroup_mma(float (&d)[J][4], const u32 (&a)[4], u64 b, EMULATOR_SITE) {
     emulator::runtime->warpgroup_multiply(site, &d[0][0], 8 * J, a, b, ACROSS);
 }

@@ -47,34 +47,32 @@ impl Way {
         if norm || tile == Tile::Any {
             return Ok(Way::Gather(tile));
         }
-        let halo = Halo::new(cuda, shape, Direction::Forward)?;
-        if let (Some(halo), Some(_)) = (halo, cuda.tile()) {
+        let gathered = || match moments {
+            true => Ok((Way::Gather(tile), None)),
+            false => Way::split(cuda, shape).map(|(way, ns)| (way, Some(ns))),
+        };
+        let Some(halo) = Halo::new(cuda, shape, Direction::Forward)? else { return Ok(gathered()?.0) };
+        if cuda.tile().is_some() {
             return Ok(Way::Halo(halo)); // a test has asked for it
         }
-        let (way, ns) = if moments {
-            (
-                Way::Gather(tile),
-                Way::sum(cuda, shape, tile)?.whole_ns(cuda, Blocks::of::<T>(SOURCE, tile.name(PLAIN), tile))?,
-            )
-        } else {
-            Way::split(cuda, shape)?
-        };
-        Ok(halo.filter(|halo| halo.ns < ns).map_or(way, Way::Halo))
+        let (way, ns) = gathered()?;
+        let plain = || Way::sum(cuda, shape, tile).whole_ns(cuda, Blocks::of::<T>(SOURCE, tile.name(PLAIN), tile));
+        Ok(if halo.ns < ns.map_or_else(plain, Ok)? { Way::Halo(halo) } else { way })
     }
 
     /// The sum of a tile.
-    fn sum<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape, tile: Tile) -> Result<Cut> {
+    fn sum<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape, tile: Tile) -> Cut {
         let ((groups, _, width), [_, _, len]) = (shape.groups(), shape.lens());
         let blocks = tile.blocks(shape.output_pixels(), width) * groups;
         let steps = shape.weight_rows().div_ceil(Tile::step::<T>());
-        Ok(Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) })
+        Cut { steps, step: 1, blocks, len, step_ns: tile.step_ns(cuda.numbers()) }
     }
 
     /// The tile and the cut of its sum: a single image has few blocks, which would each have a long one.
     fn split<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<(Self, f64)> {
         let mut best: Option<(Tile, Parts)> = None;
         for tile in Tile::gathering(cuda.tile()) {
-            let parts = Way::sum(cuda, shape, tile)?.quickest(cuda, Blocks::of::<T>(SOURCE, tile.name(SPLIT), tile))?;
+            let parts = Way::sum(cuda, shape, tile).quickest(cuda, Blocks::of::<T>(SOURCE, tile.name(SPLIT), tile))?;
             if best.as_ref().is_none_or(|(_, best)| parts.ns < best.ns) {
                 best = Some((tile, parts));
             }

@@ -29,9 +29,9 @@ impl Pixels {
     /// # Errors
     /// It names none of them.
     pub(crate) fn of_the_environment() -> Result<Self> {
-        match std::env::var(VARIABLE) {
-            Ok(name) => name.parse(),
-            Err(_) => Ok(Pixels::default()),
+        match std::env::var_os(VARIABLE) {
+            Some(name) => name.to_string_lossy().parse(),
+            None => Ok(Pixels::default()),
         }
     }
 }

@@ -28,16 +28,7 @@ constexpr int GRADIENT_BYTES = PIXELS * CHANNELS * sizeof(element);
 // The sums of a warp's row of taps: 16 channels of the input, from four times a warp's number in its group on, by all of the
 // output. Both operands have pixels as rows of 128 bytes.
 struct TapSums {
-    float sums[SIDE][CHANNELS / 8][4];
-
-    DEVICE TapSums() {
-#pragma unroll
-        for (int tap = 0; tap < SIDE; tap++)
-#pragma unroll
-            for (int j = 0; j < CHANNELS / 8; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) sums[tap][j][e] = 0.0f;
-    }
+    float sums[SIDE][CHANNELS / 8][4] = {};
 
     static DEVICE i32 tap_row() { return threadIdx.x / 128; }
     static DEVICE i32 channel() { return threadIdx.x / 32 % 4 * 16; }
@@ -68,12 +59,7 @@ struct TapSums {
                 for (int tap = 0; tap < SIDE; tap++) warpgroup_mma<true>(sums[tap], left[i][tap], right + (k + i) * 128);
             warpgroup_commit();
             warpgroup_wait<0>();
-#pragma unroll
-            for (int tap = 0; tap < SIDE; tap++)
-#pragma unroll
-                for (int j = 0; j < CHANNELS / 8; j++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) settle(sums[tap][j][e]);
+            settle(sums);
         }
     }
 

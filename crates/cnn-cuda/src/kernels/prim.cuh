@@ -99,8 +99,15 @@ template <int N> DEVICE void warpgroup_wait() { asm volatile("wgmma.wait_group.s
 // What this thread has written to shared memory, and its copies that have arrived, are there for products once a barrier is
 // behind this.
 DEVICE void fence_for_warpgroups() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-// A number that products have added to is read behind this.
-DEVICE void settle(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+// Numbers that products have added to, and that were waited for, are read behind this.
+template <int I, int J> DEVICE void settle(float (&sums)[I][J][4]) {
+#pragma unroll
+    for (int i = 0; i < I; i++)
+#pragma unroll
+        for (int j = 0; j < J; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) asm volatile("" : "+f"(sums[i][j][e])::"memory");
+}
 
 // d [64, 8 * J] += a [64, 16] times b [16, 8 * J], bf16 with sums in f32, while the thread goes on. Warp w has rows 16 * w and the
 // next, spread over its lanes as for mma_bf16. ACROSS: rows of the matrix in shared memory are places of the sum.

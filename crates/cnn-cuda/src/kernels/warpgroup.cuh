@@ -1,8 +1,8 @@
 // The product of a step by warpgroups: their left operand is in registers, the right one they read from shared memory
-// themselves, and they multiply while their threads read the next rows.
+// themselves, and they multiply while their threads start the copies of later steps.
 //
-// A warp for itself reads as many bytes from shared memory for its product of 64 by 64 as a warpgroup does for each of its
-// warps' 64 by 128: so these are not held up by it.
+// For 128 by 128 and a part of the sum, four warps for themselves read 16 KiB from shared memory, and a warpgroup 12: its
+// right operand is read once for all four.
 #pragma once
 #include "tile.cuh"
 
@@ -12,16 +12,7 @@ template <class T> struct GroupProduct {
     static constexpr int GROUPS = T::THREADS / 128;
     // Products of 64 rows by each group, of which a warp has 16, and of 8 columns.
     static constexpr int ROWS = T::M / GROUPS / 64, COLUMNS = T::N / 8;
-    float sums[ROWS][COLUMNS][4];
-
-    DEVICE GroupProduct() {
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-#pragma unroll
-            for (int j = 0; j < COLUMNS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) sums[i][j][e] = 0.0f;
-    }
+    float sums[ROWS][COLUMNS][4] = {};
 
     // The warp's `i`th sixteen rows of the tile.
     static DEVICE i32 row(int i) {
@@ -51,12 +42,7 @@ template <class T> struct GroupProduct {
         warpgroup_commit();
         fetch();
         warpgroup_wait<0>();
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-#pragma unroll
-            for (int j = 0; j < COLUMNS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) settle(sums[i][j][e]);
+        settle(sums);
     }
 
     // Writes the sums into the block's tile.

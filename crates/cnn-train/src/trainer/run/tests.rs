@@ -1,0 +1,201 @@
+//! Runs that are stopped, resumed, refused, and behind their device.
+
+use std::fs;
+
+use cnn_core::archive::Archive;
+use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Scope, name_fields};
+use cnn_core::{Mode, Var, named_fields};
+use cnn_cpu::Cpu;
+
+use super::*;
+use crate::fault_tests::{cpu, dataset, left, recipe};
+use crate::{AverageRecipe, Networks, Recipe, ScheduleKind};
+
+#[test]
+fn a_device_that_runs_behind_makes_the_same_run() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |ahead: usize| {
+        let folder = RunFolder::create(place.path().join(ahead.to_string())).unwrap();
+        let mut trainer =
+            Trainer::new(&cpu(), Recipe { batch: 6, checkpoint_minutes: 1e30, ..recipe() }, dataset()).unwrap();
+        assert_eq!(trainer.behind, 0, "a CPU has made a step when it returns from it");
+        trainer.behind = ahead;
+        let mut events = Vec::new();
+        let mut observe = |event: &Event| {
+            events.push(match event {
+                Event::Step(StepReport { step, loss, accuracy, lr, .. }) => {
+                    format!("{step} {loss} {accuracy} {lr}")
+                }
+                Event::EpochEnd(EpochReport { step, train_loss, lr, .. }) => {
+                    format!("end {step} {train_loss} {lr}")
+                }
+                Event::Evaluating { done, .. } => format!("evaluated {done}"),
+                Event::EpochBegin { epoch, .. } => format!("epoch {epoch}"),
+                Event::Saved { .. } => "saved".to_owned(),
+            });
+            Control::Continue
+        };
+        trainer.run(&folder, &mut observe).unwrap();
+        (left(folder.path()), events)
+    };
+    let expected = run(0);
+    assert_eq!(expected.1.iter().filter(|event| event.contains("end")).count(), 2);
+    for ahead in [1, 2, 100] {
+        let (files, events) = run(ahead);
+        assert!(files == expected.0, "{ahead} steps ahead: the files differ");
+        assert_eq!(events, expected.1, "{ahead} steps ahead");
+    }
+}
+
+/// A network with running statistics, which refuses its training pass number `refused`.
+struct Normalised<B: Backend> {
+    norm: BatchNorm2d<B>,
+    fc: Linear<B>,
+    scope: Scope,
+    passes: u64,
+    refused: u64,
+}
+
+named_fields!(Normalised { norm, fc });
+
+impl<B: Backend> Module<B> for Normalised<B> {
+    fn forward(&mut self, x: &Var<B>) -> cnn_core::Result<Var<B>> {
+        let y = self.fc.call(&self.norm.call(x)?.flatten()?)?;
+        self.passes += u64::from(x.pass().mode() == Mode::Train);
+        if self.passes == self.refused && x.pass().mode() == Mode::Train {
+            return Err(cnn_core::Error::invalid("pass", self.passes, "is refused"));
+        }
+        Ok(y)
+    }
+}
+
+/// Runs the network that refuses a pass, and returns what is saved and the error.
+fn normalised(refused: u64, ahead: usize, lr: f64, stop_after: u64) -> ([Vec<u8>; 2], Option<String>) {
+    let networks = Networks::new().with("normalised", move |backend: &Cpu<f32>, seed, [h, w, channels], classes| {
+        let init = &mut Init::new(backend, seed);
+        let (norm, fc) = (BatchNorm2d::new(init, channels)?, Linear::new(init, h * w * channels, classes)?);
+        let mut model = Normalised { norm, fc, scope: Scope::default(), passes: 0, refused };
+        name_fields(&mut model);
+        Ok(model)
+    });
+    let mut recipe = Recipe { model: "normalised".into(), batch: 4, checkpoint_minutes: 1e30, ..recipe() };
+    (recipe.optimizer.lr, recipe.schedule.kind) = (lr, ScheduleKind::Constant);
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let mut trainer = Trainer::with_networks(&cpu(), recipe, dataset(), &networks).unwrap();
+    trainer.behind = ahead;
+    let mut steps = 0;
+    let result = trainer.run(&folder, &mut |event| {
+        steps += u64::from(matches!(event, Event::Step(_)));
+        if steps == stop_after { Control::Stop } else { Control::Continue }
+    });
+    ([folder.weights(), folder.state()].map(|file| fs::read(file).unwrap()), result.err().map(|e| e.to_string()))
+}
+
+/// Weights, statistics and the place in the epoch, of a state that also has what was timed.
+fn untimed([weights, state]: [Vec<u8>; 2]) -> (Vec<u8>, Vec<f64>) {
+    let state = Archive::from_bytes(&state).unwrap();
+    (weights, state.arrays["progress.sums"].to_float::<f64>().unwrap()[..3].to_vec())
+}
+
+#[test]
+fn a_step_that_fails_leaves_no_trace_in_what_is_saved() {
+    for ahead in [0, 2] {
+        let (saved, error) = normalised(4, ahead, 0.01, u64::MAX);
+        assert!(error.is_some_and(|error| error.contains("is refused")));
+        let (expected, error) = normalised(0, 0, 0.01, 3);
+        assert_eq!(error, None);
+        assert!(untimed(saved) == untimed(expected), "{ahead} steps ahead");
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_leaves_no_trace_in_what_is_saved() {
+    let (saved, error) = normalised(0, 0, 1e30, u64::MAX);
+    let error = error.unwrap();
+    let made = (1..9).find(|made| error.contains(&format!("step {}: ", made + 1)) && error.contains("is not finite"));
+    let (expected, _) = normalised(0, 0, 1e30, made.unwrap_or_else(|| panic!("{error}")));
+    assert!(untimed(saved) == untimed(expected), "{error}");
+}
+
+/// What is kept beside the weights, what is frozen on the way, and both kinds of average.
+#[test]
+fn a_run_with_an_average_is_resumed_to_the_same_bits() {
+    let place = tempfile::tempdir().unwrap();
+    for kind in [AverageKind::Ema, AverageKind::Lookahead] {
+        let with = || Recipe {
+            batch: 6,
+            epochs: 3,
+            tta: true,
+            checkpoint_minutes: 1e30,
+            average: Some(AverageRecipe { kind, every: 2, decay: 0.5, ramp: 1.0 }),
+            freeze: vec![FreezeRecipe { pattern: "fc*.bias".into(), after_epochs: 1 }],
+            ..recipe()
+        };
+        let run = |name: &str, stops: &[u64]| {
+            let folder = RunFolder::create(place.path().join(format!("{kind:?}-{name}"))).unwrap();
+            let mut trainer = Trainer::new(&cpu(), with(), dataset()).unwrap();
+            for &stop in stops {
+                let mut steps = 0;
+                let summary = trainer.run(&folder, &mut |event| {
+                    steps += u64::from(matches!(event, Event::Step(_)));
+                    if steps >= stop { Control::Stop } else { Control::Continue }
+                });
+                assert!(summary.unwrap().interrupted);
+                trainer = Trainer::resume(&cpu(), &folder, dataset()).unwrap();
+            }
+            let summary = trainer.run(&folder, &mut |_| Control::Continue).unwrap();
+            (summary.test, summary.test_tta, left(folder.path()))
+        };
+        let whole = run("whole", &[]);
+        assert!(whole.0.is_some() && whole.1.is_some());
+        assert!(run("in parts", &[1, 2, 4]) == whole, "{kind:?}");
+        let state = place.path().join(format!("{kind:?}-whole")).join("state.safetensors");
+        let state = Archive::from_bytes(&fs::read(state).unwrap()).unwrap();
+        assert!(state.arrays.keys().any(|name| name.starts_with("trained.")), "{:?}", state.arrays.keys());
+    }
+}
+
+#[test]
+fn what_is_frozen_is_a_parameter() {
+    let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: 1 }];
+    let error = Trainer::new(&cpu(), Recipe { freeze, ..recipe() }, dataset()).unwrap_err().to_string();
+    assert_eq!(error, "freeze layer9.*: must match a parameter of the model");
+}
+
+#[test]
+fn a_run_is_not_written_over_another() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let new = || Trainer::new(&cpu(), recipe(), dataset()).unwrap();
+    let mut first = new();
+    first.run(&folder, &mut |_| Control::Continue).unwrap();
+    let expected = left(folder.path());
+    let error = new().run(&folder, &mut |_| Control::Continue).unwrap_err().to_string();
+    assert!(error.contains("holds the checkpoint of another run"), "{error}");
+    assert!(left(folder.path()) == expected);
+    // The run whose it is may go on.
+    assert!(!first.run(&folder, &mut |_| Control::Continue).unwrap().interrupted);
+    let mut resumed = Trainer::resume(&cpu(), &folder, dataset()).unwrap();
+    resumed.run(&folder, &mut |_| Control::Continue).unwrap();
+    assert!(left(folder.path()) == expected);
+}
+
+#[test]
+fn a_step_that_is_refused_does_not_count_however_late_that_is_read() {
+    let place = tempfile::tempdir().unwrap();
+    let end = |ahead: usize| {
+        let folder = RunFolder::create(place.path().join(ahead.to_string())).unwrap();
+        let mut wild = Recipe { batch: 6, checkpoint_minutes: 1e30, ..recipe() };
+        wild.optimizer.lr = 1e30;
+        wild.schedule.kind = ScheduleKind::Constant;
+        let mut trainer = Trainer::new(&cpu(), wild, dataset()).unwrap();
+        trainer.behind = ahead;
+        let error = trainer.run(&folder, &mut |_| Control::Continue).unwrap_err();
+        (error.to_string(), trainer.progress.step, trainer.info.step)
+    };
+    let (error, made, said) = end(0);
+    assert!(error.contains(&format!("step {}: ", made + 1)) && error.contains("is not finite"), "{error}");
+    assert_eq!(made, said);
+    assert_eq!(end(2), (error, made, said));
+}
