@@ -75,16 +75,28 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     #[doc(hidden)]
     const PAIRS: bool = false;
     /// Words of neighbours, see [`Bf16Vector::concat`]. Without pairs a word is one number, here as below.
+    ///
+    /// # Safety
+    /// With pairs, as [`Bf16Vector::concat`].
     #[doc(hidden)]
     #[inline(always)]
-    fn concat<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
+    unsafe fn concat<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
         first
     }
     /// Words of a number of each, see [`Bf16Vector::zip`].
+    ///
+    /// # Safety
+    /// With pairs, as [`Bf16Vector::zip`].
     #[doc(hidden)]
     #[inline(always)]
-    fn zip<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
+    unsafe fn zip<S: Simd>(first: V<Self, S>, _: V<Self, S>) -> V<Self, S> {
         first
+    }
+    /// Rows and columns of words exchanged, see [`Bf16Vector::transpose`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn transpose<S: Simd, const N: usize>(_: S, rows: [V<Self, S>; N]) -> [V<Self, S>; N] {
+        rows
     }
     /// The products of words, added to `sum`.
     ///
@@ -190,12 +202,18 @@ element!(bf16, f32, load_half, load_half_head, store_half, store_half, store_hal
     const PAIRS: bool = true;
 
     #[inline(always)]
-    fn concat<S: Simd>(first: V<Self, S>, next: V<Self, S>) -> V<Self, S> {
-        first.concat(next)
+    unsafe fn concat<S: Simd>(first: V<Self, S>, next: V<Self, S>) -> V<Self, S> {
+        // SAFETY: the caller's promise.
+        unsafe { first.concat(next) }
     }
     #[inline(always)]
-    fn zip<S: Simd>(first: V<Self, S>, other: V<Self, S>) -> V<Self, S> {
-        first.zip(other)
+    unsafe fn zip<S: Simd>(first: V<Self, S>, other: V<Self, S>) -> V<Self, S> {
+        // SAFETY: the caller's promise.
+        unsafe { first.zip(other) }
+    }
+    #[inline(always)]
+    fn transpose<S: Simd, const N: usize>(simd: S, rows: [V<Self, S>; N]) -> [V<Self, S>; N] {
+        V::<Self, S>::transpose(simd, rows)
     }
     #[inline(always)]
     unsafe fn dot<S: Simd>(a: V<Self, S>, b: V<Self, S>, sum: V<Self, S>) -> V<Self, S> {

@@ -157,6 +157,7 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
             pitch: channels,
             first: 0,
             channels,
+            apart: lanes,
             plane,
             word: Word::Number,
         };
@@ -276,6 +277,7 @@ pub(super) fn weight<T: CpuElement>(
                     pitch: channels,
                     first: 0,
                     channels,
+                    apart: lanes,
                     plane,
                     word: Word::Number,
                 };

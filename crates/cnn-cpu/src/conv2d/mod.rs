@@ -14,6 +14,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod weight;
+mod weight_tiles;
 mod winograd;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use plan::Fold;
 use plans::{Direction, Plan, fold};
 use reader::Reader;
 use weight::WeightGradient;
+use weight_tiles::WeightGradientByTiles;
 use winograd::{Convolution, Kernel3x3, Kernels, Tiling};
 
 /// A convolution's weight in the form its kernels read.
@@ -51,15 +53,17 @@ struct Prepared {
     groups: usize,
     stride: [usize; 2],
     dilation: [usize; 2],
-    /// Of the instruction set: its lanes, and whether it multiplies pairs.
+    /// Of the instruction set: its lanes, and whether it multiplies pairs, and tiles of them.
     lanes: usize,
     pairs: bool,
+    tiles: bool,
 }
 
 impl Prepared {
     fn new<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Self {
         let Conv2dSpec { groups, stride, dilation, .. } = *spec;
-        Prepared { weight: spec.weight_shape(), groups, stride, dilation, lanes: cpu.lanes(), pairs: cpu.isa().dots() }
+        let (pairs, tiles) = (cpu.isa().dots(), cpu.isa().tiles().is_some());
+        Prepared { weight: spec.weight_shape(), groups, stride, dilation, lanes: cpu.lanes(), pairs, tiles }
     }
 }
 
@@ -119,7 +123,7 @@ fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
         return Algorithm::Depthwise;
     }
     let winograd = match cpu.conv_algorithm() {
-        ConvAlgorithm::Auto => winograd::pays(spec, cpu.isa().dots()),
+        ConvAlgorithm::Auto => cpu.isa().tiles().is_none() && winograd::pays(spec, cpu.isa().dots()),
         ConvAlgorithm::Direct => false,
         ConvAlgorithm::Winograd => Tiling::fits(spec),
     };
@@ -135,7 +139,8 @@ fn panels<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec, fold: Option<Fold>) ->
     let [kh, kw, read, _] = spec.weight_shape();
     let (taps, read) = if fold.is_some() { (kh, kw * read) } else { (kh * kw, read) };
     let (write, lanes) = (spec.out_channels / spec.groups, cpu.lanes());
-    Panels { groups: spec.groups, taps, read, write, lanes, pairs: fold.is_none() && cpu.isa().dots() }
+    let pairs = fold.is_none() && cpu.isa().dots();
+    Panels { groups: spec.groups, taps, read, write, lanes, pairs, tiles: pairs && cpu.isa().tiles().is_some() }
 }
 
 /// The panels of the weight with the roles of the channels exchanged.
@@ -276,6 +281,7 @@ fn forward<T: CpuElement>(
                 weights: forward.as_slice(),
                 epilogue,
                 accumulate: false,
+                tiles: cpu.isa().tiles().filter(|_| plan.fold.is_none()),
             };
             direct.run(cpu, y.make_mut()?, moments)?
         }
@@ -328,6 +334,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 weights: weights.as_slice(),
                 epilogue: Epilogue::none(),
                 accumulate: add,
+                tiles: cpu.isa().tiles(),
             };
             direct.run(cpu, dx.make_mut()?, false)?;
         }
@@ -360,6 +367,23 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
         }
         Algorithm::Direct => {
             let plan = planned(cpu, spec, Direction::Forward);
+            let worthwhile = spec.groups == 1 && plan.fold.is_none() && spec.batch >= weight_tiles::LEAST;
+            if let Some(tiles) = cpu.isa().tiles().filter(|_| worthwhile) {
+                let gradient = WeightGradientByTiles {
+                    tiles,
+                    x,
+                    dy,
+                    batch: spec.batch,
+                    from: spec.input,
+                    to: spec.output,
+                    plan: &plan,
+                    taps: spec.kernel[0] * spec.kernel[1],
+                    read: spec.in_channels,
+                    write: spec.out_channels,
+                };
+                gradient.run(cpu, dw.make_mut()?)?;
+                return Ok(dw);
+            }
             let gradient = WeightGradient {
                 x,
                 dy,
@@ -367,7 +391,7 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
                 from: spec.input,
                 to: spec.output,
                 plan: &plan,
-                panels: Panels { pairs: false, ..panels(cpu, spec, plan.fold) },
+                panels: Panels { pairs: false, tiles: false, ..panels(cpu, spec, plan.fold) },
                 pairs: plan.fold.is_none() && spec.batch > 1 && cpu.isa().dots(),
             };
             gradient.run(cpu, dw.make_mut()?)?;

@@ -29,7 +29,8 @@ pub(super) struct Strip<'a> {
     pub(super) pitch: usize,
     pub(super) first: usize,
     pub(super) channels: usize,
-    /// Scratch elements from one block of channels to the next.
+    /// Scratch elements from one pixel to the next, and from one block of channels to the next.
+    pub(super) apart: usize,
     pub(super) plane: usize,
     /// What a scratch element holds.
     pub(super) word: Word,
@@ -64,16 +65,20 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
 ) {
     let inside = |list: &[u32], size: usize| list.iter().all(|&at| at == ZERO || (at as usize) < size);
     assert!(inside(strip.rows, strip.size[0]) && strip.first + strip.channels <= strip.pitch);
-    assert!(strip.plane >= strip.rows.len() * strip.columns.len() * V::<T, S>::LANES);
+    let (lanes, pixels) = (V::<T, S>::LANES, strip.rows.len() * strip.columns.len());
+    assert!(strip.apart >= lanes && strip.plane >= pixels * strip.apart);
     match fold {
         None => {
             assert!(inside(strip.columns, strip.size[1]));
-            assert!(to.len() >= strip.word.count(strip.channels).div_ceil(V::<T, S>::LANES) * strip.plane);
+            let blocks = strip.word.count(strip.channels).div_ceil(lanes);
+            if blocks * pixels > 0 {
+                assert!(to.len() >= (blocks - 1) * strip.plane + (pixels - 1) * strip.apart + lanes);
+            }
             if const { T::PAIRS && S::DOTS } && strip.word != Word::Number {
                 return match *reader {
-                    Reader::Stored(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
-                    Reader::Norm(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
-                    Reader::Gradient(source) => simd.outline(Pack::<T, _, true> { source, strip, to }),
+                    Reader::Stored(source) => simd.outline_dots(Pack::<T, _, true> { source, strip, to }),
+                    Reader::Norm(source) => simd.outline_dots(Pack::<T, _, true> { source, strip, to }),
+                    Reader::Gradient(source) => simd.outline_dots(Pack::<T, _, true> { source, strip, to }),
                 };
             }
             assert!(strip.word == Word::Number);
@@ -83,7 +88,7 @@ pub(super) fn pack<T: CpuElement, S: Simd>(
                 Reader::Gradient(source) => simd.outline(Pack::<T, _, false> { source, strip, to }),
             }
         }
-        Some(fold) if strip.word == Word::Number => match *reader {
+        Some(fold) if strip.word == Word::Number && strip.apart == lanes => match *reader {
             Reader::Stored(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Norm(source) => simd.outline(PackFolded { source, strip, fold, to }),
             Reader::Gradient(source) => simd.outline(PackFolded { source, strip, fold, to }),
@@ -106,7 +111,8 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R,
     fn run<S: Simd>(self, simd: S) {
         let Pack { source, strip, to } = self;
         let lanes = V::<T, S>::LANES;
-        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, plane, word } = strip;
+        let Strip { rows, columns, image, size: [height, width], pitch, first, channels, apart: pixel, plane, word } =
+            strip;
         let zero = V::<T, S>::zero(simd);
         let neighbours = PAIRS && word == Word::Channels;
         // Channels of a block, and elements from a word's first number to its second.
@@ -118,8 +124,8 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R,
                 Word::Images { next } => n * usize::from(next),
                 Word::Number => 0,
             };
-            // `pack` has checked that every source row and column is inside the image, and that `to` has a plane for each
-            // block of channels with room for every scratch pixel; the reader has all elements of the image.
+            // `pack` has checked that every source row and column is inside the image, and that `to` has a vector for every
+            // scratch pixel in the plane of each block of channels; the reader has all elements of the image.
             // SAFETY: by this; channels first..first + channels exist, and of the second numbers `others` are inside the
             // image, or the next one.
             unsafe {
@@ -128,7 +134,7 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R,
                     true => source.coefficients(simd, first + c + lanes, others),
                     false => with,
                 };
-                let mut to = to.as_mut_ptr().add(block * plane);
+                let mut to = to.as_mut_ptr().wrapping_add(block * plane);
                 for &row in rows {
                     let start = (image * height + row as usize * usize::from(row != ZERO)) * width;
                     for &column in columns {
@@ -140,6 +146,7 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R,
                             if PAIRS {
                                 let other =
                                     if others > 0 { source.read(simd, &with_other, at + apart, others) } else { zero };
+                                // `pack` runs pairs where the instruction set has their instructions.
                                 value = match neighbours {
                                     true => T::concat::<S>(value, other),
                                     false => T::zip::<S>(value, other),
@@ -147,7 +154,7 @@ impl<T: CpuElement, R: Read<T>, const PAIRS: bool> SimdKernel for Pack<'_, T, R,
                             }
                             value.store(to);
                         }
-                        to = to.add(lanes);
+                        to = to.wrapping_add(pixel);
                     }
                 }
             }

@@ -22,6 +22,8 @@ pub(super) struct Panels {
     pub(super) lanes: usize,
     /// An element holds two of the channels that are read.
     pub(super) pairs: bool,
+    /// Blocks of words are whole, with zeros: the rows of a tile.
+    pub(super) tiles: bool,
 }
 
 impl Panels {
@@ -32,7 +34,8 @@ impl Panels {
 
     /// Elements that hold the channels of a group that are read.
     pub(super) fn words(&self) -> usize {
-        self.word().count(self.read)
+        let words = self.word().count(self.read);
+        if self.tiles { words.next_multiple_of(self.lanes) } else { words }
     }
 
     /// Panels of a group.
@@ -84,7 +87,22 @@ impl<T: CpuElement> SimdKernel for PackPanel<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let PackPanel { panels, weight, transposed, group, panel, block, to } = self;
+        if const { T::PAIRS && S::DOTS } && self.panels.pairs {
+            simd.outline_dots(PackWords(self));
+        } else {
+            PackWords(self).run(simd);
+        }
+    }
+}
+
+struct PackWords<'a, T: CpuElement>(PackPanel<'a, T>);
+
+impl<T: CpuElement> SimdKernel for PackWords<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackPanel { panels, weight, transposed, group, panel, block, to } = self.0;
         let lanes = V::<T, S>::LANES;
         let Panels { groups, taps, read, write, pairs, .. } = panels;
         let width = panels.vectors(panel) * lanes;
@@ -119,8 +137,11 @@ impl<T: CpuElement> SimdKernel for PackPanel<'_, T> {
                     for r in 0..n {
                         for v in (0..width).step_by(lanes) {
                             let (channel, m) = ((r0 + r) * numbers, lanes.min(m - v));
-                            let from = from.add(channel * groups * write + v);
-                            let mut word = V::<T, S>::load_head(simd, from, m);
+                            let from = from.wrapping_add(channel * groups * write + v);
+                            let mut word = match channel < read {
+                                true => V::<T, S>::load_head(simd, from, m),
+                                false => V::<T, S>::zero(simd),
+                            };
                             if pairs {
                                 let second = match channel + 1 < read {
                                     true => V::<T, S>::load_head(simd, from.add(groups * write), m),

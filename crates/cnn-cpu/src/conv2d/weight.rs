@@ -208,6 +208,7 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                             pitch: layout.groups * channels,
                             first: group * channels,
                             channels,
+                            apart: lanes,
                             plane: planes[0],
                             word,
                         };
@@ -220,6 +221,7 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                             pitch: layout.groups * layout.write,
                             first: group * layout.write + k0,
                             channels: k1 - k0,
+                            apart: lanes,
                             plane: planes[1],
                             word,
                         };

@@ -146,11 +146,11 @@ impl Bf16Vector for F32x8 {
         }
     }
     #[inline(always)]
-    fn concat(self, next: Self) -> Self {
+    unsafe fn concat(self, next: Self) -> Self {
         F32x8(owned!(_mm256_castsi256_ps(_mm256_set_m128i(next.to_half(), self.to_half()))))
     }
     #[inline(always)]
-    fn zip(self, other: Self) -> Self {
+    unsafe fn zip(self, other: Self) -> Self {
         F32x8(owned!({
             let upper = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(other.to_half()));
             _mm256_castsi256_ps(_mm256_or_si256(upper, _mm256_cvtepu16_epi32(self.to_half())))

@@ -6,14 +6,16 @@ use std::mem::transmute;
 
 use half::bf16;
 
+use super::tiles::Tiles;
 use super::vector::halve;
 use super::x86::{owned, x86_memory, x86_vector};
 use super::{Bf16Vector, Simd, SimdKernel, Vector};
 
-/// Proof that the CPU has AVX-512 F, VL, DQ and BW, and whether it has BF16 too.
+/// Proof that the CPU has AVX-512 F, VL, DQ and BW, and whether it has BF16 too, and beside that AMX.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512 {
     dots: bool,
+    tiles: Option<Tiles>,
 }
 
 impl Avx512 {
@@ -24,7 +26,8 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        all.then(|| Avx512 { dots: is_x86_feature_detected!("avx512bf16") })
+        let dots = is_x86_feature_detected!("avx512bf16");
+        all.then(|| Avx512 { dots, tiles: if dots { Tiles::detect() } else { None } })
     }
 
     /// Whether the CPU multiplies pairs of bf16.
@@ -32,9 +35,14 @@ impl Avx512 {
         self.dots
     }
 
-    /// The same without that.
-    pub(super) fn without_dots(self) -> Self {
-        Avx512 { dots: false }
+    /// What multiplies tiles of such pairs.
+    pub(super) fn tiles(self) -> Option<Tiles> {
+        self.tiles
+    }
+
+    /// The same without pairs or without tiles, unless they are wanted.
+    pub(super) fn capped(self, dots: bool, tiles: bool) -> Self {
+        Avx512 { dots: self.dots && dots, tiles: self.tiles.filter(|_| dots && tiles) }
     }
 }
 
@@ -156,18 +164,62 @@ impl Bf16Vector for F32x16 {
         unsafe { _mm256_mask_storeu_epi16(to.cast(), head!(__mmask16, n), self.to_half()) }
     }
     #[inline(always)]
-    fn concat(self, next: Self) -> Self {
-        F32x16(owned!(_mm512_castsi512_ps(_mm512_inserti64x4::<1>(
-            _mm512_castsi256_si512(self.to_half()),
-            next.to_half()
-        ))))
+    unsafe fn concat(self, next: Self) -> Self {
+        // SAFETY: only `outline_dots` of a token that was detected to have AVX512-BF16 leads here, the caller promises;
+        // both types are 64 bytes of which all bits count.
+        unsafe { F32x16(transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(next.0, self.0))) }
     }
     #[inline(always)]
-    fn zip(self, other: Self) -> Self {
-        F32x16(owned!({
-            let upper = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(other.to_half()));
-            _mm512_castsi512_ps(_mm512_or_si512(upper, _mm512_cvtepu16_epi32(self.to_half())))
-        }))
+    unsafe fn zip(self, other: Self) -> Self {
+        // SAFETY: as in `concat`; the indices are those of a table of 32 numbers.
+        unsafe {
+            let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(other.0, self.0));
+            let order: [u16; 32] = const {
+                let mut order = [0; 32];
+                let mut i = 0;
+                while i < 32 {
+                    order[i] = (i / 2 + i % 2 * 16) as u16;
+                    i += 1;
+                }
+                order
+            };
+            let order = _mm512_loadu_si512(order.as_ptr().cast());
+            F32x16(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves)))
+        }
+    }
+    #[inline(always)]
+    fn transpose<const N: usize>(_: Avx512, rows: [Self; N]) -> [Self; N] {
+        assert_eq!(N, 16);
+        let mut rows = rows.map(|row| row.0);
+        // Pairs of rows, then fours: afterwards quarter q of register 4g + j is column 4q + j of rows 4g to 4g + 3.
+        for i in (0..16).step_by(2) {
+            let [a, b] = [rows[i], rows[i + 1]];
+            (rows[i], rows[i + 1]) = owned!((_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+        }
+        for i in (0..16).step_by(4) {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|j| owned!(_mm512_castps_pd(rows[i + j])));
+            let fours = owned!([
+                _mm512_unpacklo_pd(a, c),
+                _mm512_unpackhi_pd(a, c),
+                _mm512_unpacklo_pd(b, d),
+                _mm512_unpackhi_pd(b, d)
+            ]);
+            for (j, four) in fours.into_iter().enumerate() {
+                rows[i + j] = owned!(_mm512_castpd_ps(four));
+            }
+        }
+        for j in 0..4 {
+            let [a, b, c, d] = [rows[j], rows[4 + j], rows[8 + j], rows[12 + j]];
+            owned!({
+                let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b));
+                let (even_below, odd_below) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xDD>(c, d));
+                rows[j] = _mm512_shuffle_f32x4::<0x88>(even, even_below);
+                rows[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd, odd_below);
+                rows[8 + j] = _mm512_shuffle_f32x4::<0xDD>(even, even_below);
+                rows[12 + j] = _mm512_shuffle_f32x4::<0xDD>(odd, odd_below);
+            });
+        }
+        rows.map(F32x16)
     }
     #[inline(always)]
     unsafe fn dot(self, factor: Self, sum: Self) -> Self {

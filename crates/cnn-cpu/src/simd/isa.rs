@@ -10,6 +10,7 @@ use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
 use super::portable::Portable;
+use super::tiles::Tiles;
 use super::{Simd, SimdKernel};
 
 /// An instruction set that this CPU has: the only way to one is a detection.
@@ -26,14 +27,14 @@ enum Set {
 }
 
 /// The names that cap the choice, narrowest first.
-pub(crate) const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "avx512bf16"];
+pub(crate) const NAMES: [&str; 5] = ["portable", "avx2", "avx512", "avx512bf16", "amx"];
 
 impl Isa {
     /// The best instruction set of this CPU, capped by the environment variable `CNN_ISA`. The cap holds for the kernels
     /// here; with `portable`, dense layers are computed by the crate matrixmultiply, which chooses by itself.
     ///
     /// # Errors
-    /// The variable is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
+    /// The variable is none of `portable`, `avx2`, `avx512`, `avx512bf16`, `amx`.
     pub fn detect() -> Result<Isa> {
         match var("CNN_ISA") {
             Ok(name) => Isa::capped(&name),
@@ -45,7 +46,7 @@ impl Isa {
     /// The best instruction set of this CPU that is not above `cap`.
     ///
     /// # Errors
-    /// `cap` is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
+    /// `cap` is none of `portable`, `avx2`, `avx512`, `avx512bf16`, `amx`.
     pub fn capped(cap: &str) -> Result<Isa> {
         let Some(level) = NAMES.iter().position(|name| *name == cap) else {
             return Err(Error::invalid("CNN_ISA", format!("{cap:?}"), format!("must be one of {}", NAMES.join(", "))));
@@ -53,7 +54,7 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             if let (2.., Some(avx512)) = (level, Avx512::detect()) {
-                return Ok(Isa(Set::Avx512(if level > 2 { avx512 } else { avx512.without_dots() })));
+                return Ok(Isa(Set::Avx512(avx512.capped(level > 2, level > 3))));
             }
             if let (1.., Some(avx2)) = (level, Avx2::detect()) {
                 return Ok(Isa(Set::Avx2(avx2)));
@@ -66,16 +67,16 @@ impl Isa {
     /// The instruction set of this name; none if this CPU does not have it.
     ///
     /// # Errors
-    /// `name` is none of `portable`, `avx2`, `avx512`, `avx512bf16`.
+    /// `name` is none of `portable`, `avx2`, `avx512`, `avx512bf16`, `amx`.
     pub fn named(name: &str) -> Result<Option<Isa>> {
         Ok(Some(Isa::capped(name)?).filter(|isa| isa.to_string() == name))
     }
 
-    /// The same without the instruction for pairs of bf16, which is of no use to other elements.
+    /// The same without the instructions for pairs of bf16, which are of no use to other elements.
     pub(crate) fn without_dots(self) -> Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(avx512) => Isa(Set::Avx512(avx512.without_dots())),
+            Set::Avx512(avx512) => Isa(Set::Avx512(avx512.capped(false, false))),
             _ => self,
         }
     }
@@ -91,6 +92,15 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(avx512) => avx512.dots(),
             _ => false,
+        }
+    }
+
+    /// The unit that multiplies tiles of such pairs, if there is one.
+    pub(crate) fn tiles(self) -> Option<Tiles> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) => avx512.tiles(),
+            _ => None,
         }
     }
 
@@ -114,7 +124,7 @@ impl Display for Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => NAMES[1],
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(avx512) => NAMES[2 + usize::from(avx512.dots())],
+            Set::Avx512(avx512) => NAMES[2 + usize::from(avx512.dots()) + usize::from(avx512.tiles().is_some())],
         })
     }
 }

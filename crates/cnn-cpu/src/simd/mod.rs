@@ -17,6 +17,7 @@ mod isa;
 mod portable;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tiles;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;

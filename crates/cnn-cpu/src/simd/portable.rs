@@ -167,12 +167,12 @@ impl Bf16Vector for Array<f32, 4> {
         }
     }
     #[inline(always)]
-    fn concat(self, next: Self) -> Self {
+    unsafe fn concat(self, next: Self) -> Self {
         let half = |i: usize| u32::from(bf16::from_f32(if i < 4 { self.0[i] } else { next.0[i - 4] }).to_bits());
         Array(from_fn(|i| f32::from_bits(half(2 * i + 1) << 16 | half(2 * i))))
     }
     #[inline(always)]
-    fn zip(self, other: Self) -> Self {
+    unsafe fn zip(self, other: Self) -> Self {
         let half = |x: f32| u32::from(bf16::from_f32(x).to_bits());
         Array(from_fn(|i| f32::from_bits(half(other.0[i]) << 16 | half(self.0[i]))))
     }

@@ -75,7 +75,7 @@ fn operations_of_every_instruction_set() {
 #[test]
 fn an_unknown_instruction_set_lists_the_choices() {
     let error = Isa::capped("neon").unwrap_err().to_string();
-    assert_eq!(error, "CNN_ISA \"neon\": must be one of portable, avx2, avx512, avx512bf16");
+    assert_eq!(error, "CNN_ISA \"neon\": must be one of portable, avx2, avx512, avx512bf16, amx");
 }
 
 /// The bits of f32 as bf16 and of bf16 as f32, both by way of slices of any length.
@@ -195,10 +195,13 @@ impl SimdKernel for Words<'_> {
     fn run<S: Simd>(self, simd: S) -> [Vec<u32>; 3] {
         let lanes = V::<bf16, S>::LANES;
         let (a, b) = (f32::read(simd, self.0), f32::read(simd, &self.0[lanes..]));
-        let neighbours = bf16::concat::<S>(a, b);
         // SAFETY: the test runs this by `outline_dots` where the instruction set has them.
-        let dots = unsafe { bf16::dot::<S>(neighbours, neighbours, V::<f32, S>::splat(simd, 1.0)) };
-        [neighbours, bf16::zip::<S>(a, b), dots].map(|vector| {
+        let words = unsafe {
+            let neighbours = bf16::concat::<S>(a, b);
+            let dots = bf16::dot::<S>(neighbours, neighbours, V::<f32, S>::splat(simd, 1.0));
+            [neighbours, bf16::zip::<S>(a, b), dots]
+        };
+        words.map(|vector| {
             let mut bits = vec![0.0; lanes];
             vector.write(&mut bits);
             bits.into_iter().map(f32::to_bits).collect()

@@ -131,10 +131,25 @@ pub trait Bf16Vector: Vector<f32> {
     unsafe fn store_half_head(self, to: *mut bf16, n: usize);
 
     /// Words of two bf16 that are neighbours: the lanes of `self` and then those of `next`, rounded, two in a word. A
-    /// word is kept as the f32 of the same bits.
-    fn concat(self, next: Self) -> Self;
-    /// Words of a lane of `self`, rounded, in the lower half and of `other` in the upper.
-    fn zip(self, other: Self) -> Self;
+    /// word is kept as the f32 of the same bits. Subnormal numbers may become zero, as they count for [`dot`](Self::dot).
+    ///
+    /// # Safety
+    /// The kernel runs in [`Simd::outline_dots`], where the instruction set has [`Simd::DOTS`].
+    unsafe fn concat(self, next: Self) -> Self;
+    /// Words of a lane of `self`, rounded, in the lower half and of `other` in the upper; otherwise as
+    /// [`concat`](Self::concat).
+    ///
+    /// # Safety
+    /// As `concat`.
+    unsafe fn zip(self, other: Self) -> Self;
+    /// Rows and columns exchanged of as many rows as there are lanes.
+    #[inline(always)]
+    fn transpose<const N: usize>(simd: Self::Simd, rows: [Self; N]) -> [Self; N] {
+        assert_eq!(N, Self::LANES);
+        let mut numbers = [[0.0; N]; N];
+        rows.into_iter().zip(&mut numbers).for_each(|(row, to)| row.write(to));
+        std::array::from_fn(|i| Self::read(simd, &std::array::from_fn::<f32, N, _>(|j| numbers[j][i])))
+    }
     /// The products of lower halves and of upper halves of words of two bf16, added to `sum`. Subnormal numbers may count
     /// as zero.
     ///

@@ -14,7 +14,9 @@
 //! packed with the roles of the channels exchanged, and its plan has one class of outputs for each remainder of the
 //! stride.
 
+mod outputs;
 mod task;
+mod tiles;
 
 use cnn_core::Result;
 use cnn_core::backend::Moments;
@@ -29,9 +31,11 @@ use crate::kernel::epilogue::Epilogue;
 use crate::kernel::moments::combine;
 use crate::machine::{L2, few_tasks};
 use crate::scratch::Scratch;
+use crate::simd::tiles::{ROWS, Tiles};
 use crate::simd::{Simd, SimdKernel};
 use crate::threads::{Shared, chunks};
-use task::{Packed, SUMS, Task};
+use outputs::SUMS;
+use task::{Packed, Task};
 
 /// A direct convolution, in either direction.
 pub(super) struct Direct<'a, T: CpuElement> {
@@ -46,13 +50,17 @@ pub(super) struct Direct<'a, T: CpuElement> {
     pub(super) epilogue: Epilogue<'a, T>,
     /// Add to what is there, in place of the epilogue.
     pub(super) accumulate: bool,
+    /// What multiplies, if the panels are made for it.
+    pub(super) tiles: Option<Tiles>,
 }
 
 /// How the work is cut into tasks: by the shape alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Tile {
-    /// Images that are packed together.
+    /// Images of a task.
     images: usize,
+    /// Images that are packed into each other.
+    together: usize,
     /// Outputs of each class of rows.
     rows: usize,
     /// Panels, over all groups.
@@ -69,10 +77,15 @@ const PIXELS: usize = 128;
 const SHARED: usize = 2 * L2;
 
 impl<T: CpuElement> Direct<'_, T> {
-    /// Scratch elements of one block of channels of `rows` scratch rows. One vector more than needed keeps the blocks
-    /// from falling on the same cache sets.
-    fn plane(&self, rows: usize) -> usize {
-        (rows * self.plan.columns.source.len() + 1) * self.panels.lanes
+    /// Scratch elements of one block of channels of `rows` scratch rows of so many images together. One vector more than
+    /// needed keeps the blocks from falling on the same cache sets.
+    fn plane(&self, rows: usize, together: usize) -> usize {
+        (rows * self.plan.columns.source.len() * together + 1) * self.panels.lanes
+    }
+
+    /// Scratch elements of so many images of `rows` scratch rows, `together` at a time.
+    fn room(&self, images: usize, rows: usize, together: usize) -> usize {
+        images.div_ceil(together) * self.blocks() * self.plane(rows, together)
     }
 
     fn blocks(&self) -> usize {
@@ -82,8 +95,9 @@ impl<T: CpuElement> Direct<'_, T> {
     fn tile(&self) -> Tile {
         let (rows, panels) = (self.plan.rows.count(), self.panels.groups * self.panels.count());
         let pixels = self.to[0] * self.to[1];
-        let image = self.blocks() * self.plane(self.plan.rows.source.len()) * size_of::<T::Accum>();
-        let mut tile = Tile { images: 1, rows: rows.div_ceil(image.div_ceil(PACKED)).max(1), panels, shared: false };
+        let image = self.room(1, self.plan.rows.source.len(), 1) * size_of::<T::Accum>();
+        let rows_at_a_time = rows.div_ceil(image.div_ceil(PACKED)).max(1);
+        let mut tile = Tile { images: 1, together: 1, rows: rows_at_a_time, panels, shared: false };
         if tile.rows == rows {
             tile.images = (PIXELS / pixels.max(1)).min(PACKED / image.max(1)).clamp(1, self.batch.max(1));
         }
@@ -108,13 +122,17 @@ impl<T: CpuElement> Direct<'_, T> {
         let lack = |tile: Tile| wanted.div_ceil(self.batch.div_ceil(tile.images).max(1) * rows.div_ceil(tile.rows));
         tile.rows = tile.rows.div_ceil(lack(tile)).max(2).min(tile.rows);
         tile.panels = panels.div_ceil(lack(tile));
+        if self.tiles.is_some() {
+            // Narrow images fill a tile's rows together.
+            tile.together = (ROWS / self.plan.columns.count().max(1)).clamp(1, tile.images);
+        }
         tile
     }
 
     /// All rows and groups of all images, packed.
     fn pack_all(&self, cpu: &Cpu<T>) -> Result<Scratch<T::Accum>> {
         let (panels, rows) = (self.panels, self.plan.rows.reach(0..self.plan.rows.count()));
-        let (blocks, plane) = (self.blocks(), self.plane(rows.len()));
+        let (blocks, plane) = (self.blocks(), self.plane(rows.len(), 1));
         let channels = if panels.pairs { 2 * panels.lanes } else { panels.lanes }; // of a block
         let mut store = cpu.scratch(self.batch * panels.groups * blocks * plane)?;
         cpu.for_each_part(chunks(&mut store, plane), |i, to: &mut [T::Accum]| {
@@ -127,6 +145,7 @@ impl<T: CpuElement> Direct<'_, T> {
                 pitch: panels.groups * panels.read,
                 first: group * panels.read + block * channels,
                 channels: channels.min(panels.read - block * channels),
+                apart: panels.lanes,
                 plane,
                 word: panels.word(),
             };
@@ -152,8 +171,8 @@ impl<T: CpuElement> Direct<'_, T> {
         let store = if tile.shared { Some(self.pack_all(cpu)?) } else { None };
         // Room for as much as is ever packed at a time: no strip reaches over more rows than the first.
         let work = self.plan.fold.map_or(0, |fold| fold.work(self.plan.columns.count(), panels.read, panels.lanes));
-        let plane = self.plane(self.plan.rows.reach(0..tile.rows).len());
-        let room = if tile.shared { 0 } else { tile.images * self.blocks() * plane + work };
+        let reach = self.plan.rows.reach(0..tile.rows).len();
+        let room = if tile.shared { 0 } else { self.room(tile.images, reach, tile.together) + work };
         let groups = self.batch.div_ceil(tile.images);
         let tasks = groups * strips * sets;
         let rooms = cpu.rooms(tasks, [room])?;
@@ -166,6 +185,7 @@ impl<T: CpuElement> Direct<'_, T> {
             cpu.run(Task {
                 direct: self,
                 images,
+                together: tile.together,
                 rows,
                 strip: (strip, strips),
                 panels: set * tile.panels..((set + 1) * tile.panels).min(all_panels),

@@ -68,7 +68,7 @@ const PLANES: usize = POINTS * POINTS;
 
 /// How a weight's channels that are written are cut into panels of two vectors.
 pub(super) fn panels(read: usize, write: usize, lanes: usize) -> Panels {
-    Panels { groups: 1, taps: TAPS * TAPS, read, write, lanes, pairs: false }
+    Panels { groups: 1, taps: TAPS * TAPS, read, write, lanes, pairs: false, tiles: false }
 }
 
 /// `range` in pieces of at most `most`, as even as can be.
