@@ -5,12 +5,17 @@
 use crate::fuzz::{self, TARGETS};
 use crate::run::{Step, cargo, nightly, run};
 
-pub(crate) const DEEP: [Step; 4] = [
+pub(crate) const DEEP: [Step; 5] = [
+    ("tests that take long", long_tests),
     ("a thousand cases of every property", properties),
     ("AddressSanitizer over the CPU backend, each instruction set", address_sanitizer),
     ("loom over the worker protocol", loom),
     ("a minute of libfuzzer for each parser", fuzzing),
 ];
+
+fn long_tests() -> Result<(), String> {
+    run(&mut cargo(&["test", "--workspace", "--", "--ignored"]))
+}
 
 fn properties() -> Result<(), String> {
     run(cargo(&["test", "-p", "cnn-tests", "-p", "cnn-cpu"]).env("CNN_TEST_CASES", "1000"))
@@ -33,7 +38,7 @@ fn address_sanitizer() -> Result<(), String> {
         test(&["-p", "cnn-cpu", "--lib", "--test", "values", "--test", "refused"], isa)?;
     }
     // This suite takes every instruction set by itself.
-    test(&["-p", "cnn-tests", "--test", "suite", "conformance"], "avx512bf16")
+    test(&["-p", "cnn-tests", "--test", "suite", "conformance"], "amx")
 }
 
 /// Those that this CPU has: to cap it at another one would test a narrower one again.
@@ -42,9 +47,11 @@ fn instruction_sets() -> Vec<&'static str> {
     let wider = [
         ("avx2", std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")),
         ("avx512", std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")),
+        // Whether the system lets a process use tiles is for the backend to ask: where it does not, this is the one before.
+        ("amx", std::arch::is_x86_feature_detected!("avx512bf16")),
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    let wider = [("avx2", false), ("avx512", false)];
+    let wider = [("avx2", false), ("avx512", false), ("amx", false)];
     let (has, lacks): (Vec<_>, Vec<_>) = wider.into_iter().partition(|(_, found)| *found);
     lacks.iter().for_each(|(isa, _)| println!("SKIPPED {isa}: this CPU does not have it"));
     ["portable"].into_iter().chain(has.into_iter().map(|(isa, _)| isa)).collect()

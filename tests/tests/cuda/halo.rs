@@ -39,12 +39,14 @@ fn in_bf16() {
 }
 
 #[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn in_tf32() {
     halos::<f32>(tf32, LARGE, |i| i % 4 == 3);
     halos::<f32>(tf32, NARROW, |i| i % 4 == 0);
 }
 
 #[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn by_warpgroups() {
     halos(warpgroups, LARGE, |i| i % 2 == 1);
     halos(warpgroups, NARROW, |i| i % 2 == 0);

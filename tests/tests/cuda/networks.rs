@@ -83,11 +83,13 @@ fn the_small_network_in_bf16() {
 }
 
 #[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn resnet18_in_f32() {
     agrees(cuda::<f32>(), Cpu::<f32>::new().unwrap(), "resnet18");
 }
 
 #[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn resnet18_in_bf16() {
     agrees(cuda::<bf16>(), Cpu::<bf16>::new().unwrap(), "resnet18");
 }

@@ -34,6 +34,7 @@ fn in_f32() {
 }
 
 #[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn in_tf32() {
     stems(tf32);
 }
