@@ -24,6 +24,7 @@ pub struct Classifier<B: Backend> {
     frozen: Frozen<B>,
     info: WeightsInfo,
     spec: ImageSpec,
+    views: &'static [View],
     pool: Pool,
 }
 
@@ -66,7 +67,13 @@ impl<B: Backend> Classifier<B> {
         let (backend, mut model, info) = trained.into_parts();
         let frozen = Frozen::new(&backend, &mut *model, &info.image)?;
         let spec = spec(&info);
-        Ok(Classifier { backend, frozen, info, spec, pool: Pool::default() })
+        Ok(Classifier { backend, frozen, info, spec, views: View::PLAIN, pool: Pool::default() })
+    }
+
+    /// Whether every image is judged by six views of it, which takes six times as long: as it is, and moved by a pixel each
+    /// way along its diagonal, each also in a mirror; their logits are averaged. By default it is judged as it is.
+    pub fn tta(self, tta: bool) -> Self {
+        Classifier { views: if tta { View::SIX } else { View::PLAIN }, ..self }
     }
 
     /// The threads that decode files; by default one for each core, started when they are first needed.
@@ -143,15 +150,33 @@ impl<B: Backend> Classifier<B> {
             [image] => self.backend.upload(image.as_ref())?,
             images => self.backend.upload(&images.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat())?,
         };
-        let views: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
-        let data = self.backend.load_images(&self.spec, &bytes, &views)?;
-        let shape = Shape::new(&[images.len(), height, width, channels])?;
-        let logits = self.frozen.run(Tensor::from_data(&self.backend, shape, data)?)?;
+        let plain: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
+        let logits = |view: &View| -> Result<Tensor<B>> {
+            let data = self.backend.load_images(&self.spec, &bytes, &view.of(&plain))?;
+            let shape = Shape::new(&[images.len(), height, width, channels])?;
+            Ok(self.frozen.run(Tensor::from_data(&self.backend, shape, data)?)?)
+        };
         let classes = self.info.classes.len();
-        let probabilities = self.backend.softmax(logits.data(), classes)?;
-        let probabilities = Tensor::from_data(&self.backend, logits.shape(), probabilities)?.to_vec(&self.backend)?;
-        let rows: Vec<Vec<f64>> =
-            probabilities.chunks(classes).map(|row| row.iter().map(|p| p.as_f64()).collect()).collect();
+        let rows: Vec<Vec<f64>> = match self.views {
+            [view] => {
+                let logits = logits(view)?;
+                let probabilities = self.backend.softmax(logits.data(), classes)?;
+                let probabilities = Tensor::from_data(&self.backend, logits.shape(), probabilities)?;
+                let probabilities = probabilities.to_vec(&self.backend)?;
+                probabilities.chunks(classes).map(|row| row.iter().map(|p| p.as_f64()).collect()).collect()
+            }
+            views => {
+                let mut rows = vec![vec![0.0; classes]; images.len()];
+                for view in views {
+                    let logits = logits(view)?.to_vec(&self.backend)?;
+                    for (sum, logit) in rows.iter_mut().flatten().zip(logits) {
+                        *sum += view.weight * logit.as_f64();
+                    }
+                }
+                rows.iter_mut().for_each(|row| softmax(row));
+                rows
+            }
+        };
         match rows.iter().position(|row| row.iter().any(|probability| !probability.is_finite())) {
             Some(index) => Err(Error::NotFiniteLogits { image: name(index) }),
             None => Ok(rows),
@@ -176,7 +201,7 @@ impl<B: Backend> Classifier<B> {
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
         let batches = DeviceBatches::new(&self.backend, images, self.spec.clone());
-        evaluate(&self.backend, &self.frozen, &batches, View::PLAIN, batch, &mut |done, total| {
+        evaluate(&self.backend, &self.frozen, &batches, self.views, batch, &mut |done, total| {
             progress(done, total);
             Control::Continue
         })
@@ -188,7 +213,16 @@ const FILES: usize = 32;
 
 /// How the bytes of an image become the numbers that a network of `info` reads.
 fn spec(info: &WeightsInfo) -> ImageSpec {
-    ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std)
+    // Who looks at an image as it is sees nothing outside of it.
+    ImageSpec::new(info.image, Border::Reflect, &info.mean, &info.std)
+}
+
+/// Logits as probabilities.
+fn softmax(row: &mut [f64]) {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.iter_mut().for_each(|logit| *logit = (*logit - largest).exp());
+    let sum: f64 = row.iter().sum();
+    row.iter_mut().for_each(|p| *p /= sum);
 }
 
 impl<B: Backend> Debug for Classifier<B> {

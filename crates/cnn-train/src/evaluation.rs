@@ -66,7 +66,7 @@ pub(crate) struct View {
     /// Rows and columns by which it is moved.
     offset: i32,
     flip: bool,
-    weight: f64,
+    pub(crate) weight: f64,
 }
 
 impl View {
@@ -89,7 +89,7 @@ impl View {
     ];
 
     /// Images whose views were these, seen so.
-    fn of(&self, views: &[SampleView]) -> Vec<SampleView> {
+    pub(crate) fn of(&self, views: &[SampleView]) -> Vec<SampleView> {
         let seen = |view: &SampleView| {
             let offset = view.offset.map(|offset| offset + self.offset);
             SampleView { offset, flip: view.flip ^ self.flip, ..*view }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{fs, thread};
 
 use cnn_cpu::Cpu;
-use cnn_train::{Classifier, RunFolder};
+use cnn_train::{Classifier, Prediction, RunFolder};
 use serde_json::Value;
 use support::{backend, dataset, run, trainer};
 
@@ -38,6 +38,33 @@ fn threads_share_a_classifier() {
     assert_eq!(classifier.classify(&[[0u8; 0]; 0]).unwrap(), []);
     let error = classifier.classify(&[vec![0; 192], vec![0; 5]]).unwrap_err().to_string();
     assert_eq!(error, "bytes of image 1: 5: must be the 192 of a 8x8x3 image");
+}
+
+#[test]
+fn six_views_are_judged_alike_by_both() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    run(&mut trainer(), &folder);
+    let load = || Classifier::<Cpu<f32>>::load(&backend(), folder.weights()).unwrap();
+    let (plain, views) = (load(), load().tta(true));
+    let test = dataset().test;
+    let images: Vec<Vec<u8>> = (0..test.len()).map(|i| test.image(i).unwrap().into_owned()).collect();
+    let judged = views.classify(&images).unwrap();
+    let right = judged.iter().zip(test.labels()).filter(|(prediction, label)| prediction.label == **label as usize);
+    let evaluation = views.evaluate(&test, 40, &mut |_, _| {}).unwrap();
+    assert_eq!(right.count() as u64, evaluation.correct);
+    let loss = |rows: &[Prediction]| {
+        let of = |(row, &label): (&Prediction, &u32)| -row.probabilities[label as usize].ln();
+        rows.iter().zip(test.labels().iter()).map(of).sum::<f64>() / rows.len() as f64
+    };
+    assert!((loss(&judged) - evaluation.loss).abs() < 1e-6, "{} and {}", loss(&judged), evaluation.loss);
+    let once = plain.classify(&images).unwrap();
+    assert!((loss(&once) - plain.evaluate(&test, 40, &mut |_, _| {}).unwrap().loss).abs() < 1e-6);
+    assert_ne!(judged, once);
+    // A grey image looks the same from everywhere.
+    let grey = [[90u8; 192]];
+    let [one, six] = [&plain, &views].map(|classifier| classifier.classify(&grey).unwrap()[0].probability);
+    assert!((one - six).abs() < 1e-6, "{one} and {six}");
 }
 
 #[test]

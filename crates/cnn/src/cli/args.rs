@@ -203,6 +203,9 @@ pub(crate) struct EvalArgs {
     /// Images that are classified at a time
     #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]
     pub(crate) batch: usize,
+    /// Also judge each image by six views: as it is, moved by a pixel each way along its diagonal, each also in a mirror
+    #[arg(long)]
+    pub(crate) tta: bool,
     /// How activations are stored: f32, bf16, or on a GPU tf32 [default: as in training, f32 for tf32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
@@ -229,6 +232,9 @@ pub(crate) struct PredictArgs {
     /// Most classes that are shown for an image
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) top: usize,
+    /// Judge each image by six views: as it is, moved by a pixel each way along its diagonal, each also in a mirror
+    #[arg(long)]
+    pub(crate) tta: bool,
     /// How activations are stored: f32, bf16, or on a GPU tf32 [default: as in training, f32 for tf32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,

@@ -50,13 +50,18 @@ impl Command for Eval<'_> {
         let options = options.used_classes(&info.classes).skip_bad(skip_bad);
         let images = same_classes(super::data::open_test(&data, &source, options)?, &info.classes)?;
         let mut progress = Progress::new();
-        let evaluation = classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total));
+        let mut evaluate = |classifier: &Classifier<B>| {
+            classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total))
+        };
+        let plain = evaluate(&classifier);
+        let classifier = classifier.tta(true);
+        let views = plain.and_then(|plain| Ok((plain, args.tta.then(|| evaluate(&classifier)).transpose()?)));
         progress.finish();
-        let (evaluation, classes) = (evaluation?, &classifier.info().classes);
+        let ((plain, views), classes) = (views?, &classifier.info().classes);
         if args.json {
-            return output::print_json(&to_json(&evaluation, classes));
+            return output::print_json(&to_json(&plain, views.as_ref(), classes));
         }
-        output::print(&to_text(&evaluation, classes))
+        output::print(&to_text(&plain, views.as_ref(), classes))
     }
 }
 
@@ -93,7 +98,7 @@ fn rows(evaluation: &Evaluation) -> Vec<Row> {
         .collect()
 }
 
-fn to_json(evaluation: &Evaluation, classes: &[String]) -> serde_json::Value {
+fn to_json(evaluation: &Evaluation, views: Option<&Evaluation>, classes: &[String]) -> serde_json::Value {
     let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let rows: Vec<_> = (classes.iter().zip(rows(evaluation)))
         .map(|(class, row)| {
@@ -104,6 +109,7 @@ fn to_json(evaluation: &Evaluation, classes: &[String]) -> serde_json::Value {
     json!({
         "event": "result",
         "test_accuracy": evaluation.accuracy(),
+        "test_accuracy_tta": views.map(Evaluation::accuracy),
         "test_top5_accuracy": evaluation.top5_accuracy(),
         "test_loss": evaluation.loss,
         "correct": evaluation.correct,
@@ -116,13 +122,20 @@ fn to_json(evaluation: &Evaluation, classes: &[String]) -> serde_json::Value {
 /// The most classes whose confusion fits a terminal.
 const MOST_COLUMNS: usize = 20;
 
-fn to_text(evaluation: &Evaluation, classes: &[String]) -> String {
+fn to_text(evaluation: &Evaluation, views: Option<&Evaluation>, classes: &[String]) -> String {
     let Evaluation { correct, top5, count, loss, confusion } = evaluation;
     let mut out = format!("test accuracy {} ({correct} of {count})", percent(*correct, *count));
     if classes.len() > 5 {
         out += &format!(", top-5 {}", percent(*top5, *count));
     }
-    out += &format!(", loss {loss:.4}\n\n");
+    out += &format!(", loss {loss:.4}\n");
+    if let Some(Evaluation { correct, count, loss, .. }) = views {
+        out += &format!(
+            "by six views of each image {} ({correct} of {count}), loss {loss:.4}\n",
+            percent(*correct, *count)
+        );
+    }
+    out += "\n";
 
     let mut lines =
         vec![["class", "images", "recall", "precision", "most often taken for"].map(str::to_owned).to_vec()];
@@ -162,7 +175,7 @@ mod tests {
         let confusion = vec![vec![3, 1, 0], vec![0, 0, 0], vec![2, 0, 4]];
         let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion };
         let classes = ["cat", "dog", "emu"].map(str::to_owned);
-        let text = to_text(&evaluation, &classes);
+        let text = to_text(&evaluation, None, &classes);
         let expected = "\
 test accuracy 70.00% (7 of 10), loss 0.5000
 
@@ -178,6 +191,12 @@ confusion: a row is the true class, a column the predicted one
 2  emu    2  0  4
 ";
         assert_eq!(text, expected);
-        assert_eq!(to_json(&evaluation, &classes)["classes"][1]["recall"], serde_json::Value::Null);
+        let views = Evaluation { loss: 0.25, correct: 9, ..evaluation.clone() };
+        let text = to_text(&evaluation, Some(&views), &classes);
+        assert!(
+            text.contains("loss 0.5000\nby six views of each image 90.00% (9 of 10), loss 0.2500\n\nclass"),
+            "{text}"
+        );
+        assert_eq!(to_json(&evaluation, None, &classes)["classes"][1]["recall"], serde_json::Value::Null);
     }
 }

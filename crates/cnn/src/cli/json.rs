@@ -16,7 +16,7 @@ train
   run (the folder), weights (the file)
 
 eval
-  event (\"result\"), test_accuracy, test_top5_accuracy, test_loss, correct, count,
+  event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,
   classes: for each class, count, recall, precision
   confusion: a row for each true class, a column for each predicted one
 

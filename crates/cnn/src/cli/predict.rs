@@ -36,7 +36,7 @@ impl Command for Predict<'_> {
     /// A file that is no image does not keep the others from being classified.
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Predict { weights, args, pool } = self;
-        let classifier = Classifier::from_weights(backend, weights)?.pool(pool);
+        let classifier = Classifier::from_weights(backend, weights)?.pool(pool).tta(args.tta);
         let classes = &classifier.info().classes;
         let mut failed = false;
         for paths in args.images.chunks(BATCH) {
