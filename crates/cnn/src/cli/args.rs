@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Classify image files
     Predict(PredictArgs),
+    /// Write a page that takes an image through a network, layer by layer, and shows where it looked and how it would learn
+    Explain(ExplainArgs),
     /// Show what a data set holds: images of each class, what is left out and why, what cannot be decoded
     Data(DataCommandArgs),
     /// Show the layers of a model: shapes, parameters, multiplications, memory
@@ -243,6 +245,45 @@ pub(crate) struct PredictArgs {
     /// One JSON object a line on stdout, for each image, with every class
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  cnn explain runs/stepwise-cifar10-001 cat.jpg -o cat.html
+  cnn explain runs/resnet18-cifar10-001 cat.jpg -o cat.html --data cifar10 --compare runs/stepwise-cifar10-001";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    /// A weights file, or the folder of a run
+    pub(crate) weights: PathBuf,
+    /// A JPEG or PNG file of any size
+    pub(crate) image: PathBuf,
+    /// The HTML file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Class that the shown step of backpropagation is made towards [default: the one that the network finds]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) label: Option<String>,
+    /// Classes whose places in the image are shown, beside those of the three most probable ones
+    #[arg(long = "class", value_name = "CLASSES", value_delimiter = ',')]
+    pub(crate) classes: Vec<String>,
+    /// Learning rate of that step, of plain SGD
+    #[arg(long, value_name = "X", default_value_t = 0.01, allow_negative_numbers = true)]
+    pub(crate) lr: f64,
+    /// Images, as for `train`, among which the nearest training images are looked for
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// A second weights file or run, whose answer, filters and maps are put beside the first's
+    #[arg(long, value_name = "WEIGHTS")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
 }
 
 const INFO_EXAMPLES: &str = "\

@@ -6,6 +6,7 @@ mod data;
 mod device;
 mod devices;
 mod eval;
+mod explain;
 mod export;
 mod failure;
 mod info;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),

@@ -1,8 +1,9 @@
 //! Results on stdout, what else there is to say on stderr, and how numbers are written.
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 
@@ -54,6 +55,20 @@ pub(crate) fn quoted(path: &Path) -> String {
     let path = if path.starts_with('-') { format!("./{path}") } else { path };
     let plain = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
     if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// The file that is written when `out` is asked for: behind a link, the file that it leads to. What is there already must
+/// be a file, and `force` given to replace it.
+pub(super) fn replaceable(out: &Path, force: bool) -> Result<PathBuf, Failure> {
+    let refused = |rule: &str| Failure::usage(format!("out {}: {rule}", out.display()));
+    if fs::symlink_metadata(out).is_err() {
+        return Ok(out.to_owned());
+    }
+    if !force {
+        return Err(refused("exists: give --force to replace it"));
+    }
+    let file = fs::canonicalize(out).map_err(|error| refused(&error.to_string()))?;
+    if file.is_file() { Ok(file) } else { Err(refused("is not a file: only files are replaced")) }
 }
 
 /// `1234567` as `1,234,567`.

@@ -18,7 +18,9 @@ use support::{NO_GPU, Place, cnn, json_lines};
 fn every_command_explains_itself_by_an_example() {
     let place = Place::new();
     let general = place.succeeds(&["--help"]).0;
-    for command in ["train", "eval", "predict", "data", "info", "export", "bench", "recipe", "json", "completions"] {
+    for command in
+        ["train", "eval", "predict", "explain", "data", "info", "export", "bench", "recipe", "json", "completions"]
+    {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
         assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
@@ -78,6 +80,15 @@ fn a_training_and_everything_that_its_weights_are_good_for() {
     let sum: f64 =
         predicted["probabilities"].as_array().unwrap().iter().filter_map(|p| p["probability"].as_f64()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{predicted}");
+
+    let explain = ["explain", run, "photos/blue/3.png", "-o", "blue.html"];
+    let (text, _) = place.succeeds(&[&explain[..], &["--data", "photos", "--compare", run]].concat());
+    assert!(text.starts_with("photos/blue/3.png: blue ") && text.ends_with("\nsaved blue.html\n"), "{text}");
+    let page = String::from_utf8(place.read("blue.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.len() < 3_000_000, "{} bytes", page.len());
+    place.refuses(&explain, 2, &["out blue.html: exists", "--force"]);
+    let wrong = ["explain", run, "photos/blue/3.png", "-o", "b.html", "--label"];
+    place.refuses(&[&wrong[..], &["bleu"]].concat(), 2, &["label bleu: must be one of blue, red; did you mean blue?"]);
 
     let info = place.succeeds(&["info", run]).0;
     assert!(info.contains("[30, 30, 32]") && info.contains("[7200]") && info.contains("2 classes"), "{info}");

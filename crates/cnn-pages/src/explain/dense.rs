@@ -1,0 +1,170 @@
+//! The end of a network: a row of numbers, dense layers, and probabilities.
+
+use std::fmt::Write;
+
+use super::Explanation;
+use super::layers::{Layer, shape};
+use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, table};
+use crate::picture::{Colours, Picture, largest};
+
+/// From an image of channels to a row of numbers.
+pub(crate) fn flatten(before: &Layer, after: &Layer) -> String {
+    let [h, w, c] = before.image().unwrap_or([1, 1, 1]);
+    let count = after.values.len();
+    let mut out = paragraphs(&[&format!(
+        "The dense layers that follow do not know of rows and columns: the {} numbers are put into one row of <strong>{}</strong>, \
+         place by place, the {c} channels of a place together. Nothing is computed.",
+        shape(&before.dims),
+        grouped(count)
+    )]);
+    if h * w > 1 {
+        let largest_at = (0..count).fold(0, |best, i| if after.values[i] > after.values[best] { i } else { best });
+        out += &paragraphs(&[&format!(
+            "Number {} of the row, for example, was row {}, column {}, channel {}. It is the largest: {}.",
+            grouped(largest_at),
+            largest_at / (w * c),
+            largest_at / c % w,
+            largest_at % c,
+            number(after.values[largest_at].into(), 3)
+        )]);
+        let columns = (count as f64 * 3.0).sqrt().ceil() as usize;
+        let rows = count.div_ceil(columns);
+        let padded: Vec<f32> = (0..rows * columns).map(|i| after.values.get(i).copied().unwrap_or(0.0)).collect();
+        let colours = if padded.iter().any(|&v| v < 0.0) { Colours::Signed } else { Colours::Heat };
+        let picture = Picture::of_map(&padded, [rows, columns], colours, largest(&padded));
+        let alt = format!("The {count} numbers in a row, broken into lines");
+        out += &figure(
+            &picture.img(columns.min(600), &alt),
+            &format!("the row, broken into {rows} lines so that it fits"),
+        );
+    }
+    out
+}
+
+/// Contributions to a sum that are written out.
+const WRITTEN: usize = 6;
+
+/// The sum of one output of a dense layer: its largest products, the rest together, the bias.
+fn spelt_out(input: &[f32], weight: &[f32], bias: Option<&[f32]>, output: usize) -> String {
+    let outputs = weight.len() / input.len().max(1);
+    let product = |i: usize| f64::from(input[i]) * f64::from(weight[i * outputs + output]);
+    let mut order: Vec<usize> = (0..input.len()).collect();
+    order.sort_by(|&a, &b| product(b).abs().total_cmp(&product(a).abs()));
+    let terms: Vec<String> = (order.iter().take(WRITTEN))
+        .map(|&i| format!("{} \u{d7} {}", number(input[i].into(), 2), number(weight[i * outputs + output].into(), 3)))
+        .collect();
+    let rest: f64 = order.iter().skip(WRITTEN).map(|&i| product(i)).sum();
+    let sum: f64 = order.iter().map(|&i| product(i)).sum();
+    let mut text = terms.join(" + ");
+    if order.len() > WRITTEN {
+        let _ = write!(text, " + {} (the other {})", number(rest, 3), grouped(order.len() - WRITTEN));
+    }
+    let bias = bias.map_or(0.0, |bias| f64::from(bias[output]));
+    if bias != 0.0 {
+        let _ = write!(text, " + {} (bias)", number(bias, 3));
+    }
+    format!("{text} = <strong>{}</strong>", number(sum + bias, 3))
+}
+
+/// A dense layer in the middle: `after` is what its activation left, `before` what it read.
+pub(crate) fn hidden(
+    before: &Layer,
+    dense: &Layer,
+    after: &Layer,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    places: Option<[usize; 3]>,
+) -> String {
+    let (inputs, outputs) = (before.values.len(), dense.values.len());
+    let strongest = (0..outputs).fold(0, |best, i| if after.values[i] > after.values[best] { i } else { best });
+    let silent = after.values.iter().filter(|value| **value == 0.0).count();
+    let mut out = paragraphs(&[
+        &format!(
+            "Each of the {outputs} numbers of this layer is a sum over <em>all</em> {} numbers before it, each times a weight of its own: \
+             {} \u{d7} {outputs} = {} weights. Here the network combines what the filters found in different places.",
+            grouped(inputs),
+            grouped(inputs),
+            grouped(inputs * outputs)
+        ),
+        &format!("The strongest answer is number {strongest}. Its sum, the largest products first:"),
+    ]);
+    let _ = writeln!(out, "<p class=\"numbers\">{}</p>", spelt_out(&before.values, weight, bias, strongest));
+    if silent > 0 {
+        let _ = writeln!(out, "<p>After ReLU, {silent} of the {outputs} numbers are 0.</p>");
+    }
+    out += "<div class=\"row\">\n";
+    let columns = outputs.min(32);
+    let rows = outputs.div_ceil(columns.max(1));
+    let padded: Vec<f32> = (0..rows * columns).map(|i| after.values.get(i).copied().unwrap_or(0.0)).collect();
+    let picture = Picture::of_map(&padded, [rows, columns], Colours::Heat, largest(&padded));
+    out += &figure(
+        &picture.img(320, "The layer's answers"),
+        &format!("the {outputs} answers, {columns} a line; bright is large"),
+    );
+    if let Some([h, w, c]) = places {
+        let place = |p: usize| -> f32 {
+            (0..c).map(|k| before.values[p * c + k] * weight[(p * c + k) * outputs + strongest]).sum()
+        };
+        let map: Vec<f32> = (0..h * w).map(place).collect();
+        let picture = Picture::of_map(&map, [h, w], Colours::Signed, largest(&map));
+        out += &figure(
+            &picture.img(200, "Contributions by place"),
+            &format!("what each place of the image adds to number {strongest} (orange) or takes from it (blue)"),
+        );
+    }
+    out + "</div>\n"
+}
+
+/// Rows of a table of classes.
+pub(crate) const CLASSES: usize = 10;
+
+/// The last layer: a number for each class.
+pub(crate) fn logits(of: &Explanation, before: &Layer, weight: &[f32], bias: Option<&[f32]>) -> String {
+    let best = of.ranked[0];
+    let classes = &of.info.classes;
+    let mut out = paragraphs(&[
+        &format!(
+            "The last layer has one number for each of the {} classes, called a logit: again a sum of products, of the {} numbers \
+             before it. The larger it is, the more speaks for the class.",
+            classes.len(),
+            grouped(before.values.len())
+        ),
+        &format!("For <bdi>{}</bdi>, the largest, the sum is:", escape(&classes[best])),
+    ]);
+    let _ = writeln!(out, "<p class=\"numbers\">{}</p>", spelt_out(&before.values, weight, bias, best));
+    out
+}
+
+/// From logits to probabilities.
+pub(crate) fn softmax(of: &Explanation) -> String {
+    let largest = f64::from(of.logits[of.ranked[0]]);
+    let powers: Vec<f64> = of.logits.iter().map(|&z| (f64::from(z) - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    let best = of.ranked[0];
+    let mut out = paragraphs(&[&format!(
+        "Logits may be any numbers. Softmax makes probabilities of them: e to the power of each, divided by the sum of all, so that they \
+         are between 0 and 1 and add up to 1. (The largest logit, {}, is subtracted from all first; that changes nothing but keeps the \
+         powers small.) For <bdi>{}</bdi>: e<sup>0</sup> / {} = <strong>{}</strong>.",
+        number(largest, 3),
+        escape(&of.info.classes[best]),
+        number(sum, 4),
+        percent(of.probabilities[best])
+    )]);
+    let rows: Vec<Vec<String>> = (of.ranked.iter().take(CLASSES))
+        .map(|&class| {
+            vec![
+                format!("<bdi>{}</bdi>", escape(&of.info.classes[class])),
+                number(of.logits[class].into(), 3),
+                number(powers[class], 4),
+                format!("{}{}", percent(of.probabilities[class]), bar(of.probabilities[class])),
+            ]
+        })
+        .collect();
+    let caption = if of.ranked.len() > CLASSES {
+        format!("The {CLASSES} most probable classes")
+    } else {
+        "All classes".to_owned()
+    };
+    out += &table(&caption, &["class", "logit", "e to the power", "probability"], &rows);
+    out
+}

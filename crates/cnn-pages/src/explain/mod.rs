@@ -1,0 +1,209 @@
+//! A network's way through one image, and the page that shows it.
+
+mod blocks;
+mod dense;
+mod layers;
+mod learning;
+mod neighbours;
+mod page;
+mod places;
+mod regions;
+mod sections;
+mod step;
+
+use std::path::Path;
+
+use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::{Backend, Shape, Tensor, names};
+use cnn_data::{ImageSet, decode_image};
+use cnn_train::{Error, Result, Trained, WeightsInfo};
+
+use layers::Layer;
+use neighbours::Neighbours;
+use regions::{ClassMap, Map};
+use step::Step;
+
+use crate::picture::Picture;
+
+pub use page::explain_page;
+
+/// What is to be explained beside the answer.
+#[derive(Clone, Debug)]
+pub struct ExplainOptions {
+    label: Option<String>,
+    classes: Vec<String>,
+    lr: f64,
+    training: Option<ImageSet>,
+}
+
+impl Default for ExplainOptions {
+    fn default() -> Self {
+        ExplainOptions { label: None, classes: Vec::new(), lr: 0.01, training: None }
+    }
+}
+
+impl ExplainOptions {
+    /// The class that the step of backpropagation is made towards; by default the one that the network finds.
+    pub fn label(self, label: impl Into<String>) -> Self {
+        ExplainOptions { label: Some(label.into()), ..self }
+    }
+
+    /// Classes whose places in the image are shown, beside those of the most probable ones.
+    pub fn classes(self, classes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ExplainOptions { classes: classes.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Learning rate of that step, of plain SGD; 0.01 by default.
+    pub fn lr(self, lr: f64) -> Self {
+        ExplainOptions { lr, ..self }
+    }
+
+    /// Training images among which the nearest are looked for.
+    pub fn training(self, images: ImageSet) -> Self {
+        ExplainOptions { training: Some(images), ..self }
+    }
+}
+
+/// A network's way through one image: every layer's numbers, where it looked, and a step of training.
+#[derive(Debug)]
+pub struct Explanation {
+    /// What the page calls the network.
+    name: String,
+    info: WeightsInfo,
+    parameters: usize,
+    /// What the page calls the image.
+    image_name: String,
+    /// The image as the network is given it, \[H, W, C\].
+    bytes: Vec<u8>,
+    /// The same part of it, as large as a reader likes it.
+    shown: Picture,
+    layers: Vec<Layer>,
+    logits: Vec<f32>,
+    probabilities: Vec<f64>,
+    /// Classes, the most probable first.
+    ranked: Vec<usize>,
+    step: Step,
+    class_maps: Vec<ClassMap>,
+    occlusion: Map,
+    neighbours: Option<Neighbours>,
+}
+
+/// How many of the most probable classes have maps of their own.
+const MAPPED: usize = 3;
+
+/// Pixels of the longer side that a reader sees of the image, at least.
+const SHOWN: usize = 320;
+
+impl Explanation {
+    /// Runs the picture file at `image` through a trained network, which may be a program's own; `name` is what the page calls
+    /// it. The network is left as it was.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, a class that the network does not know, a learning rate that no step can be made
+    /// with, logits that are not finite, and those of the model.
+    pub fn of<B: Backend>(
+        name: &str,
+        trained: &mut Trained<B>,
+        image: &Path,
+        options: &ExplainOptions,
+    ) -> Result<Explanation> {
+        let (backend, info) = (trained.backend().clone(), trained.info().clone());
+        let parameters = trained.parameter_count();
+        let label = options.label.as_deref().map(|label| class(&info, "label", label)).transpose()?;
+        let asked = options.classes.iter().map(|name| class(&info, "class", name)).collect::<Result<Vec<_>>>()?;
+        let [h, w, c] = info.image;
+        let bytes = decode_image(image, h, w, c)?;
+        let shown = shown(image, &bytes, info.image)?;
+        let tensor = tensor(&backend, &info, &bytes)?;
+        let run = layers::observe(&backend, &mut **trained.model_mut(), tensor.clone())?;
+        let classes = info.classes.len();
+        if run.logits.len() != classes {
+            return Err(invalid("logits", run.logits.len(), format!("must be one for each of {classes} classes")));
+        }
+        if run.probabilities.iter().any(|p| !p.is_finite()) {
+            return Err(Error::NotFiniteLogits { image: image.display().to_string() });
+        }
+        let mut ranked: Vec<usize> = (0..classes).collect();
+        ranked.sort_by(|&a, &b| run.probabilities[b].total_cmp(&run.probabilities[a]));
+        let best = ranked[0];
+
+        let mut mapped: Vec<usize> = ranked.iter().take(MAPPED).copied().collect();
+        mapped.extend(label.into_iter().chain(asked));
+        let mut seen = Vec::new();
+        mapped.retain(|class| {
+            !seen.contains(class) && {
+                seen.push(*class);
+                true
+            }
+        });
+        let class_maps = match regions::last_maps(&run.graph, &run.layers) {
+            Some(at) => regions::class_maps(&backend, &run.graph, &run.layers, at, &mapped)?,
+            None => Vec::new(),
+        };
+        let input = run.layers.first().map_or(&[][..], |layer| &layer.values);
+        let occlusion = regions::occlusion(&backend, &run.graph, input, info.image, best, run.probabilities[best])?;
+        let neighbours = match (&options.training, regions::features(&run.layers, run.graph.output)) {
+            (Some(images), Some(feature)) => {
+                let own = run.layers.iter().find(|layer| layer.id == feature).map_or(&[][..], |layer| &layer.values);
+                Some(neighbours::search(&backend, &run.graph, feature, own, &info, images)?)
+            }
+            _ => None,
+        };
+        let filters = sections::first_convolution(&run.layers).map(|at| format!("{}.weight", run.layers[at].path));
+        let (label, model) = (label.unwrap_or(best), &mut **trained.model_mut());
+        let step = step::step(&backend, model, &tensor, label, options.lr, filters.as_deref())?;
+        let image_name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy().into_owned();
+        Ok(Explanation {
+            name: name.to_owned(),
+            info,
+            parameters,
+            image_name,
+            bytes,
+            shown,
+            layers: run.layers,
+            logits: run.logits,
+            probabilities: run.probabilities,
+            ranked,
+            step,
+            class_maps,
+            occlusion,
+            neighbours,
+        })
+    }
+
+    /// The most probable class and its probability.
+    pub fn answer(&self) -> (&str, f64) {
+        let best = self.ranked[0];
+        (&self.info.classes[best], self.probabilities[best])
+    }
+}
+
+fn invalid(field: &str, value: impl ToString, rule: String) -> Error {
+    Error::Recipe { field: field.to_owned(), value: value.to_string(), rule }
+}
+
+/// The label of a class.
+fn class(info: &WeightsInfo, field: &str, name: &str) -> Result<usize> {
+    let found = info.classes.iter().position(|class| class == name);
+    found.ok_or_else(|| invalid(field, name, names::one_of(name, info.classes.iter().map(String::as_str))))
+}
+
+/// The image as the network reads it.
+fn tensor<B: Backend>(backend: &B, info: &WeightsInfo, bytes: &[u8]) -> Result<Tensor<B>> {
+    let [h, w, c] = info.image;
+    let spec = ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std);
+    let data = backend.load_images(&spec, &backend.upload(bytes)?, &[SampleView::plain(0)])?;
+    Ok(Tensor::from_data(backend, Shape::new(&[1, h, w, c])?, data)?)
+}
+
+/// The part of the picture that the network is given, larger if the file has more pixels.
+fn shown(path: &Path, bytes: &[u8], size: [usize; 3]) -> Result<Picture> {
+    let [h, w, c] = size;
+    let times = SHOWN.div_ceil(h.max(w));
+    let has_more =
+        image::image_dimensions(path).is_ok_and(|(width, height)| width as usize >= 2 * w && height as usize >= 2 * h);
+    if times <= 1 || !has_more {
+        return Ok(Picture::of_bytes(bytes, size));
+    }
+    Ok(Picture::of_bytes(&decode_image(path, h * times, w * times, c)?, [h * times, w * times, c]))
+}

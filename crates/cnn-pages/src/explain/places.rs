@@ -1,0 +1,79 @@
+//! Where the network looked, and what it finds alike.
+
+use super::Explanation;
+use super::regions::Map;
+use crate::html::{escape, figure, grouped, number, paragraphs, percent};
+use crate::picture::Picture;
+
+/// CSS pixels of a picture with a map over it.
+const SIDE: usize = 200;
+
+/// Grad-CAM of some classes, and the occlusion map.
+pub(crate) fn places(of: &Explanation) -> String {
+    let mut out = String::new();
+    if of.class_maps.is_empty() {
+        out +=
+            "<p>This network has no feature maps that all of its answer goes through, so there is no Grad-CAM.</p>\n";
+    } else {
+        out += &paragraphs(&[
+            "<strong>Grad-CAM</strong> asks the last feature maps: which places, had they been a little brighter, would have made the \
+             class more probable? Bright places spoke for the class; each picture is scaled by itself.",
+        ]);
+        out += &class_maps(of);
+    }
+    out += &paragraphs(&[&format!(
+        "<strong>Occlusion</strong> asks the image itself: a grey square of a quarter of its sides covers one place after the other, \
+         and the network answers again. Bright is where <bdi>{}</bdi> lost most: up to {} of its {}.",
+        escape(of.answer().0),
+        percent(of.occlusion.most.into()),
+        percent(of.answer().1)
+    )]);
+    out + "<div class=\"row\">\n" + &occlusion(of) + "</div>\n"
+}
+
+/// A picture for each class.
+pub(crate) fn class_maps(of: &Explanation) -> String {
+    let mut out = "<div class=\"row\">\n".to_owned();
+    for map in &of.class_maps {
+        let class = escape(&of.info.classes[map.class]);
+        let caption = if map.map.most > 0.0 { String::new() } else { ": nothing spoke for it".to_owned() };
+        let caption = format!("<bdi>{class}</bdi>, {}{caption}", percent(of.probabilities[map.class]));
+        let alt = format!("Grad-CAM of {}", of.info.classes[map.class]);
+        out += &figure(&laid_over(of, &map.map).photo(SIDE, &alt), &caption);
+    }
+    out + "</div>\n"
+}
+
+/// The occlusion map's picture.
+pub(crate) fn occlusion(of: &Explanation) -> String {
+    let caption = format!("covered here, <bdi>{}</bdi> loses", escape(of.answer().0));
+    figure(&laid_over(of, &of.occlusion).photo(SIDE, "Occlusion map"), &caption)
+}
+
+fn laid_over(of: &Explanation, map: &Map) -> Picture {
+    let picture = &of.shown;
+    let longer = picture.width.max(picture.height).max(1);
+    let (height, width) = (picture.height * SIDE / longer, picture.width * SIDE / longer);
+    picture.resized(height.max(1), width.max(1)).under(&map.values, map.size)
+}
+
+/// The nearest training images.
+pub(crate) fn neighbours(of: &Explanation) -> Option<String> {
+    let found = of.neighbours.as_ref()?;
+    let searched = if found.searched < found.of {
+        format!("{} of the {} training images, drawn at random,", grouped(found.searched), grouped(found.of))
+    } else {
+        format!("the {} training images", grouped(found.of))
+    };
+    let mut out = paragraphs(&[&format!(
+        "The numbers that enter the last layer are the network's summary of an image. Compared by the angle between their \
+         summaries, these are the nearest of {searched} to yours. 1 means: the same direction."
+    )]);
+    out += "<div class=\"tiles plain\">\n";
+    for near in &found.nearest {
+        let picture = Picture::of_bytes(&near.bytes, of.info.image).photo(96, &near.name);
+        let caption = format!("<bdi>{}</bdi> {}", escape(&near.class), number(near.similarity, 3));
+        out += &figure(&picture, &caption);
+    }
+    Some(out + "</div>\n")
+}

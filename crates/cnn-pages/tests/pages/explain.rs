@@ -1,0 +1,166 @@
+//! The page that explains a network.
+
+use cnn_core::archive::Values;
+use cnn_core::nn::parameters;
+use cnn_core::state_dict::{Naming, state_dict};
+use cnn_core::{Device, Pass, Tensor};
+use cnn_data::ImageSet;
+use cnn_pages::{ExplainOptions, Explanation, explain_page};
+use cnn_train::Trained;
+
+use crate::browser::{self, Look, chromium, look};
+use crate::support::{Backend, CLASSES, after, number, picture, trained};
+
+const SIDE: usize = 12;
+
+/// A page of the step-by-step network, and what it was made of.
+fn stepwise(options: &ExplainOptions) -> (String, Trained<Backend>, Vec<f64>) {
+    let place = tempfile::tempdir().unwrap();
+    let mut network = trained(place.path(), "stepwise", SIDE, 7);
+    let file = picture(place.path(), SIDE as u32);
+    let explained = Explanation::of("it's <i>", &mut network, &file, options).unwrap();
+    let bytes = image::open(file).unwrap().into_rgb8().into_raw();
+    let scaled = |(i, byte): (usize, u8)| (f64::from(byte) / 255.0 - [0.5, 0.4, 0.3][i % 3]) / [0.25, 0.2, 0.3][i % 3];
+    (explain_page(&explained, None), network, bytes.into_iter().enumerate().map(scaled).collect())
+}
+
+/// The first convolution's output at a place, from the weights as their file has them.
+fn convolved(network: &Trained<Backend>, image: &[f64], filter: usize, row: usize, column: usize) -> f64 {
+    let archive = state_dict(network.backend(), network.model(), Naming::Torchvision).unwrap();
+    let values = |name: &str| match &archive.arrays[name].values {
+        Values::F32(values) => values.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (weight, bias) = (values("conv.weight"), values("conv.bias"));
+    let mut sum = f64::from(bias[filter]);
+    for (channel, y, x) in (0..27).map(|i| (i / 9, i / 3 % 3, i % 3)) {
+        let pixel = image[((row + y) * SIDE + column + x) * 3 + channel];
+        sum += pixel * f64::from(weight[((filter * 3 + channel) * 3 + y) * 3 + x]);
+    }
+    sum
+}
+
+#[test]
+fn the_sum_that_is_spelt_out_is_the_networks() {
+    let (page, network, image) = stepwise(&ExplainOptions::default());
+    let [row, column] = ["row", "column"].map(|axis| number(&page, &format!("data-at=\"{axis}\">")) as usize);
+    let filter: usize = after(&page, "id=\"x-name\">").parse().unwrap();
+    let expected = convolved(&network, &image, filter, row, column);
+    assert!((number(&page, "data-total>") - expected).abs() < 1e-4, "{expected}");
+    assert!((number(&page, "id=\"x-network\">") - expected).abs() < 1e-4, "{expected}");
+    let parts: f64 =
+        (0..3).map(|k| number(&page, &format!("data-sum=\"{k}\">"))).sum::<f64>() + number(&page, "data-bias>");
+    assert!((parts - expected).abs() < 3e-4, "{parts} of {expected}");
+    // Every product of the line, to the three decimals that it has.
+    let terms = after(&page, "id=\"x-terms\">");
+    let products: Vec<f64> = terms
+        .split(" + ")
+        .map(|term| term.split(" \u{d7} ").map(|factor| factor.parse::<f64>().unwrap()).product())
+        .collect();
+    assert_eq!(products.len(), 27);
+    let sum = products.iter().sum::<f64>() + number(&page, "data-bias>");
+    assert!((sum - expected).abs() < 27.0 * 2e-3, "{sum} of {expected}");
+    // It is where the network's answer to this filter is largest.
+    let others = (0..32).flat_map(|k| [(k, 0, 0), (k, 5, 3), (k, row, column)]);
+    assert!(others.into_iter().all(|(k, y, x)| convolved(&network, &image, k, y, x) <= expected + 1e-6));
+}
+
+#[test]
+fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
+    let options = ExplainOptions::default().label("emu").lr(0.005);
+    let fresh = tempfile::tempdir().unwrap();
+    let before = trained(fresh.path(), "stepwise", SIDE, 7);
+    let (page, mut network, image) = stepwise(&options);
+    let bits = |network: &Trained<Backend>| -> Vec<Vec<f32>> {
+        parameters(network.model()).iter().map(|p| network.backend().download(p.value()).unwrap()).collect()
+    };
+    assert_eq!(bits(&before), bits(&network));
+    // The loss that the page tells is that of a pass of our own.
+    let backend = *network.backend();
+    let values: Vec<f32> = image.iter().map(|&v| v as f32).collect();
+    let tensor = Tensor::from_slice(&backend, [1, SIDE, SIDE, 3], &values).unwrap();
+    let pass = Pass::eval(&backend);
+    let loss = network.model_mut().call(&pass.input(tensor).unwrap()).unwrap().cross_entropy(&[2], 0.0).unwrap();
+    let loss = loss.to_f64().unwrap();
+    assert!((number(&page, "Loss before: <strong>") - loss).abs() < 2e-5, "{loss}");
+    assert!(number(&page, "after: <strong>") < loss, "the step of a small rate makes the loss smaller");
+    // A weight before, its gradient and the weight after belong together.
+    let line = page.split_once("<span class=\"numbers\">").unwrap().1;
+    let equation = line.split_once("</strong>").unwrap().0.replace('\u{2212}', "-").replace("<strong>", "");
+    let [before, step, gradient, after] =
+        equation.split([' ', '\u{d7}', '=']).filter_map(|part| part.parse::<f64>().ok()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{equation}")
+    };
+    assert!((before - step * gradient - after).abs() < 2e-6, "{equation}");
+}
+
+#[test]
+fn names_are_text_and_slips_are_answered() {
+    let (page, ..) = stepwise(&ExplainOptions::default());
+    assert!(!page.contains("alert(1)</script>") && !page.contains("it's <") && page.contains("it&#39;s &lt;b&gt;.png"));
+    assert!(
+        page.contains("<bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi>") && page.contains("cat &amp; &quot;dog&quot;")
+    );
+    let place = tempfile::tempdir().unwrap();
+    let mut network = trained(place.path(), "stepwise", SIDE, 7);
+    let file = picture(place.path(), SIDE as u32);
+    let mut refused =
+        |options: ExplainOptions| Explanation::of("a", &mut network, &file, &options).unwrap_err().to_string();
+    assert!(refused(ExplainOptions::default().label("emus")).contains("did you mean emu?"));
+    assert!(refused(ExplainOptions::default().classes(["tree"])).starts_with("class tree: must be one of "));
+    assert!(refused(ExplainOptions::default().lr(f64::NAN)).contains("NaN"));
+}
+
+/// Networks of other forms: several convolutions with normalisation, and one whose first filters are frozen.
+fn deep(arch: &str, side: usize) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let mut network = trained(place.path(), arch, side, 3);
+    let file = picture(place.path(), 3 * side as u32);
+    let bytes = (0..6 * side * side * 3).map(|i| (i % 251) as u8).collect();
+    let images = ImageSet::from_bytes("made", [side, side, 3], &CLASSES, vec![0, 1, 2, 0, 1, 2], bytes).unwrap();
+    let options = ExplainOptions::default().classes(["emu"]).training(images);
+    let first = Explanation::of(arch, &mut network, &file, &options).unwrap();
+    let mut other = trained(place.path(), "stepwise", SIDE, 1);
+    let other = Explanation::of("another", &mut other, &file, &ExplainOptions::default()).unwrap();
+    explain_page(&first, Some(&other))
+}
+
+#[test]
+fn deep_networks_are_told_block_by_block() {
+    let page = deep("small", 16);
+    for part in
+        ["block by block", "<h3>conv2</h3>", "<h3>conv3</h3>", "Normalisation and ReLU", "of the 6 training images"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+    let Some(chromium) = chromium() else { return };
+    browser::check(&chromium, &page);
+}
+
+#[test]
+fn the_page_is_drawn_and_answers() {
+    let (page, network, image) = stepwise(&ExplainOptions::default());
+    let Some(chromium) = chromium() else { return };
+    browser::check(&chromium, &page);
+    let ask = r#"(() => {
+      const set = (id, value) => { const e = page.getElementById(id); e.value = value; e.dispatchEvent(new view.Event("input")); };
+      set("x-row", 2); set("x-column", 4);
+      page.querySelector("[data-filter='11']").click();
+      page.getElementById("x-map").dispatchEvent(new view.KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+      const map = page.getElementById("x-map");
+      return { total: page.querySelector("[data-total]").textContent, column: page.getElementById("x-column").value,
+               pressed: [...page.querySelectorAll("[aria-pressed='true']")].map((e) => e.dataset.filter), map: [map.width, map.height],
+               drawn: new Set(map.getContext("2d").getImageData(0, 0, map.width, map.height).data).size };
+    })()"#;
+    let seen = look(&chromium, &page, Look { width: 390, dark: true, ask });
+    let asked = &seen["asked"];
+    let total: f64 = asked["total"].as_str().unwrap().replace('\u{2212}', "-").parse().unwrap();
+    let expected = convolved(&network, &image, 11, 2, 5);
+    assert!((total - expected).abs() < 2e-4, "{total}, not {expected}");
+    assert_eq!((&asked["column"], &asked["pressed"]), (&"5".into(), &serde_json::json!(["11"])));
+    assert_eq!(asked["map"], serde_json::json!([600, 600]), "10 x 10 numbers");
+    assert!(asked["drawn"].as_u64() > Some(10), "{asked}");
+    assert_eq!(seen["headings"].as_array().map(Vec::len), Some(11), "{:#}", seen["headings"]);
+}

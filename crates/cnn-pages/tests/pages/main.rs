@@ -1,0 +1,5 @@
+//! The pages from outside: their numbers are the network's, and a browser draws them.
+
+mod browser;
+mod explain;
+mod support;
