@@ -1,4 +1,4 @@
-//! Random crop, flip and cutout, as numbers: what a backend does to the pixels is a [`SampleView`].
+//! Random crop, flip, cutout and random erasing, as numbers: what a backend does to the pixels is a [`SampleView`].
 //!
 //! A view is a function of (seed, epoch, sample). The flip alternates: a random half of the images starts mirrored and
 //! every image changes sides each epoch, so two epochs show both sides of all of them (K. Jordan, "94% on CIFAR-10 in
@@ -8,7 +8,7 @@ use cnn_core::image::{Border, SampleView};
 use cnn_core::rng::{Philox, Purpose, Stream};
 
 /// What is done at random to training images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
     /// Pixels by which the crop moves at most, each way; 0 for no crop. Less than the image's sides.
     pub crop_padding: usize,
@@ -18,6 +18,10 @@ pub struct Augment {
     pub flip: bool,
     /// Side of the square that is blanked, its centre anywhere in the image; 0 for none.
     pub cutout: usize,
+    /// Part of the images of which, in place of a square, a rectangle is blanked that lies inside: 2% to a third of the
+    /// image, up to 3.3 times as high as wide or as wide as high (Z. Zhong et al., "Random Erasing Data Augmentation", 2017,
+    /// with torchvision's ranges).
+    pub random_erasing: f64,
 }
 
 /// The epoch whose sequence decides in which parity of epochs a sample is mirrored; no run gets that far.
@@ -25,7 +29,8 @@ const FLIP_KEY: u32 = u32::MAX;
 
 impl Augment {
     /// Every image as it is stored.
-    pub const NONE: Augment = Augment { crop_padding: 0, border: Border::Zero, flip: false, cutout: 0 };
+    pub const NONE: Augment =
+        Augment { crop_padding: 0, border: Border::Zero, flip: false, cutout: 0, random_erasing: 0.0 };
 
     /// How `sample`, an image of `height` x `width`, is seen in `epoch`; the view's `index` is `sample`.
     pub fn view(&self, seed: u64, epoch: u32, sample: u32, height: usize, width: usize) -> SampleView {
@@ -37,6 +42,10 @@ impl Augment {
             let starts_mirrored = Philox::new(seed, Purpose::Augment, FLIP_KEY, sample).block(0)[0];
             (starts_mirrored ^ epoch) & 1 == 1
         };
+        if self.random_erasing > 0.0 && stream.uniform() < self.random_erasing {
+            let cutout = rectangle(&mut stream, height, width);
+            return SampleView { offset, flip, cutout, ..SampleView::plain(sample) };
+        }
         let cutout = if self.cutout == 0 { [0; 4] } else { [rows[0], columns[0], rows[1], columns[1]] };
         SampleView { offset, flip, cutout, ..SampleView::plain(sample) }
     }
@@ -56,11 +65,28 @@ fn interval(stream: &mut Stream, length: usize, side: usize) -> [u16; 2] {
     [start.saturating_sub(length / 2) as u16, end as u16]
 }
 
+/// A rectangle to erase: top, left, bottom, right. None, if ten of random areas and sides do not fit the image.
+fn rectangle(stream: &mut Stream, height: usize, width: usize) -> [u16; 4] {
+    let sides = [height, width].map(|side| side.min(usize::from(u16::MAX)));
+    for _ in 0..10 {
+        let area = (sides[0] * sides[1]) as f64 * stream.range(0.02, 0.33);
+        let aspect = libm::exp(stream.range(libm::log(0.3), libm::log(3.3)));
+        let [rows, columns] = [area * aspect, area / aspect].map(|square| libm::round(libm::sqrt(square)) as usize);
+        if (1..sides[0]).contains(&rows) && (1..sides[1]).contains(&columns) {
+            let top = stream.below((sides[0] - rows + 1) as u32) as usize;
+            let left = stream.below((sides[1] - columns + 1) as u32) as usize;
+            return [top, left, top + rows, left + columns].map(|at| at as u16);
+        }
+    }
+    [0; 4]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: Augment = Augment { crop_padding: 4, border: Border::Reflect, flip: true, cutout: 8 };
+    const ALL: Augment =
+        Augment { crop_padding: 4, border: Border::Reflect, flip: true, cutout: 8, random_erasing: 0.0 };
 
     #[test]
     fn none_is_the_plain_view() {
@@ -97,6 +123,33 @@ mod tests {
     }
 
     #[test]
+    fn as_many_rectangles_are_erased_as_were_asked_for_of_these_sizes() {
+        let augment = Augment { random_erasing: 0.25, ..Augment::NONE };
+        let (mut erased, mut smallest, mut largest, mut corners) = (0, 1.0f64, 0.0f64, [false; 2]);
+        for sample in 0..4000 {
+            let [top, left, bottom, right] = augment.view(3, 1, sample, 40, 60).cutout.map(usize::from);
+            if bottom == 0 {
+                continue;
+            }
+            erased += 1;
+            let (rows, columns) = (bottom - top, right - left);
+            assert!(bottom <= 40 && right <= 60 && rows < 40 && columns < 60, "{rows}x{columns} at {top}, {left}");
+            let (area, aspect) = ((rows * columns) as f64 / 2400.0, rows as f64 / columns as f64);
+            assert!((0.015..0.36).contains(&area) && (0.24..4.1).contains(&aspect), "{rows}x{columns}");
+            (smallest, largest) = (smallest.min(area), largest.max(area));
+            corners = [corners[0] || (top, left) == (0, 0), corners[1] || (bottom, right) == (40, 60)];
+        }
+        assert!((900..1100).contains(&erased), "{erased} of 4000 erased");
+        assert!(smallest < 0.04 && largest > 0.29 && corners == [true; 2], "{smallest} to {largest}, {corners:?}");
+        // What is not erased is seen as without.
+        let [with, without] = [0.25, 0.0].map(|random_erasing| Augment { random_erasing, ..ALL });
+        let seen = |augment: &Augment, sample| augment.view(7, 1, sample, 32, 32);
+        let same = |sample: &u32| seen(&with, *sample) == seen(&without, *sample);
+        assert!((700..800).contains(&(0..1000).filter(same).count()));
+        assert!((0..1000).all(|sample| seen(&with, sample).offset == seen(&without, sample).offset));
+    }
+
+    #[test]
     fn a_view_depends_on_seed_epoch_and_sample_only() {
         let view = ALL.view(1, 2, 3, 32, 32);
         assert_eq!(view, ALL.view(1, 2, 3, 32, 32));
@@ -106,7 +159,7 @@ mod tests {
 
     #[test]
     fn extreme_arguments_do_not_panic() {
-        let wild = Augment { crop_padding: usize::MAX, cutout: usize::MAX, ..ALL };
+        let wild = Augment { crop_padding: usize::MAX, cutout: usize::MAX, random_erasing: 0.5, ..ALL };
         for side in [0, 1, 2, 16_384, usize::MAX] {
             let view = wild.view(u64::MAX, u32::MAX, u32::MAX, side, 1);
             assert_eq!(view.offset[1], 0);

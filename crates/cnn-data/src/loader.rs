@@ -44,6 +44,27 @@ impl Batch {
         self.samples.len()
     }
 
+    /// The samples in `count` parts that differ by one sample at most, those with more first; as many as there are samples,
+    /// if that is fewer.
+    pub fn parts(&self, count: usize) -> Vec<Batch> {
+        let (len, count) = (self.len(), count.clamp(1, self.len().max(1)));
+        let start = |part: usize| part * (len / count) + part.min(len % count);
+        (0..count).map(|part| self.part(start(part)..start(part + 1))).collect()
+    }
+
+    fn part(&self, range: Range<usize>) -> Batch {
+        let mut views = self.views[range.clone()].to_vec();
+        let bytes = match &self.bytes {
+            BatchBytes::Resident => BatchBytes::Resident,
+            BatchBytes::Decoded(bytes) => {
+                views.iter_mut().zip(0..).for_each(|(view, place)| view.index = place);
+                let image = bytes.len() / self.len().max(1);
+                BatchBytes::Decoded(bytes[range.start * image..range.end * image].to_vec())
+            }
+        };
+        Batch { samples: self.samples[range.clone()].to_vec(), labels: self.labels[range].to_vec(), views, bytes }
+    }
+
     /// Whether there are no samples; a loader makes no such batch.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()

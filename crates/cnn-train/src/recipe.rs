@@ -45,6 +45,10 @@ pub struct Recipe {
     pub epochs: u32,
     /// Images per step.
     pub batch: usize,
+    /// Parts of a step's images that pass through the network one after the other, and whose gradients are added up: as much
+    /// less memory is needed. Each part is normalised by itself.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// Fixes initial weights, order, augmentation and dropout.
     pub seed: u64,
     /// How activations are stored; f32 where a recipe does not say.
@@ -76,6 +80,14 @@ pub struct Recipe {
     /// Parameters that are trained for some epochs only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeRecipe>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 fn is_false(value: &bool) -> bool {
@@ -146,6 +158,7 @@ impl Recipe {
             skip_bad: false,
             epochs,
             batch,
+            accumulate: 1,
             seed: 0,
             precision: Precision::F32,
             conv_algo: auto(),
@@ -172,7 +185,7 @@ impl Recipe {
                 step_epochs: 10.0,
                 gamma: 0.1,
             },
-            augment: AugmentRecipe { crop_padding, border: BorderRecipe::Zero, flip, cutout: 0 },
+            augment: AugmentRecipe { crop_padding, border: BorderRecipe::Zero, flip, cutout: 0, random_erasing: 0.0 },
             average: None,
             freeze: Vec::new(),
         })
@@ -215,6 +228,18 @@ impl Recipe {
         let rules = [
             ("epochs", self.epochs as f64, self.epochs > 0, "must be at least 1"),
             ("batch", self.batch as f64, self.batch > 0, "must be at least 1"),
+            (
+                "accumulate",
+                self.accumulate as f64,
+                (1..=self.batch).contains(&self.accumulate),
+                "must be at least 1, and at most the batch",
+            ),
+            (
+                "random_erasing",
+                self.augment.random_erasing,
+                (0.0..=1.0).contains(&self.augment.random_erasing),
+                "must be from 0 to 1",
+            ),
             ("validation", self.validation, fraction(self.validation), "must be at least 0 and below 1"),
             ("label_smoothing", self.label_smoothing, fraction(self.label_smoothing), "must be at least 0 and below 1"),
             (
@@ -321,12 +346,12 @@ impl Recipe {
 
     /// The augmentation, as the loader takes it.
     pub(crate) fn augment(&self) -> Augment {
-        let AugmentRecipe { crop_padding, border, flip, cutout } = self.augment;
+        let AugmentRecipe { crop_padding, border, flip, cutout, random_erasing } = self.augment;
         let border = match border {
             BorderRecipe::Zero => Border::Zero,
             BorderRecipe::Reflect => Border::Reflect,
         };
-        Augment { crop_padding, border, flip, cutout }
+        Augment { crop_padding, border, flip, cutout, random_erasing }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a training step came to, read from the device when it suits the loop.
 
 use crate::Result;
-use crate::backend::{Accum, Backend, Health, Later, one};
+use crate::backend::{Accum, Backend, Health, Later, Wide, one};
 use crate::element::Real;
 use crate::ops::Loss;
 
@@ -10,7 +10,8 @@ use crate::ops::Loss;
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
     loss: Later<Accum<B>>,
-    correct: Later<u32>,
+    /// Of each part of the batch.
+    correct: Vec<Later<u32>>,
     finite: Later<u32>,
 }
 
@@ -31,9 +32,18 @@ impl<B: Backend> Outcome<B> {
     /// # Errors
     /// The device's.
     pub fn new(backend: &B, loss: &Loss<B>, health: &Health<B>) -> Result<Self> {
+        Self::of_parts(backend, loss.value(), std::slice::from_ref(loss.correct_on_device()), health)
+    }
+
+    /// The same of a batch whose parts' gradients were [added](crate::Gradients::accumulate): `loss` is the mean of all,
+    /// as [those](crate::Gradients::loss) have it, and `correct` what [each part's](Loss::correct_on_device) had.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn of_parts(backend: &B, loss: &Wide<B>, correct: &[B::Buffer<u32>], health: &Health<B>) -> Result<Self> {
         Ok(Outcome {
-            loss: backend.download_later(loss.value())?,
-            correct: backend.download_later(loss.correct_on_device())?,
+            loss: backend.download_later(loss)?,
+            correct: correct.iter().map(|correct| backend.download_later(correct)).collect::<Result<_>>()?,
             finite: backend.download_later(&health.finite)?,
         })
     }
@@ -45,7 +55,7 @@ impl<B: Backend> Outcome<B> {
     pub fn read(&self) -> Result<StepOutcome> {
         Ok(StepOutcome {
             loss: one("a step's loss", &self.loss.get()?)?.as_f64(),
-            correct: one("a step's hits", &self.correct.get()?)?,
+            correct: self.correct.iter().map(|correct| one("a step's hits", &correct.get()?)).sum::<Result<u32>>()?,
             finite: one("a step's health", &self.finite.get()?)? == 1,
         })
     }

@@ -64,6 +64,35 @@ fn evaluation_sees_every_image_once_and_in_order() {
 }
 
 #[test]
+fn parts_of_a_batch_have_its_images() {
+    let place = tempfile::tempdir().unwrap();
+    for set in [set(11), pictures(place.path())] {
+        let stored = set.resident_bytes();
+        let image = set.image_bytes();
+        // The pixels that each view of a batch is of.
+        let pixels = |batch: &Batch| -> Vec<Vec<u8>> {
+            let bytes = match &batch.bytes {
+                BatchBytes::Resident => stored.as_ref().unwrap().to_vec(),
+                BatchBytes::Decoded(bytes) => bytes.clone(),
+            };
+            let of = |index: u32| bytes[index as usize * image..][..image].to_vec();
+            batch.views.iter().map(|view| of(view.index)).collect()
+        };
+        let loader = Loader::new(set.clone(), shuffled(11, 3, 2)).unwrap();
+        let batch = loader.epoch(0, &AUGMENT).next().unwrap().unwrap();
+        for (count, sizes) in [(0, vec![11]), (1, vec![11]), (3, vec![4, 4, 3]), (11, vec![1; 11]), (99, vec![1; 11])] {
+            let parts = batch.parts(count);
+            assert_eq!(parts.iter().map(Batch::len).collect::<Vec<_>>(), sizes);
+            assert_eq!(samples(&parts), batch.samples);
+            assert_eq!(parts.iter().flat_map(|part| part.labels.clone()).collect::<Vec<_>>(), batch.labels);
+            assert_eq!(parts.iter().flat_map(&pixels).collect::<Vec<_>>(), pixels(&batch));
+            let seen = |batch: &Batch| batch.views.iter().map(|view| (view.offset, view.flip)).collect::<Vec<_>>();
+            assert_eq!(parts.iter().flat_map(seen).collect::<Vec<_>>(), seen(&batch));
+        }
+    }
+}
+
+#[test]
 fn the_order_is_a_permutation_given_by_seed_and_epoch() {
     let order =
         |seed, threads, epoch| samples(&batches(&Loader::new(set(100), shuffled(7, seed, threads)).unwrap(), epoch));

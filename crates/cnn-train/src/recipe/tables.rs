@@ -143,6 +143,10 @@ pub enum BorderRecipe {
     Reflect,
 }
 
+fn is_0(value: &f64) -> bool {
+    *value == 0.0
+}
+
 /// What is done to training images at random.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +159,9 @@ pub struct AugmentRecipe {
     pub flip: bool,
     /// Side of the square that is blanked; 0 for none.
     pub cutout: usize,
+    /// Part of the images of which a rectangle is blanked, in place of the square.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub random_erasing: f64,
 }
 
 /// What is kept beside the trained weights, and is what the run is evaluated by and leaves behind.

@@ -167,7 +167,8 @@ impl<B: Backend> Trainer<B> {
         }
         let classes = train.classes().to_vec();
         let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
-        Need::of(backend, &mut *model, image)?.check(recipe.batch.min(train.len()), free(backend)?)?;
+        Need::of(backend, &mut *model, image)?
+            .check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
         let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();
         for frozen in &recipe.freeze {
             let group = Group::new(&frozen.pattern, 1.0);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cnn_core::nn::{RunningStatistics, parameters_mut};
 use cnn_core::ops::Labels;
 use cnn_core::optim::{Group, Outcome, StepOutcome};
-use cnn_core::{Backend, Frozen, Pass};
+use cnn_core::{Backend, Frozen, Gradients, Pass};
 use cnn_data::Batch;
 
 use super::{Saved, Split, Trainer};
@@ -173,6 +173,9 @@ impl<B: Backend> Trainer<B> {
     /// Forward, backward and the optimiser, of step `at`.
     fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
         let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
+        if recipe.accumulate > 1 {
+            return self.update_in_parts(batch, at, lr);
+        }
         let pass = Pass::train(backend, recipe.seed).at_step(at as u32);
         let (images, labels) = (train.tensor(batch)?, Labels::new(backend, &batch.labels)?);
         let (loss, health) = backend.at_once(|| {
@@ -185,6 +188,34 @@ impl<B: Backend> Trainer<B> {
         })?;
         *torn = false;
         Ok(Outcome::new(backend, &loss, &health)?)
+    }
+
+    /// The same with the batch in [parts](crate::Recipe::accumulate), each a part of the mean as it is of the images.
+    fn update_in_parts(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
+        let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
+        let mut gradients: Option<Gradients<B>> = None;
+        let mut correct = Vec::new();
+        for (i, part) in batch.parts(recipe.accumulate).iter().enumerate() {
+            // What is dropped shall not be the same in every part.
+            let seed = recipe.seed.wrapping_add((i as u64) << 32);
+            let pass = Pass::train(backend, seed).at_step(at as u32);
+            let (images, labels) = (train.tensor(part)?, Labels::new(backend, &part.labels)?);
+            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
+            let mut of_part = loss.backward()?;
+            of_part.scale(backend, part.len() as f64 / batch.len() as f64)?;
+            correct.push(loss.correct_on_device().clone());
+            match &mut gradients {
+                Some(gradients) => gradients.accumulate(backend, &of_part)?,
+                None => gradients = Some(of_part),
+            }
+        }
+        let none = || Error::recipe("images of a step", batch.len(), "must be at least one");
+        let gradients = gradients.ok_or_else(none)?;
+        *torn = true; // as in `update`
+        let health = optimizer.step(lr, model, &gradients)?;
+        *torn = false;
+        let loss = gradients.loss().ok_or_else(none)?;
+        Ok(Outcome::of_parts(backend, loss, &correct, &health)?)
     }
 
     /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.

@@ -157,6 +157,38 @@ fn a_run_with_an_average_is_resumed_to_the_same_bits() {
 }
 
 #[test]
+fn a_step_in_parts_is_the_same_step() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |accumulate: usize| {
+        let folder = RunFolder::create(place.path().join(accumulate.to_string())).unwrap();
+        let mut reports = Vec::new();
+        Trainer::new(&cpu(), Recipe { accumulate, ..recipe() }, dataset())
+            .unwrap()
+            .run(&folder, &mut |event| {
+                if let Event::Step(StepReport { loss, accuracy, .. }) = event {
+                    reports.push([*loss, *accuracy]);
+                }
+                Control::Continue
+            })
+            .unwrap();
+        let weights = Archive::from_bytes(&fs::read(folder.weights()).unwrap()).unwrap();
+        (reports, weights.arrays.values().flat_map(|array| array.to_float::<f64>().unwrap()).collect::<Vec<_>>())
+    };
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1e-2));
+    let whole = run(1);
+    assert_eq!(whole.0.len(), 4);
+    // 12 images in parts of 12, of 3, and of 3 and 2.
+    for accumulate in [4, 5] {
+        let parts = run(accumulate);
+        assert!(near(parts.0.as_flattened(), whole.0.as_flattened()), "{accumulate}: {:?} {:?}", parts.0, whole.0);
+        assert!(near(&parts.1, &whole.1), "{accumulate} parts");
+        assert!(parts.1 != whole.1, "the parts were not computed by themselves");
+    }
+    let error = Trainer::new(&cpu(), Recipe { accumulate: 13, ..recipe() }, dataset()).unwrap_err().to_string();
+    assert_eq!(error, "accumulate 13: must be at least 1, and at most the batch");
+}
+
+#[test]
 fn what_is_frozen_is_a_parameter() {
     let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: 1 }];
     let error = Trainer::new(&cpu(), Recipe { freeze, ..recipe() }, dataset()).unwrap_err().to_string();
