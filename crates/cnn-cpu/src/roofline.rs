@@ -8,15 +8,29 @@ use cnn_core::{Real, Result};
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
+use crate::simd::tiles::{Product, ROW, ROWS, Tiles};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::chunks;
 
 /// GFLOP/s of nothing but independent multiply-adds in the registers of `cpu`'s instruction set, on all its threads, for
-/// about `seconds`: of pairs of bf16 where its convolutions multiply those. A multiply-add counts as two.
+/// about `seconds`: of pairs of bf16 where its convolutions multiply those, and of tiles that the first-level cache holds
+/// where they multiply these. A multiply-add counts as two.
 pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
     /// Rounds between two looks at the clock: some fifty microseconds.
     const ROUNDS: usize = 10_000;
     let (start, rounds, pairs) = (Instant::now(), AtomicUsize::new(0), cpu.isa().dots());
+    if let Some(tiles) = cpu.isa().tiles() {
+        cpu.for_each(cpu.threads(), |_| {
+            while {
+                multiply_tiles(tiles, ROUNDS / 100);
+                rounds.fetch_add(ROUNDS / 100, Relaxed);
+                start.elapsed().as_secs_f64() < seconds
+            } {}
+        });
+        // Four products of two tiles, of pairs in each of their words.
+        let per_round = STEPS * 4 * 2 * 2 * ROWS * ROWS * ROWS;
+        return (rounds.into_inner() * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9;
+    }
     // One task a thread, each as long as the whole measurement, so that the threads' waking up does not count.
     cpu.for_each(cpu.threads(), |_| {
         while {
@@ -27,6 +41,34 @@ pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
     });
     let per_round = 2 * CHAINS * cpu.lanes() * (1 + usize::from(pairs));
     (rounds.into_inner() * per_round) as f64 / start.elapsed().as_secs_f64() * 1e-9
+}
+
+/// Steps of a product of tiles: as many as hide that its sums are stored.
+const STEPS: usize = 144;
+
+/// So many products of two tiles of rows and two of columns, always the same ones.
+fn multiply_tiles(tiles: Tiles, rounds: usize) {
+    #[repr(align(64))]
+    struct Words([f32; 4 * ROWS * ROWS]);
+    let (operands, mut sums) = (Words([0.0; 4 * ROWS * ROWS]), Words([0.0; 4 * ROWS * ROWS]));
+    let mut loaded = tiles.begin();
+    loaded.shape([ROWS; 2], 2);
+    for _ in 0..rounds {
+        let start = black_box(operands.0.as_ptr()).cast::<u8>();
+        let product = Product {
+            a: start,
+            a_row: ROW,
+            a_second: ROWS * ROW,
+            b: start.wrapping_add(2 * ROWS * ROW),
+            b_row: 2 * ROW,
+            steps: &[[0; 2]; STEPS],
+            sums: sums.0.as_mut_ptr(),
+            add: false,
+        };
+        // SAFETY: the operands are two tiles of a and two of b, and there are four of sums.
+        unsafe { loaded.run(product) };
+    }
+    black_box(&sums.0);
 }
 
 /// Sums side by side: enough to fill two pipelines of five cycles, few enough for 16 registers.

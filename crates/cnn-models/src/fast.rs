@@ -51,7 +51,7 @@ const LOGITS: f64 = 9.0;
 /// max-pooling, normalisation, GELU and more convolutions; the largest of each 3x3 pixels that are left, and a dense layer
 /// without a bias. GELU is exact. State dict: `whiten`, `block1.conv1`, `block1.norm1`, ..., `head`.
 ///
-/// Normalisations have no trained scale; their statistics move by 0.4 of each batch. The first filters of each convolution
+/// Normalisations have no trained scale; their statistics move by 0.4 of each batch, in the deeper network by 0.1. The first filters of each convolution
 /// begin by passing a channel on. The paper divides the logits by 9; here the head's initial weights are divided instead, so
 /// that to train alike its rate is 1/81 of the others' and its decay 81 times theirs.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl<B: Backend> Block<B> {
         let norm = |init: &mut Init<'_, B>| -> Result<BatchNorm2d<B>> {
             let mut norm = BatchNorm2d::new(init, width)?;
             norm.weight.set_requires_grad(false);
-            (norm.eps, norm.momentum) = (1e-12, 0.4);
+            (norm.eps, norm.momentum) = (1e-12, if depth > 2 { 0.1 } else { 0.4 });
             Ok(norm)
         };
         Ok(Block {

@@ -3,7 +3,11 @@
 use crate::{Error, Recipe, Result};
 
 /// Their names and texts.
-const PRESETS: [(&str, &str); 1] = [("cifar10-94", include_str!("presets/cifar10-94.toml"))];
+const PRESETS: [(&str, &str); 3] = [
+    ("cifar10-94", include_str!("presets/cifar10-94.toml")),
+    ("cifar10-95", include_str!("presets/cifar10-95.toml")),
+    ("cifar10-96", include_str!("presets/cifar10-96.toml")),
+];
 
 impl Recipe {
     /// The names of the recipes that come with the program.
