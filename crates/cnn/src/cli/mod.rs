@@ -16,6 +16,7 @@ mod predict;
 mod progress;
 mod recipe;
 mod signals;
+mod sparkline;
 mod train;
 
 use args::{Args, Command};

@@ -6,12 +6,14 @@ use cnn::train::{EpochReport, Event, StepReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output;
+use super::sparkline::Sparkline;
 
 /// The progress of a training or an evaluation.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Option<Bars>,
     epochs: u32,
+    losses: Sparkline,
 }
 
 /// The whole run above, and below the epoch or evaluation that is going on.
@@ -26,6 +28,9 @@ const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left";
 /// What does not fit beside the bar is cut off: a line that wraps cannot be drawn over.
 const PART: &str = "{prefix:>11} {bar:16} {wide_msg}";
 
+/// Characters of the loss's curve.
+const CURVE: usize = 16;
+
 impl Progress {
     /// Nothing has happened yet.
     pub(crate) fn new() -> Self {
@@ -33,7 +38,7 @@ impl Progress {
             let (all, run, part) = (MultiProgress::new(), ProgressBar::no_length(), ProgressBar::no_length());
             Bars { all, run: run.with_style(style(RUN)), part: part.with_style(style(PART)) }
         });
-        Progress { bars, epochs: 0 }
+        Progress { bars, epochs: 0, losses: Sparkline::default() }
     }
 
     /// Shows an event of a training.
@@ -62,6 +67,7 @@ impl Progress {
     }
 
     fn step(&mut self, step: &StepReport) {
+        self.losses.push(step.loss);
         let Some(Bars { run, part, .. }) = &self.bars else { return };
         let StepReport { epoch, step, steps, loss, accuracy, images_per_second, .. } = *step;
         run.set_position(steps * u64::from(epoch - 1) + step);
@@ -69,7 +75,8 @@ impl Progress {
         part.set_position(step);
         part.set_prefix(format!("step {step}/{steps}"));
         let (accuracy, speed) = (100.0 * accuracy, output::grouped(images_per_second as u64));
-        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s"));
+        let curve = self.losses.draw(CURVE);
+        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s  {curve}"));
     }
 
     /// Shows that `done` of `total` images are evaluated.
