@@ -12,6 +12,7 @@ mod diagnose;
 mod disk;
 mod error;
 mod evaluation;
+mod events;
 #[cfg(test)]
 mod fault_tests;
 mod memory;
@@ -30,6 +31,7 @@ pub use control::Control;
 pub use disk::write_atomically;
 pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation};
+pub use events::EventFile;
 pub use networks::Networks;
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, OptimizerKind, OptimizerRecipe, Precision,
