@@ -40,5 +40,5 @@ pub use recipe::{
 pub use report::{EpochReport, Event, StepReport, Summary};
 pub use run_folder::RunFolder;
 pub use trained::Trained;
-pub use trainer::Trainer;
+pub use trainer::{Overfit, RateRange, Trainer};
 pub use weights::{Weights, WeightsInfo};

@@ -1,8 +1,9 @@
 //! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop, `rehearsal` a step that is
-//! taken back.
+//! taken back, `trial` steps that belong to no run.
 
 mod rehearsal;
 mod run;
+mod trial;
 
 use std::fmt::{Debug, Formatter};
 use std::fs;
@@ -24,6 +25,8 @@ use crate::networks::Networks;
 use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
 use crate::{Error, Recipe, Result};
+
+pub use trial::{Overfit, RateRange};
 
 /// A run in progress.
 pub struct Trainer<B: Backend> {

@@ -171,7 +171,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Forward, backward and the optimiser, of step `at`.
-    fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
+    pub(super) fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
         let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
         if recipe.accumulate > 1 {
             return self.update_in_parts(batch, at, lr);

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Show what a data set holds: images of each class, what is left out and why, what cannot be decoded
     Data(DataCommandArgs),
+    /// Look for what can be wrong before hours are spent: images, labels, whether the network learns, and at which rates
+    Doctor(Box<DoctorArgs>),
     /// Show the layers of a model: shapes, parameters, multiplications, memory
     Info(InfoArgs),
     /// Write trained weights under the names that another program expects
@@ -116,8 +118,33 @@ pub(crate) struct DataCommandArgs {
     pub(crate) json: bool,
 }
 
-/// What a run is made by: `train` follows it, `recipe` prints it.
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  cnn doctor photos --size 64x64
+  cnn doctor cifar10 --model resnet18 --lr 0.1";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(crate) struct DoctorArgs {
+    /// Images, as for `train`: the name of a set, or the path of a folder or archive
+    #[arg(value_name = "DATA", conflicts_with = "data")]
+    pub(crate) images: Option<String>,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// Leave out pictures that cannot be decoded, and say so
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a run is made by: `train` follows it, `recipe` prints it.
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecipeArgs {
     /// Network: stepwise, small, fast, fast-wide, fast-deep, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
     #[arg(long)]

@@ -28,6 +28,10 @@ data
   classes: for each, name, train, validation, test
   left_out: reason, paths; bad: path, reason; duplicates: pairs of paths; notes
 
+doctor
+  event (\"doctor\"), good (whether all is), findings: what, good, words
+  overfit: images, correct, loss, steps, lr; rates: trials (rate and loss of each step), lowest, fastest, diverged
+
 info
   model, input, classes, parameters, macs, activation_bytes,
   layers: for each, path, operation, output, parameters, macs

@@ -109,6 +109,7 @@ fn every_field_of_the_json_is_explained() {
         &["eval", "run"],
         &["predict", "run", "photos/red/3.png"],
         &["data", "photos"],
+        &["doctor", "photos", "--size", "16"],
         &["info", "run"],
         &["devices"],
         &["bench", "--model", "stepwise", "--batch", "1", "--seconds", "0", "--only", "infer"],
@@ -121,6 +122,29 @@ fn every_field_of_the_json_is_explained() {
         let unexplained: Vec<&String> = found.iter().filter(|key| !words.contains(key.as_str())).collect();
         assert!(!found.is_empty() && unexplained.is_empty(), "{}: {unexplained:?}", command[0]);
     }
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let (text, notes) = place.succeeds(&["doctor", "photos", "--size", "16"]);
+    let of = |text: &str, what: &str| {
+        let line = text.lines().find(|line| line[6..].starts_with(what)).unwrap_or_else(|| panic!("{what}: {text}"));
+        line[..4].trim().to_owned()
+    };
+    assert!(notes.contains("\ncpu: "), "{notes}");
+    for what in ["images", "balance", "by heart"] {
+        assert!(text.contains(what), "{text}");
+    }
+    assert_eq!(of(&text, "by heart"), "ok");
+    // A rate at which nothing is learned, and one at which everything breaks.
+    for (lr, verdict) in [("1e-12", "slowly"), ("1e6", "times as high")] {
+        let text = place.succeeds(&["doctor", "photos", "--size", "16", "--lr", lr]).0;
+        assert_eq!((of(&text, "by heart"), of(&text, "rates")), ("LOOK".to_owned(), "LOOK".to_owned()), "{text}");
+        assert!(text.contains(verdict) || text.contains("too high"), "{text}");
+    }
+    place.refuses(&["doctor", "nowhere"], 2, &["nowhere"]);
 }
 
 #[test]
