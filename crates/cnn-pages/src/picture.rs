@@ -124,6 +124,16 @@ impl Picture {
         Picture { width, height, rgb }
     }
 
+    /// The same with a longer side of at most `side`.
+    pub(crate) fn fitted(self, side: usize) -> Self {
+        let longer = self.width.max(self.height).max(1);
+        if longer <= side {
+            self
+        } else {
+            self.resized((self.height * side / longer).max(1), (self.width * side / longer).max(1))
+        }
+    }
+
     /// This picture with `map` (from 0 to 1, \[rows, columns\]) laid over it as heat.
     pub(crate) fn under(&self, map: &[f32], size: [usize; 2]) -> Self {
         let heat = Picture::of_map(map, size, Colours::Heat, 1.0).resized(self.height, self.width);

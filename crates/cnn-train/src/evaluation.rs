@@ -29,6 +29,22 @@ pub struct Evaluation {
     pub count: u64,
     /// Images of class `row` that were taken for class `column`.
     pub confusion: Vec<Vec<u64>>,
+    /// What was said of each image, in the order of the set.
+    #[serde(skip)]
+    pub images: Vec<Judged>,
+}
+
+/// What a model said of one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// The image's class.
+    pub label: u32,
+    /// The class that it was taken for.
+    pub predicted: u32,
+    /// Probability of that class.
+    pub confidence: f32,
+    /// Probability of the image's own class.
+    pub probability: f32,
 }
 
 impl Evaluation {
@@ -57,6 +73,12 @@ impl Evaluation {
         self.confusion[label][predicted] += 1;
         let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
         self.loss += largest + sum.ln() - at;
+        self.images.push(Judged {
+            label: label as u32,
+            predicted: predicted as u32,
+            confidence: (1.0 / sum) as f32,
+            probability: ((at - largest).exp() / sum) as f32,
+        });
     }
 }
 
@@ -169,5 +191,9 @@ mod tests {
         evaluation.add(&[f64::NAN, 1.0, 0.0], 1);
         assert_eq!((evaluation.correct, evaluation.top5, evaluation.count), (1, 2, 3));
         assert_eq!(evaluation.confusion, [[1, 0, 0], [1, 1, 0], [0, 0, 0]]);
+        let Judged { label, predicted, confidence, probability } = evaluation.images[1];
+        assert_eq!((label, predicted), (1, 0));
+        let expected = (1.0 / (2.0 + (-1.0f64).exp())) as f32;
+        assert_eq!((confidence, probability), (expected, expected));
     }
 }

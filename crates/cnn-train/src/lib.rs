@@ -30,7 +30,7 @@ pub use classifier::{Classifier, Prediction};
 pub use control::Control;
 pub use disk::write_atomically;
 pub use error::{Error, Result};
-pub use evaluation::{EVALUATION_BATCH, Evaluation};
+pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
 pub use recipe::{

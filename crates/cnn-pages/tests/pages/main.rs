@@ -2,4 +2,5 @@
 
 mod browser;
 mod explain;
+mod report;
 mod support;

@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Write a page that takes an image through a network, layer by layer, and shows where it looked and how it would learn
     Explain(ExplainArgs),
+    /// Write a run's report again: curves, confusion, calibration, mistakes as pictures, the machine, the recipe
+    Report(ReportArgs),
+    /// Compare runs: accuracy and time of each, mean and spread of those that differ in their seeds alone
+    Runs(RunsArgs),
     /// Show what a data set holds: images of each class, what is left out and why, what cannot be decoded
     Data(DataCommandArgs),
     /// Look for what can be wrong before hours are spent: images, labels, whether the network learns, and at which rates
@@ -311,6 +315,43 @@ pub(crate) struct ExplainArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) source: DataArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn report runs/resnet18-cifar10-001")]
+pub(crate) struct ReportArgs {
+    /// The folder of a run
+    pub(crate) run: PathBuf,
+    /// The HTML file to write [default: report.html in the folder, which is replaced]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Images whose test split is read, as for `train` [default: those that the run was trained on]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Replace the file of --out if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) source: DataArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cnn runs runs --html runs.html")]
+pub(crate) struct RunsArgs {
+    /// Folders of runs, or folders that hold some
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// Also write a page with a plot
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Replace that file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// One JSON object a line on stdout: every run, then every group of several
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const INFO_EXAMPLES: &str = "\

@@ -3,7 +3,7 @@
 use std::fs;
 
 use cnn::data::{ImageSet, OpenOptions, Pool};
-use cnn::train::{Classifier, Evaluation, Recipe, Weights};
+use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -35,20 +35,7 @@ impl Command for Eval<'_> {
         let Eval { weights, args, pool } = self;
         let classifier = Classifier::from_weights(backend, weights)?;
         let info = classifier.info();
-        let recipe = args.data.is_none().then(|| recipe_of(args)).flatten();
-        let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
-        let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
-        let source =
-            recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
-        if let Some(gone) = recipe.as_ref().and_then(Recipe::data_that_is_gone) {
-            let used = shown(&std::path::absolute(&data).unwrap_or_else(|_| (&data).into()));
-            output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
-        }
-        let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
-        let [height, width, _] = info.image;
-        let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
-        let options = options.used_classes(&info.classes).skip_bad(skip_bad);
-        let images = same_classes(super::data::open_test(&data, &source, options)?, &info.classes)?;
+        let images = test_images(args, info, pool)?;
         let mut progress = Progress::new();
         let mut evaluate = |classifier: &Classifier<B>| {
             classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total))
@@ -63,6 +50,23 @@ impl Command for Eval<'_> {
         }
         output::print(&to_text(&plain, views.as_ref(), classes))
     }
+}
+
+/// The test images that are asked for: those of the weights' own data if nothing is said.
+pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Result<ImageSet, Failure> {
+    let recipe = args.data.is_none().then(|| recipe_of(args)).flatten();
+    let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
+    let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
+    let source = recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
+    if let Some(gone) = recipe.as_ref().and_then(Recipe::data_that_is_gone) {
+        let used = shown(&std::path::absolute(&data).unwrap_or_else(|_| (&data).into()));
+        output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
+    }
+    let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
+    let [height, width, _] = info.image;
+    let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
+    let options = options.used_classes(&info.classes).skip_bad(skip_bad);
+    same_classes(super::data::open_test(&data, &source, options)?, &info.classes)
 }
 
 /// The recipe in the run's folder, which knows where the images are and how they were opened.
@@ -123,7 +127,7 @@ fn to_json(evaluation: &Evaluation, views: Option<&Evaluation>, classes: &[Strin
 const MOST_COLUMNS: usize = 20;
 
 fn to_text(evaluation: &Evaluation, views: Option<&Evaluation>, classes: &[String]) -> String {
-    let Evaluation { correct, top5, count, loss, confusion } = evaluation;
+    let Evaluation { correct, top5, count, loss, confusion, .. } = evaluation;
     let mut out = format!("test accuracy {} ({correct} of {count})", percent(*correct, *count));
     if classes.len() > 5 {
         out += &format!(", top-5 {}", percent(*top5, *count));
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn a_class_that_is_never_seen_has_no_recall() {
         let confusion = vec![vec![3, 1, 0], vec![0, 0, 0], vec![2, 0, 4]];
-        let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion };
+        let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion, images: Vec::new() };
         let classes = ["cat", "dog", "emu"].map(str::to_owned);
         let text = to_text(&evaluation, None, &classes);
         let expected = "\

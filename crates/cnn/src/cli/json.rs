@@ -23,6 +23,12 @@ eval
 predict
   for each image: file, class and probability of the most probable, probabilities: class, probability, best first
 
+runs
+  for each run: event (\"run\"), run, path, model, data, epochs (that are complete), seed, test_accuracy, test_accuracy_tta,
+  test_loss, training_seconds, seconds
+  for each group of several that differ in their seeds alone: event (\"group\"), model, data, runs, test_accuracy and
+  test_accuracy_tta: each mean, deviation, count
+
 data
   name, path, format, size, split,
   classes: for each, name, train, validation, test

@@ -16,6 +16,8 @@ pub(crate) mod output;
 mod predict;
 mod progress;
 mod recipe;
+mod report;
+mod runs;
 mod signals;
 mod sparkline;
 mod train;
@@ -32,6 +34,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Report(args) => report::run(args),
+        Command::Runs(args) => runs::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Info(args) => info::run(&args),

@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::output::{self, grouped, shown};
 use super::progress::Progress;
 use super::recipe;
+use super::report;
 use super::signals::Stop;
 
 /// Runs the command.
@@ -71,7 +72,7 @@ impl Command for Train {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         output::note(&device::describe(backend));
         let Train { recipe, dataset, start, json } = self;
-        let data = dataset.name.clone();
+        let (data, test) = (dataset.name.clone(), dataset.test.clone());
         let mut trainer = match &start {
             Start::Resumed(folder) => Trainer::resume(backend, folder, dataset)?,
             Start::New(_) => Trainer::new(backend, recipe, dataset)?,
@@ -100,7 +101,10 @@ impl Command for Train {
         progress.finish();
         let summary = summary?;
         written?;
-        report(&summary, &folder, json)?;
+        if let Some(evaluation) = &summary.test {
+            report::at_the_end(backend, &folder, evaluation, &test);
+        }
+        tell(&summary, &folder, json)?;
         match stop.signal() {
             Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
             _ => Ok(()),
@@ -199,7 +203,7 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 }
 
 /// The results line.
-fn report(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
+fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     if json {

@@ -18,9 +18,21 @@ use support::{NO_GPU, Place, cnn, json_lines};
 fn every_command_explains_itself_by_an_example() {
     let place = Place::new();
     let general = place.succeeds(&["--help"]).0;
-    for command in
-        ["train", "eval", "predict", "explain", "data", "info", "export", "bench", "recipe", "json", "completions"]
-    {
+    for command in [
+        "train",
+        "eval",
+        "predict",
+        "explain",
+        "report",
+        "runs",
+        "data",
+        "info",
+        "export",
+        "bench",
+        "recipe",
+        "json",
+        "completions",
+    ] {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
         assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
@@ -90,6 +102,17 @@ fn a_training_and_everything_that_its_weights_are_good_for() {
     let wrong = ["explain", run, "photos/blue/3.png", "-o", "b.html", "--label"];
     place.refuses(&[&wrong[..], &["bleu"]].concat(), 2, &["label bleu: must be one of blue, red; did you mean blue?"]);
 
+    // The report that the training left is made again from the folder alone.
+    let report = place.read(&format!("{run}/report.html"));
+    fs::write(place.path().join(run).join("report.html"), "gone").unwrap();
+    place.succeeds(&["report", run]);
+    assert!(place.read(&format!("{run}/report.html")) == report, "the same page");
+    let report = String::from_utf8(report).unwrap();
+    for part in ["Confusion matrix", "Most confident mistakes", "instruction set", "2 threads", "seed = 7"] {
+        assert!(report.contains(part), "{part}");
+    }
+    place.refuses(&["report", "photos"], 2, &["photos: is not the folder of a run"]);
+
     let info = place.succeeds(&["info", run]).0;
     assert!(info.contains("[30, 30, 32]") && info.contains("[7200]") && info.contains("2 classes"), "{info}");
 
@@ -97,6 +120,13 @@ fn a_training_and_everything_that_its_weights_are_good_for() {
     let weights = place.read(&format!("{run}/model.safetensors"));
     place.succeeds(&train);
     assert_eq!(place.read("runs/stepwise-photos-002/model.safetensors"), weights, "same seed, same bits");
+    let (table, _) = place.succeeds(&["runs", "--html", "runs.html"]);
+    assert!(table.contains("\nstepwise-photos-002  stepwise  photos") && table.contains(" over 2 runs\n"), "{table}");
+    assert!(String::from_utf8(place.read("runs.html")).unwrap().contains("2 runs compared"));
+    let compared = json_lines(&place.succeeds(&["runs", run, "runs/stepwise-photos-002", "--json"]).0);
+    assert_eq!((compared.len(), &compared[0]["test_accuracy"]), (3, &result["test_accuracy"]));
+    assert_eq!(compared[2]["test_accuracy"]["deviation"], 0.0);
+    place.refuses(&["runs", "photos"], 2, &["photos: holds no run"]);
     assert_eq!(place.read(&format!("{run}/model.safetensors")), weights);
 }
 
