@@ -159,6 +159,18 @@ pub(crate) fn grouped(number: usize) -> String {
     out
 }
 
+/// What messages call an image, without the folders that say nothing of it: the last one and the file. A page shall be the same
+/// wherever its images were found from.
+pub(crate) fn short_name(name: &str) -> &str {
+    let mut cuts = name.char_indices().rev().filter(|(_, c)| matches!(c, '/' | '\\'));
+    cuts.nth(1).map_or(name, |(at, _)| &name[at + 1..])
+}
+
+/// `count` things by the word for one or for several of them.
+pub(crate) fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { several })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +190,10 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([number(-0.25, 2), number(-0.001, 2), number(1.0, 0)], ["\u{2212}0.25", "0.00", "1"]);
         assert_eq!([grouped(7200), grouped(999)], ["7,200", "999"]);
+        assert_eq!(
+            [short_name("/a/b/cat/1.png"), short_name("cat/1.png"), short_name("1.png")],
+            ["cat/1.png", "cat/1.png", "1.png"]
+        );
         assert_eq!([percent(0.5), percent(f64::NAN)], ["50.00%", "\u{2013}"]);
     }
 }

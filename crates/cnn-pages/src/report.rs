@@ -6,7 +6,7 @@ use cnn_data::ImageSet;
 use cnn_train::{Evaluation, Judged, Result};
 use serde_json::{Map, Value};
 
-use crate::html::{Page, escape, figure, grouped, number, paragraphs, percent, table};
+use crate::html::{Page, escape, figure, grouped, number, paragraphs, percent, short_name, table};
 use crate::picture::Picture;
 use crate::run::{Epoch, Run};
 use crate::svg::{Bin, Line, lines, reliability};
@@ -35,7 +35,7 @@ fn lead(run: &Run, evaluation: &Evaluation) -> String {
         "<p class=\"lead\">A network of the kind <bdi>{}</bdi>, trained on <bdi>{}</bdi>, judged on {} test images that it did not learn \
          from.</p>",
         escape(&run.recipe.model),
-        escape(&run.recipe.data),
+        escape(short_name(&run.recipe.data)),
         grouped(evaluation.count as usize)
     )
 }
@@ -312,7 +312,7 @@ fn gallery(which: &[usize], judged: &[Judged], images: &ImageSet) -> Result<Stri
             format!("taken for <bdi>{said}</bdi>, {}", percent(confidence.into()))
         };
         let caption = format!("<b><bdi>{own}</bdi></b> {}<br>{said}", percent(probability.into()));
-        out += &figure(&picture.photo(112, &images.name(i)), &caption);
+        out += &figure(&picture.photo(112, short_name(&images.name(i))), &caption);
     }
     Ok(out + "</div>\n")
 }

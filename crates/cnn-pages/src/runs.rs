@@ -1,6 +1,6 @@
 //! Runs compared: a row each, and together those that differ in nothing but their seeds.
 
-use crate::html::{Page, bar, escape, number, paragraphs, percent, table};
+use crate::html::{Page, bar, escape, number, paragraphs, percent, short_name, table};
 use crate::report::duration;
 use crate::run::Run;
 use crate::svg::{Line, lines};
@@ -55,7 +55,7 @@ impl Group {
     /// What the group is called.
     pub fn name(&self) -> String {
         let recipe = &self.runs[0].recipe;
-        format!("{} on {}, {} epochs", recipe.model, recipe.data, recipe.epochs)
+        format!("{} on {}, {} epochs", recipe.model, short_name(&recipe.data), recipe.epochs)
     }
 }
 

@@ -345,7 +345,7 @@ impl Recipe {
     }
 
     /// The augmentation, as the loader takes it.
-    pub(crate) fn augment(&self) -> Augment {
+    pub fn augment(&self) -> Augment {
         let AugmentRecipe { crop_padding, border, flip, cutout, random_erasing } = self.augment;
         let border = match border {
             BorderRecipe::Zero => Border::Zero,

@@ -2,7 +2,7 @@
 
 use super::Explanation;
 use super::regions::Map;
-use crate::html::{escape, figure, grouped, number, paragraphs, percent};
+use crate::html::{escape, figure, grouped, number, paragraphs, percent, short_name};
 use crate::picture::Picture;
 
 /// CSS pixels of a picture with a map over it.
@@ -71,7 +71,7 @@ pub(crate) fn neighbours(of: &Explanation) -> Option<String> {
     )]);
     out += "<div class=\"tiles plain\">\n";
     for near in &found.nearest {
-        let picture = Picture::of_bytes(&near.bytes, of.info.image).photo(96, &near.name);
+        let picture = Picture::of_bytes(&near.bytes, of.info.image).photo(96, short_name(&near.name));
         let caption = format!("<bdi>{}</bdi> {}", escape(&near.class), number(near.similarity, 3));
         out += &figure(&picture, &caption);
     }

@@ -3,4 +3,5 @@
 mod browser;
 mod explain;
 mod report;
+mod sheet;
 mod support;

@@ -105,7 +105,7 @@ pub(crate) struct DataArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cnn data photos")]
+#[command(after_help = "Examples:\n  cnn data photos\n  cnn data photos --size 64 --sheet photos.html")]
 pub(crate) struct DataCommandArgs {
     /// Images, as for `train`: the name of a set, or the path of a folder or archive
     pub(crate) data: String,
@@ -115,6 +115,15 @@ pub(crate) struct DataCommandArgs {
     /// Threads that decode; by default as many as this process may use
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// Also write a page with some training images of every class, as a network will see them with their augmentation
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sheet: Option<PathBuf>,
+    /// The recipe whose augmentation the page shows, as for `train` [default: that of the data]
+    #[arg(long, value_name = "FILE", requires = "sheet")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Replace the page's file if it exists
+    #[arg(long, requires = "sheet")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) source: DataArgs,
     /// One JSON object on stdout: the classes, and every path

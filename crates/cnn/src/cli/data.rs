@@ -6,24 +6,37 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
-use cnn::train::Recipe;
+use cnn::train::{Recipe, write_atomically};
+use cnn_pages::sheet_page;
 
 use super::args::{DATA_ROOT, DataArgs, DataCommandArgs};
 use super::failure::Failure;
 use super::output;
 use super::progress;
+use super::recipe;
 
 /// Runs the command: what is in a data set, and what is wrong with it.
 pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
     let pool = Pool::new(args.threads.unwrap_or(0)).map_err(Failure::usage)?;
+    let sheet = args.sheet.as_deref().map(|file| output::replaceable(file, args.force)).transpose()?;
+    let recipe = match &args.recipe {
+        Some(recipe) => recipe::preset_or_file(recipe)?,
+        None => recipe::default_of(None, Known::meant(&args.data).map_or(&args.data, |set| set.name()), args.size)?,
+    };
     let options = OpenOptions::default().size(args.size).pool(pool);
-    let report = watched(options, |options| Ok(found(&args.data, &args.source, options)?.check()))?;
+    let report = watched(options.clone(), |options| Ok(found(&args.data, &args.source, options)?.check()))?;
     if args.json {
         output::print_json(&serde_json::to_value(&report).map_err(Failure::fault)?)?;
     } else {
         let lines = report.to_string();
         let lines: String = lines.lines().map(|line| output::printable(line) + "\n").collect();
         output::print(&lines)?;
+    }
+    if let (Some(out), Some(file)) = (sheet, &args.sheet) {
+        // What cannot be decoded has been told.
+        let dataset = watched(options.skip_bad(true), |options| Ok(found(&args.data, &args.source, options)?.read()?))?;
+        write_atomically(&out, sheet_page(&dataset, &recipe)?.as_bytes())?;
+        output::note(&format!("saved {}", output::shown(file)));
     }
     match report.bad.len() {
         0 => Ok(()),

@@ -17,6 +17,17 @@ pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
     output::print(&commented(&of(args, None)?)?)
 }
 
+/// What `data` is trained with when no more is said, by this model or by its own.
+pub(super) fn default_of(model: Option<&str>, data: &str, size: Option<[usize; 2]>) -> Result<Recipe, Failure> {
+    let model = model.unwrap_or(Recipe::default_model(data, size));
+    let mut recipe = Recipe::default_for(model, data).map_err(Failure::usage)?;
+    if let Some(size) = size {
+        // The crop of the default is meant for images of 32x32; smaller ones move by less.
+        recipe.augment.crop_padding = recipe.augment.crop_padding.min(size[0].min(size[1]) / 8);
+    }
+    Ok(recipe)
+}
+
 /// The recipe of a new run: defaults or a file, and what the options change.
 pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe, Failure> {
     let asked = args.model.as_deref().map(str::parse::<Arch>).transpose().map_err(Failure::usage)?;
@@ -25,16 +36,8 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
     let mut recipe = match &args.recipe {
         Some(path) => preset_or_file(path)?,
-        None => {
-            let data = given.as_deref().unwrap_or("shapes");
-            let model = asked.as_deref().unwrap_or(Recipe::default_model(data, args.size));
-            Recipe::default_for(model, data).map_err(Failure::usage)?
-        }
+        None => default_of(asked.as_deref(), given.as_deref().unwrap_or("shapes"), args.size)?,
     };
-    if let (Some(size), None) = (args.size, &args.recipe) {
-        // The crop of the default is meant for images of 32x32; smaller ones move by less.
-        recipe.augment.crop_padding = recipe.augment.crop_padding.min(size[0].min(size[1]) / 8);
-    }
     if let Some(name) = &args.optimizer {
         choose_optimizer(&mut recipe, name)?;
     }
@@ -65,7 +68,7 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
 
 /// The recipe that comes with the program by that name, or the one in a file; a file of a preset's name is written with its
 /// folder, `./cifar10-94`.
-fn preset_or_file(path: &Path) -> Result<Recipe, Failure> {
+pub(super) fn preset_or_file(path: &Path) -> Result<Recipe, Failure> {
     let preset = path.to_str().and_then(|name| Recipe::presets().find(|preset| *preset == name));
     match preset {
         Some(name) => Recipe::preset(name).map_err(Failure::usage),

@@ -13,6 +13,14 @@ fn a_folder_is_accounted_for() {
     for part in ["2 classes, ", "\n  blue  ", "a tenth of the pictures", "neither JPEG nor PNG: ", "1.webp"] {
         assert!(text.contains(part), "{text}");
     }
+    let sheet = ["data", "photos", "--size", "16", "--sheet", "sheet.html"];
+    place.succeeds(&sheet);
+    let page = String::from_utf8(place.read("sheet.html")).unwrap();
+    assert!(
+        page.contains("brought to 16 \u{d7} 16 \u{d7} 3") && page.matches("epoch 5</figcaption>").count() == 8,
+        "{page}"
+    );
+    place.refuses(&sheet, 2, &["out sheet.html: exists", "--force"]);
     for file in ["red/bad.jpg", "blue/bad.png"] {
         fs::write(place.path().join("photos").join(file), "text").unwrap();
     }

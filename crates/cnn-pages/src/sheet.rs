@@ -1,0 +1,123 @@
+//! A contact sheet: what a network will see of its training images.
+
+use std::fmt::Write;
+
+use cnn_core::image::{ImageSpec, SampleView};
+use cnn_core::{Device, Inference, Naive};
+use cnn_data::{Augment, Dataset};
+use cnn_train::{Recipe, Result};
+
+use crate::html::{Page, counted, escape, figure, grouped, paragraphs, short_name};
+use crate::picture::Picture;
+
+/// Views of an image beside the image itself.
+const VIEWS: u32 = 5;
+/// Images in all, unless there are more classes.
+const IMAGES: usize = 24;
+/// Images of a class at most.
+const OF_A_CLASS: usize = 4;
+/// Classes at most.
+const CLASSES: usize = 40;
+/// Pixels of the longer side of a picture in the page at most.
+const SIDE: usize = 128;
+
+/// Some training images of every class, each as it is brought to the network's size and as it is seen in the first epochs of a
+/// training by `recipe`. The views come from the same functions that a training uses.
+///
+/// # Errors
+/// An image cannot be decoded.
+pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
+    let set = &dataset.train;
+    let [h, w, c] = set.size();
+    let classes = set.classes();
+    let lead = format!(
+        "<p class=\"lead\">{} training images of {}, each brought to {h} \u{d7} {w} \u{d7} {c}. This is what the network is given.</p>",
+        grouped(set.len()),
+        counted(classes.len(), "class", "classes")
+    );
+    let mut page = Page::new(&format!("What a network sees of {}", dataset.name), lead);
+    page.section("augmentation", "What is done to them", told(&recipe.augment()));
+    let each = (IMAGES / classes.len().max(1)).clamp(1, OF_A_CLASS);
+    let mut body = String::new();
+    for (class, name) in classes.iter().enumerate().take(CLASSES) {
+        let of_class: Vec<usize> = (0..set.len()).filter(|&i| set.label(i) as usize == class).collect();
+        let _ = writeln!(
+            body,
+            "<h3><bdi>{}</bdi></h3>\n<p class=\"note\">{} images</p>",
+            escape(name),
+            grouped(of_class.len())
+        );
+        let count = each.min(of_class.len());
+        for sample in (0..count).map(|i| of_class[i * of_class.len() / count]) {
+            body += &row(dataset, recipe, sample)?;
+        }
+    }
+    if classes.len() > CLASSES {
+        let _ = writeln!(body, "<p class=\"note\">The first {CLASSES} of {} classes.</p>", classes.len());
+    }
+    page.section("images", "Image by image", body);
+    Ok(page.render())
+}
+
+/// An image, and what the first epochs show of it.
+fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
+    let set = &dataset.train;
+    let size @ [h, w, _] = set.size();
+    let bytes = set.image(sample)?;
+    let name = set.name(sample);
+    let name = short_name(&name);
+    let picture = |bytes: &[u8]| Picture::of_bytes(bytes, size).fitted(SIDE);
+    let mut out = "<div class=\"row views\">\n".to_owned();
+    out += &figure(&picture(&bytes).photo(96, name), "as it is");
+    for epoch in 0..VIEWS {
+        let view = recipe.augment().view(recipe.seed, epoch, set.stored(sample), h, w);
+        let seen = seen(dataset, recipe.augment(), &bytes, SampleView { index: 0, ..view })?;
+        out += &figure(
+            &picture(&seen).photo(96, &format!("As seen in epoch {}", epoch + 1)),
+            &format!("epoch {}", epoch + 1),
+        );
+    }
+    Ok(out + &format!("</div>\n<p class=\"note name\">{}</p>\n", escape(name)))
+}
+
+/// The bytes that show what the network reads: its numbers, with the normalisation undone.
+fn seen(dataset: &Dataset, augment: Augment, bytes: &[u8], view: SampleView) -> Result<Vec<u8>> {
+    let backend = Naive::<f32>::default();
+    let spec = ImageSpec::new(dataset.train.size(), augment.border, &dataset.mean, &dataset.std);
+    let values = backend.load_images(&spec, &backend.upload(bytes)?, &[view])?;
+    let values = backend.download(&backend.widen(&values)?)?;
+    let channels = dataset.mean.len().max(1);
+    let byte = |(i, value): (usize, &f32)| {
+        let scaled = value * dataset.std[i % channels] + dataset.mean[i % channels];
+        (255.0 * scaled).round().clamp(0.0, 255.0) as u8
+    };
+    Ok(values.iter().enumerate().map(byte).collect())
+}
+
+/// The augmentation in words.
+fn told(augment: &Augment) -> String {
+    let Augment { crop_padding, flip, cutout, random_erasing, .. } = *augment;
+    let mut done = Vec::new();
+    if crop_padding > 0 {
+        done.push(format!("It is moved by up to {crop_padding} pixels each way."));
+    }
+    if flip {
+        done.push("In every other epoch it is mirrored.".to_owned());
+    }
+    if random_erasing > 0.0 {
+        done.push(format!("Of {:.0}% of the images a random rectangle is blanked.", 100.0 * random_erasing));
+    }
+    if cutout > 0 {
+        done.push(format!("A square of {cutout} \u{d7} {cutout} pixels is blanked."));
+    }
+    if done.is_empty() {
+        done.push("Nothing: every epoch shows it as it is.".to_owned());
+    }
+    paragraphs(&[
+        &format!(
+            "Each time an image is seen in training it looks a little different, so that the network cannot learn it by heart. {}",
+            done.join(" ")
+        ),
+        "Look whether you can still tell the classes apart. If you cannot, the network will not learn to.",
+    ])
+}
