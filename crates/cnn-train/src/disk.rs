@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 #[cfg(not(test))]
 use std::io::Write;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,6 +97,72 @@ impl Staged {
         let _ = fs::remove_file(&self.staged);
     }
 }
+
+/// Takes the file at `path` away, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fault().and_then(|()| fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives the file at `from` a second name, `to`, in place of what had it. Nothing is written for that, but where the file
+/// system knows no second names: there it is copied.
+///
+/// # Errors
+/// It could not be done; `to` is then what it was.
+pub(crate) fn keep(from: &Path, to: &Path) -> Result<()> {
+    let kept = Staged { staged: staged_path(to), path: to.to_owned() };
+    kept.discard();
+    if fault().and_then(|()| fs::hard_link(from, &kept.staged)).is_err() {
+        let bytes = fs::read(from).map_err(|error| Error::file(from, error))?;
+        kept.write(&bytes)?;
+    }
+    let result = kept.commit();
+    // Two names of the same file: to rename one to the other does nothing, and leaves both.
+    kept.discard();
+    result
+}
+
+/// Refuses a folder into which `bytes` more do not fit: they are written and taken away again, as nothing else knows of
+/// quotas too.
+///
+/// # Errors
+/// They do not fit, or nothing can be written there at all.
+pub(crate) fn reserve(folder: &Path, bytes: u64) -> Result<()> {
+    let tried = Staged { staged: staged_path(&folder.join("space")), path: folder.to_owned() };
+    tried.discard();
+    // Noise: a file system that compresses would find room for a file of zeros.
+    let mut state = 1u64;
+    let noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let block: Vec<u8> = iter::repeat_with(noise).take(bytes.min(BLOCK) as usize).collect();
+    let write = || -> io::Result<()> {
+        fault()?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&tried.staged)?;
+        let mut left = bytes;
+        while left > 0 {
+            let part = left.min(BLOCK);
+            write_all(&mut file, &block[..part as usize])?;
+            left -= part;
+        }
+        fault()?;
+        file.sync_all()
+    };
+    let written = write();
+    tried.discard();
+    written.map_err(|error| {
+        Error::file(
+            folder,
+            format!("{bytes} bytes more must fit into this folder, for the checkpoints of the run: {error}"),
+        )
+    })
+}
+
+/// How much of [`reserve`]'s noise is made.
+const BLOCK: u64 = 1 << 20;
 
 /// Adds `text` to the end of the file at `path`, under `header` if the file is new, and syncs it.
 pub(crate) fn append(path: &Path, header: &str, text: &str) -> Result<()> {

@@ -8,6 +8,8 @@ mod batches;
 mod checkpoint;
 mod classifier;
 mod control;
+#[cfg(test)]
+mod damage_tests;
 mod diagnose;
 mod disk;
 mod error;
@@ -34,10 +36,10 @@ pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
 pub use recipe::{
-    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, OptimizerKind, OptimizerRecipe, Precision,
-    Recipe, ScheduleKind, ScheduleRecipe,
+    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, EarlyStoppingRecipe, ExtensionRecipe, FreezeRecipe,
+    Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
-pub use report::{EpochReport, Event, StepReport, Summary};
+pub use report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 pub use run_folder::RunFolder;
 pub use trained::Trained;
 pub use trainer::{Overfit, RateRange, Trainer};

@@ -1,5 +1,6 @@
 //! Everything that decides a run, in one struct that is stored with it as TOML.
 
+mod ending;
 mod presets;
 mod tables;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+pub use ending::{EarlyStoppingRecipe, ExtensionRecipe, Monitor};
 pub use tables::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, OptimizerKind, OptimizerRecipe, Precision,
     ScheduleKind, ScheduleRecipe,
@@ -68,6 +70,9 @@ pub struct Recipe {
     /// Whether the test images are also judged by several views of each: as they are, mirrored, and moved by a pixel.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tta: bool,
+    /// Seconds after which the run ends within an epoch too, is tested, and can be resumed with more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<f64>,
     /// How gradients become steps.
     pub optimizer: OptimizerRecipe,
     /// The learning rate over the run.
@@ -80,6 +85,12 @@ pub struct Recipe {
     /// Parameters that are trained for some epochs only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeRecipe>,
+    /// Whether the run ends where it gets no better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStoppingRecipe>,
+    /// Epochs that were added on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<ExtensionRecipe>,
 }
 
 fn one() -> usize {
@@ -166,6 +177,7 @@ impl Recipe {
             label_smoothing: 0.0,
             checkpoint_minutes: checkpoint_minutes(),
             tta: false,
+            max_seconds: None,
             optimizer: OptimizerRecipe {
                 kind: OptimizerKind::Sgd,
                 lr,
@@ -188,6 +200,8 @@ impl Recipe {
             augment: AugmentRecipe { crop_padding, border: BorderRecipe::Zero, flip, cutout: 0, random_erasing: 0.0 },
             average: None,
             freeze: Vec::new(),
+            early_stopping: None,
+            extended: Vec::new(),
         })
     }
 
@@ -220,6 +234,7 @@ impl Recipe {
         let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
         let ScheduleRecipe { warmup_epochs, pct_start, start, end, step_epochs, gamma, .. } = self.schedule;
         let (every, decay, ramp) = self.average.as_ref().map_or((1, 0.0, 0.0), |a| (a.every, a.decay, a.ramp));
+        let max_seconds = self.max_seconds.unwrap_or(1.0);
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         // What a step computes with is rounded to 32 bits, and must be finite there too.
         let finite = |x: f64| (x as f32).is_finite();
@@ -248,6 +263,7 @@ impl Recipe {
                 at_least_0(self.checkpoint_minutes),
                 "must be at least 0 and finite",
             ),
+            ("max_seconds", max_seconds, above_0(max_seconds), "must be above 0 and finite"),
             ("lr", lr, above_0(lr), "must be above 0 and finite in 32 bits"),
             ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
             ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite in 32 bits"),
@@ -269,7 +285,7 @@ impl Recipe {
         ];
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
-            None => Ok(()),
+            None => self.check_ending(),
         }
     }
 
@@ -290,11 +306,14 @@ impl Recipe {
         self.data != "shapes" && Known::parse(&self.data).is_none()
     }
 
-    /// Whether a run of `self` and one of `other` make the same steps: all is equal, but for how often they are saved, and
-    /// for what only says how the data, which is compared by itself, is opened.
-    pub(crate) fn same_run(&self, other: &Recipe) -> bool {
-        let Recipe { checkpoint_minutes, size, skip_bad, .. } = *self;
-        *self == Recipe { checkpoint_minutes, size, skip_bad, data_path: self.data_path.clone(), ..other.clone() }
+    /// What a run of `other` would do otherwise than one of `self` whose first `steps` steps are made, if anything: a key, its
+    /// value here and there. How often and for how long a run is saved does not count, nor what only says how the data, which
+    /// is compared by itself, is opened, nor epochs that are added behind those steps.
+    pub(crate) fn difference(&self, other: &Recipe, steps: u64) -> Option<String> {
+        let Recipe { checkpoint_minutes, max_seconds, size, skip_bad, .. } = *self;
+        let data_path = self.data_path.clone();
+        let other = Recipe { checkpoint_minutes, max_seconds, size, skip_bad, data_path, ..other.clone() };
+        ending::difference(&self.before(steps), &other.before(steps))
     }
 
     /// Refuses a backend that would compute something else. f64, which no recipe asks for, passes as an f32 that rounds
@@ -328,8 +347,9 @@ impl Recipe {
         options.clip_grad_norm(clip_grad_norm.unwrap_or(f64::INFINITY))
     }
 
-    /// The schedule of a run with this many steps an epoch.
-    pub(crate) fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+    /// The schedule of step `step`, counted from 0, of a run with this many steps an epoch: that of the whole run, as long as it
+    /// was known to be at that step.
+    pub(crate) fn schedule(&self, steps_per_epoch: u64, step: u64) -> Schedule {
         let ScheduleRecipe { kind, warmup_epochs, pct_start, start, end, step_epochs, gamma } = self.schedule;
         let steps = |epochs: f64| (epochs * steps_per_epoch as f64).round() as u64;
         let anneal = match kind {
@@ -340,7 +360,7 @@ impl Recipe {
             ScheduleKind::Linear => Anneal::Triangle { start: 1.0, pct_start: 0.0, end: 0.0 },
             ScheduleKind::Triangle => Anneal::Triangle { start, pct_start, end },
         };
-        let total = steps_per_epoch * u64::from(self.epochs);
+        let total = steps_per_epoch * u64::from(self.epochs_at(step));
         Schedule { peak: self.optimizer.lr, anneal, warmup: steps(warmup_epochs), total }
     }
 
@@ -405,7 +425,8 @@ mod tests {
         recipe.data_path = Some(found.clone());
         assert_eq!(Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap(), recipe);
         assert_eq!(recipe.find_data(), found);
-        assert!(recipe.same_run(&Recipe { data_path: None, ..recipe.clone() }), "where it was is not what it is");
+        let elsewhere = Recipe { data_path: None, ..recipe.clone() };
+        assert_eq!(recipe.difference(&elsewhere, 9), None, "where it was is not what it is");
         // A set with a name is looked for where such sets are.
         for data in ["cifar10", "shapes"] {
             assert_eq!(Recipe { data: data.into(), ..recipe.clone() }.find_data(), data);

@@ -100,12 +100,37 @@ pub struct Summary {
     pub seed: u64,
     /// Whether the observer stopped the run.
     pub interrupted: bool,
+    /// What else ended it before its last epoch.
+    pub stopped: Option<Stopped>,
+    /// The epoch that did best on the images held out, if there are any: its weights are
+    /// [there](crate::RunFolder::best).
+    pub best: Option<BestEpoch>,
+}
+
+/// What ended a run that was tested all the same before its last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopped {
+    /// As many epochs as the [recipe](crate::EarlyStoppingRecipe) allows went by without a better figure.
+    Early,
+    /// Its [time](crate::Recipe::max_seconds) was over.
+    Time,
+}
+
+/// The epoch that did best on the images held out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BestEpoch {
+    /// From 1.
+    pub epoch: u32,
+    /// Part of the images held out that was correct.
+    pub validation_accuracy: f64,
 }
 
 impl Summary {
     /// The text of `results.json`: how a run of these classes did on the test set.
     pub(crate) fn results(&self, classes: &[String]) -> String {
-        let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, .. } = self;
+        let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, stopped, best, .. } = self;
         let (test, tta) = (test.as_ref(), test_tta.as_ref());
         let results = json!({
             "test_accuracy": test.map(Evaluation::accuracy),
@@ -121,6 +146,8 @@ impl Summary {
             "seconds": seconds,
             "images_per_second": images_per_second,
             "seed": seed,
+            "stopped": stopped,
+            "best": best,
         });
         format!("{results:#}\n")
     }

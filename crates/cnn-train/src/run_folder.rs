@@ -5,11 +5,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::sync_folder_of;
+use crate::disk::{Staged, sync_folder_of};
 use crate::{Error, Result};
 
 /// The folder of one run, for the process that writes it: `model.safetensors` (weights and statistics),
-/// `state.safetensors` (what else a resume needs), `recipe.toml`, `metrics.csv`, `results.json` at the end, and `lock`.
+/// `state.safetensors` (what else a resume needs), `model-previous.safetensors` and `state-previous.safetensors` (the same as
+/// they were saved the time before), `best.safetensors` (the weights of the best epoch, if images are held out),
+/// `recipe.toml`, `metrics.csv`, `results.json` at the end, and `lock`.
 ///
 /// As long as a `RunFolder` or a clone of it lives, nobody else can make one of the same folder; who only reads files in
 /// it needs none. Where the file system has no locks there is none, which [`RunFolder::is_locked`] tells.
@@ -21,7 +23,8 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// A folder for a new run, made with its parents.
+    /// A folder for a new run, made with its parents. One in which a run was started and ended before it saved anything will
+    /// do for the same run.
     ///
     /// # Errors
     /// It holds a run already, is in use by another process, or cannot be made.
@@ -39,21 +42,12 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Refuses a folder that holds files of a run.
+    /// Refuses a folder that holds files of a run, but for a recipe of which nothing came.
     fn check_free(path: &Path) -> Result<()> {
-        let Some(file) =
-            [WEIGHTS, STATE, RECIPE, METRICS, RESULTS].map(|file| path.join(file)).into_iter().find(|f| f.exists())
-        else {
+        let Some(file) = FILES.map(|file| path.join(file)).into_iter().find(|file| file.exists()) else {
             return Ok(());
         };
-        Err(Error::file(
-            file,
-            if holds_checkpoint(path) {
-                "exists: a run is never overwritten; resume it or choose another folder"
-            } else {
-                "exists: a run was started here and ended before it saved anything: resume it, or remove this file"
-            },
-        ))
+        Err(Error::file(file, "exists: a run is never overwritten; resume it or choose another folder"))
     }
 
     /// The folder of a run that was started before, to go on with it.
@@ -73,9 +67,21 @@ impl RunFolder {
         path.join(RECIPE).is_file()
     }
 
+    /// Whether a run in the folder at `path` has saved a checkpoint, whole or not.
+    pub fn holds_checkpoint(path: &Path) -> bool {
+        CHECKPOINT.iter().any(|file| path.join(file).exists())
+    }
+
     /// Whether the run has saved a checkpoint, whole or not.
     pub(crate) fn is_saved(&self) -> bool {
-        holds_checkpoint(&self.path)
+        Self::holds_checkpoint(&self.path)
+    }
+
+    /// Takes away what an earlier process staged and did not put in its place; a staged state, which may belong to weights
+    /// that have theirs, is not touched.
+    pub(crate) fn discard_staged(&self) {
+        let files = FILES.into_iter().filter(|&file| file != STATE).chain([RECIPE]);
+        files.filter_map(|file| Staged::left_for(&self.path.join(file))).for_each(|staged| staged.discard());
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
@@ -115,6 +121,21 @@ impl RunFolder {
         self.path.join(STATE)
     }
 
+    /// The weights as they were saved the time before.
+    pub fn previous_weights(&self) -> PathBuf {
+        self.path.join(PREVIOUS_WEIGHTS)
+    }
+
+    /// What else a resume from those needs.
+    pub fn previous_state(&self) -> PathBuf {
+        self.path.join(PREVIOUS_STATE)
+    }
+
+    /// The weights of the epoch that did best on the images held out, if there are any.
+    pub fn best(&self) -> PathBuf {
+        self.path.join(BEST)
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> PathBuf {
         self.path.join(RECIPE)
@@ -137,14 +158,17 @@ fn has_no_locks(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(no_lock_server)
 }
 
-/// Whether there is a checkpoint in a folder, whole or not.
-fn holds_checkpoint(path: &Path) -> bool {
-    [WEIGHTS, STATE].iter().any(|file| path.join(file).exists())
-}
-
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
+const PREVIOUS_WEIGHTS: &str = "model-previous.safetensors";
+const PREVIOUS_STATE: &str = "state-previous.safetensors";
+const BEST: &str = "best.safetensors";
 /// What makes a folder that of a run: it is the first file to be written.
 const RECIPE: &str = "recipe.toml";
 const METRICS: &str = "metrics.csv";
 const RESULTS: &str = "results.json";
+
+/// The files of the two checkpoints that are kept.
+const CHECKPOINT: [&str; 4] = [WEIGHTS, STATE, PREVIOUS_WEIGHTS, PREVIOUS_STATE];
+/// All that a run writes after its recipe.
+const FILES: [&str; 7] = [WEIGHTS, STATE, PREVIOUS_WEIGHTS, PREVIOUS_STATE, BEST, METRICS, RESULTS];

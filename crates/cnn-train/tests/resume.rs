@@ -42,16 +42,24 @@ fn a_run_that_goes_on_with_other_arithmetic_says_so() {
 }
 
 #[test]
-fn a_folder_that_holds_only_a_dead_start_says_what_to_do() {
+fn a_run_that_ended_before_it_saved_anything_is_started_again_and_no_other() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("run");
+    let mut other = recipe();
+    other.seed = 5;
+    fs::create_dir(&path).unwrap();
+    let there = path.join("recipe.toml");
+    fs::write(&there, format!("# by hand\n{}", other.to_toml().unwrap())).unwrap();
     let folder = RunFolder::create(&path).unwrap();
-    fs::write(folder.recipe(), recipe().to_toml().unwrap()).unwrap();
+    let error = trainer().run(&folder, &mut |_| Control::Continue).unwrap_err().to_string();
+    assert!(error.contains("recipe.toml: is of another run, which ended before it saved anything"), "{error}");
+    assert!(fs::read_to_string(&there).unwrap().starts_with("# by hand"), "it is as it was");
+    fs::write(&there, recipe().to_toml().unwrap()).unwrap();
+    run(&mut trainer(), &folder);
+    assert!(checkpoint(&folder) == undisturbed(&place), "the bits differ");
     drop(folder);
     let error = RunFolder::create(&path).unwrap_err().to_string();
-    assert!(error.contains("recipe.toml") && error.contains("resume it, or remove this file"), "{error}");
-    fs::remove_file(path.join("recipe.toml")).unwrap();
-    RunFolder::create(&path).unwrap();
+    assert!(error.contains("a run is never overwritten"), "{error}");
 }
 
 #[test]

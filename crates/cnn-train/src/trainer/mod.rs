@@ -12,19 +12,19 @@ use std::time::Instant;
 
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters};
-use cnn_core::optim::{Average, Group, Optimizer, Schedule};
+use cnn_core::optim::{Average, Group, Optimizer};
 use cnn_core::{Backend, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
-use crate::checkpoint::{self, Progress, digest};
+use crate::checkpoint::{self, Loaded, Progress, Timed, digest};
 use crate::memory::{Need, free};
 use crate::metrics;
 use crate::networks::Networks;
 use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
-use crate::{Error, Recipe, Result};
+use crate::{Error, ExtensionRecipe, Recipe, Result};
 
 pub use trial::{Overfit, RateRange};
 
@@ -36,13 +36,17 @@ pub struct Trainer<B: Backend> {
     optimizer: Optimizer<B>,
     /// The average of the weights that the run is about, if it is.
     average: Option<Average<B>>,
-    schedule: Schedule,
     info: WeightsInfo,
     loader: Loader,
     train: DeviceBatches<B>,
     validation: Option<DeviceBatches<B>>,
     test: DeviceBatches<B>,
     progress: Progress,
+    timed: Timed,
+    /// The folder whose run this is, once it has one.
+    home: Option<PathBuf>,
+    /// What was not as it had been written.
+    warnings: Vec<String>,
     /// Steps that the device may run behind the loop.
     behind: usize,
     /// The arithmetic of the steps before, if it was another.
@@ -55,21 +59,15 @@ pub struct Trainer<B: Backend> {
     trained_seconds: f64,
 }
 
-/// What the files of a run say, whose they are, and since when.
+/// What the files of a run say, and since when.
 struct Saved {
     progress: Progress,
-    folder: PathBuf,
     at: Instant,
 }
 
 impl Saved {
-    fn now(progress: &Progress, folder: &RunFolder) -> Self {
-        Saved { progress: progress.clone(), folder: full(folder.path()), at: Instant::now() }
-    }
-
-    /// Whether this is in `folder`.
-    fn is_in(&self, folder: &RunFolder) -> bool {
-        self.folder == full(folder.path())
+    fn now(progress: &Progress) -> Self {
+        Saved { progress: progress.clone(), at: Instant::now() }
     }
 }
 
@@ -188,7 +186,11 @@ impl<B: Backend> Trainer<B> {
         if steps == 0 {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
         }
-        let (schedule, augment) = (recipe.schedule(steps), recipe.augment());
+        if let (Some(stopping), None) = (&recipe.early_stopping, &validation) {
+            let rule = "must have images that are held out to go by: set validation to a part of the training images";
+            return Err(Error::recipe("early_stopping.patience", stopping.patience, rule));
+        }
+        let augment = recipe.augment();
         let spec = |border| ImageSpec::new(image, border, &mean, &std);
         initialise(backend, &mut *model, &train, spec(Border::Zero))?;
         let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
@@ -216,13 +218,15 @@ impl<B: Backend> Trainer<B> {
             model,
             optimizer,
             average,
-            schedule,
             info,
             loader,
             train,
             validation,
             test,
             progress: Progress::default(),
+            timed: Timed::default(),
+            home: None,
+            warnings: Vec::new(),
             behind: backend.steps_behind(),
             other_arithmetic: None,
             saved: None,
@@ -257,7 +261,8 @@ impl<B: Backend> Trainer<B> {
         let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
         let Trainer { model, optimizer, average, recipe, info, .. } = &mut trainer;
         let trained = checkpoint::Trained { model: &mut **model, optimizer, average };
-        let (progress, arithmetic) = checkpoint::load(folder, backend, trained, recipe, info)?;
+        let loaded = checkpoint::load(folder, backend, trained, recipe, info)?;
+        let Loaded { progress, timed, arithmetic, mut warnings } = loaded;
         info.step = progress.step;
         let steps = trainer.steps();
         if progress.step != u64::from(progress.epoch) * steps + progress.batch {
@@ -267,13 +272,45 @@ impl<B: Backend> Trainer<B> {
             );
             return Err(Error::file(folder.state(), reason));
         }
-        metrics::trim(folder, progress.epoch)?;
-        if folder.is_saved() {
-            trainer.saved = Some(Saved::now(&progress, folder));
-        }
-        trainer.progress = progress;
+        warnings.extend(metrics::restore(folder, &timed.metrics)?);
+        trainer.saved = folder.is_saved().then(|| Saved::now(&progress));
+        trainer.home = Some(full(folder.path()));
+        (trainer.progress, trainer.timed, trainer.warnings) = (progress, timed, warnings);
         trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());
         Ok(trainer)
+    }
+
+    /// Adds epochs to the run, behind those that it has: from the next step on the learning rate is that which a run of so many
+    /// epochs has there. The recipe notes that, and a run of that recipe makes the same steps from its start.
+    ///
+    /// Where the schedule falls to its end, the rate thus rises again and falls to its end anew; a constant one stays what it
+    /// is. A run that [stopped early](crate::EarlyStoppingRecipe) has all its patience again.
+    ///
+    /// # Errors
+    /// No epoch, or more than can be counted.
+    pub fn extend(&mut self, epochs: u32) -> Result<()> {
+        let mut recipe = self.recipe.clone();
+        recipe.extended.push(ExtensionRecipe { after_steps: self.progress.step, epochs });
+        recipe.check()?;
+        self.recipe = recipe;
+        Ok(())
+    }
+
+    /// Gives the whole run this many [seconds](Recipe::max_seconds), those before it was resumed among them.
+    ///
+    /// # Errors
+    /// A number that is none, or not above 0.
+    pub fn limit_seconds(&mut self, seconds: f64) -> Result<()> {
+        let recipe = Recipe { max_seconds: Some(seconds), ..self.recipe.clone() };
+        recipe.check()?;
+        self.recipe = recipe;
+        Ok(())
+    }
+
+    /// What of the files of the run that was resumed was not as it had been written, each in a line: a checkpoint that is damaged,
+    /// in place of which the one before is used.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The recipe.

@@ -3,6 +3,7 @@
 //! A device may run behind the program: a step's numbers stay there until [`Device::steps_behind`](cnn_core::Device::steps_behind) later ones were made.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use cnn_core::nn::{RunningStatistics, parameters_mut};
@@ -11,17 +12,17 @@ use cnn_core::optim::{Group, Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Gradients, Pass};
 use cnn_data::Batch;
 
-use super::{Saved, Split, Trainer};
-use crate::checkpoint::{self, Progress};
+use super::{Saved, Split, Trainer, full};
+use crate::checkpoint::{self, Best, Progress, ToBeat};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
-use crate::disk::replace;
+use crate::disk::{remove, replace};
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, View, evaluate};
 use crate::metrics;
-use crate::recipe::{AverageKind, FreezeRecipe};
-use crate::report::{EpochReport, Event, StepReport, Summary};
+use crate::recipe::{AverageKind, FreezeRecipe, Monitor};
+use crate::report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 use crate::run_folder::RunFolder;
-use crate::{Error, Result};
+use crate::{Error, Recipe, Result};
 
 /// A step that was made, and what the device will know of it.
 struct Step<B: Backend> {
@@ -36,28 +37,49 @@ struct Step<B: Backend> {
     statistics: RunningStatistics<B>,
 }
 
+/// Why the steps of a run came to an end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// They are all made.
+    Complete,
+    Stopped(Stopped),
+    /// The observer said so.
+    Interrupted,
+}
+
 impl<B: Backend> Trainer<B> {
     /// Trains to the end of the recipe and evaluates on the test set. Saves before the first step, every
-    /// [`checkpoint_minutes`](crate::Recipe::checkpoint_minutes), after every epoch, and whatever could be done when an error ends the run.
+    /// [`checkpoint_minutes`](crate::Recipe::checkpoint_minutes), after every epoch, and whatever could be done when an error ends
+    /// the run. Before the first step it is made sure that the folder has room for all that will be saved.
     ///
     /// # Errors
-    /// A folder with the checkpoint of another run, files that cannot be read or written, a step or an evaluation that is not finite. The checkpoint is then of the
-    /// last step before, or, if that could not be saved, the one before.
+    /// A folder with another run, or with too little room; files that cannot be read or written; a step or an evaluation that is
+    /// not finite. The checkpoint is then of the last step before, or, if that could not be saved, the one before.
     pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
-        let start = Instant::now();
-        if folder.is_saved() && !self.saved.as_ref().is_some_and(|saved| saved.is_in(folder)) {
-            return Err(Error::file(folder.path(), "holds the checkpoint of another run, and this one is not it"));
-        }
-        replace(&folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+        let (start, before) = (Instant::now(), self.timed.seconds);
+        self.move_in(folder)?;
         if self.saved.is_none() {
             self.save(folder, observe)?;
         }
-        while self.progress.epoch < self.recipe.epochs {
-            match self.epoch(folder, observe) {
-                Ok(Control::Continue) => {}
-                Ok(Control::Stop) => {
+        let mut prepared = false;
+        let end = loop {
+            if let Some(end) = self.end() {
+                break end;
+            }
+            if !prepared {
+                checkpoint::check_room(folder, self.validation.is_some())?;
+                // They are of a checkpoint that will not be there any more.
+                remove(&folder.results())?;
+                prepared = true;
+            }
+            let seconds = || before + start.elapsed().as_secs_f64();
+            let result = self.epoch(folder, &seconds, observe);
+            self.timed.seconds = seconds();
+            match result {
+                Ok(None) => {}
+                Ok(Some(end)) => {
                     self.save_if_new(folder, observe)?;
-                    return Ok(self.summary(None, start));
+                    break end;
                 }
                 Err(error) => {
                     // The error that is told is the one that ended the run; what could not be saved stays as it was.
@@ -65,19 +87,44 @@ impl<B: Backend> Trainer<B> {
                     return Err(error);
                 }
             }
-        }
-        let Some(test) = self.evaluate(Split::Test, observe)? else {
-            return Ok(self.summary(None, start));
         };
+        let test = if end == End::Interrupted { None } else { self.evaluate(Split::Test, observe)? };
+        let Some(test) = test else { return Ok(self.summary(None, start)) };
         let by_views = if self.recipe.tta { self.evaluate(Split::TestByViews, observe)? } else { None };
-        let summary = Summary { test_tta: by_views, ..self.summary(Some(test), start) };
+        let stopped = if let End::Stopped(stopped) = end { Some(stopped) } else { None };
+        let summary = Summary { test_tta: by_views, stopped, ..self.summary(Some(test), start) };
         replace(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
+    }
+
+    /// Writes the recipe into the folder, unless that is another run's.
+    fn move_in(&mut self, folder: &RunFolder) -> Result<()> {
+        let (path, text) = (folder.recipe(), self.recipe.to_toml()?);
+        if self.home.as_ref() != Some(&full(folder.path())) {
+            if folder.is_saved() {
+                return Err(Error::file(folder.path(), "holds the checkpoint of another run, and this one is not it"));
+            }
+            let there = RunFolder::holds_run(folder.path()).then(|| fs::read_to_string(&path));
+            if there.is_some_and(|there| there.ok().as_ref() != Some(&text)) {
+                let advice = "resume that run, remove this file, or choose another folder";
+                return Err(Error::file(
+                    path,
+                    format!("is of another run, which ended before it saved anything: {advice}"),
+                ));
+            }
+        }
+        replace(&path, text.as_bytes())?;
+        let home = Some(full(folder.path()));
+        if self.home != home {
+            (self.home, self.saved) = (home, None);
+        }
+        Ok(())
     }
 
     fn summary(&self, test: Option<Evaluation>, start: Instant) -> Summary {
         Summary {
             interrupted: test.is_none(),
+            stopped: None,
             test,
             test_tta: None,
             epochs: self.progress.epoch,
@@ -85,15 +132,46 @@ impl<B: Backend> Trainer<B> {
             seconds: start.elapsed().as_secs_f64(),
             images_per_second: self.trained_images as f64 / self.trained_seconds.max(1e-9),
             seed: self.recipe.seed,
+            best: self.progress.best.as_ref().map(|best| BestEpoch {
+                epoch: best.epoch,
+                validation_accuracy: best.correct as f64 / best.count as f64,
+            }),
         }
     }
 
-    /// The rest of the current epoch, its validation and its checkpoint.
-    fn epoch(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
-        let (epoch, epochs, steps) = (self.progress.epoch + 1, self.recipe.epochs, self.steps());
+    /// Whether the run has come to its end.
+    fn end(&self) -> Option<End> {
+        let Recipe { early_stopping, extended, .. } = &self.recipe;
+        if self.progress.epoch >= self.recipe.all_epochs() {
+            return Some(End::Complete);
+        }
+        if let (Some(stopping), Some(to_beat)) = (early_stopping, self.progress.to_beat) {
+            // Who extended the run has seen what there was to see by then.
+            let seen = extended.iter().filter(|added| added.after_steps <= self.progress.step);
+            let seen = seen.map(|added| (added.after_steps / self.steps()) as u32).max().unwrap_or(0);
+            if self.progress.epoch - to_beat.epoch.max(seen) >= stopping.patience {
+                return Some(End::Stopped(Stopped::Early));
+            }
+        }
+        self.is_over(self.timed.seconds).then_some(End::Stopped(Stopped::Time))
+    }
+
+    /// Whether the run's time is over.
+    fn is_over(&self, seconds: f64) -> bool {
+        self.recipe.max_seconds.is_some_and(|most| seconds >= most)
+    }
+
+    /// The rest of the current epoch, its validation and its checkpoint; or why it is not complete. `seconds` are those of the run.
+    fn epoch(
+        &mut self,
+        folder: &RunFolder,
+        seconds: &dyn Fn() -> f64,
+        observe: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<End>> {
+        let (epoch, epochs, steps) = (self.progress.epoch + 1, self.recipe.all_epochs(), self.steps());
         let begin = Event::EpochBegin { epoch, epochs, done: self.progress.batch, steps };
         if observe(&begin) == Control::Stop {
-            return Ok(Control::Stop);
+            return Ok(Some(End::Interrupted));
         }
         self.freeze();
         let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
@@ -109,29 +187,35 @@ impl<B: Backend> Trainer<B> {
                     return Err(error);
                 }
             }
-            if self.settle(&mut pending, self.behind, &mut settled, observe)? == Control::Stop {
-                self.settle(&mut pending, 0, &mut settled, observe)?;
-                return Ok(Control::Stop);
-            }
+            let mut control = self.settle(&mut pending, self.behind, &mut settled, observe)?;
             // The end of an epoch saves anyway.
-            if self.progress.batch < steps && self.saved.as_ref().is_none_or(|saved| saved.at.elapsed() >= pause) {
-                let control = self.settle(&mut pending, 0, &mut settled, observe)?;
-                self.save(folder, observe)?;
-                settled = Instant::now();
-                if control == Control::Stop {
-                    return Ok(Control::Stop);
-                }
+            let due =
+                self.progress.batch < steps && self.saved.as_ref().is_none_or(|saved| saved.at.elapsed() >= pause);
+            let over = self.is_over(seconds());
+            if control == Control::Continue && !due && !over {
+                continue;
             }
+            control = control.max(self.settle(&mut pending, 0, &mut settled, observe)?);
+            self.timed.seconds = seconds();
+            if control == Control::Stop {
+                return Ok(Some(End::Interrupted));
+            }
+            // A complete epoch goes on to its validation.
+            if over && self.progress.batch < steps {
+                return Ok(Some(End::Stopped(Stopped::Time)));
+            }
+            self.save_if_new(folder, observe)?;
+            settled = Instant::now();
         }
         if self.settle(&mut pending, 0, &mut settled, observe)? == Control::Stop {
-            return Ok(Control::Stop);
+            return Ok(Some(End::Interrupted));
         }
-        let [loss, correct, images, seconds] = self.progress.sums;
+        let [loss, correct, images, spent] = self.progress.sums;
         let validation = match self.validation {
             None => None,
             Some(_) => match self.evaluate(Split::Validation, observe)? {
                 // All steps of this epoch are done, and it is not complete: a resume begins with the evaluation.
-                None => return Ok(Control::Stop),
+                None => return Ok(Some(End::Interrupted)),
                 evaluation => evaluation,
             },
         };
@@ -141,22 +225,48 @@ impl<B: Backend> Trainer<B> {
             train_loss: loss / images,
             train_accuracy: correct / images,
             validation,
-            lr: self.schedule.rate(self.progress.step.saturating_sub(1)),
-            seconds,
-            images_per_second: images / seconds,
+            lr: self.rate(self.progress.step.saturating_sub(1)),
+            seconds: spent,
+            images_per_second: images / spent,
         };
         // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
-        metrics::append_row(folder, &report)?;
-        self.progress = Progress { epoch, step: self.progress.step, ..Progress::default() };
+        self.timed.metrics += &metrics::append_row(folder, &report)?;
+        self.complete(&report);
+        self.timed.seconds = seconds();
         self.save(folder, observe)?;
-        Ok(observe(&Event::EpochEnd(report)))
+        Ok((observe(&Event::EpochEnd(report)) == Control::Stop).then_some(End::Interrupted))
+    }
+
+    /// Counts an epoch, and compares it with those before.
+    fn complete(&mut self, report: &EpochReport) {
+        let (epoch, step) = (report.epoch, report.step);
+        let Progress { best, to_beat, .. } = std::mem::take(&mut self.progress);
+        self.progress = Progress { epoch, step, best, to_beat, ..Progress::default() };
+        let Some(Evaluation { correct, count, loss, .. }) = report.validation else { return };
+        if self.progress.best.as_ref().is_none_or(|best| correct > best.correct) {
+            self.progress.best = Some(Best { epoch, step, correct, count });
+        }
+        let Some(stopping) = &self.recipe.early_stopping else { return };
+        // The larger, the better.
+        let figure = match stopping.by {
+            Monitor::Accuracy => correct as f64,
+            Monitor::Loss => -loss,
+        };
+        if self.progress.to_beat.is_none_or(|to_beat| figure > to_beat.figure) {
+            self.progress.to_beat = Some(ToBeat { figure, epoch });
+        }
+    }
+
+    /// The learning rate of a step, counted from 0.
+    pub(super) fn rate(&self, step: u64) -> f64 {
+        self.recipe.schedule(self.steps(), step).rate(step)
     }
 
     /// Makes a step; what it came to is read by [`Trainer::settle`]. One that fails leaves nothing in the model.
     fn step(&mut self, batch: Batch) -> Result<Step<B>> {
         self.move_average()?;
         let statistics = RunningStatistics::of(&*self.model);
-        let (at, lr) = (self.progress.step, self.schedule.rate(self.progress.step));
+        let (at, lr) = (self.progress.step, self.rate(self.progress.step));
         let outcome = match self.update(&batch, at, lr) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -251,9 +361,7 @@ impl<B: Backend> Trainer<B> {
                 lr: step.lr,
                 images_per_second: images / seconds,
             };
-            if observe(&Event::Step(report)) == Control::Stop {
-                control = Control::Stop;
-            }
+            control = control.max(observe(&Event::Step(report)));
         }
         Ok(control)
     }
@@ -311,7 +419,7 @@ impl<B: Backend> Trainer<B> {
     /// Moves the average towards the weights if that is due before the next step. By then a step that was not finite is known
     /// where the device does not run behind, and nothing of it is in the average.
     fn move_average(&mut self) -> Result<()> {
-        let total = self.steps() * u64::from(self.recipe.epochs);
+        let total = self.steps() * u64::from(self.recipe.epochs_at(self.progress.step));
         let (Some(average), Some(of)) = (&mut self.average, &self.recipe.average) else { return Ok(()) };
         let Some(decay) = of.decay(self.progress.step, total) else { return Ok(()) };
         average.update_by(&self.model, decay)?;
@@ -334,10 +442,10 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
-        let Trainer { backend, model, optimizer, average, recipe, info, progress, .. } = self;
+        let Trainer { backend, model, optimizer, average, recipe, info, progress, timed, .. } = self;
         let trained = checkpoint::Trained { model: &mut **model, optimizer, average };
-        checkpoint::save(folder, backend, trained, recipe, info, progress)?;
-        self.saved = Some(Saved::now(&self.progress, folder));
+        checkpoint::save(folder, backend, trained, recipe, info, (progress, timed))?;
+        self.saved = Some(Saved::now(&self.progress));
         observe(&Event::Saved { path: folder.weights() });
         Ok(())
     }

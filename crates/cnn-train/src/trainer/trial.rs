@@ -71,7 +71,7 @@ impl RateRange {
 impl<B: Backend> Trainer<B> {
     /// The learning rate of the first step.
     pub fn first_rate(&self) -> f64 {
-        self.schedule.rate(0)
+        self.rate(0)
     }
 
     /// Trains on the first `images` training images, as they are stored, for at most `steps` steps at a rate of `lr`, until all

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use cnn_core::archive::Archive;
 use cnn_core::rng::{Philox, Purpose};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
@@ -64,9 +65,12 @@ pub(crate) fn resume(folder: &RunFolder, dataset: Dataset) -> Result<Trainer<Cpu
     Trainer::resume(&backend(), folder, dataset).map_err(|error| error.to_string())
 }
 
-/// Weights and state, byte for byte.
+/// Weights and state, byte for byte, but for what was timed.
 pub(crate) fn checkpoint(folder: &RunFolder) -> [Vec<u8>; 2] {
-    [folder.weights(), folder.state()].map(|path| fs::read(path).unwrap())
+    let [weights, state] = [folder.weights(), folder.state()].map(|path| fs::read(path).unwrap());
+    let mut state = Archive::from_bytes(&state).unwrap();
+    state.arrays.retain(|name, _| !name.starts_with("timed."));
+    [weights, state.to_bytes().unwrap()]
 }
 
 /// Copies the files of a folder.

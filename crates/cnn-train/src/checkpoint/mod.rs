@@ -3,19 +3,30 @@
 //! Both are staged and synced before either is renamed, the weights first, and the state names the digest of its weights.
 //! After a crash between the two renames the weights are ahead of the state, whose staged file is then still there, and
 //! opening the checkpoint finishes the job.
+//!
+//! Before the first rename the two files of the save before get second names, under which they stay: if the newest checkpoint is
+//! found damaged, the run goes on from that one. Whenever a process ends, two such files that belong together are there.
 
+mod load;
+
+use std::collections::HashSet;
+use std::fs;
+
+use cnn_core::Backend;
 use cnn_core::archive::{Archive, Array, Values, hexadecimal};
 use cnn_core::nn::Module;
 use cnn_core::optim::{Average, Optimizer};
-use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
-use cnn_core::{Backend, Real};
+use cnn_core::state_dict::{Naming, state_dict};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::disk::{Staged, stage};
+use crate::disk::{self, Staged, stage};
 use crate::run_folder::RunFolder;
 use crate::weights::{Weights, WeightsInfo, read_archive};
 use crate::{Error, Recipe, Result};
+
+pub(crate) use load::{Loaded, load};
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +39,35 @@ pub(crate) struct Progress {
     pub(crate) step: u64,
     /// Of the unfinished epoch: summed loss, correct images, images, seconds.
     pub(crate) sums: [f64; 4],
+    /// The epoch whose weights are kept as the best.
+    pub(crate) best: Option<Best>,
+    /// What early stopping waits for: a better figure than this.
+    pub(crate) to_beat: Option<ToBeat>,
+}
+
+/// The epoch that did best on the images held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    pub(crate) epoch: u32,
+    pub(crate) step: u64,
+    pub(crate) correct: u64,
+    pub(crate) count: u64,
+}
+
+/// The best figure that early stopping has seen, and the epoch it was of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ToBeat {
+    pub(crate) figure: f64,
+    pub(crate) epoch: u32,
+}
+
+/// What was measured of a run besides, which no two runs have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timed {
+    /// The rows of `metrics.csv`.
+    pub(crate) metrics: String,
+    /// Seconds that the run took, evaluations and checkpoints included.
+    pub(crate) seconds: f64,
 }
 
 /// What a run moves.
@@ -40,6 +80,14 @@ pub(crate) struct Trained<'a, B: Backend> {
 /// Key of the state's arrays: the weights that training goes on from, where those of the weights file are their average.
 const TRAINED: &str = "trained.";
 
+/// Keys of the state's arrays: what was measured of the run.
+const METRICS: &str = "timed.metrics";
+const SECONDS: &str = "timed.seconds";
+/// Key of the state's arrays: [`ToBeat`].
+const TO_BEAT: &str = "early_stopping";
+/// Key of the state's metadata: [`Best`].
+const BEST: &str = "best";
+
 /// Writes weights and state to the folder of a run. The weights are the average, if there is one.
 ///
 /// # Errors
@@ -51,7 +99,7 @@ pub(crate) fn save<B: Backend>(
     trained: Trained<'_, B>,
     recipe: &Recipe,
     info: &WeightsInfo,
-    progress: &Progress,
+    (progress, timed): (&Progress, &Timed),
 ) -> Result<()> {
     let Trained { model, optimizer, average } = trained;
     let mut state = Archive::default();
@@ -71,10 +119,7 @@ pub(crate) fn save<B: Backend>(
             return Err(Error::file(path, reason));
         }
     }
-    state.arrays.insert("progress.sums".into(), Array::float(vec![4], &progress.sums));
-    state.metadata.insert("epoch".into(), json!(progress.epoch));
-    state.metadata.insert("batch".into(), json!(progress.batch));
-    state.metadata.insert("step".into(), json!(progress.step));
+    describe(&mut state, progress, timed);
     state.metadata.insert(ARITHMETIC.into(), json!(backend.arithmetic()));
     state.metadata.insert("recipe".into(), json!(recipe.to_toml()?));
     state.metadata.insert(WEIGHTS.into(), json!(weights.digest()));
@@ -82,12 +127,57 @@ pub(crate) fn save<B: Backend>(
     finish(folder)?;
     let staged_weights = stage(&folder.weights(), &weights.to_bytes()?)?;
     let staged_state = stage(&folder.state(), &state.to_bytes()?).inspect_err(|_| staged_weights.discard())?;
-    staged_weights.commit().inspect_err(|_| {
+    keep_previous(folder).and_then(|()| staged_weights.commit()).inspect_err(|_| {
         staged_weights.discard();
         staged_state.discard();
     })?;
     // From here on the staged state is the one that belongs to the weights: if it stays, `load` puts it in its place.
-    staged_state.commit()
+    staged_state.commit()?;
+    match &progress.best {
+        // Its state says so already: if that ends here, `load` does it.
+        Some(best) if best.step == info.step => disk::keep(&folder.weights(), &folder.best()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes down where the run stands.
+fn describe(state: &mut Archive, progress: &Progress, timed: &Timed) {
+    let Progress { epoch, batch, step, sums, best, to_beat } = progress;
+    let bytes = timed.metrics.as_bytes().to_vec();
+    let arrays = [
+        ("progress.sums", Some(Array::float(vec![4], sums))),
+        (TO_BEAT, to_beat.map(|ToBeat { figure, epoch }| Array::float(vec![2], &[figure, f64::from(epoch)]))),
+        (METRICS, Some(Array { shape: vec![bytes.len()], values: Values::U8(bytes) })),
+        (SECONDS, Some(Array::float(vec![1], &[timed.seconds]))),
+    ];
+    state.arrays.extend(arrays.into_iter().filter_map(|(name, array)| Some((name.to_owned(), array?))));
+    let entries = [("epoch", json!(epoch)), ("batch", json!(batch)), ("step", json!(step)), (BEST, json!(best))];
+    state.metadata.extend(entries.into_iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.to_owned(), v)));
+}
+
+/// Gives the checkpoint that is there the names of the one before.
+fn keep_previous(folder: &RunFolder) -> Result<()> {
+    if folder.weights().exists() && folder.state().exists() {
+        disk::keep(&folder.weights(), &folder.previous_weights())?;
+        disk::keep(&folder.state(), &folder.previous_state())?;
+    }
+    Ok(())
+}
+
+/// Refuses a folder that has no room for what the run in it will write: two checkpoints, a third that is staged, and the
+/// weights of the best epoch if images are held out.
+///
+/// # Errors
+/// There is too little room, or nothing can be written there.
+pub(crate) fn check_room(folder: &RunFolder, held_out: bool) -> Result<()> {
+    let file = |path| fs::metadata(path).ok();
+    let length = |path| file(path).map_or(0, |file| file.len());
+    let (weights, state) = (length(folder.weights()), length(folder.state()));
+    let needed = 3 * (weights + state) + if held_out { weights } else { 0 };
+    let there = [folder.weights(), folder.state(), folder.previous_weights(), folder.previous_state(), folder.best()];
+    // Two names of one file have its time too.
+    let there: HashSet<_> = there.into_iter().filter_map(file).map(|file| (file.len(), file.modified().ok())).collect();
+    disk::reserve(folder.path(), needed.saturating_sub(there.into_iter().map(|(length, _)| length).sum()))
 }
 
 /// Completes an earlier save whose weights have their place and whose state does not: it is the only one that belongs to
@@ -124,59 +214,6 @@ fn first_not_finite(archive: &Archive) -> Option<&str> {
     archive.arrays.iter().find(|(_, array)| !finite(array)).map(|(name, _)| name.as_str())
 }
 
-/// Brings model and optimiser to where the run in `folder` stands. A run that ended before its first checkpoint stands
-/// where it began. Returned with that: the [arithmetic](cnn_core::Device::arithmetic) of the steps before, if it is known.
-///
-/// # Errors
-/// Files that are broken, do not belong together, or belong to another run than one of `recipe` on the data of `info`.
-pub(crate) fn load<B: Backend>(
-    folder: &RunFolder,
-    backend: &B,
-    trained: Trained<'_, B>,
-    recipe: &Recipe,
-    info: &WeightsInfo,
-) -> Result<(Progress, Option<String>)> {
-    let Trained { model, optimizer, average } = trained;
-    if !folder.weights().exists() && !folder.state().exists() {
-        return Ok((Progress::default(), None));
-    }
-    let weights = Weights::read(folder.weights())?;
-    let state = state_of(folder, &weights)?;
-    let fail = |reason: String| Error::file(folder.state(), reason);
-    let written = state.metadata.get("recipe").and_then(|text| text.as_str());
-    if !written.and_then(|text| Recipe::from_toml(text).ok()).is_some_and(|written| written.same_run(recipe)) {
-        return Err(fail(
-            "was written with another recipe than recipe.toml: a run is resumed as it was started".into(),
-        ));
-    }
-    weights.info.check_data(info).map_err(|reason| Error::file(folder.weights(), reason))?;
-    let field = |name: &str| {
-        let value = state.metadata.get(name).and_then(serde_json::Value::as_u64);
-        value.ok_or_else(|| fail(format!("metadata {name} is missing or no number")))
-    };
-    let sums = state.arrays.get("progress.sums").ok_or_else(|| fail("progress.sums is missing".into()))?;
-    let sums: Vec<f64> = sums.to_float().map_err(|error| fail(error.to_string()))?;
-    let sums: [f64; 4] = sums.try_into().map_err(|_| fail("progress.sums: must be 4 numbers".into()))?;
-    if !sums.iter().all(|sum| Real::as_f64(*sum).is_finite()) {
-        return Err(fail(format!("progress.sums {sums:?}: must be finite")));
-    }
-    let epoch = u32::try_from(field("epoch")?).map_err(|error| fail(format!("epoch: {error}")))?;
-    let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, sums };
-    load_state_dict(backend, model, &weights.archive).map_err(|error| Error::file(folder.weights(), error))?;
-    if let Some(average) = average {
-        average.update_by(&*model, 0.0)?;
-        let own = state
-            .arrays
-            .iter()
-            .filter_map(|(name, array)| Some((name.strip_prefix(TRAINED)?.to_owned(), array.clone())));
-        let own = Archive { arrays: own.collect(), ..Archive::default() };
-        load_state_dict(backend, model, &own).map_err(|error| fail(error.to_string()))?;
-    }
-    optimizer.load(&*model, &state).map_err(|error| fail(error.to_string()))?;
-    let arithmetic = state.metadata.get(ARITHMETIC).and_then(serde_json::Value::as_str);
-    Ok((progress, arithmetic.map(str::to_owned)))
-}
-
 /// Whether this is the state that was saved with `weights`.
 fn belongs(state: &Archive, weights: &Weights) -> Result<(), String> {
     let (step, digest) = (weights.info.step, weights.archive.digest());
@@ -191,29 +228,5 @@ fn belongs(state: &Archive, weights: &Weights) -> Result<(), String> {
         )),
         // Version 0.1 wrote no digest.
         (_, _) => Ok(()),
-    }
-}
-
-/// The state that belongs to these weights: the one in its place, or the staged one, which is then put there.
-fn state_of(folder: &RunFolder, weights: &Weights) -> Result<Archive> {
-    let path = folder.state();
-    let state = read_archive(&path).and_then(|state| match belongs(&state, weights) {
-        Ok(()) => Ok(state),
-        Err(reason) => Err(Error::file(&path, reason)),
-    });
-    let staged = Staged::left_for(&path);
-    match (state, staged) {
-        (Ok(state), staged) => {
-            staged.iter().for_each(Staged::discard);
-            Ok(state)
-        }
-        (Err(error), None) => Err(error),
-        (Err(error), Some(staged)) => match read_archive(staged.file()) {
-            Ok(next) if belongs(&next, weights).is_ok() => {
-                staged.commit()?;
-                Ok(next)
-            }
-            _ => Err(error),
-        },
     }
 }

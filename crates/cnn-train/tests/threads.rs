@@ -1,0 +1,69 @@
+//! A run ends in the same bits on any number of threads, and on any mix of them over its parts.
+
+mod support;
+
+use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{Backend, bf16};
+use cnn_cpu::Cpu;
+use cnn_data::{Dataset, ImageSet};
+use cnn_train::{Control, Event, Precision, Recipe, RunFolder, Trainer};
+use support::checkpoint;
+
+const THREADS: [usize; 6] = [1, 2, 3, 4, 7, 16];
+
+/// Images of 16x16 and batches of 32: every kernel has more than one task.
+fn dataset() -> Dataset {
+    let split = |count: u32, stream| {
+        let mut random = Philox::new(3, Purpose::Test, stream, 0).stream();
+        let labels: Vec<u32> = (0..count).map(|at| at % 3).collect();
+        let pixels = |label: u32| (0..16 * 16 * 3).map(|_| (random.below(120) + label * 60) as u8).collect::<Vec<_>>();
+        let bytes = labels.iter().copied().flat_map(pixels).collect();
+        ImageSet::from_bytes("made", [16, 16, 3], &["dark", "grey", "bright"], labels, bytes).unwrap()
+    };
+    Dataset::new("made", split(96, 0), split(24, 1)).unwrap()
+}
+
+/// Convolutions with normalisations, pooling, a shortcut-free way to a dense layer; nine steps.
+fn recipe(precision: Precision) -> Recipe {
+    let recipe = Recipe::default_for("small", "made").unwrap();
+    Recipe { epochs: 3, batch: 32, precision, ..recipe }
+}
+
+/// What a run leaves that has this many threads in each of its parts, which are of two steps but for the last.
+fn run<B: Backend>(precision: Precision, parts: &[usize], backend: impl Fn(usize) -> B) -> [Vec<u8>; 2] {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    for (part, &threads) in parts.iter().enumerate() {
+        let mut trainer = match part {
+            0 => Trainer::new(&backend(threads), recipe(precision), dataset()).unwrap(),
+            _ => Trainer::resume(&backend(threads), &folder, dataset()).unwrap(),
+        };
+        let (mut steps, last) = (0, part + 1 == parts.len());
+        let mut observe = |event: &Event| {
+            steps += u32::from(matches!(event, Event::Step(_)));
+            if steps == 2 && !last { Control::Stop } else { Control::Continue }
+        };
+        assert_eq!(trainer.run(&folder, &mut observe).unwrap().interrupted, !last);
+    }
+    checkpoint(&folder)
+}
+
+fn any_number_gives_the_same<B: Backend>(precision: Precision, backend: impl Fn(usize) -> B) {
+    let expected = run(precision, &[1], &backend);
+    for threads in &THREADS[1..] {
+        assert!(run(precision, &[*threads], &backend) == expected, "{precision}, {threads} threads: the bits differ");
+    }
+    for mix in [[16, 1, 7, 3], [2, 4, 1, 16], [3, 7, 2, 1]] {
+        assert!(run(precision, &mix, &backend) == expected, "{precision}, {mix:?} threads: the bits differ");
+    }
+}
+
+#[test]
+fn a_run_in_f32_ends_in_the_same_bits_on_any_number_of_threads() {
+    any_number_gives_the_same(Precision::F32, |threads| Cpu::<f32>::with_threads(threads).unwrap());
+}
+
+#[test]
+fn a_run_in_bf16_ends_in_the_same_bits_on_any_number_of_threads() {
+    any_number_gives_the_same(Precision::Bf16, |threads| Cpu::<bf16>::with_threads(threads).unwrap());
+}
