@@ -196,6 +196,9 @@ pub(crate) struct RecipeArgs {
     /// Part of the training images that is held out to watch the training with [default: 0]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) validation: Option<f64>,
+    /// Seconds after which the run ends, is tested, and can be resumed with more; those before it was resumed count too
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub(crate) max_seconds: Option<f64>,
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -205,20 +208,27 @@ Examples:
   cnn train --data photos --size 64x64           photos/CLASS/*.jpg, or photos/train/CLASS/* and photos/test/CLASS/*
   cnn train --data cifar10 --classes cat,dog
   cnn train --model resnet18 --data cifar10 --precision bf16
-  cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits";
+  cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
+  cnn train --resume runs/resnet18-cifar10-001 --extend 5
+
+SIGINT, SIGTERM and SIGHUP end a training after the step it is at, with everything saved; SIGUSR1 saves and goes on.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = TRAIN_EXAMPLES)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
-    /// Folder of the run; it must not hold one yet [default: a new one, runs/MODEL-DATA-001]
+    /// Folder of the run; it must not hold one that has saved anything [default: a new one, runs/MODEL-DATA-001]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
         "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "out"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
+    /// and is said once
+    #[arg(long, value_name = "N", requires = "resume")]
+    pub(crate) extend: Option<u32>,
     /// Leave out pictures that cannot be decoded, and say so
     #[arg(long)]
     pub(crate) skip_bad: bool,
@@ -236,6 +246,9 @@ pub(crate) struct TrainArgs {
 pub(crate) struct EvalArgs {
     /// A weights file, or the folder of a run
     pub(crate) weights: PathBuf,
+    /// Test the weights of the run's best epoch on the images held out, not of its last
+    #[arg(long)]
+    pub(crate) best: bool,
     /// Images whose test split is read, as for `train` [default: those that the weights were trained on]
     #[arg(long)]
     pub(crate) data: Option<String>,

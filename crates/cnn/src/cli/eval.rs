@@ -1,6 +1,7 @@
 //! `cnn eval`: trained weights on the test images of a data set.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use cnn::data::{ImageSet, OpenOptions, Pool};
 use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo};
@@ -18,10 +19,21 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.batch == 0 {
         return Err(Failure::usage("batch 0: must be at least 1"));
     }
-    let weights = Weights::read(super::data::weights(&args.weights)?)?;
+    let path = if args.best { best(&args.weights)? } else { super::data::weights(&args.weights)? };
+    let weights = Weights::read(path)?;
     let trained = weights.info();
     let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision.stored()), &trained.conv_algo)?;
     device.run(Eval { weights, args, pool: device.pool()? })
+}
+
+/// The weights of a run's best epoch.
+fn best(run: &Path) -> Result<PathBuf, Failure> {
+    let path = run.join("best.safetensors");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let rule = "no such file: --best is of the folder of a run with images held out, as by --validation";
+    Err(Failure::usage(format!("{}: {rule}", path.display())))
 }
 
 struct Eval<'a> {

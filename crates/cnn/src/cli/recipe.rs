@@ -58,6 +58,7 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     set(&mut recipe.conv_algo, conv_algo);
+    recipe.max_seconds = args.max_seconds.or(recipe.max_seconds);
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = args.size.or(recipe.size);
@@ -131,6 +132,7 @@ const NOTES: &[Note] = &[
     ("", "label_smoothing", "part of each label that is spread over all classes", None),
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
     ("", "tta", "judge the test images also by six views of each", Some("true")),
+    ("", "max_seconds", "seconds after which the run ends, is tested, and can be resumed with more", Some("3600.0")),
     ("optimizer", "kind", "sgd, adam or adamw", None),
     ("optimizer", "lr", "highest learning rate", None),
     ("optimizer", "momentum", "sgd: part of the velocity that is kept", None),
@@ -159,6 +161,15 @@ const NOTES: &[Note] = &[
     ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", None),
     ("[freeze]", "pattern", "parameters by their names; a * is any text", None),
     ("[freeze]", "after_epochs", "epochs after which they stay as they are", None),
+    (
+        "early_stopping",
+        "patience",
+        "epochs in a row that may pass without a better figure of the images held out",
+        None,
+    ),
+    ("early_stopping", "by", "that figure: accuracy or loss", None),
+    ("[extended]", "after_steps", "steps after which epochs were added", None),
+    ("[extended]", "epochs", "how many", None),
 ];
 
 /// `recipe` as TOML with a comment above every key, and the keys that it does not set as comments themselves.

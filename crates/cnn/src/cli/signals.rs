@@ -1,6 +1,6 @@
 //! SIGINT, SIGTERM and SIGHUP while a training runs: the first asks it to stop and save, and one that comes more than a
 //! second later ends the process at once. A terminal that closes sends two, and an impatient finger too: they shall not
-//! end the process while it saves.
+//! end the process while it saves. SIGUSR1 asks it to save and go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 #[cfg(unix)]
-use signal_hook::consts::{SIGHUP, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGXFSZ};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -19,13 +19,17 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Signals that are as close together mean the same.
 const FINGER: Duration = Duration::from_secs(1);
 
-/// Whether a signal has asked to stop.
+/// What signals have asked for.
 #[derive(Debug)]
-pub(crate) struct Stop(Arc<AtomicUsize>);
+pub(crate) struct Signals {
+    /// The one that asked to stop; 0 for none.
+    stop: Arc<AtomicUsize>,
+    save: Arc<AtomicBool>,
+}
 
-impl Stop {
+impl Signals {
     /// From now on the first signal is only noted.
-    pub(crate) fn on_signals() -> Result<Stop, Failure> {
+    pub(crate) fn noted() -> Result<Self, Failure> {
         let (late, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in stopping() {
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&late))
@@ -42,15 +46,24 @@ impl Stop {
         };
         let watched = thread::Builder::new().name("signals".to_owned()).spawn(watch);
         watched.map_err(|error| Failure::fault(format!("a thread for signals: {error}")))?;
-        Ok(Stop(received))
+        let save = Arc::new(AtomicBool::new(false));
+        #[cfg(unix)]
+        flag::register(SIGUSR1, Arc::clone(&save))
+            .map_err(|error| Failure::fault(format!("signal {SIGUSR1}: {error}")))?;
+        Ok(Signals { stop: received, save })
     }
 
     /// The signal that asked to stop.
-    pub(crate) fn signal(&self) -> Option<u8> {
-        match self.0.load(Ordering::Relaxed) {
+    pub(crate) fn stop(&self) -> Option<u8> {
+        match self.stop.load(Ordering::Relaxed) {
             0 => None,
             signal => Some(signal as u8),
         }
+    }
+
+    /// Whether a signal has asked to save since this was asked for.
+    pub(crate) fn save(&self) -> bool {
+        self.save.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::{Dataset, OpenOptions};
-use cnn::train::{Control, Event, Recipe, RunFolder, Summary, Trainer};
+use cnn::train::{Control, Event, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use super::output::{self, grouped, shown};
 use super::progress::Progress;
 use super::recipe;
 use super::report;
-use super::signals::Stop;
+use super::signals::Signals;
 
 /// Runs the command.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
@@ -57,24 +57,25 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if dataset.validation.is_some() && recipe.validation > 0.0 {
         output::note("note: the set's own validation images are not used: --validation holds some of the others out");
     }
-    device.run(Train { recipe, dataset, start, json: args.json })
+    device.run(Train { recipe, dataset, start, args })
 }
 
 /// Everything that a run needs but for a device.
-struct Train {
+struct Train<'a> {
     recipe: Recipe,
     dataset: Dataset,
     start: Start,
-    json: bool,
+    args: &'a TrainArgs,
 }
 
-impl Command for Train {
+impl Command for Train<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         output::note(&device::describe(backend));
-        let Train { recipe, dataset, start, json } = self;
+        let Train { recipe, dataset, start, args } = self;
+        let json = args.json;
         let (data, test) = (dataset.name.clone(), dataset.test.clone());
         let mut trainer = match &start {
-            Start::Resumed(folder) => Trainer::resume(backend, folder, dataset)?,
+            Start::Resumed(folder) => resumed(backend, folder, dataset, args)?,
             Start::New(_) => Trainer::new(backend, recipe, dataset)?,
         };
         let memory = trainer.rehearse()?;
@@ -88,15 +89,28 @@ impl Command for Train {
             let [peak, total] = [memory.peak, memory.total].map(output::bytes);
             output::note(&format!("memory: {peak} of the device's {total}, by a step that was tried"));
         }
-        let stop = Stop::on_signals()?;
+        let signals = Signals::noted()?;
         let mut progress = Progress::new();
-        let mut written = Ok(());
+        let (mut written, mut asked) = (Ok(()), false);
         let summary = trainer.run(&folder, &mut |event| {
             progress.event(event);
             if let (Event::EpochEnd(report), true, Ok(())) = (event, json, &written) {
                 written = output::print_json(&epoch_json(report));
             }
-            if stop.signal().is_some() || written.is_err() { Control::Stop } else { Control::Continue }
+            match event {
+                Event::Saved { path } if asked => {
+                    asked = false;
+                    progress.line(&format!("saved {}, as asked by SIGUSR1", shown(path)));
+                }
+                // Elsewhere there is nothing new to save.
+                Event::Step(_) => asked |= signals.save(),
+                _ => {}
+            }
+            match () {
+                () if signals.stop().is_some() || written.is_err() => Control::Stop,
+                () if asked => Control::Save,
+                () => Control::Continue,
+            }
         });
         progress.finish();
         let summary = summary?;
@@ -105,11 +119,30 @@ impl Command for Train {
             report::at_the_end(backend, &folder, evaluation, &test);
         }
         tell(&summary, &folder, json)?;
-        match stop.signal() {
+        match signals.stop() {
             Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
             _ => Ok(()),
         }
     }
+}
+
+/// The run in `folder`, with what the options add to it.
+fn resumed<B: Machine>(
+    backend: &B,
+    folder: &RunFolder,
+    dataset: Dataset,
+    args: &TrainArgs,
+) -> Result<Trainer<B>, Failure> {
+    let mut trainer = Trainer::resume(backend, folder, dataset)?;
+    trainer.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    if let Some(epochs) = args.extend {
+        trainer.extend(epochs)?;
+        output::note(&format!("{epochs} epochs more: {} in all", trainer.recipe().all_epochs()));
+    }
+    if let Some(seconds) = args.recipe.max_seconds {
+        trainer.limit_seconds(seconds)?;
+    }
+    Ok(trainer)
 }
 
 /// Where runs are put that are given no folder.
@@ -135,7 +168,7 @@ enum Start {
 
 fn new_folder(out: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     match out {
-        Some(out) if RunFolder::holds_run(out) => {
+        Some(out) if RunFolder::holds_checkpoint(out) => {
             let advice = "holds a run already: choose another folder, or go on with that run by --resume";
             Err(Failure::usage(format!("{}: {advice}", out.display())))
         }
@@ -206,6 +239,16 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
+    let best = summary.best.filter(|_| folder.best().is_file());
+    match summary.stopped {
+        Some(Stopped::Early) => output::note(&format!("stopped early after epoch {epochs}: it got no better")),
+        Some(Stopped::Time) => {
+            let folder = output::quoted(folder.path());
+            let advice = format!("go on with: cnn train --resume {folder} --max-seconds MORE");
+            output::note(&format!("its time is over after {epochs} epochs, {steps} steps; {advice}"));
+        }
+        None => {}
+    }
     if json {
         return output::print_json(&json!({
             "event": if *interrupted { "interrupted" } else { "result" },
@@ -222,6 +265,10 @@ fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure
             "seed": seed,
             "run": folder.path().display().to_string(),
             "weights": weights.display().to_string(),
+            "stopped": summary.stopped,
+            "best_epoch": best.map(|best| best.epoch),
+            "best_validation_accuracy": best.map(|best| best.validation_accuracy),
+            "best_weights": best.map(|_| folder.best().display().to_string()),
         }));
     }
     let Some(test) = test else {
@@ -229,19 +276,24 @@ fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure
         output::note(&format!("stopped after {epochs} epochs, {steps} steps; go on with: cnn train --resume {folder}"));
         return output::print(&format!("saved {path}\n"));
     };
+    let best = best.map(|best| {
+        let (accuracy, path) = (100.0 * best.validation_accuracy, shown(&folder.best()));
+        format!("best epoch {}, validation accuracy {accuracy:.2}%: {path}\n", best.epoch)
+    });
     let peak = peak.map(|peak| format!(", peak memory {}", output::bytes(peak))).unwrap_or_default();
     let by_views = match test_tta {
         Some(test) => format!(", {} by six views of each", output::percent(test.correct, test.count)),
         None => String::new(),
     };
     output::print(&format!(
-        "test accuracy {} ({} of {}){by_views}, loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\nsaved {}\n",
+        "test accuracy {} ({} of {}){by_views}, loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\n{}saved {}\n",
         output::percent(test.correct, test.count),
         test.correct,
         test.count,
         test.loss,
         output::duration(*seconds),
         grouped(*images_per_second as u64),
+        best.unwrap_or_default(),
         shown(&weights),
     ))
 }

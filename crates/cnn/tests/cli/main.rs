@@ -349,6 +349,13 @@ fn broken_weights_are_named_and_one_bad_image_does_not_hide_the_others() {
     place.cifar("cifar", 4);
     place.refuses(&["eval", "run", "--data", "cifar"], 2, &["classes", "blue, red"]);
     fs::copy(place.path().join("half.safetensors"), place.path().join("run/state.safetensors")).unwrap();
+    let (_, stderr) = place.succeeds(&["train", "--resume", "run"]);
+    let warning = |line: &&str| line.starts_with("warning: run/state.safetensors: not a safetensors file");
+    let warning = stderr.lines().find(warning).unwrap_or_else(|| panic!("{stderr}"));
+    assert!(warning.ends_with(": the run goes on from the checkpoint before that, of step 0"), "{warning}");
+    for file in ["state.safetensors", "state-previous.safetensors"] {
+        fs::copy(place.path().join("half.safetensors"), place.path().join("run").join(file)).unwrap();
+    }
     place.refuses(&["train", "--resume", "run"], 1, &["run/state.safetensors: not a safetensors file"]);
 }
 
@@ -393,6 +400,47 @@ fn a_run_that_is_interrupted_and_resumed_ends_with_the_same_bits() {
         metrics.lines().map(|row| row.split(',').take(7).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()
     };
     assert_eq!(rows("interrupted"), rows("whole"));
+}
+
+#[test]
+fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train = ["train", "--data", "photos", "--size", "16x16", "--model", "stepwise", "--out", "run"];
+    let train = [&train[..], &["--epochs", "2", "--validation", "0.2"]].concat();
+    // What a process leaves that was killed before its first checkpoint.
+    place.succeeds(&train);
+    let (weights, recipe) = (place.read("run/model.safetensors"), place.read("run/recipe.toml"));
+    fs::remove_dir_all(place.path().join("run")).unwrap();
+    fs::create_dir(place.path().join("run")).unwrap();
+    fs::write(place.path().join("run/recipe.toml"), &recipe).unwrap();
+    place.refuses(&[&train[..], &["--seed", "1"]].concat(), 1, &["run/recipe.toml: is of another run"]);
+    let (stdout, _) = place.succeeds(&train);
+    assert!(place.read("run/model.safetensors") == weights, "the bits differ");
+    assert!(stdout.contains("\nbest epoch ") && stdout.contains(": run/best.safetensors\n"), "{stdout}");
+
+    place.refuses(&["train", "--resume", "run", "--extend", "0"], 2, &["extended.epochs 0: must be at least 1"]);
+    cnn(place.path()).args(["train", "--extend", "3"]).assert().code(2);
+    let (stdout, stderr) = place.succeeds(&["train", "--resume", "run", "--extend", "3", "--json"]);
+    assert!(stderr.contains("3 epochs more: 5 in all") && stderr.contains("epoch 5/5"), "{stderr}");
+    let result = json_lines(&stdout).pop().unwrap();
+    assert_eq!((&result["epochs"], &result["best_weights"]), (&5.into(), &"run/best.safetensors".into()));
+    place.succeeds(&["train", "--recipe", "run/recipe.toml", "--out", "whole"]);
+    assert!(place.read("whole/model.safetensors") == place.read("run/model.safetensors"), "the bits differ");
+
+    let eval = |args: &[&str]| json_lines(&place.succeeds(&[&["eval", "run", "--json"], args].concat()).0).remove(0);
+    assert_eq!(eval(&[])["test_loss"], result["test_loss"]);
+    eval(&["--best"]);
+    fs::copy(place.path().join("run/best.safetensors"), place.path().join("copy.safetensors")).unwrap();
+    place.refuses(&["eval", "copy.safetensors", "--best"], 2, &["copy.safetensors/best.safetensors: no such file"]);
+
+    let timed = ["train", "--data", "photos", "--size", "16x16", "--model", "stepwise", "--out", "timed"];
+    let (stdout, stderr) = place.succeeds(&[&timed[..], &["--max-seconds", "0.000001", "--json"]].concat());
+    assert_eq!(json_lines(&stdout).pop().unwrap()["stopped"], "time");
+    assert!(stderr.contains("go on with: cnn train --resume timed --max-seconds MORE"), "{stderr}");
+    let (_, stderr) = place.succeeds(&["train", "--resume", "timed", "--max-seconds", "1000"]);
+    assert!(stderr.contains("epoch 10/10"), "{stderr}");
+    place.refuses(&["train", "--max-seconds", "-1"], 2, &["max_seconds -1: must be above 0 and finite"]);
 }
 
 #[test]

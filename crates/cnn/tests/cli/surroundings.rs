@@ -186,6 +186,57 @@ fn a_terminal_that_goes_away_stops_a_training_and_saves_it() {
 }
 
 #[test]
+fn a_training_is_asked_to_save_and_goes_on() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let (mut child, mut stderr) = training(&place, &[env!("CARGO_BIN_EXE_cnn")], "run");
+    signal(&child, "USR1");
+    let mut line = String::new();
+    while !line.starts_with("saved run/model.safetensors, as asked by SIGUSR1") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "ended");
+    }
+    // It goes on: another epoch is completed.
+    while !line.starts_with("epoch ") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "ended");
+    }
+    signal(&child, "INT");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+}
+
+/// A file system of a megabyte: three checkpoints of 310 kB fit, and not beside a file of 500 kB: that is known before the first step.
+#[test]
+fn a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    fs::create_dir(place.path().join("disk")).unwrap();
+    let mounted = |line: &str| {
+        let mount = "mount -t tmpfs -o size=1m tmpfs disk";
+        shell(&place, &format!("unshare --user --map-root-user --mount bash -c '{mount} && {line}'"))
+    };
+    if !mounted("true").status.success() {
+        eprintln!("SKIPPED: this process may not mount a file system of its own");
+        return;
+    }
+    let train = "$CNN train --data photos --size 8x8 --model stepwise --threads 1";
+    let all = mounted(&format!(
+        "{train} --epochs 2 --out disk/run; echo status $?; ls disk/run; rm -r disk/run; \
+         head -c 500000 /dev/zero > disk/other; {train} --epochs 2 --out disk/run; echo status $?; rm disk/other; \
+         $CNN train --resume disk/run --extend 1; echo status $?"
+    ));
+    let (said, out) = (text(&all.stderr), text(&all.stdout));
+    let statuses: Vec<&str> = out.lines().filter(|line| line.starts_with("status ")).collect();
+    let (room, epoch) = ("bytes more must fit into this folder", "epoch 1/");
+    assert_eq!(statuses.len(), 3, "{said}{out}");
+    assert_eq!((said.matches(room).count(), said.matches(epoch).count()), (1, 2), "{said}{out}");
+    assert_eq!(statuses, ["status 0", "status 1", "status 0"], "{said}{out}");
+    assert!(!out.contains(".tmp"), "{out}");
+}
+
+#[test]
 fn a_limit_of_a_files_size_is_an_error_and_leaves_no_half_of_one() {
     let place = Place::new();
     place.pictures("photos", 16);
