@@ -55,7 +55,7 @@ impl Group {
     /// What the group is called.
     pub fn name(&self) -> String {
         let recipe = &self.runs[0].recipe;
-        format!("{} on {}, {} epochs", recipe.model, short_name(&recipe.data), recipe.epochs)
+        format!("{} on {}, {} epochs", recipe.model, short_name(&recipe.data), recipe.all_epochs())
     }
 }
 
@@ -92,7 +92,7 @@ pub fn runs_page(groups: &[Group]) -> String {
             vec![
                 format!("<bdi>{}</bdi>", escape(&run.name)),
                 format!("<bdi>{}</bdi>", escape(&run.recipe.model)),
-                format!("{} of {}", run.epochs.len(), run.recipe.epochs),
+                format!("{} of {}", run.epochs.len(), run.recipe.all_epochs()),
                 part("test_accuracy"),
                 part("test_accuracy_tta"),
                 run.result("test_loss").map_or("\u{2013}".to_owned(), |loss| number(loss, 4)),

@@ -31,6 +31,11 @@ pub enum Event {
     },
     /// An epoch is complete.
     EpochEnd(EpochReport),
+    /// Something that the run can do without could not be done.
+    Warning {
+        /// What, and why.
+        text: String,
+    },
     /// Weights and state were written.
     Saved {
         /// The weights file.

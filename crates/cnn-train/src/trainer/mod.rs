@@ -4,6 +4,7 @@
 mod rehearsal;
 mod run;
 mod trial;
+mod watch;
 
 use std::fmt::{Debug, Formatter};
 use std::fs;
@@ -19,6 +20,7 @@ use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
 use crate::checkpoint::{self, Loaded, Progress, Timed, digest};
+use crate::events::EventFile;
 use crate::memory::{Need, free};
 use crate::metrics;
 use crate::networks::Networks;
@@ -47,6 +49,8 @@ pub struct Trainer<B: Backend> {
     home: Option<PathBuf>,
     /// What was not as it had been written.
     warnings: Vec<String>,
+    /// What TensorBoard shows of the run, as long as that can be written.
+    events: Option<EventFile>,
     /// Steps that the device may run behind the loop.
     behind: usize,
     /// The arithmetic of the steps before, if it was another.
@@ -227,6 +231,7 @@ impl<B: Backend> Trainer<B> {
             timed: Timed::default(),
             home: None,
             warnings: Vec::new(),
+            events: None,
             behind: backend.steps_behind(),
             other_arithmetic: None,
             saved: None,

@@ -70,6 +70,7 @@ impl<B: Backend> Trainer<B> {
                 checkpoint::check_room(folder, self.validation.is_some())?;
                 // They are of a checkpoint that will not be there any more.
                 remove(&folder.results())?;
+                self.watch(folder, observe);
                 prepared = true;
             }
             let seconds = || before + start.elapsed().as_secs_f64();
@@ -234,6 +235,7 @@ impl<B: Backend> Trainer<B> {
         self.complete(&report);
         self.timed.seconds = seconds();
         self.save(folder, observe)?;
+        self.watch_epoch(&report, observe);
         Ok((observe(&Event::EpochEnd(report)) == Control::Stop).then_some(End::Interrupted))
     }
 

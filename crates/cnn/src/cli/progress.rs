@@ -47,6 +47,7 @@ impl Progress {
             Event::EpochBegin { epoch, epochs, done, steps } => self.epoch_begins(*epoch, *epochs, *done, *steps),
             Event::Step(step) => self.step(step),
             Event::Evaluating { done, total } => self.evaluating(*done, *total),
+            Event::Warning { text } => self.line(&format!("warning: {text}")),
             Event::EpochEnd(epoch) => self.line(&epoch_line(epoch, self.epochs)),
             _ => {}
         }

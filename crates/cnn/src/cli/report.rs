@@ -34,6 +34,7 @@ pub(crate) fn run(args: ReportArgs) -> Result<(), Failure> {
         weights: folder,
         data,
         all: false,
+        best: false,
         batch: EVALUATION_BATCH,
         tta: false,
         precision: None,

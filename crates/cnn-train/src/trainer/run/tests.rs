@@ -32,6 +32,7 @@ fn a_device_that_runs_behind_makes_the_same_run() {
                 Event::Evaluating { done, .. } => format!("evaluated {done}"),
                 Event::EpochBegin { epoch, .. } => format!("epoch {epoch}"),
                 Event::Saved { .. } => "saved".to_owned(),
+                Event::Warning { text } => text.clone(),
             });
             Control::Continue
         };
