@@ -63,7 +63,7 @@ fn convolutions(setup: &Setup) -> Vec<[usize; 5]> {
 
 fn cpu<T: CpuElement>(setup: &Setup) -> Result<Vec<Row>> {
     let (mut rows, best) = (Vec::new(), Cpu::<T>::with_threads(1)?.isa().to_string());
-    for cap in ["portable", "avx2", "avx512", "avx512bf16"] {
+    for cap in ["portable", "avx2", "avx512", "avx512bf16", "amx"] {
         let cpu = Cpu::<T>::with_isa(setup.threads, Isa::capped(cap)?)?;
         if cpu.isa().to_string() != cap {
             eprintln!("{cap}: this CPU does not have it, or no use for it in {}", T::DTYPE);

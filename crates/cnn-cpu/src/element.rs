@@ -95,8 +95,8 @@ pub trait CpuElement: Element<Accum = <Self as CpuElement>::Number> + sealed::Se
     /// Rows and columns of words exchanged, see [`Bf16Vector::transpose`].
     #[doc(hidden)]
     #[inline(always)]
-    fn transpose<S: Simd, const N: usize>(_: S, rows: [V<Self, S>; N]) -> [V<Self, S>; N] {
-        rows
+    fn transpose<S: Simd, const N: usize>(_: S, _: [V<Self, S>; N]) -> [V<Self, S>; N] {
+        unreachable!("rows of words of elements that are no pairs")
     }
     /// The products of words, added to `sum`.
     ///

@@ -77,6 +77,24 @@ pub fn edges() -> Vec<Conv2d> {
     cases(specs)
 }
 
+/// What tiles of 16 rows are cut from: narrow images beside each other, batches and channels that end within a tile, many steps,
+/// several bands of rows and chunks of images, strides and dilations, taps that see only padding.
+pub fn tiles() -> Vec<Conv2d> {
+    let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
+    cases(vec![
+        ([9, 9, 7, 17], 33, same(3, 1)),
+        ([40, 7, 9, 48], 20, same(3, 2)),
+        ([33, 6, 5, 40], 16, same(1, 1)),
+        ([11, 12, 5, 33], 48, same(3, 1).dilation(2)),
+        ([550, 3, 3, 16], 16, same(3, 1)),
+        ([8, 24, 24, 33], 33, same(3, 1)),
+        ([1, 3, 3, 1024], 16, same(5, 1)),
+        ([12, 8, 4, 64], 24, same(3, 1).groups(2)),
+        // Nothing but padding.
+        ([8, 1, 1, 16], 16, Conv2dOptions::square(1).stride(2).padding(1)),
+    ])
+}
+
 /// First layers of networks: few channels, kernels and strides of every size, rows that are whole chunks of 16 bytes and such
 /// that are not, tiles of pixels that end within a row and such that reach over several images.
 pub fn stems() -> Vec<Conv2d> {

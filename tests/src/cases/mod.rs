@@ -13,6 +13,7 @@ pub mod specs;
 
 pub use conv2d::{
     Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, halos as conv2d_halos, stems as conv2d_stems,
+    tiles as conv2d_tiles,
 };
 pub use elementwise::{Elementwise, edges as elementwise_edges, elementwise};
 pub use images::{Images, edges as images_edges, images};

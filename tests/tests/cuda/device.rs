@@ -41,7 +41,11 @@ pub(crate) fn again(tests: &[&str], variables: &[(&str, &str)]) -> Option<(bool,
         return None;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("--exact").args(tests).envs(variables.iter().copied()).env("RUST_BACKTRACE", "0");
+    command
+        .args(["--exact", "--include-ignored"])
+        .args(tests)
+        .envs(variables.iter().copied())
+        .env("RUST_BACKTRACE", "0");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let all = said.contains(&format!("test result: ok. {} passed; 0 failed", tests.len()));

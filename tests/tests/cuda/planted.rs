@@ -9,7 +9,7 @@ const CONVOLUTIONS: &str = "conformance::large_bf16::conv2d";
 
 fn run(test: &str, patch: Option<&Path>, cache: &Path) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test]).env("CNN_CUDA_CACHE", cache).env("RUST_BACKTRACE", "0");
+    command.args(["--exact", "--include-ignored", test]).env("CNN_CUDA_CACHE", cache).env("RUST_BACKTRACE", "0");
     if let Some(patch) = patch {
         command.env("EMULATOR_PATCH", patch);
     }

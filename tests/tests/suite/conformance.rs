@@ -53,7 +53,7 @@ macro_rules! edges {
 }
 
 edges! {
-    conv2d_edges conv2d_stems elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges
+    conv2d_edges conv2d_stems conv2d_tiles elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges
     pool2d_edges special_rows statistics_edges
 }
 

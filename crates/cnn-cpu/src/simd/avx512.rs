@@ -19,7 +19,8 @@ pub(super) struct Avx512 {
 }
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
+    /// `tiles` is whether AMX is wanted, for which the system is asked.
+    pub(super) fn detect(tiles: bool) -> Option<Self> {
         let all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
@@ -27,7 +28,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
         let dots = is_x86_feature_detected!("avx512bf16");
-        all.then(|| Avx512 { dots, tiles: if dots { Tiles::detect() } else { None } })
+        all.then(|| Avx512 { dots, tiles: if dots && tiles { Tiles::detect() } else { None } })
     }
 
     /// Whether the CPU multiplies pairs of bf16.
@@ -40,9 +41,9 @@ impl Avx512 {
         self.tiles
     }
 
-    /// The same without pairs or without tiles, unless they are wanted.
-    pub(super) fn capped(self, dots: bool, tiles: bool) -> Self {
-        Avx512 { dots: self.dots && dots, tiles: self.tiles.filter(|_| dots && tiles) }
+    /// The same without either.
+    pub(super) fn without_dots(self) -> Self {
+        Avx512 { dots: false, tiles: None }
     }
 }
 

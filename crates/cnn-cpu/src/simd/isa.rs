@@ -53,8 +53,9 @@ impl Isa {
         };
         #[cfg(target_arch = "x86_64")]
         {
-            if let (2.., Some(avx512)) = (level, Avx512::detect()) {
-                return Ok(Isa(Set::Avx512(avx512.capped(level > 2, level > 3))));
+            // Who wants no tiles does not ask the system for them: leave is given to the whole process.
+            if let (2.., Some(avx512)) = (level, Avx512::detect(level > 3)) {
+                return Ok(Isa(Set::Avx512(if level > 2 { avx512 } else { avx512.without_dots() })));
             }
             if let (1.., Some(avx2)) = (level, Avx2::detect()) {
                 return Ok(Isa(Set::Avx2(avx2)));
@@ -76,7 +77,7 @@ impl Isa {
     pub(crate) fn without_dots(self) -> Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(avx512) => Isa(Set::Avx512(avx512.capped(false, false))),
+            Set::Avx512(avx512) => Isa(Set::Avx512(avx512.without_dots())),
             _ => self,
         }
     }

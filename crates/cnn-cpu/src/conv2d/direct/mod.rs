@@ -122,7 +122,8 @@ impl<T: CpuElement> Direct<'_, T> {
         let lack = |tile: Tile| wanted.div_ceil(self.batch.div_ceil(tile.images).max(1) * rows.div_ceil(tile.rows));
         tile.rows = tile.rows.div_ceil(lack(tile)).max(2).min(tile.rows);
         tile.panels = panels.div_ceil(lack(tile));
-        if self.tiles.is_some() {
+        let reads = !self.plan.rows.source.is_empty() && !self.plan.columns.source.is_empty();
+        if self.tiles.is_some() && reads {
             // Narrow images fill a tile's rows together.
             tile.together = (ROWS / self.plan.columns.count().max(1)).clamp(1, tile.images);
         }
@@ -160,6 +161,7 @@ impl<T: CpuElement> Direct<'_, T> {
         let channels = panels.groups * panels.write;
         assert_eq!(y.len(), self.batch * self.to[0] * self.to[1] * channels);
         assert_eq!(self.weights.len(), panels.len());
+        assert_eq!(self.tiles.is_some(), panels.tiles, "panels are made for tiles where they are multiplied");
         assert!(self.epilogue.fits(y.len(), channels));
         let tile = self.tile();
         let strips = self.plan.rows.count().div_ceil(tile.rows);
