@@ -16,7 +16,7 @@ use crate::threads::chunks;
 /// about `seconds`: of pairs of bf16 where its convolutions multiply those, and of tiles that the first-level cache holds
 /// where they multiply these. A multiply-add counts as two.
 pub fn fma_peak<T: CpuElement>(cpu: &Cpu<T>, seconds: f64) -> f64 {
-    /// Rounds between two looks at the clock: some fifty microseconds.
+    /// Rounds between two looks at the clock: some fifty microseconds, of products of tiles a hundredth as many.
     const ROUNDS: usize = 10_000;
     let (start, rounds, pairs) = (Instant::now(), AtomicUsize::new(0), cpu.isa().dots());
     if let Some(tiles) = cpu.isa().tiles() {

@@ -1,6 +1,6 @@
 //! Pages: one file without anything to load, whose every name is escaped.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 const STYLE: &str = include_str!("../assets/style.css");
 
@@ -147,7 +147,7 @@ pub(crate) fn percent(part: f64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-pub(crate) fn grouped(number: usize) -> String {
+pub fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

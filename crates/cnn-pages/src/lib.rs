@@ -16,6 +16,7 @@ mod sheet;
 mod svg;
 
 pub use explain::{ExplainOptions, Explanation, explain_page};
+pub use html::grouped;
 pub use report::report_page;
 pub use run::{Epoch, MACHINE, Run};
 pub use runs::{Group, Spread, runs_page, spread_text};

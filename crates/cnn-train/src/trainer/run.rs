@@ -282,52 +282,40 @@ impl<B: Backend> Trainer<B> {
         Ok(Step { batch, at, number: self.progress.batch, lr, outcome, statistics })
     }
 
-    /// Forward, backward and the optimiser, of step `at`.
+    /// Forward, backward and the optimiser, of step `at`: by the whole batch, or in [parts](crate::Recipe::accumulate) whose
+    /// gradients are added, each a part of the mean as it is of the images.
     pub(super) fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
         let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
-        if recipe.accumulate > 1 {
-            return self.update_in_parts(batch, at, lr);
-        }
-        let pass = Pass::train(backend, recipe.seed).at_step(at as u32);
-        let (images, labels) = (train.tensor(batch)?, Labels::new(backend, &batch.labels)?);
-        let (loss, health) = backend.at_once(|| {
-            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
-            let gradients = loss.backward()?;
+        let cut = if recipe.accumulate > 1 { batch.parts(recipe.accumulate) } else { Vec::new() };
+        let parts = if cut.is_empty() { std::slice::from_ref(batch) } else { &cut };
+        let inputs = parts.iter().map(|part| Ok((train.tensor(part)?, Labels::new(backend, &part.labels)?)));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let (gradients, correct, health) = backend.at_once(|| {
+            let (mut gradients, mut correct) = (None::<Gradients<B>>, Vec::with_capacity(parts.len()));
+            for (i, (images, labels)) in inputs.into_iter().enumerate() {
+                // What is dropped shall not be the same in every part.
+                let pass = Pass::train(backend, recipe.seed.wrapping_add((i as u64) << 32)).at_step(at as u32);
+                let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
+                let mut of_part = loss.backward()?;
+                correct.push(loss.correct_on_device().clone());
+                if parts.len() > 1 {
+                    of_part.scale(backend, parts[i].len() as f64 / batch.len() as f64)?;
+                }
+                match &mut gradients {
+                    Some(sum) => sum.accumulate(backend, &of_part)?,
+                    None => gradients = Some(of_part),
+                }
+            }
+            let none = || cnn_core::Error::invalid("images of a step", batch.len(), "must be at least one");
+            let gradients = gradients.ok_or_else(none)?;
             // Some weights may have moved when it fails, and others not.
             *torn = true;
             let health = optimizer.step(lr, model, &gradients)?;
-            Ok((loss, health))
+            Ok((gradients, correct, health))
         })?;
         *torn = false;
-        Ok(Outcome::new(backend, &loss, &health)?)
-    }
-
-    /// The same with the batch in [parts](crate::Recipe::accumulate), each a part of the mean as it is of the images.
-    fn update_in_parts(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
-        let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
-        let mut gradients: Option<Gradients<B>> = None;
-        let mut correct = Vec::new();
-        for (i, part) in batch.parts(recipe.accumulate).iter().enumerate() {
-            // What is dropped shall not be the same in every part.
-            let seed = recipe.seed.wrapping_add((i as u64) << 32);
-            let pass = Pass::train(backend, seed).at_step(at as u32);
-            let (images, labels) = (train.tensor(part)?, Labels::new(backend, &part.labels)?);
-            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
-            let mut of_part = loss.backward()?;
-            of_part.scale(backend, part.len() as f64 / batch.len() as f64)?;
-            correct.push(loss.correct_on_device().clone());
-            match &mut gradients {
-                Some(gradients) => gradients.accumulate(backend, &of_part)?,
-                None => gradients = Some(of_part),
-            }
-        }
-        let none = || Error::recipe("images of a step", batch.len(), "must be at least one");
-        let gradients = gradients.ok_or_else(none)?;
-        *torn = true; // as in `update`
-        let health = optimizer.step(lr, model, &gradients)?;
-        *torn = false;
-        let loss = gradients.loss().ok_or_else(none)?;
-        Ok(Outcome::of_parts(backend, loss, &correct, &health)?)
+        let none = || Error::recipe("gradients", "of a step", "must be those of a loss");
+        Ok(Outcome::of_parts(backend, gradients.loss().ok_or_else(none)?, &correct, &health)?)
     }
 
     /// Reads what steps came to, the oldest first, until at most `left` of them are pending, and reports them.

@@ -1,5 +1,7 @@
 //! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
 
+mod pages;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cnn::core::state_dict::Naming;
 use cnn::train::{EVALUATION_BATCH, Precision};
 use cnn_measure::Area;
+
+pub(crate) use pages::{ExplainArgs, ReportArgs, RunsArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -296,82 +300,6 @@ pub(crate) struct PredictArgs {
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// One JSON object a line on stdout, for each image, with every class
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-const EXPLAIN_EXAMPLES: &str = "\
-Examples:
-  cnn explain runs/stepwise-cifar10-001 cat.jpg -o cat.html
-  cnn explain runs/resnet18-cifar10-001 cat.jpg -o cat.html --data cifar10 --compare runs/stepwise-cifar10-001";
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXPLAIN_EXAMPLES)]
-pub(crate) struct ExplainArgs {
-    /// A weights file, or the folder of a run
-    pub(crate) weights: PathBuf,
-    /// A JPEG or PNG file of any size
-    pub(crate) image: PathBuf,
-    /// The HTML file to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// Class that the shown step of backpropagation is made towards [default: the one that the network finds]
-    #[arg(long, value_name = "CLASS")]
-    pub(crate) label: Option<String>,
-    /// Classes whose places in the image are shown, beside those of the three most probable ones
-    #[arg(long = "class", value_name = "CLASSES", value_delimiter = ',')]
-    pub(crate) classes: Vec<String>,
-    /// Learning rate of that step, of plain SGD
-    #[arg(long, value_name = "X", default_value_t = 0.01, allow_negative_numbers = true)]
-    pub(crate) lr: f64,
-    /// Images, as for `train`, among which the nearest training images are looked for
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// A second weights file or run, whose answer, filters and maps are put beside the first's
-    #[arg(long, value_name = "WEIGHTS")]
-    pub(crate) compare: Option<PathBuf>,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-    #[command(flatten)]
-    pub(crate) source: DataArgs,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cnn report runs/resnet18-cifar10-001")]
-pub(crate) struct ReportArgs {
-    /// The folder of a run
-    pub(crate) run: PathBuf,
-    /// The HTML file to write [default: report.html in the folder, which is replaced]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Images whose test split is read, as for `train` [default: those that the run was trained on]
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Replace the file of --out if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-    #[command(flatten)]
-    pub(crate) source: DataArgs,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cnn runs runs --html runs.html")]
-pub(crate) struct RunsArgs {
-    /// Folders of runs, or folders that hold some
-    #[arg(value_name = "DIR", default_value = "runs")]
-    pub(crate) folders: Vec<PathBuf>,
-    /// Also write a page with a plot
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Replace that file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// One JSON object a line on stdout: every run, then every group of several
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -51,6 +51,22 @@ pub(crate) fn open(spec: &str, source: &DataArgs, options: OpenOptions) -> Resul
     Ok(dataset)
 }
 
+/// Opens the data of `recipe`, which is `spec` here, with the classes that it names.
+pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Pool) -> Result<Dataset, Failure> {
+    let options = OpenOptions::default().size(recipe.size).pool(pool).skip_bad(recipe.skip_bad);
+    let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
+    let dataset = open(spec, source, options)?;
+    let found = [dataset.train.height(), dataset.train.width()];
+    if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
+        let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
+        return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
+    }
+    match &recipe.classes {
+        Some(classes) => dataset.keep_classes(classes).map_err(Failure::usage),
+        None => Ok(dataset),
+    }
+}
+
 /// The images of `spec` to test with, and nothing else of it.
 pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<ImageSet, Failure> {
     let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use cnn::data::{Dataset, ImageSet, OpenOptions};
+use cnn::data::{Dataset, ImageSet};
 use cnn::train::{Overfit, RateRange, Recipe, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
-use super::args::DoctorArgs;
+use super::args::{DoctorArgs, RecipeArgs};
 use super::device::{self, Command, Device};
 use super::failure::Failure;
 use super::output::{self, grouped, percent};
@@ -25,21 +25,14 @@ const RISE: f64 = 25.0;
 const UNBALANCED: usize = 3;
 
 /// Runs the command.
-pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let mut recipe = recipe::of(&args.recipe, args.device.conv_algo.as_ref())?;
-    if let Some(data) = &args.images {
-        let given = super::args::RecipeArgs { data: Some(data.clone()), ..args.recipe.clone() };
-        recipe = recipe::of(&given, args.device.conv_algo.as_ref())?;
-    }
-    let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
-    let options = OpenOptions::default().size(recipe.size).pool(device.pool()?).skip_bad(args.skip_bad);
-    let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
-    let mut dataset = super::data::open(recipe.find_data(), &args.source, options)?;
-    if let Some(classes) = &recipe.classes {
-        dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
-    }
+pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
+    let asked = RecipeArgs { data: args.images.or(args.recipe.data), ..args.recipe };
+    let mut recipe = recipe::of(&asked, args.device.conv_algo.as_ref())?;
+    recipe.skip_bad |= args.skip_bad;
     // All is learned from, as long as it is only tried.
     recipe.validation = 0.0;
+    let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
+    let dataset = super::data::open_for(&recipe, recipe.find_data(), &args.source, device.pool()?)?;
     device.run(Doctor { recipe, dataset, json: args.json })
 }
 

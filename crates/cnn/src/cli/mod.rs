@@ -37,7 +37,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Report(args) => report::run(args),
         Command::Runs(args) => runs::run(&args),
         Command::Data(args) => data::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(*args),
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Bench(args) => bench::run(&args),

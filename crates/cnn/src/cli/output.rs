@@ -1,5 +1,6 @@
 //! Results on stdout, what else there is to say on stderr, and how numbers are written.
 
+pub(crate) use cnn_pages::grouped;
 use std::fmt::Display;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -69,19 +70,6 @@ pub(super) fn replaceable(out: &Path, force: bool) -> Result<PathBuf, Failure> {
     }
     let file = fs::canonicalize(out).map_err(|error| refused(&error.to_string()))?;
     if file.is_file() { Ok(file) } else { Err(refused("is not a file: only files are replaced")) }
-}
-
-/// `1234567` as `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A number of bytes in the unit that keeps it short.

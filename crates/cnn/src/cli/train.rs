@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
-use cnn::data::{Dataset, OpenOptions};
+use cnn::data::Dataset;
 use cnn::train::{Control, Event, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -40,19 +40,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     }
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let data = args.recipe.data.as_deref().unwrap_or(recipe.find_data());
-    let options = OpenOptions::default().size(recipe.size).pool(device.pool()?).skip_bad(recipe.skip_bad);
-    let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
-    let mut dataset = super::data::open(data, &source, options)?;
-    let found = [dataset.train.height(), dataset.train.width()];
-    if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
-        let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
-        return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
-    }
+    let dataset = super::data::open_for(&recipe, data, &source, device.pool()?)?;
     if let (Start::New(out), Some(images)) = (&start, &dataset.path) {
         outside(out.as_deref().unwrap_or(Path::new(RUNS)), images)?;
-    }
-    if let Some(classes) = &recipe.classes {
-        dataset = dataset.keep_classes(classes).map_err(Failure::usage)?;
     }
     if dataset.validation.is_some() && recipe.validation > 0.0 {
         output::note("note: the set's own validation images are not used: --validation holds some of the others out");
