@@ -8,7 +8,7 @@ use cudarc::driver::result;
 
 use crate::buffer::Buffer;
 use crate::compiler::Precision;
-use crate::conv2d::{Filter, Pixels};
+use crate::conv2d::Filter;
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::later::download_later;
@@ -21,16 +21,11 @@ const STEPS_BEHIND: usize = 8;
 
 /// What products run on, where that is not the usual kernels of this crate.
 fn products<T: CudaElement>(cuda: &Cuda<T>) -> String {
-    let dense = match (cuda.numbers(), cuda.cublaslt_version()) {
+    match (cuda.numbers(), cuda.cublaslt_version()) {
         (Precision::Tf32, _) => ", products in tf32".to_owned(),
         (_, Some(version)) => format!(", cuBLASLt {version}"),
         (_, None) => String::new(),
-    };
-    let convolutions = match cuda.pixels() {
-        Pixels::Gathered => String::new(),
-        other => format!(", pixels by {other}"),
-    };
-    dense + &convolutions
+    }
 }
 
 /// Writes the three traits' methods from one list: file::method(arguments) -> result.

@@ -11,7 +11,7 @@ use cudarc::driver::result;
 
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source};
-use crate::conv2d::{Pixels, Tile};
+use crate::conv2d::Tile;
 use crate::cubin_cache::CubinCache;
 use crate::cublaslt::CublasLt;
 use crate::driver::{About, Context};
@@ -29,7 +29,6 @@ pub struct Cuda<T: CudaElement>(Arc<Inner>, PhantomData<T>);
 // Dropped in this order: what was loaded and allocated before the context.
 struct Inner {
     tile: Option<Tile>,
-    pixels: Pixels,
     graphs: bool,
     cublaslt: Option<CublasLt>,
     modules: Modules,
@@ -58,9 +57,10 @@ pub struct Options {
     /// The tile of products, where their channels allow it: for tests, as each product is given the tile that suits it.
     #[doc(hidden)]
     pub tile: Option<Tile>,
-    /// How convolutions read their pixels; none for what the environment says (`CNN_CUDA_PIXELS`), or else the way that has been
-    /// measured: from the images.
-    pub pixels: Option<Pixels>,
+    /// Products in bf16 by warpgroups where the GPU has them, which is of compute capability 9.0: off for tests of the kernels that
+    /// all other GPUs are given.
+    #[doc(hidden)]
+    pub warpgroups: bool,
     /// Dense layers on own kernels also where cuBLASLt is found: for tests.
     #[doc(hidden)]
     pub own_products: bool,
@@ -68,7 +68,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ordinal: 0, cache: None, tf32: false, graphs: true, tile: None, pixels: None, own_products: false }
+        Options {
+            ordinal: 0,
+            cache: None,
+            tf32: false,
+            graphs: true,
+            tile: None,
+            warpgroups: true,
+            own_products: false,
+        }
     }
 }
 
@@ -86,11 +94,6 @@ impl Options {
     /// Whether products of f32 numbers are computed in tf32.
     pub fn tf32(self, tf32: bool) -> Self {
         Options { tf32, ..self }
-    }
-
-    /// How convolutions read their pixels.
-    pub fn pixels(self, pixels: Pixels) -> Self {
-        Options { pixels: Some(pixels), ..self }
     }
 
     /// Hands every operation over by itself if `graphs` is false.
@@ -112,7 +115,7 @@ impl<T: CudaElement> Cuda<T> {
     ///
     /// # Errors
     /// The driver or the compiler was not found, with how to get it; there is no such GPU, or it is too old; tf32 for
-    /// activations in bf16; a way to read pixels that there is not; cuBLASLt was found and does not start; or what the driver says.
+    /// activations in bf16; cuBLASLt was found and does not start; or what the driver says.
     pub fn open(options: &Options) -> Result<Self> {
         let precision = match (T::DTYPE, options.tf32) {
             (DType::BF16, false) => Precision::Bf16,
@@ -125,8 +128,8 @@ impl<T: CudaElement> Cuda<T> {
         let context = Arc::new(Context::open(options.ordinal)?);
         let cache = options.cache.clone().map_or_else(CubinCache::of_the_user, CubinCache::in_folder);
         let about = context.about();
-        let pixels = options.pixels.map_or_else(Pixels::of_the_environment, Ok)?;
-        let letter = if pixels == Pixels::Warpgroups && about.capability == (9, 0) { "a" } else { "" };
+        // The architecture's own instructions have this letter; other GPUs do not run what is compiled with it.
+        let letter = if options.warpgroups && about.capability == (9, 0) { "a" } else { "" };
         let modules = Modules::new(context.clone(), cache, precision, about.architecture() + letter);
         let (pool, pinned) = (Arc::new(Pool::new(context.clone())), Arc::new(Pinned::new(context.clone())));
         // In tf32 dense layers are on the own kernels as well, which round as those of convolutions do.
@@ -135,7 +138,7 @@ impl<T: CudaElement> Cuda<T> {
         let uploads = Arc::new(Uploads::new(context.clone(), pool.clone(), pinned.clone())?);
         let &Options { tile, graphs, .. } = options;
         let recording = Mutex::default();
-        let inner = Inner { tile, pixels, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
+        let inner = Inner { tile, graphs, cublaslt, modules, uploads, pool, pinned, context, recording };
         Ok(Cuda(Arc::new(inner), PhantomData))
     }
 
@@ -189,11 +192,6 @@ impl<T: CudaElement> Cuda<T> {
     /// The tile that was asked for.
     pub(crate) fn tile(&self) -> Option<Tile> {
         self.0.tile
-    }
-
-    /// How convolutions read their pixels.
-    pub(crate) fn pixels(&self) -> Pixels {
-        self.0.pixels
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {

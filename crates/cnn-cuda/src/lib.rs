@@ -43,7 +43,7 @@ mod sums;
 mod uploads;
 
 pub use buffer::Buffer;
-pub use conv2d::{Filter, Pixels, Tile};
+pub use conv2d::{Filter, Tile};
 pub use device::{Cuda, Options};
 pub use driver::{About, gpus};
 pub use element::CudaElement;

@@ -70,7 +70,10 @@ template <int N> void warpgroup_wait(EMULATOR_SITE) { emulator::runtime->warpgro
 inline void fence_for_warpgroups() { emulator::runtime->fence_for_warpgroups(); }
 template <int I, int J> void settle(float (&)[I][J][4]) {}
 template <bool ACROSS, int J> void warpgroup_mma(float (&d)[J][4], const u32 (&a)[4], u64 b, EMULATOR_SITE) {
-    emulator::runtime->warpgroup_multiply(site, &d[0][0], 8 * J, a, b, ACROSS);
+    emulator::runtime->warpgroup_multiply(site, &d[0][0], 8 * J, a, 0, false, b, ACROSS);
+}
+template <bool A_ACROSS, bool B_ACROSS, int J> void warpgroup_mma(float (&d)[J][4], u64 a, u64 b, EMULATOR_SITE) {
+    emulator::runtime->warpgroup_multiply(site, &d[0][0], 8 * J, nullptr, a, A_ACROSS, b, B_ACROSS);
 }
 #else
 #define WARPGROUPS 0

@@ -47,9 +47,10 @@ struct Runtime {
     void (*load_matrices)(Site, u32* fragments, const void* row, bool transposed);
     void (*multiply_bf16)(Site, float* d, const u32* a, const u32* b);
     void (*multiply_tf32)(Site, float* d, const u32* a, const u32* b);
-    // Products by warpgroups, of 16 rows by each warp and `columns` columns; sums are added to when they are waited for.
+    // Products by warpgroups, of 16 rows by each warp and `columns` columns; sums are added to when they are waited for. The left
+    // operand is in registers, or where these are null in shared memory.
     void (*warpgroup_arrive)(Site);
-    void (*warpgroup_multiply)(Site, float* d, u32 columns, const u32* a, u64 b, bool across);
+    void (*warpgroup_multiply)(Site, float* d, u32 columns, const u32* registers, u64 a, bool a_across, u64 b, bool b_across);
     void (*warpgroup_commit)(Site);
     void (*warpgroup_wait)(Site, u32 groups_left);
     void (*fence_for_warpgroups)();

@@ -6,6 +6,7 @@
 #include "block.hpp"
 #include "fault.hpp"
 #include "races.hpp"
+#include "warpgroup.hpp"
 
 namespace emulator {
 
@@ -35,7 +36,7 @@ void copy_async_wait(u32 groups_left) {
         else
             memset(copy.shared, 0, copy.bytes);
         on_access(copy.shared, copy.bytes, true);
-        thread.unfenced = true;
+        wrote_unfenced(thread, copy.shared, copy.bytes);
         landed++;
     }
     thread.copies.erase(thread.copies.begin(), thread.copies.begin() + landed);

@@ -4,6 +4,7 @@
 
 #include "fault.hpp"
 #include "races.hpp"
+#include "warpgroup.hpp"
 
 namespace emulator {
 
@@ -60,6 +61,7 @@ bool Block::run_warp(Warp& warp, Order& order) {
 
 void Block::run(Order& order) {
     at_barrier_ = finished_ = 0;
+    forget_unfenced();
     order_block();
     for (Warp& warp : warps_) warp.arrived = warp.finished = warp.syncs = 0;
     for (u32 number = 0; number < size_; number++) {
@@ -70,7 +72,8 @@ void Block::run(Order& order) {
         thread.committed_groups = 0;
         thread.products.clear();
         thread.committed_products = 0;
-        thread.arrived = thread.unfenced = false;
+        thread.arrived = false;
+        thread.unfenced.clear();
     }
     shared.poison();
     while (finished_ < size_) {

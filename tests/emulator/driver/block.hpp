@@ -26,10 +26,10 @@ struct AsyncCopy {
 // A product by a warpgroup that has been asked for and not been waited for.
 struct GroupProduct {
     float* d;
-    const u32* a;
-    u64 b;
+    const u32* registers;  // of the left operand; null where it is in shared memory
+    u64 a, b;
     u32 columns;
-    bool across;
+    bool a_across, b_across;
     u32 group;
     Site site;
 };
@@ -49,8 +49,8 @@ struct Thread : ThreadIndex {
     u32 committed_groups = 0;
     std::vector<GroupProduct> products;
     u32 committed_products = 0;
-    bool arrived = false;   // its registers are those that the next products read
-    bool unfenced = false;  // has written to shared memory what warpgroups would not see
+    bool arrived = false;  // its registers are those that the next products read
+    std::vector<u32> unfenced;  // chunks of shared memory that it has written and warpgroups would not see, see warpgroup.hpp
 };
 
 struct Warp {

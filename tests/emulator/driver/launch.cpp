@@ -35,14 +35,14 @@ Runtime runtime = {
     warpgroup_multiply,
     warpgroup_commit,
     warpgroup_wait,
-    [] { block.current().unfenced = false; },
+    [] { fence_for_warpgroups(block.current()); },
     copy_async,
     copy_async_commit,
     copy_async_wait,
     [](Site site, Error error, const char* what) { fail_at(site, error, "%s", what); },
     [](const void* address, u32 bytes, bool write) {
         on_access(address, bytes, write);
-        if (write) block.current().unfenced = true;
+        if (write) wrote_unfenced(block.current(), address, bytes);
     },
 };
 

@@ -5,7 +5,7 @@ use cnn_cuda::{Cuda, CudaElement, Tile};
 use cnn_tests::{Bound, Effort, cases, check, check_all};
 use half::bf16;
 
-use crate::device::{cuda, own_products, tf32};
+use crate::device::{by_warps, cuda, own_products, tf32};
 
 /// An emulated GPU is slow: fewer cases than of other backends.
 fn effort() -> Effort {
@@ -78,6 +78,9 @@ tiles! {
     chosen_bf16: own_products::<bf16>(None);
     large_bf16: own_products::<bf16>(Some(Tile::Large));
     narrow_bf16: own_products::<bf16>(Some(Tile::Narrow));
+    chosen_by_warps: by_warps(None);
+    large_by_warps: by_warps(Some(Tile::Large));
+    narrow_by_warps: by_warps(Some(Tile::Narrow));
 }
 
 fn edges<T: CudaElement, C: cnn_tests::Case>(cuda: Option<Cuda<T>>, cases: &[C]) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use cnn_cuda::{Cuda, CudaElement, Options, Pixels, Tile, libraries};
+use cnn_cuda::{Cuda, CudaElement, Options, Tile, libraries};
 use half::bf16;
 
 /// Set to anything, the suites run on the first GPU of this machine.
@@ -20,9 +20,11 @@ pub(crate) fn own_products<T: CudaElement>(tile: Option<Tile>) -> Option<Cuda<T>
     Some(open(&with_tile(options()?, tile)))
 }
 
-/// The same with the instructions of compute capability 9.0.
-pub(crate) fn warpgroups(tile: Option<Tile>) -> Option<Cuda<bf16>> {
-    Some(open(&with_tile(options()?, tile).pixels(Pixels::Warpgroups)))
+/// The same without the instructions of compute capability 9.0.
+pub(crate) fn by_warps(tile: Option<Tile>) -> Option<Cuda<bf16>> {
+    let mut options = with_tile(options()?, tile);
+    options.warpgroups = false;
+    Some(open(&options))
 }
 
 /// The same with products of f32 in tf32.

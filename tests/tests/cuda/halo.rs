@@ -6,7 +6,7 @@ use cnn_tests::{cases, check_all};
 use half::bf16;
 
 use crate::conformance::bound;
-use crate::device::{own_products, tf32, warpgroups};
+use crate::device::{by_warps, own_products, tf32};
 
 /// Every `each`th case in tiles of a size, by kernels of that name.
 fn halos<T: CudaElement>(
@@ -34,8 +34,8 @@ const NARROW: (Tile, &str) = (Tile::NarrowHalo, "narrow");
 
 #[test]
 fn in_bf16() {
-    halos::<bf16>(own_products, LARGE, |i| i % 2 == 0);
-    halos::<bf16>(own_products, NARROW, |i| i % 2 == 1);
+    halos::<bf16>(by_warps, LARGE, |i| i % 4 == 0);
+    halos::<bf16>(by_warps, NARROW, |i| i % 4 == 3);
 }
 
 #[test]
@@ -46,8 +46,16 @@ fn in_tf32() {
 }
 
 #[test]
-#[ignore = "half a minute and more: cargo xtask check --deep"]
 fn by_warpgroups() {
-    halos(warpgroups, LARGE, |i| i % 2 == 1);
-    halos(warpgroups, NARROW, |i| i % 2 == 0);
+    halos::<bf16>(own_products, LARGE, |i| i % 4 == 1);
+    halos::<bf16>(own_products, NARROW, |i| i % 4 == 2);
+}
+
+#[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
+fn in_bf16_all() {
+    halos::<bf16>(by_warps, LARGE, |_| true);
+    halos::<bf16>(by_warps, NARROW, |_| true);
+    halos::<bf16>(own_products, LARGE, |_| true);
+    halos::<bf16>(own_products, NARROW, |_| true);
 }

@@ -27,6 +27,7 @@ fn is_found(test: &str, file: &str, from: &str, to: &str, ways: &[&str]) {
     std::fs::write(&patch, format!("{file}\t{from}\t{to}\n")).unwrap();
     let output = run(test, Some(&patch), &folder.path().join("kernels"));
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("does not occur"), "{from:?} is not in {file}: {said}");
     assert!(!output.status.success(), "{test} passes with {to:?} for {from:?} in {file}");
     assert!(ways.iter().any(|way| said.contains(way)), "{test} fails otherwise: {said}");
 }
@@ -43,15 +44,15 @@ fn a_stage_too_few_that_is_waited_for() {
     is_found(
         CONVOLUTIONS,
         "pipeline.cuh",
-        "copy_async_wait<T::STAGES - 2>",
-        "copy_async_wait<T::STAGES - 1>",
+        "copy_async_wait<AHEAD - 1>",
+        "copy_async_wait<AHEAD>",
         &["NaN", "relative error", "race: thread"],
     );
 }
 
 #[test]
 fn an_index_out_of_bounds() {
-    let (from, to) = ("return u32(row) < u32(size[0]) && ", "return u32(row) < u32(size[0] + 40000000) && ");
+    let (from, to) = ("< u32(size[0])) << t", "< u32(size[0] + 40000000)) << t");
     is_found(CONVOLUTIONS, "conv2d.cuh", from, to, &["ILLEGAL_ADDRESS", "relative error", "exactly"]);
 }
 
@@ -89,6 +90,13 @@ fn means_of_parts_that_are_taken_for_one() {
     is_found("conformance::edges::statistics_edges", "moments.cuh", term, "0.0f * weight", &["relative error"]);
 }
 
+#[test]
+fn a_table_that_is_written_over_too_soon() {
+    let (from, to) = ("left.look_up(step + AHEAD + 1)", "left.look_up(step + AHEAD + 2)");
+    let many_steps = "splits::a_weight_whose_parts_have_many_steps";
+    is_found(many_steps, "pipeline.cuh", from, to, &["race: thread", "left: "]);
+}
+
 /// Convolutions of pixels with their halo by warpgroups, and what is planted in their kernels.
 const WARPGROUPS: &str = "halo::by_warpgroups";
 
@@ -97,8 +105,8 @@ fn a_slice_of_channels_that_comes_a_step_late() {
     is_found(
         WARPGROUPS,
         "halo.cuh",
-        "parts = taps - AHEAD + 1",
-        "parts = taps - AHEAD + 2",
+        "return halo.tap_count() - halo_ahead",
+        "return halo.tap_count() + 1 - halo_ahead",
         &["NaN", "relative", "race"],
     );
 }

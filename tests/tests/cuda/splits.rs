@@ -2,10 +2,10 @@
 
 use cnn_core::backend::{Backend, Epilogue, Gradient, Inference, Input, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Device};
-use cnn_cuda::{CudaElement, Tile};
+use cnn_cuda::{Cuda, CudaElement, Tile};
 use half::bf16;
 
-use crate::device::own_products;
+use crate::device::{by_warps, own_products};
 
 /// The convolution of one image of ones with a weight of ones: how many numbers each output saw.
 fn of_ones<T: CudaElement>(tile: Option<Tile>) {
@@ -56,4 +56,50 @@ fn a_small_weight_of_many_parts() {
         let kernel = if channels == 6 { "add_splits_any" } else { "add_splits" };
         assert!(cuda.kernels().contains(&kernel), "{channels}: {:?}", cuda.kernels());
     }
+}
+
+/// The gradient of a weight over so many pixels that each part has eight steps: stages and tables are used again and again. Of
+/// whole numbers, whose sum is exact.
+fn many_steps<T: CudaElement>(cuda: Option<Cuda<T>>, stride: usize, kernel: &str) {
+    let Some(cuda) = cuda else { return };
+    let ([images, rows, columns], [channels, filters]) = ([4, 24, 40], [16, 24]);
+    let options = Conv2dOptions::square(3).stride(stride).padding(1);
+    let spec = Conv2dSpec::new([images, rows, columns, channels], filters, &options).unwrap();
+    let numbers = |count: usize, by: usize| (0..count).map(|i| (i * by % 5) as f32 - 2.0).collect::<Vec<_>>();
+    let [out_rows, out_columns] = spec.output;
+    let (x, dy) =
+        (numbers(images * rows * columns * channels, 3), numbers(images * out_rows * out_columns * filters, 7));
+    let mut expected = vec![0.0f32; 9 * channels * filters];
+    for pixel in 0..images * out_rows * out_columns {
+        let (image, row, column) =
+            (pixel / (out_rows * out_columns), pixel / out_columns % out_rows, pixel % out_columns);
+        for tap in 0..9 {
+            let (r, c) = (row * stride + tap / 3, column * stride + tap % 3);
+            if !(1..=rows).contains(&r) || !(1..=columns).contains(&c) {
+                continue;
+            }
+            let from = ((image * rows + r - 1) * columns + c - 1) * channels;
+            for (channel, x) in x[from..][..channels].iter().enumerate() {
+                let to = &mut expected[(tap * channels + channel) * filters..][..filters];
+                to.iter_mut().zip(&dy[pixel * filters..]).for_each(|(sum, dy)| *sum += x * dy);
+            }
+        }
+    }
+    let narrow = |numbers: &[f32]| cuda.narrow(&cuda.upload(numbers).unwrap()).unwrap();
+    let dw = cuda.conv2d_backward_weight(&spec, &Gradient::Plain(narrow(&dy)), &Input::Plain(narrow(&x))).unwrap();
+    assert_eq!(cuda.download(&dw).unwrap(), expected, "{kernel}");
+    assert!(cuda.kernels().contains(&kernel), "{kernel}: {:?}", cuda.kernels());
+}
+
+#[test]
+fn a_weight_whose_parts_have_many_steps() {
+    for (tile, kernel) in
+        [(Tile::Large, "weight_large"), (Tile::Narrow, "weight_narrow"), (Tile::Small, "weight_small")]
+    {
+        many_steps(own_products::<bf16>(Some(tile)), 2, kernel);
+        many_steps(by_warps(Some(tile)), 2, kernel);
+    }
+    many_steps(own_products::<f32>(Some(Tile::Small)), 2, "weight_small");
+    many_steps(own_products::<bf16>(Some(Tile::Halo)), 1, "halo_weight");
+    many_steps(by_warps(Some(Tile::Halo)), 1, "halo_weight");
 }

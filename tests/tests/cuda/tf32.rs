@@ -33,10 +33,10 @@ fn products_are_rounded_only_where_it_was_asked_for() {
 #[test]
 fn a_device_says_that_it_multiplies_in_tf32() {
     let (Some(single), Some(tf32)) = (cuda::<f32>(), tf32(None)) else { return };
-    assert!(tf32.describe().ends_with(", products in tf32"), "{}", tf32.describe());
+    assert!(tf32.describe().contains(", products in tf32"), "{}", tf32.describe());
     assert!(!single.describe().contains("tf32"), "{}", single.describe());
     assert_eq!((single.precision(), tf32.precision()), ("f32".to_owned(), "tf32".to_owned()));
-    assert!(tf32.arithmetic().ends_with(", products in tf32"), "{}", tf32.arithmetic());
+    assert!(tf32.arithmetic().contains(", products in tf32"), "{}", tf32.arithmetic());
     assert!(!single.arithmetic().contains("tf32"), "{}", single.arithmetic());
     let refused = Cuda::<bf16>::open(&Options::gpu(0).tf32(true)).unwrap_err();
     assert_eq!(refused.to_string(), "tf32 true: must be off for activations in bf16");

@@ -43,7 +43,7 @@ impl Way {
             return Ok(Way::Stem(stem));
         }
         let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
-        let tile = Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width]);
+        let tile = Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width], shape.kernel());
         if norm || tile == Tile::Any {
             return Ok(Way::Gather(tile));
         }

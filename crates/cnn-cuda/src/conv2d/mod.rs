@@ -6,7 +6,6 @@ mod divisor;
 mod forward;
 mod halo;
 mod operands;
-mod pixels;
 mod shape;
 mod split;
 mod stem;
@@ -28,7 +27,6 @@ pub(crate) use forward::{SOURCE as FORWARD, forward};
 use halo::{Direction, Halo, HaloWeight};
 pub(crate) use halo::{HALO, HALO_WEIGHT};
 use operands::{EpilogueArgument, read};
-pub use pixels::Pixels;
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
 use split::{Blocks, Cut, Parts, add_splits, cut, finish_splits};
@@ -232,7 +230,7 @@ pub(crate) fn backward_data<T: CudaElement>(
     let follows = backend::Epilogue { bias: None, residual: accumulate.as_ref(), activation: None };
     let epilogue = EpilogueArgument::new(&follows, written, groups * depth)?;
     let (rows, classes) = shape.classes();
-    let tile = Tile::choose::<T>(cuda.tile(), groups * classes, rows, depth, [depth, width]);
+    let tile = Tile::choose::<T>(cuda.tile(), groups * classes, rows, depth, [depth, width], shape.kernel());
     let name = tile.name(["data_large", "data_narrow", "data_small", "data_any"]);
     if let Some(halo) = Halo::new(cuda, shape, Direction::Data)? {
         let steps = shape.data_sum().div_ceil(Tile::step::<T>());
@@ -277,7 +275,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
     }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let stem = Stem::weight::<T>(shape);
-    let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width]); // splits keep any tile busy
+    let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width], [1, 1]); // splits keep any tile busy
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
     let step = Tile::step::<T>();
@@ -296,7 +294,9 @@ pub(crate) fn backward_weight<T: CudaElement>(
             });
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
-            let Parts { places, count, ns } = sum.quickest(cuda, Blocks::of::<T>(WEIGHT, name, tile))?;
+            let shared = tile.weight_shared_bytes::<T>();
+            let Parts { places, count, ns } =
+                sum.quickest(cuda, Blocks { shared, ..Blocks::of::<T>(WEIGHT, name, tile) })?;
             let halo = if norm.is_some() { None } else { HaloWeight::new(cuda, shape)? };
             if let Some(halo) = halo.filter(|halo| cuda.tile().is_some() || halo.parts.ns < ns) {
                 let parts: Buffer<f32> = cuda.alloc(check::numel(halo.parts.count, len)?)?;
@@ -307,7 +307,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
             let [rows, columns] = shape.output();
             let [area, columns] = [rows * columns, columns].map(Divisor::by);
             let split = Split { pixels: places as i32, area, columns };
-            (count, cuda.kernel_with(WEIGHT, name, tile.shared_bytes::<T>())?.value(*shape).value(split))
+            (count, cuda.kernel_with(WEIGHT, name, shared)?.value(*shape).value(split))
         }
     };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;

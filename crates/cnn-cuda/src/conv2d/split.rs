@@ -64,7 +64,7 @@ const BYTES_PER_NS: f64 = 3000.0;
 /// What a block costs beside others on its multiprocessor, in blocks: alone it leaves so much of it idle.
 const ALONE: f64 = 0.4;
 /// The most parts.
-const MOST_PARTS: usize = 64;
+const MOST_PARTS: usize = 256;
 
 /// How it is cut.
 #[derive(Clone, Copy, Debug)]

@@ -111,7 +111,7 @@ impl Stem {
         let ([image_rows, image_columns], padding) = (shape.padded(), shape.padding()[1] * depth);
         let lead = padding.next_multiple_of(chunk);
         let pitch = (lead + image_columns * depth - padding).next_multiple_of(chunk);
-        let bytes = (patch_rows(shape, pixels, align) * pitch * size_of::<T>()).next_multiple_of(128);
+        let bytes = (patch_rows(shape, pixels, align) * pitch * size_of::<T>()).next_multiple_of(1024); // as stages begin
         let shared = tile.tile_bytes::<T>().max(bytes + steps.min(Tile::STAGES) * tile.stage_bytes());
         if shared > MOST_SHARED || shape.batch() * image_rows >= MOST_ROWS {
             return None;

@@ -24,6 +24,9 @@ pub enum Tile {
 /// Blocks that keep the GPUs of today busy, two on a multiprocessor. A constant: where sums are cut decides their bits.
 pub(crate) const BUSY: usize = 264;
 
+/// The most rows and columns of taps that kernels have bits for: as in `kernels/conv2d.cuh`.
+const MASKED: usize = 16;
+
 impl Tile {
     /// Rows and columns.
     pub(crate) fn sides(self) -> (usize, usize) {
@@ -40,15 +43,18 @@ impl Tile {
         matches!(self, Tile::Halo | Tile::NarrowHalo)
     }
 
-    /// The tile for products of `rows` by `columns`, of which there are `products`; `wanted` is one that a test has asked for.
+    /// The tile for products of `rows` by `columns`, of which there are `products`, and that gathers its pixels under so many rows
+    /// and columns of `taps`; `wanted` is one that a test has asked for.
     pub(crate) fn choose<T: Element>(
         wanted: Option<Tile>,
         products: usize,
         rows: usize,
         columns: usize,
         channels: [usize; 2],
+        taps: [usize; 2],
     ) -> Self {
-        if channels.iter().any(|channels| channels % chunk::<T>() != 0) {
+        let many = taps.into_iter().any(|taps| taps > MASKED);
+        if many || channels.iter().any(|channels| channels % chunk::<T>() != 0) {
             return Tile::Any;
         }
         let busy = |tile: &Tile| products * tile.blocks(rows, columns) >= BUSY / 2;
@@ -113,16 +119,22 @@ impl Tile {
         if self.is_halo() { n * 128 } else { (m + n) * 128 }
     }
 
-    /// Bytes of the tile in f32, with what adds up its columns.
+    /// Bytes of the tile in f32, with what adds up its columns and the places of its rows.
     pub(super) fn tile_bytes<T: Element>(self) -> usize {
         let (m, n) = self.sides();
         let lines = self.threads(T::DTYPE) / (n / chunk::<T>());
-        (m * (n + 4) + lines * n) * size_of::<f32>()
+        (m * (n + 8) + (lines + 1) * n) * size_of::<f32>() + m * size_of::<i64>()
     }
 
     /// Bytes of shared memory: the stages, and where they were the tile.
     pub(crate) fn shared_bytes<T: Element>(self) -> usize {
         (Self::STAGES * self.stage_bytes()).max(self.tile_bytes::<T>())
+    }
+
+    /// The same for the gradient of a weight, whose kernels have a table of the pixels of some steps behind the stages.
+    pub(crate) fn weight_shared_bytes<T: Element>(self) -> usize {
+        let table = (Self::STAGES - 1) * Self::step::<T>() * 4 * size_of::<i32>();
+        (Self::STAGES * self.stage_bytes() + table).max(self.tile_bytes::<T>())
     }
 
     /// Its kernel of a pass.

@@ -123,7 +123,11 @@ impl CublasLt {
         // SAFETY: the buffers have the sizes of the plan's product, compared above; c and the workspace are new; the stream is
         // the context's, which is current.
         let run = |stream| unsafe { plan.run(&self.handle, &operands, stream) };
-        self.handle.context.stream()?.enqueue(Node::Product, run).map_err(failed)?;
+        if let Err(status) = self.handle.context.stream()?.enqueue(Node::Product, run) {
+            // The library does not say of a device that it is lost; the driver does, also while a stream is captured.
+            self.handle.context.free_memory()?;
+            return Err(failed(status));
+        }
         Ok(Some(c))
     }
 

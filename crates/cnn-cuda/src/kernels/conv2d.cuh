@@ -39,22 +39,37 @@ template <class T, class O> struct Arrivals {
 // Rows of the product are pixels of an image, the sum is over taps and channels: the left operand of the forward pass and of
 // the gradient of the input. Place `t` of a tap reads row `base[0] + t * step[0]` of the image, and likewise columns.
 template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
-    const element* image[O::COUNT];  // of each of the thread's rows; its channels are this group's
+    static constexpr bool LOOKS_UP = false;
+    const element* image[O::COUNT];   // of each of the thread's rows; its channels are this group's
     i32 base[O::COUNT][2];
     i32 size[2], taps[2], step[2];
-    i32 pixel, depth;                // elements from pixel to pixel, and channels of the sum
-    Norm norm;                       // its channels are this group's
-    i32 channel, tap[2];             // of this thread's chunk in the step that is fetched next
-    i32 next;                        // the same as a place of the sum, where elements are fetched one by one
-    i32 arrived;                     // channel of the chunk in the step that arrives next
+    i32 pixel, depth;                 // elements from pixel to pixel, and channels of the sum
+    Norm norm;                        // its channels are this group's
+    i32 channel, tap[2];              // of this thread's chunk in the step that is fetched next
+    i32 next;                         // the same as a place of the sum, where elements are fetched one by one
+    i32 arrived;                      // channel of the chunk in the step that arrives next
+    // Where chunks are whole: the pixel under the first tap, which may be outside of the image, and which taps are inside, a bit
+    // for each row of them and above these one for each column (cnn-cuda/src/conv2d/tile.rs has MASKED).
+    static constexpr int MASKED = 16;
+    const element* first[O::COUNT];
+    u32 inside[O::COUNT];
     Arrivals<T, O> arrivals;
 
-    // From place `first` of the sum on, a multiple of a step.
-    DEVICE void begin(i32 first = 0) {
-        next = first + O::column() * CHUNK;
+    // From place `place` of the sum on, a multiple of a step.
+    DEVICE void begin(i32 place = 0) {
+        next = place + O::column() * CHUNK;
         channel = next, tap[0] = tap[1] = 0;
         settle(channel, tap);
         arrived = next % depth;
+        if constexpr (WHOLE) {
+#pragma unroll
+            for (int i = 0; i < O::COUNT; i++) {
+                first[i] = image[i] + (i64(base[i][0]) * size[1] + base[i][1]) * pixel;
+                inside[i] = 0;
+                for (int t = 0; t < taps[0]; t++) inside[i] |= u32(u32(base[i][0] + t * step[0]) < u32(size[0])) << t;
+                for (int t = 0; t < taps[1]; t++) inside[i] |= u32(u32(base[i][1] + t * step[1]) < u32(size[1])) << (MASKED + t);
+            }
+        }
     }
 
     DEVICE void settle(i32& channel, i32 (&tap)[2]) {
@@ -76,12 +91,13 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
         if (WHOLE) {
             u32 valid = 0;
             bool more = tap[0] < taps[0];
+            u32 wanted = 1u << tap[0] | 1u << (MASKED + tap[1]);
+            i64 offset = (i64(tap[0] * step[0]) * size[1] + tap[1] * step[1]) * pixel + channel;
 #pragma unroll
             for (int i = 0; i < O::COUNT; i++) {
-                i32 row = base[i][0] + tap[0] * step[0], column = base[i][1] + tap[1] * step[1];
-                bool inside = more && within(row, column);
-                copy_async_16(O::chunk(stage, O::row(i), O::column()), inside ? at(i, row, column, channel) : image[i], inside);
-                valid |= u32(inside) << i;
+                bool here = more && (inside[i] & wanted) == wanted;
+                copy_async_16(O::chunk(stage, O::row(i), O::column()), first[i] + offset, here);
+                valid |= u32(here) << i;
             }
             if (NORM) arrivals.expect(valid);
             channel += STEP;
@@ -148,7 +164,7 @@ template <class O, bool WHOLE> struct MatrixSource {
             const element* from = matrix + row * stride + column;
             if (WHOLE) {
                 bool inside = row < rows && column < columns;
-                copy_async_16(to, inside ? from : matrix, inside);
+                copy_async_16(to, from, inside);
             } else {
 #pragma unroll
                 for (int e = 0; e < CHUNK; e++) {

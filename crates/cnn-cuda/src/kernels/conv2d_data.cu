@@ -55,7 +55,7 @@ template <class T, class O, bool WHOLE> struct TurnedSource {
             bool real = O::row(i) < rows;
             if (WHOLE) {
                 bool inside = real && tap[0] < taps[0];
-                copy_async_16(to, inside ? from + tap[0] * tap_row + tap[1] * tap_column + channel : weight, inside);
+                copy_async_16(to, from + tap[0] * tap_row + tap[1] * tap_column + channel, inside);
             } else {
 #pragma unroll 1
                 for (int e = 0; e < CHUNK; e++) {
@@ -88,6 +88,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
     i32 area = rows.places * columns.places, pixels = spec.batch * area;
     if (tile_m >= pixels) return;  // the grid is that of the largest class
     bool reached = rows.taps > 0 && columns.taps > 0;
+    if (!reached && epilogue.residual == dx) return;  // nothing is added to what is there
     i32 sum = reached ? rows.taps * columns.taps * depth : 0;
 
     PixelSource<T, A, WHOLE, false> left;
@@ -115,18 +116,20 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
     right.taps[0] = rows.taps, right.taps[1] = max(1, columns.taps), right.depth = depth;
     right.begin();
 
-    Product<T> product;
+    BlockProduct<T> product;
     multiply<T, A, B>(product, left, right, (sum + STEP - 1) / STEP, shared);
     float* tile = (float*)shared;
-    product.template write<A, B>(tile);
-    __syncthreads();
-    auto at = [&](int m) {
+    // Where each row of the tile is: found by one thread, and not with divisions by all that write a part of it.
+    i64* places = (i64*)(tile + finish_floats<T>());
+    for (int m = threadIdx.x; m < T::M; m += T::THREADS) {
         i32 image = (tile_m + m) / area, pixel = (tile_m + m) % area;
         i32 row = pixel / columns.places * spec.stride[0] + remainder[0], column = pixel % columns.places * spec.stride[1] + remainder[1];
-        return ((i64(image) * spec.input[0] + row) * spec.input[1] + column) * spec.in_channels;
-    };
+        places[m] = ((i64(image) * spec.input[0] + row) * spec.input[1] + column) * spec.in_channels;
+    }
+    __syncthreads();
+    auto at = [&](int m) { return places[m]; };
     i32 first = group * channels;
-    finish_tile<T, WHOLE>(tile, epilogue, dx, at, pixels - tile_m, first + tile_n, first + channels, part, spec.in_channels);
+    finish<T, WHOLE, A, B>(product, tile, epilogue, dx, at, pixels - tile_m, first + tile_n, first + channels, part, spec.in_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, const element *dy, const element *weight, Epilogue epilogue, element *dx

@@ -45,18 +45,19 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     const element* columns = weight + i64(begin) * STEP * spec.out_channels + group * width + tile_n;
     MatrixSource<B, WHOLE> right{columns, spec.out_channels, sum - begin * STEP, width - tile_n};
 
-    Product<T> product;
+    BlockProduct<T> product;
     multiply<T, A, B>(product, left, right, steps, shared);
-    float* tile = (float*)shared;
-    product.template write<A, B>(tile);
-    __syncthreads();
     if (SPLIT) {
+        float* tile = (float*)shared;
+        product.template write<A, B>(tile);
+        __syncthreads();
         float* sums = of.sums + i64(blockIdx.y) * pixels * spec.out_channels;
         write_sums<T>(tile, sums, tile_m, pixels, group * width + tile_n, group * width + width, spec.out_channels);
         return;
     }
     auto at = [&](int m) { return i64(tile_m + m) * spec.out_channels; };
-    finish_tile<T, WHOLE>(tile, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part, spec.out_channels);
+    finish<T, WHOLE, A, B>(product, (float*)shared, epilogue, y, at, pixels - tile_m, group * width + tile_n, group * width + width, part,
+                           spec.out_channels);
 }
 
 #define ARGUMENTS Conv2dSpec spec, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y

@@ -39,39 +39,48 @@ struct TapSums {
     }
 
 #if WARPGROUPS
-    // Pixels whose products are under way at once, in units of DEPTH: registers are few.
-    static constexpr int AT_ONCE = 2;
+    // Steps behind whose products may be under way.
+    static constexpr int LATE = 1;
+    u32 left[2][SIDE][4];
 
-    // Adds the products of a step. `place(k, tap)` is that of this lane's pixel of part k.
-    template <class Place> DEVICE void add(unsigned char* piece, unsigned char* gradient, Place place) {
+    // Starts the products of a step. `place(k)` is that of this lane's pixel of part k, under the first tap of the row; `fetch`
+    // starts the copies of a later step. Pixels of a part are read while those before them are multiplied.
+    template <class Place, class Fetch> DEVICE void add(unsigned char* piece, unsigned char* gradient, Place place, i32 apart, Fetch fetch) {
         u64 right = shared_matrix(gradient, 16);
 #pragma unroll 1
-        for (int k = 0; k < PIXELS / DEPTH; k += AT_ONCE) {
-            u32 left[AT_ONCE][SIDE][4];
+        for (int k = 0; k < PIXELS / DEPTH; k += 2) {
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++)
+            for (int i = 0; i < 2; i++) {
+                i32 first = place(k + i);
 #pragma unroll
-                for (int tap = 0; tap < SIDE; tap++) read(left[i][tap], piece, place(k + i, tap));
-            warpgroup_arrive();
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++)
+                for (int tap = 0; tap < SIDE; tap++) read(left[i][tap], piece, first + tap * apart);
+                end();
+                warpgroup_arrive();
 #pragma unroll
                 for (int tap = 0; tap < SIDE; tap++) warpgroup_mma<true>(sums[tap], left[i][tap], right + (k + i) * 128);
-            warpgroup_commit();
-            warpgroup_wait<0>();
-            settle(sums);
+                warpgroup_commit();
+            }
+            if (k == 0) fetch();
         }
     }
 
     static DEVICE void arrived() { fence_for_warpgroups(); }
+    DEVICE void end() {
+        warpgroup_wait<0>();
+        settle(sums);
+    }
 #else
-    template <class Place> DEVICE void add(unsigned char* piece, unsigned char* gradient, Place place) {
+    static constexpr int LATE = 0;
+
+    template <class Place, class Fetch> DEVICE void add(unsigned char* piece, unsigned char* gradient, Place place, i32 apart, Fetch fetch) {
         i32 lane = threadIdx.x % 32;
+        fetch();
 #pragma unroll 2
         for (int k = 0; k < PIXELS / DEPTH; k++) {
             u32 left[SIDE][4], right[CHANNELS / 8][2];
+            i32 first = place(k);
 #pragma unroll
-            for (int tap = 0; tap < SIDE; tap++) read(left[tap], piece, place(k, tap));
+            for (int tap = 0; tap < SIDE; tap++) read(left[tap], piece, first + tap * apart);
 #pragma unroll
             for (int j = 0; j < CHANNELS / 8; j += 2) {
                 u32 two[4];
@@ -87,6 +96,7 @@ struct TapSums {
     }
 
     static DEVICE void arrived() {}
+    DEVICE void end() {}
 #endif
 
     // Writes them: `to(tap)` is where the first channels' sums of a tap of the row are, `rows` and `columns` are the channels
@@ -107,9 +117,16 @@ struct TapSums {
     }
 };
 
+// Where the pixels of a step are, and what they need of the images: looked up once by all threads together.
+struct StepTable {
+    i32* places;   // of PIXELS, in the step's piece; those behind the last are where the last is, where there are numbers
+    i32* sources;  // see HaloPiece
+};
+
 // `width` channels of the output in each group.
 KERNEL(THREADS) halo_weight(Halo halo, HaloSplit split, const element* x, const element* dy, float* dw, i32 width) {
     DYNAMIC_SHARED(shared);
+    constexpr int AHEAD = STAGES - 1 - TapSums::LATE;
     i32 across = (width + CHANNELS - 1) / CHANNELS, group = blockIdx.z;
     i32 channel = blockIdx.x / across * CHANNELS, column = blockIdx.x % across * CHANNELS, columns = gridDim.z * width;
     i32 begin = blockIdx.y * split.steps * PIXELS, end = min(halo.pixels, begin + split.steps * PIXELS);
@@ -117,40 +134,59 @@ KERNEL(THREADS) halo_weight(Halo halo, HaloSplit split, const element* x, const 
     const element* gradient = dy + group * width + column;
     HaloPiece<THREADS> piece{halo, x + group * halo.depth};
 
-    auto stage = [&](i32 step) { return shared + step % STAGES * (halo.room_bytes() + GRADIENT_BYTES); };
+    i32 stage_bytes = halo.room_bytes() + GRADIENT_BYTES;
+    auto stage = [&](i32 step) { return shared + step % STAGES * stage_bytes; };
     auto gradient_of = [&](i32 step) { return stage(step) + halo.room_bytes(); };
+    // A table is written a step before it is first used, and last used when the step is multiplied.
+    auto table = [&](i32 step) {
+        i32* at = (i32*)(shared + STAGES * stage_bytes) + step % (STAGES + 1) * (PIXELS + halo.places);
+        return StepTable{at, at + PIXELS};
+    };
+    auto locate = [&](i32 step) { piece.locate(begin + step * PIXELS, min(begin + (step + 1) * PIXELS, end) - 1); };
+    auto look_up = [&](i32 step) {
+        if (step >= steps) return;
+        StepTable here = table(step);
+        locate(step);
+        piece.look_up(here.sources);
+        i32 first = begin + step * PIXELS;
+        if (threadIdx.x < PIXELS) here.places[threadIdx.x] = halo.place_of(min(first + i32(threadIdx.x), end - 1)) - piece.first;
+    };
     auto fetch = [&](i32 step) {
-        i32 first = begin + step * PIXELS, last = min(first + PIXELS, end) - 1;
         if (step < steps) {
-            piece.locate(first, last);
-            piece.fetch(stage(step), channel, 0, piece.count);
-            i32 chunk = threadIdx.x % ROW_CHUNKS;
+            locate(step);
+            piece.fetch(stage(step), table(step).sources, channel, 0, piece.count);
+            i32 first = begin + step * PIXELS, chunk = threadIdx.x % ROW_CHUNKS;
+            bool there = column + chunk * CHUNK < width;
             for (i32 row = threadIdx.x / ROW_CHUNKS; row < PIXELS; row += THREADS / ROW_CHUNKS) {
-                bool inside = first + row <= last && column + chunk * CHUNK < width;
-                const element* from = inside ? gradient + i64(first + row) * columns + chunk * CHUNK : dy;
-                copy_async_16(chunk_of_block(gradient_of(step), row, chunk), from, inside);
+                bool inside = first + row < end && there;
+                copy_async_16(chunk_of_block(gradient_of(step), row, chunk), gradient + i64(first + row) * columns + chunk * CHUNK, inside);
             }
         }
         copy_async_commit();  // an empty group too, so that groups are counted as steps
     };
 
+#pragma unroll
+    for (int step = 0; step <= AHEAD; step++) look_up(step);
+    __syncthreads();  // the first tables are there
     TapSums sums;
 #pragma unroll
-    for (int step = 0; step < STAGES - 1; step++) fetch(step);
+    for (int step = 0; step < AHEAD; step++) fetch(step);
+    i32 tap_row = halo.offset_of(TapSums::tap_row(), 0);
+    i32 pixel = i32(threadIdx.x) % 8 + i32(threadIdx.x) % 32 / 16 * 8;  // of DEPTH
+    i32 step = 0;
+    // There is a step: to the assembler this says that the sums are not written between the products.
 #pragma unroll 1
-    for (i32 step = 0; step < steps; step++) {
-        copy_async_wait<STAGES - 2>();
+    do {
+        copy_async_wait<AHEAD - 1>();
         sums.arrived();
-        __syncthreads();  // all chunks of this step are there, and nobody reads the step before it any more
-        fetch(step + STAGES - 1);
-        i32 tile = begin + step * PIXELS, last = min(tile + PIXELS, end) - 1, first = halo.place_of(tile);
-        i32 pixel = tile + i32(threadIdx.x) % 8 + i32(threadIdx.x) % 32 / 16 * 8;
-        i32 offset = halo.offset_of(TapSums::tap_row(), 0) - first;
-        // Pixels behind the last are multiplied by zeros; they are read where the last is, where there are numbers.
-        auto place = [&](int k, int tap) { return halo.place_of(min(pixel + DEPTH * k, last)) + offset + tap * halo.apart[1]; };
-        sums.add(stage(step), gradient_of(step), place);
-    }
+        __syncthreads();  // all chunks of this step are there, and nobody reads the pixels of the step before it any more
+        const i32* places = table(step).places + pixel;
+        sums.add(stage(step), gradient_of(step), [&](int k) { return places[DEPTH * k] + tap_row; }, halo.apart[1],
+                 [&] { fetch(step + AHEAD); });
+        look_up(step + AHEAD + 1);
+    } while (++step < steps);
     copy_async_wait<0>();
+    sums.end();
     i64 tap_numbers = i64(halo.depth) * columns, part = blockIdx.y * SIDE * SIDE * tap_numbers;
     float* to = dw + part + (TapSums::tap_row() * SIDE) * tap_numbers + i64(channel) * columns + group * width + column;
     sums.write([&](int tap) { return to + tap * tap_numbers; }, halo.depth - channel, width - column, columns);

@@ -120,6 +120,7 @@ struct Patch {
 // The operand whose chunks are places of the sum of one pixel, gathered from the patch. Along the sum the pixels are the
 // rows of the tile and a step goes on to later places; across it the places are, and a step goes on to later pixels.
 template <class O> struct PatchSource {
+    static constexpr bool LOOKS_UP = false;
     const Patch& patch;
     i32 pixel, pixels;  // the first of the next step, and where they end
     i32 place, places;
@@ -162,13 +163,10 @@ DEVICE void forward(const Conv2dSpec& spec, const Stem& stem, const element* x, 
     patch.load(x, norm, tile_m, min(pixels, tile_m + T::M));
     PatchSource<A> left{patch, tile_m, pixels, 0, sum};
     MatrixSource<B, WHOLE> right{weight + tile_n, width, sum, width - tile_n};
-    Product<T> product;
+    BlockProduct<T> product;
     multiply<T, A, B>(product, left, right, (sum + STEP - 1) / STEP, shared + stem.bytes);
-    float* tile = (float*)shared;
-    product.template write<A, B>(tile);
-    __syncthreads();
     auto at = [&](int m) { return i64(tile_m + m) * width; };
-    finish_tile<T, WHOLE>(tile, epilogue, y, at, pixels - tile_m, tile_n, width, part, width);
+    finish<T, WHOLE, A, B>(product, (float*)shared, epilogue, y, at, pixels - tile_m, tile_n, width, part, width);
 }
 
 template <class T, bool WHOLE>
@@ -183,7 +181,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split,
     i32 begin = part * split, end = min(output_pixels(spec), begin + split), sums = places(spec);
 
     Patch patch{spec, stem, (element*)shared};
-    Product<T> product;
+    BlockProduct<T> product;
 #pragma unroll 1
     for (i32 pixel = begin; pixel < end; pixel += stem.pixels) {
         i32 stop = min(end, pixel + stem.pixels);

@@ -12,6 +12,17 @@ struct Split {
 
 // Places of the sum are pixels of the output, rows of the product are taps and channels of the input.
 template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
+    // Where chunks are whole, a pixel of the input is looked up by one thread for all taps and channels of the tile.
+    struct Found {
+        i32 row, column;   // of the input, under a tap of no offset
+        i32 at;            // the same in pixels from the first image on; -1 behind the split's last
+        i32 unused;
+    };
+    static constexpr bool LOOKS_UP = WHOLE;
+    static constexpr int SLOTS = T::STAGES - 1;
+    Found* table;          // [SLOTS, STEP]
+    i32 first, step;       // the split's first pixel, and the step that is fetched next
+    const element* of_tap; // x from this thread's tap and channel on
     const element* x;      // this group's channels
     i32 input[2], output[2], stride[2];
     Divisor area, output_columns;
@@ -27,6 +38,17 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
         chunk_first = first + O::column() * CHUNK;
         real = chunk_first < sums;
         locate(chunk_first, offset, channel);
+        of_tap = x + (i64(offset[0]) * input[1] + offset[1]) * pixel + channel;
+        step = 0, this->first = place;
+    }
+
+    DEVICE void look_up(i32 step) {
+        if (threadIdx.x >= STEP) return;
+        i32 at = this->first + step * STEP + i32(threadIdx.x);
+        i32 image = area.quotient(at), within = at - image * area.value;
+        i32 row = output_columns.quotient(within), column = within - row * output_columns.value;
+        row *= stride[0], column *= stride[1];
+        table[step % SLOTS * STEP + threadIdx.x] = Found{row, column, at < end ? (image * input[0] + row) * input[1] + column : -1, 0};
     }
 
     DEVICE void locate(i32 row, i32 (&offset)[2], i32& channel) {
@@ -37,21 +59,26 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
     }
 
     DEVICE void fetch(unsigned char* stage) {
-        u32 valid = 0;
+        if constexpr (WHOLE) {
+            u32 valid = 0;
 #pragma unroll
-        for (int i = 0; i < O::COUNT; i++) {
-            i32 at = place + O::row(i);
-            i32 image = area.quotient(at), within = at - image * area.value;
-            i32 row = output_columns.quotient(within), column = within - row * output_columns.value;
-            row *= stride[0], column *= stride[1];
-            const element* from = x + i64(image) * input[0] * input[1] * pixel;
-            element* to = O::chunk(stage, O::row(i), O::column());
-            if (WHOLE) {
-                row += offset[0], column += offset[1];
-                bool inside = real && at < end && u32(row) < u32(input[0]) && u32(column) < u32(input[1]);
-                copy_async_16(to, inside ? from + (i64(row) * input[1] + column) * pixel + channel : x, inside);
+            for (int i = 0; i < O::COUNT; i++) {
+                Found found = table[step % SLOTS * STEP + O::row(i)];
+                bool inside = real && found.at >= 0 && u32(found.row + offset[0]) < u32(input[0]) && u32(found.column + offset[1]) < u32(input[1]);
+                copy_async_16(O::chunk(stage, O::row(i), O::column()), of_tap + i64(found.at) * pixel, inside);
                 valid |= u32(inside) << i;
-            } else {
+            }
+            if (NORM) arrivals.expect(valid);
+            step++;
+        } else {
+#pragma unroll
+            for (int i = 0; i < O::COUNT; i++) {
+                i32 at = place + O::row(i);
+                i32 image = area.quotient(at), within = at - image * area.value;
+                i32 row = output_columns.quotient(within), column = within - row * output_columns.value;
+                row *= stride[0], column *= stride[1];
+                const element* from = x + i64(image) * input[0] * input[1] * pixel;
+                element* to = O::chunk(stage, O::row(i), O::column());
 #pragma unroll 1
                 for (int e = 0; e < CHUNK; e++) {
                     i32 offset[2], channel;
@@ -66,9 +93,8 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
                     to[e] = value;
                 }
             }
+            place += STEP;
         }
-        if (WHOLE && NORM) arrivals.expect(valid);
-        place += STEP;
     }
 
     DEVICE void finish(unsigned char* stage) {
@@ -118,13 +144,15 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     left.area = split.area, left.output_columns = split.columns;
     left.pixel = spec.in_channels, left.depth = depth, left.kernel_columns = spec.kernel[1], left.sums = sums;
     left.place = begin, left.end = end;
+    typedef TapSource<T, A, WHOLE, NORM> Left;
+    left.table = (typename Left::Found*)(shared + T::STAGES * stage_bytes<T>());
     if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
     left.begin(tile_m);
 
     const element* gradient = dy + i64(begin) * spec.out_channels + group * width + tile_n;
     MatrixSource<B, WHOLE> right{gradient, spec.out_channels, end - begin, width - tile_n};
 
-    Product<T> product;
+    BlockProduct<T> product;
     multiply<T, A, B>(product, left, right, (end - begin + STEP - 1) / STEP, shared);
     float* tile = (float*)shared;
     product.template write<A, B>(tile);

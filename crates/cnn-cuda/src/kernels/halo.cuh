@@ -39,15 +39,18 @@ struct Halo {
     DEVICE i32 room_bytes() const { return places * ROW_CHUNKS * 16; }
 };
 
-// Which tap of which slice a step is of: all taps of one slice before the next.
+// Which tap of which slice of channels a step is of: all taps of one slice before the next.
 struct HaloStep {
-    i32 tap[2] = {0, 0}, slice = 0;
+    i32 tap = 0, slice = 0;
+    i32 column = 0;  // of the tap in its row
+    i32 offset = 0;  // places from the pixel under the first tap to that under this one
 
     DEVICE void advance(const Halo& halo) {
-        if (++tap[1] < halo.taps[1]) return;
-        tap[1] = 0;
-        if (++tap[0] < halo.taps[0]) return;
-        tap[0] = 0, slice++;
+        tap++, column++, offset += halo.apart[1];
+        if (column < halo.taps[1]) return;
+        column = 0, offset += halo.apart[0] * halo.pitch.value - halo.taps[1] * halo.apart[1];
+        if (tap < halo.tap_count()) return;
+        tap = 0, offset = 0, slice++;
     }
 };
 
@@ -65,16 +68,31 @@ template <int THREADS> struct HaloPiece {
         count = halo.place_of(last_pixel) - first + halo.offset_of(halo.taps[0] - 1, halo.taps[1] - 1) + 1;
     }
 
-    // Starts the copies of places `begin` to `end`, of the channels of a step from `slice` on.
-    DEVICE void fetch(unsigned char* room, i32 slice, i32 begin, i32 end) const {
-        i32 column = threadIdx.x % ROW_CHUNKS, channel = slice + column * CHUNK;
+    // Where in the images a place is, in elements; a negative number, aligned as the others, for zeros. Every slice of channels has the same places and every place has
+    // eight chunks, so this is looked up when they are copied.
+    DEVICE i32 source_of(i32 at) const {
+        i32 line = halo.pitch.quotient(first + at), c = first + at - line * halo.pitch.value - halo.lead[1];
+        i32 image = halo.rows.quotient(line), r = line - image * halo.rows.value - halo.lead[0];
+        bool inside = image < halo.images && u32(r) < u32(halo.size[0]) && u32(c) < u32(halo.size[1]);
+        return inside ? ((image * halo.size[0] + r) * halo.size[1] + c) * halo.pixel : -CHUNK;
+    }
+
+    // Writes the table of them.
+    DEVICE void look_up(i32* sources) const {
+        for (i32 at = threadIdx.x; at < count; at += THREADS) sources[at] = source_of(at);
+    }
+
+    // Starts the copies of places `begin`, a multiple of eight, to `end` of a table, of the channels of a step from `slice` on.
+    DEVICE void fetch(unsigned char* room, const i32* sources, i32 slice, i32 begin, i32 end) const {
+        static_assert(THREADS / ROW_CHUNKS % 8 == 0, "a thread's chunks are swizzled alike");
+        i32 column = threadIdx.x % ROW_CHUNKS, channel = slice + column * CHUNK, at = begin + i32(threadIdx.x) / ROW_CHUNKS;
+        bool there = channel < halo.depth;
+        const element* from = images + channel;
+        unsigned char* to = (unsigned char*)chunk_of_block(room, at, column);
 #pragma unroll 1
-        for (i32 at = begin + i32(threadIdx.x) / ROW_CHUNKS; at < end; at += THREADS / ROW_CHUNKS) {
-            i32 line = halo.pitch.quotient(first + at), c = first + at - line * halo.pitch.value - halo.lead[1];
-            i32 image = halo.rows.quotient(line), r = line - image * halo.rows.value - halo.lead[0];
-            bool inside = channel < halo.depth && image < halo.images && u32(r) < u32(halo.size[0]) && u32(c) < u32(halo.size[1]);
-            i64 pixel = (i64(image) * halo.size[0] + r) * halo.size[1] + c;
-            copy_async_16(chunk_of_block(room, at, column), inside ? images + pixel * halo.pixel + channel : images, inside);
+        for (; at < end; at += THREADS / ROW_CHUNKS, to += THREADS * 16) {
+            i32 source = sources[at];
+            copy_async_16(to, from + source, there && source >= 0);
         }
     }
 };
@@ -84,29 +102,40 @@ template <class T, int ROWS> struct HaloRows : HaloPiece<T::THREADS> {
     using HaloPiece<T::THREADS>::halo;
     using HaloPiece<T::THREADS>::first;
     using HaloPiece<T::THREADS>::count;
-    unsigned char* rooms;
-    i32 base[ROWS];       // places of this lane's rows under the first tap, from `first` on
-    i32 offset;           // of the step's tap
-    unsigned char* room;  // of the step's slice
+    unsigned char* rooms;  // one for slices of even numbers, and where there are more one for the others
+    i32* sources;
+    i32 base[ROWS];        // places of this lane's rows under the first tap, from `first` on
+    i32 offset;            // of the step's tap, see HaloStep
+    unsigned char* room;   // of the step's slice
+    i32 part;              // places that are copied with a step
 
-    // Of the tile whose first pixel is `tile`; `row(i)` is the first of a warp's rows.
-    template <class Row> DEVICE HaloRows(const Halo& halo, const element* images, unsigned char* rooms, i32 tile, Row row)
-        : HaloPiece<T::THREADS>(halo, images), rooms(rooms) {
+    // Of the tile whose first pixel is `tile`; `row(i)` is the first of a warp's rows. A slice is copied in `parts`.
+    template <class Row> DEVICE HaloRows(const Halo& halo, const element* images, unsigned char* rooms, i32* sources, i32 tile, i32 parts, Row row)
+        : HaloPiece<T::THREADS>(halo, images), rooms(rooms), sources(sources) {
+        constexpr i32 AT_ONCE = T::THREADS / ROW_CHUNKS;
         i32 last = min(tile + T::M, halo.pixels) - 1;
         this->locate(tile, last);
 #pragma unroll
         for (int i = 0; i < ROWS; i++) base[i] = halo.place_of(min(tile + row(i) + i32(threadIdx.x % 16), last)) - first;
+        part = (count + AT_ONCE * parts - 1) / (AT_ONCE * parts) * AT_ONCE;
     }
 
-    DEVICE unsigned char* room_of(i32 slice) const { return rooms + slice % halo.rooms * halo.room_bytes(); }
+    // Starts the copies of the first slice.
+    DEVICE void begin() const {
+        this->look_up(sources);
+        __syncthreads();  // the table is there
+        HaloPiece<T::THREADS>::fetch(room_of(0), sources, 0, 0, count);
+    }
 
-    // Starts the copies of part `part` of `parts` of a slice.
-    DEVICE void fetch(i32 slice, i32 part, i32 parts) const {
-        HaloPiece<T::THREADS>::fetch(room_of(slice), slice * STEP, count * part / parts, count * (part + 1) / parts);
+    DEVICE unsigned char* room_of(i32 slice) const { return rooms + (slice & 1) * halo.room_bytes(); }
+
+    // Starts the copies of one of a slice's parts.
+    DEVICE void fetch_part(i32 slice, i32 number) const {
+        HaloPiece<T::THREADS>::fetch(room_of(slice), sources, slice * STEP, number * part, min(count, (number + 1) * part));
     }
 
     DEVICE void at(const HaloStep& step) {
-        offset = halo.offset_of(step.tap[0], step.tap[1]);
+        offset = step.offset;
         room = room_of(step.slice);
     }
 
@@ -116,42 +145,52 @@ template <class T, int ROWS> struct HaloRows : HaloPiece<T::THREADS> {
     }
 };
 
-// The walk along the sum. `right.fetch(stage, step)` starts the copies of its operand's chunks; `product.step(rows, stage,
-// fetch)` adds a step's product, and calls `fetch` when the copies of later steps may be started.
-//
-// The stages are of the right operand alone. The next slice of channels comes in parts, with the steps of the one before: the
-// first when nobody reads the slice before that any more, the last so that whoever waits for the next slice's first step has
-// waited for it.
+// Steps whose right operands are on their way. A product that is late goes on behind the next barrier, and its operand stays.
+template <class T, class Product> DEVICE constexpr int halo_ahead() { return T::STAGES - 1 - Product::LATE; }
+
+// How many parts a slice of channels comes in, with the steps of the one before: the first when nobody reads the slice before
+// that any more, the last so that whoever waits for the last of these steps has waited for it. The host gives a pass this many taps.
+template <class T, class Product> DEVICE i32 halo_parts(const Halo& halo) { return halo.tap_count() - halo_ahead<T, Product>(); }
+
+// The walk along the sum. `right.fetch(stage)` starts the copies of its operand's chunks of the next step; `product.step(rows,
+// stage, fetch_left, fetch_right, next)` adds a step's product, calls both when the copies of later steps may be started, and
+// `next` when it has read all rows of the step. The next step's rows it may read from then on. The stages are of the right operand
+// alone.
 template <class T, class B, class Product, class Rows, class Right>
-DEVICE void multiply_halo(Product& product, const Halo& halo, Rows& rows, const Right& right, unsigned char* shared) {
-    constexpr int AHEAD = T::STAGES - 1;
-    i32 slices = halo.slices(), taps = halo.tap_count(), steps = slices * taps, parts = taps - AHEAD + 1;
-    HaloStep now, next;
+DEVICE void multiply_halo(Product& product, const Halo& halo, Rows& rows, Right& right, unsigned char* shared) {
+    constexpr int AHEAD = halo_ahead<T, Product>();
+    i32 slices = halo.slices(), taps = halo.tap_count(), steps = slices * taps, parts = halo_parts<T, Product>(halo);
+    HaloStep now;
     auto stage = [&](i32 step) { return shared + step % T::STAGES * B::BYTES; };
     auto fetch = [&](i32 step) {
-        if (step < steps) {
-            right.fetch(stage(step), next);
-            next.advance(halo);
-        }
-        copy_async_commit();  // an empty group too, so that groups are counted as steps
+        if (step < steps) right.fetch(stage(step));
     };
-    rows.fetch(0, 0, 1);
 #pragma unroll
     for (int step = 0; step < AHEAD; step++) fetch(step);
-    i32 part = 0;
+    rows.begin();
+#pragma unroll
+    for (int step = 0; step < AHEAD; step++) copy_async_commit();  // all in the first, so that groups are counted as steps
+    copy_async_wait<AHEAD - 1>();
+    __syncthreads();  // the first slice is there
+    rows.at(now);
+    product.begin(rows);
 #pragma unroll 1
     for (i32 step = 0; step < steps; step++) {
         copy_async_wait<AHEAD - 1>();
         product.arrived();
-        __syncthreads();  // all chunks of this step are there, and nobody reads the step before it any more
-        rows.at(now);
-        product.template step<B>(rows, stage(step), [&] {
-            if (part < parts && now.slice + 1 < slices) rows.fetch(now.slice + 1, part, parts);
-            fetch(step + AHEAD);
-        });
-        part = part + 1 < taps ? part + 1 : 0;
-        now.advance(halo);
+        __syncthreads();  // all chunks of this step are there, and nobody reads the rows of the step before it any more
+        product.template step<B>(
+            rows, stage(step), [&] { if (now.tap < parts && now.slice + 1 < slices) rows.fetch_part(now.slice + 1, now.tap); },
+            [&] {
+                fetch(step + AHEAD);
+                copy_async_commit();  // an empty group too
+            },
+            [&] {
+                if (step + 1 < steps) now.advance(halo);
+                rows.at(now);
+            });
     }
     copy_async_wait<0>();
+    product.end();
     __syncthreads();  // the stages are free for what follows
 }

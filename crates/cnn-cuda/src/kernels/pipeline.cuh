@@ -4,12 +4,20 @@
 //     fetch(stage)    starts the copies of this thread's chunks of the next step into a stage
 //     finish(stage)   changes this thread's chunks, which have arrived, before others read them
 //
-// `product` has the sums of what was multiplied before; it begins with zeros.
+// `product` has the sums of what was multiplied before; it begins with zeros. A left source with LOOKS_UP has
+//     look_up(step)   all threads together find what `fetch` of that step needs; a barrier is between them
 #pragma once
 #include "product.cuh"
+#include "warpgroup.cuh"
 
-template <class T, class A, class B, class LeftSource, class RightSource>
-DEVICE void multiply(Product<T>& product, LeftSource& left, RightSource& right, int steps, unsigned char* shared) {
+#if WARPGROUPS && ELEMENT_BF16
+template <class T> using BlockProduct = GroupProduct<T>;
+#else
+template <class T> using BlockProduct = Product<T>;
+#endif
+
+template <class T, class A, class B, class P, class LeftSource, class RightSource>
+DEVICE void multiply(P& product, LeftSource& left, RightSource& right, int steps, unsigned char* shared) {
     auto a = [&](int step) { return shared + step % T::STAGES * stage_bytes<T>(); };
     auto b = [&](int step) { return a(step) + A::BYTES; };
     auto fetch = [&](int step) {
@@ -19,16 +27,28 @@ DEVICE void multiply(Product<T>& product, LeftSource& left, RightSource& right, 
         }
         copy_async_commit();  // an empty group too, so that groups are counted as steps
     };
+    constexpr int AHEAD = T::STAGES - 1;
+    if constexpr (LeftSource::LOOKS_UP) {
+        for (int step = 0; step < AHEAD; step++) left.look_up(step);
+        __syncthreads();
+    }
 #pragma unroll
-    for (int step = 0; step < T::STAGES - 1; step++) fetch(step);
+    for (int step = 0; step < AHEAD; step++) fetch(step);
+    if constexpr (LeftSource::LOOKS_UP) {
+        __syncthreads();
+        left.look_up(AHEAD);
+    }
 #pragma unroll 1
     for (int step = 0; step < steps; step++) {
-        copy_async_wait<T::STAGES - 2>();
+        copy_async_wait<AHEAD - 1>();
         left.finish(a(step));
         right.finish(b(step));
+        product.arrived();
         __syncthreads();  // all chunks of this step are there, and nobody reads the step before it any more
-        fetch(step + T::STAGES - 1);
-        product.template add<A, B>(a(step), b(step));
+        product.template add<A, B>(a(step), b(step), [&] {
+            fetch(step + AHEAD);
+            if constexpr (LeftSource::LOOKS_UP) left.look_up(step + AHEAD + 1);
+        });
     }
     copy_async_wait<0>();
     __syncthreads();  // the stages are free for what follows

@@ -128,6 +128,22 @@ template <bool ACROSS> DEVICE void warpgroup_mma(float (&d)[16][4], const u32 (&
                  : SUMS_4(d, 0), SUMS_4(d, 4), SUMS_4(d, 8), SUMS_4(d, 12)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(int(ACROSS)));
 }
+// The same with the left operand in shared memory, of which warp w multiplies rows 16 * w and the next.
+template <bool A_ACROSS, bool B_ACROSS> DEVICE void warpgroup_mma(float (&d)[8][4], u64 a, u64 b) {
+    asm volatile("{\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"
+                 "%30,%31}, %32, %33, 1, 1, 1, %34, %35;\n}"
+                 : SUMS_4(d, 0), SUMS_4(d, 4)
+                 : "l"(a), "l"(b), "n"(int(A_ACROSS)), "n"(int(B_ACROSS)));
+}
+template <bool A_ACROSS, bool B_ACROSS> DEVICE void warpgroup_mma(float (&d)[16][4], u64 a, u64 b) {
+    asm volatile("{\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"
+                 "%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"
+                 "%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, %66, %67;\n}"
+                 : SUMS_4(d, 0), SUMS_4(d, 4), SUMS_4(d, 8), SUMS_4(d, 12)
+                 : "l"(a), "l"(b), "n"(int(A_ACROSS)), "n"(int(B_ACROSS)));
+}
 #undef SUMS_4
 #undef SUMS_1
 #else
@@ -141,8 +157,7 @@ DEVICE u32 to_tf32(float x) {
     return bits;
 }
 
-// Copies from global to shared memory that go on while the thread does; zeros where not `valid`, but `from` must be an
-// address of memory also then.
+// Copies from global to shared memory that go on while the thread does; zeros where not `valid`, and then nothing is read.
 DEVICE void copy_async_16(void* to, const void* from, bool valid) {
     u32 at = u32(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(valid ? 16 : 0) : "memory");

@@ -22,6 +22,12 @@ template <class T> struct Product {
     }
 
 #if ELEMENT_BF16
+    // The warp's `i`th sixteen rows of the tile, its first column, and which of the warps with its columns it is.
+    static constexpr int LINES = T::M / T::WARP_M;
+    static DEVICE i32 row(int i) { return T::warp_m() + 16 * i; }
+    static DEVICE i32 column() { return T::warp_n(); }
+    static DEVICE i32 line() { return threadIdx.x / 32 % LINES; }
+
     // Row (or column) `i` of the warp's `eight`th group of eight.
     static DEVICE int place(Major, int eight, int i) { return 8 * eight + i; }
 
@@ -91,8 +97,12 @@ template <class T> struct Product {
     static DEVICE void multiply(float (&sums)[4], const u32 (&left)[4], const u32 (&right)[2]) { mma_tf32(sums, left, right); }
 #endif
 
-    // Adds the product of a stage's operands.
-    template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
+    // What this thread has copied has arrived.
+    static DEVICE void arrived() {}
+
+    // Adds the product of a stage's operands; `fetch` starts the copies of a later step's.
+    template <class A, class B, class Fetch> DEVICE void add(unsigned char* a, unsigned char* b, Fetch fetch) {
+        fetch();
         int lane = threadIdx.x % 32;
         add_from<B>([&](u32 (&left)[4], int i, int k) { read_left<A>(left, a, i, k, lane); }, b);
     }
@@ -174,7 +184,10 @@ template <class T> struct Product {
         }
     }
 
-    template <class A, class B> DEVICE void add(unsigned char* a, unsigned char* b) {
+    static DEVICE void arrived() {}
+
+    template <class A, class B, class Fetch> DEVICE void add(unsigned char* a, unsigned char* b, Fetch fetch) {
+        fetch();
         int lane = threadIdx.x % 32;
 #pragma unroll 1
         for (int chunk = 0; chunk < ROW_CHUNKS; chunk++) {

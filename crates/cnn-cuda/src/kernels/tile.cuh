@@ -24,19 +24,19 @@ DEVICE element* chunk_of_block(unsigned char* block, int row, int column) {
 }
 
 // M rows and N columns of the product, computed by WARPS_M by WARPS_N warps.
-template <int M_, int N_, int WARPS_M, int WARPS_N> struct Tile {
+template <int M_, int N_, int WARPS_M, int WARPS_N, int STAGES_ = 3> struct Tile {
     static constexpr int M = M_, N = N_;
     static constexpr int WARP_M = M / WARPS_M, WARP_N = N / WARPS_N;
     static constexpr int THREADS = 32 * WARPS_M * WARPS_N;
-    static constexpr int STAGES = 3;
+    static constexpr int STAGES = STAGES_;
 
     // Where this warp's part begins.
     static DEVICE int warp_m() { return int(threadIdx.x) / 32 % WARPS_M * WARP_M; }
     static DEVICE int warp_n() { return int(threadIdx.x) / 32 / WARPS_M * WARP_N; }
 };
 
-// An operand of SIDE rows (or columns) of the tile. With BLOCKS, eight chunks of a row are a block with those of the rows below.
-template <class T, Major MAJOR_, int SIDE_, bool BLOCKS = false> struct Operand {
+// An operand of SIDE rows (or columns) of the tile. Eight chunks of a row are a block with those of the rows below.
+template <class T, Major MAJOR_, int SIDE_> struct Operand {
     static constexpr Major MAJOR = MAJOR_;
     static constexpr int SIDE = SIDE_;
     // Rows of memory, chunks of each, and bytes of a stage.
@@ -52,11 +52,11 @@ template <class T, Major MAJOR_, int SIDE_, bool BLOCKS = false> struct Operand 
 
     // The chunk of a row and column. Neighbours in a column lie in different banks, as eight of them are read at once.
     static DEVICE element* chunk(unsigned char* stage, int row, int column) {
-        if (BLOCKS) return chunk_of_block(stage + column / ROW_CHUNKS * ROWS * 128, row, column % ROW_CHUNKS);
-        return (element*)(stage + 16 * (row * COLUMNS + (column ^ (row & 7))));
+        return chunk_of_block(stage + column / ROW_CHUNKS * ROWS * 128, row, column % ROW_CHUNKS);
     }
 };
 
 // What a block needs: the stages, or later the tile itself in f32.
 template <class T> DEVICE constexpr int stage_bytes() { return (T::M + T::N) * ROW_CHUNKS * 16; }
-template <class T> DEVICE constexpr int tile_row() { return T::N + 4; }
+// Floats from a row of the tile to the next: so that the rows of which a warp writes pairs at once lie in different banks.
+template <class T> DEVICE constexpr int tile_row() { return T::N + 8; }

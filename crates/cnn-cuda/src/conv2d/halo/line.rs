@@ -7,8 +7,9 @@ use crate::conv2d::shape::Shape;
 use crate::conv2d::tile::{Tile, chunk};
 use crate::launch::Argument;
 
-/// Places of the line stay below this: they are divided in 32 bits.
-const MOST_PLACES: usize = 1 << 30;
+/// Places of the line stay below this, as they are divided in 32 bits; and so do the elements of images and weight, as they are
+/// counted in 32 bits.
+const MOST: usize = 1 << 30;
 
 /// As `Halo` in `kernels/halo.cuh`.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +127,11 @@ impl Line {
     pub(super) fn new<T: Element>(pass: &Pass, tile: usize) -> Option<Self> {
         let whole = |channels: usize| channels.is_multiple_of(chunk::<T>());
         let ([rows, pitch], pixels) = (pass.pitches(), pass.pixels());
-        let most = (pass.images + 2) * rows * pitch;
-        if pixels == 0 || !whole(pass.depth) || !whole(pass.width) || most >= MOST_PLACES {
+        let places = (pass.images + 2) * rows * pitch;
+        let elements = pass.images * pass.size[0] * pass.size[1] * pass.groups * pass.depth;
+        let weight = pass.taps[0] * pass.taps[1] * pass.groups * pass.depth * pass.width;
+        let many = [places, elements, weight].into_iter().any(|len| len >= MOST);
+        if pixels == 0 || !whole(pass.depth) || !whole(pass.width) || many {
             return None;
         }
         let pair = |pair: [usize; 2]| pair.map(|side| side as i32);
@@ -148,6 +152,11 @@ impl Line {
             area: Divisor::by(pass.output[0] * pass.output[1]),
             columns: Divisor::by(pass.output[1]),
         })
+    }
+
+    /// Bytes of the table of where each place is in the images.
+    pub(super) fn table_bytes(&self) -> usize {
+        self.places as usize * size_of::<i32>()
     }
 
     /// Bytes of shared memory for a slice of channels.

@@ -6,7 +6,6 @@ use super::line::{Direction, Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
 use crate::conv2d::operands::EpilogueArgument;
-use crate::conv2d::pixels::Pixels;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut};
 use crate::conv2d::tile::Tile;
@@ -17,6 +16,9 @@ pub(crate) const SOURCE: Source = source!("conv2d_halo");
 
 /// Fewer taps read a pixel too seldom for a halo to be worth its copy; and the next slice comes with the steps of one.
 const FEWEST_TAPS: usize = 3;
+
+/// Steps of the sum whose weight is in shared memory at once, at most: as in the kernel.
+const STAGES: usize = 4;
 
 /// A pass with its tile.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,6 @@ impl Halo {
         };
         let tile = match cuda.tile() {
             Some(wanted @ (Tile::Halo | Tile::NarrowHalo)) => wanted,
-            None if cuda.pixels() == Pixels::Gathered => return Ok(None),
             None if pass.width > 64 => Tile::Halo,
             None => Tile::NarrowHalo,
             Some(_) => return Ok(None),
@@ -66,8 +67,8 @@ impl Halo {
 
     fn laid_out<T: Element>(pass: Pass, direction: Direction, tile: Tile, most_shared: usize) -> Option<Self> {
         let line = Line::new::<T>(&pass, tile.sides().0)?;
-        let stages = tile.stage_bytes() * Tile::STAGES;
-        let shared = (line.rooms as usize * line.room_bytes() + stages).max(tile.tile_bytes::<T>());
+        let operands = line.rooms as usize * line.room_bytes() + STAGES * tile.stage_bytes() + line.table_bytes();
+        let shared = operands.max(tile.tile_bytes::<T>());
         let few = pass.taps[0] * pass.taps[1] < FEWEST_TAPS;
         (!few && shared <= most_shared).then_some(Halo { line, pass, direction, tile, shared, ns: 0.0 })
     }

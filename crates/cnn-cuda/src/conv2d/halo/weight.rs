@@ -5,7 +5,6 @@ use cnn_core::Result;
 use super::line::{Direction, Line, Pass};
 use crate::buffer::Buffer;
 use crate::compiler::{Precision, Source, source};
-use crate::conv2d::pixels::Pixels;
 use crate::conv2d::shape::Shape;
 use crate::conv2d::split::{Blocks, Cut, Parts};
 use crate::conv2d::tile::Tile;
@@ -40,16 +39,14 @@ impl HaloWeight {
     /// # Errors
     /// What the driver says.
     pub(in crate::conv2d) fn new<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape) -> Result<Option<Self>> {
-        let wanted = match cuda.tile() {
-            Some(tile) => matches!(tile, Tile::Halo | Tile::NarrowHalo),
-            None => cuda.pixels() != Pixels::Gathered,
-        };
+        let wanted = cuda.tile().is_none_or(|tile| matches!(tile, Tile::Halo | Tile::NarrowHalo));
         if !wanted || cuda.numbers() != Precision::Bf16 || shape.kernel() != [SIDE; 2] {
             return Ok(None);
         }
         let Some(pass) = Pass::new(shape, Direction::Forward) else { return Ok(None) };
         let Some(line) = Line::new::<T>(&pass, PIXELS) else { return Ok(None) };
-        let shared = STAGES * (line.room_bytes() + PIXELS * CHANNELS * size_of::<T>());
+        let tables = (STAGES + 1) * (line.table_bytes() + PIXELS * size_of::<i32>());
+        let shared = STAGES * (line.room_bytes() + PIXELS * CHANNELS * size_of::<T>()) + tables;
         if shared > cuda.about().shared_memory {
             return Ok(None);
         }
