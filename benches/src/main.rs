@@ -19,7 +19,7 @@ use clap::Parser;
 use cnn_core::Error;
 use cnn_cpu::available_threads;
 use cnn_measure::timing::peak_memory;
-use cnn_measure::{Area, Machine, Row, networks};
+use cnn_measure::{Area, Machine, Repeat, Row, networks};
 use serde_json::{Value, json};
 
 use on::{On, Task};
@@ -84,6 +84,9 @@ struct Args {
     /// Measure one training or inference in this process and print one line of JSON: what each round starts
     #[arg(long, hide = true, requires_all = ["only", "model", "batch", "threads"])]
     here: bool,
+    /// With `here`: how often at least, such as a thousand times to see whether memory grows
+    #[arg(long, hide = true, requires = "here", value_name = "N", value_parser = positive)]
+    least: Option<usize>,
     /// With `here`: an epoch of training, not a step
     #[arg(long, hide = true, requires = "here")]
     epoch: bool,
@@ -149,6 +152,7 @@ impl Args {
 /// One row, measured in this process, which does nothing else.
 struct Here<'a> {
     setup: &'a Setup,
+    least: Option<usize>,
     epoch: bool,
 }
 
@@ -156,12 +160,14 @@ impl Task for Here<'_> {
     type Output = Row;
 
     fn run<B: Machine>(self, backend: &B) -> Result<Row, String> {
-        let Here { setup, epoch } = self;
+        let Here { setup, least, epoch } = self;
         let Setup { area, model, batch, .. } = setup;
+        let usual = setup.repeat();
+        let repeat = Repeat { least: least.unwrap_or(usual.least), ..usual };
         let row = match area {
             Area::Train if epoch => return Ok(with_peaks(backend, epoch::measure(backend, setup)?)),
-            Area::Train => networks::train(backend, model, *batch, setup.repeat()),
-            Area::Infer => networks::infer(backend, model, *batch, setup.repeat()),
+            Area::Train => networks::train(backend, model, *batch, repeat),
+            Area::Infer => networks::infer(backend, model, *batch, repeat),
             Area::Layers => Err(Error::invalid("area", "layers", "must be train or infer")),
         };
         Ok(with_peaks(backend, row.map_err(|error| error.to_string())?))
@@ -177,7 +183,11 @@ fn with_peaks<B: Machine>(backend: &B, row: Row) -> Row {
 fn run(args: &Args) -> Result<bool, String> {
     if args.here {
         for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
-            let row = setup.on.run(setup.threads, &setup.precision, Here { setup: &setup, epoch: args.epoch })?;
+            let row = setup.on.run(
+                setup.threads,
+                &setup.precision,
+                Here { setup: &setup, least: args.least, epoch: args.epoch },
+            )?;
             println!("{}", json!(row));
         }
         return Ok(true);
