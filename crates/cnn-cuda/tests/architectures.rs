@@ -11,9 +11,11 @@ use cnn_cuda::{KERNELS, libraries};
 
 const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
 
-/// Products by warpgroups, which compute capability 9.0 alone has, are in these.
+/// With products by warpgroups, which compute capability 9.0 alone has.
 const WARPGROUPS: &str = "sm_90a";
-const BY_WARPGROUPS: [&str; 2] = ["conv2d_halo", "conv2d_halo_weight"];
+/// What has products; of these the last two read pixels from shared memory into registers.
+const PRODUCTS: [&str; 6] =
+    ["conv2d_forward", "conv2d_data", "conv2d_weight", "conv2d_stem", "conv2d_halo", "conv2d_halo_weight"];
 
 /// What is for tensor cores alone, and for bf16 alone: no kernel is left of it otherwise.
 fn is_empty(source: Source, precision: Precision) -> bool {
@@ -98,13 +100,13 @@ fn faults(source: Source, precision: Precision, architecture: &str, disassembler
     if compiled.log.contains("Potential Performance Loss") {
         fault("", format!("the assembler warns: {}", compiled.log));
     }
-    let products = ["conv2d_forward", "conv2d_data", "conv2d_weight", "conv2d_stem"];
-    if products.iter().chain(&BY_WARPGROUPS).any(|name| *name == source.name) {
+    if PRODUCTS.contains(&source.name) {
         let kernels = disassembled(disassembler, &compiled);
         assert_eq!(kernels.len(), reports.len(), "every kernel is disassembled");
         for (name, instructions) in &kernels {
             let multiplies: &[&str] = match precision {
-                Precision::Bf16 if architecture == WARPGROUPS => &["HGMMA.64x", "LDSM."],
+                Precision::Bf16 if architecture == WARPGROUPS && name.starts_with("halo") => &["HGMMA.64x", "LDSM."],
+                Precision::Bf16 if architecture == WARPGROUPS => &["HGMMA.64x"],
                 Precision::Bf16 => &["HMMA.16816.F32.BF16", "LDSM."],
                 Precision::Tf32 => &["HMMA.1688.F32.TF32"],
                 Precision::F32 => &["FFMA "],
@@ -139,8 +141,10 @@ fn kernels_compile_for_every_architecture_without_spills() {
         .iter()
         .flat_map(|&source| Precision::ALL.map(|precision| (source, precision)))
         .flat_map(|(source, precision)| {
-            let one_more = (BY_WARPGROUPS.contains(&source.name) && precision == Precision::Bf16).then_some(WARPGROUPS);
-            ARCHITECTURES.into_iter().chain(one_more).map(move |architecture| (source, precision, architecture))
+            // As a GPU of this capability is given them.
+            let by_warpgroups = PRODUCTS.contains(&source.name) && precision == Precision::Bf16;
+            let given = move |name| if name == "sm_90" && by_warpgroups { WARPGROUPS } else { name };
+            ARCHITECTURES.map(move |name| (source, precision, given(name)))
         })
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);

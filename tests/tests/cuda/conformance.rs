@@ -78,9 +78,22 @@ tiles! {
     chosen_bf16: own_products::<bf16>(None);
     large_bf16: own_products::<bf16>(Some(Tile::Large));
     narrow_bf16: own_products::<bf16>(Some(Tile::Narrow));
-    chosen_by_warps: by_warps(None);
     large_by_warps: by_warps(Some(Tile::Large));
-    narrow_by_warps: by_warps(Some(Tile::Narrow));
+}
+
+/// What GPUs of other compute capabilities than 9.0 are given.
+#[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
+fn by_warps_in_every_tile() {
+    for tile in [None, Some(Tile::Narrow), Some(Tile::Small)] {
+        let Some(cuda) = by_warps(tile) else { return };
+        for checked in [
+            check(effort(), bound(&cuda), cases::conv2d(), &[vec![cuda.clone()]]),
+            check(effort(), bound(&cuda), cases::linear(), &[vec![cuda.clone()]]),
+        ] {
+            checked.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
 }
 
 fn edges<T: CudaElement, C: cnn_tests::Case>(cuda: Option<Cuda<T>>, cases: &[C]) {

@@ -80,8 +80,9 @@ fn a_part_of_a_sum_that_is_dropped() {
 }
 
 #[test]
-fn padding_that_is_normalised() {
-    is_found(CONVOLUTIONS, "conv2d.cuh", "if (!(valid >> i & 1)) continue;", "", &["exactly", "relative error"]);
+fn rows_behind_the_last_that_are_written() {
+    let (from, to) = ("if (m < count && chunk(j) < end) store", "if (chunk(j) < end) store");
+    is_found(CONVOLUTIONS, "epilogue.cuh", from, to, &["exactly", "relative error"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::{Data, Wide};
 
 use super::divisor::Divisor;
-use super::operands::{EpilogueArgument, NormArgument};
+use super::operands::EpilogueArgument;
 use super::shape::{Shape, number};
 use super::split::{add_splits, cut};
 use crate::buffer::Buffer;
@@ -56,7 +56,6 @@ pub(super) fn forward<T: CudaElement>(
     cuda: &Cuda<T>,
     shape: &Shape,
     x: &Buffer<T>,
-    norm: NormArgument,
     weight: &Wide<Cuda<T>>,
     epilogue: EpilogueArgument,
 ) -> Result<Data<Cuda<T>>> {
@@ -64,7 +63,7 @@ pub(super) fn forward<T: CudaElement>(
     let places = Places::new(shape.batch(), shape.output(), shape.out_channels() / n)?;
     let y = cuda.alloc(shape.lens()[2])?;
     let launch = cuda.kernel(SOURCE, choose(n > 1, ["depthwise_forward", "depthwise_forward_any"]))?;
-    let launch = launch.value(*shape).value(places).buffer(x).value(norm).buffer(weight).value(epilogue).buffer(&y);
+    let launch = launch.value(*shape).value(places).buffer(x).buffer(weight).value(epilogue).buffer(&y);
     // SAFETY: the buffers have the lengths that the shape says; y is new.
     unsafe { launch.over(places.count as usize) }?;
     Ok(y)
@@ -93,7 +92,6 @@ pub(super) fn backward_weight<T: CudaElement>(
     cuda: &Cuda<T>,
     shape: &Shape,
     x: &Buffer<T>,
-    norm: NormArgument,
     dy: &Buffer<T>,
 ) -> Result<Wide<Cuda<T>>> {
     let n = side_by_side::<T>(shape);
@@ -103,8 +101,7 @@ pub(super) fn backward_weight<T: CudaElement>(
     let (pixels, splits) = cut(shape.output_pixels(), PIXELS, across * taps);
     let parts = cuda.alloc(splits * len)?;
     let launch = cuda.kernel(SOURCE, choose(n > 1, ["depthwise_weight", "depthwise_weight_any"]))?;
-    let launch =
-        launch.value(*shape).value(places).value(pixels as i32).buffer(x).value(norm).buffer(dy).buffer(&parts);
+    let launch = launch.value(*shape).value(places).value(pixels as i32).buffer(x).buffer(dy).buffer(&parts);
     // SAFETY: the buffers have the lengths that the shape says; the parts are new, one for each split.
     unsafe { launch.on([across, splits, taps], THREADS) }?;
     add_splits(cuda, parts, splits, len)

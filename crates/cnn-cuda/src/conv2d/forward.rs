@@ -4,7 +4,7 @@ use cnn_core::Result;
 use cnn_core::backend::{self, Data, Input, check};
 
 use super::halo::{Direction, Halo};
-use super::operands::{EpilogueArgument, NormArgument, read};
+use super::operands::{EpilogueArgument, written_input};
 use super::shape::Shape;
 use super::split::{Blocks, Cut, Parts, finish_splits};
 use super::stem::Stem;
@@ -19,7 +19,6 @@ use crate::norm::PartMoments;
 pub(crate) const SOURCE: Source = source!("conv2d_forward");
 
 const PLAIN: [&str; 4] = ["forward_large", "forward_narrow", "forward_small", "forward_any"];
-const NORM: [&str; 4] = ["norm_forward_large", "norm_forward_narrow", "norm_forward_small", "norm_forward_any"];
 const SPLIT: [&str; 4] = ["split_forward_large", "split_forward_narrow", "split_forward_small", ""];
 
 /// How a pass is computed.
@@ -36,15 +35,14 @@ enum Way {
 }
 
 impl Way {
-    /// The one that is estimated to be the quickest. Inputs are normalised only where they are gathered, and moments are those
-    /// of tiles whose sums are whole.
-    fn choose<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape, norm: bool, moments: bool) -> Result<Self> {
+    /// The one that is estimated to be the quickest. Moments are those of tiles whose sums are whole.
+    fn choose<T: CudaElement>(cuda: &Cuda<T>, shape: &Shape, moments: bool) -> Result<Self> {
         if let Some(stem) = Stem::forward::<T>(cuda.tile(), shape) {
             return Ok(Way::Stem(stem));
         }
         let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
         let tile = Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width], shape.kernel());
-        if norm || tile == Tile::Any {
+        if tile == Tile::Any {
             return Ok(Way::Gather(tile));
         }
         let gathered = || match moments {
@@ -103,10 +101,10 @@ pub(crate) fn forward<T: CudaElement>(
 ) -> Result<(Data<Cuda<T>>, Option<PartMoments>)> {
     let [read_len, weight_len, written] = shape.lens();
     let (groups, depth, _) = shape.groups();
-    let (x, norm) = read(x, read_len, groups * depth)?;
+    let x = &written_input(cuda, x, read_len, groups * depth)?;
     check::length("the weight", weight.len(), weight_len)?;
     let epilogue = EpilogueArgument::new(epilogue, written, shape.out_channels())?;
-    let way = Way::choose(cuda, shape, norm.is_some(), moments)?;
+    let way = Way::choose(cuda, shape, moments)?;
     let y = cuda.alloc(written)?;
     let partials = match moments {
         true => Some(PartMoments::new(cuda, shape.output_pixels(), way.rows(), shape.out_channels())?),
@@ -116,7 +114,7 @@ pub(crate) fn forward<T: CudaElement>(
     match way {
         Way::Stem(stem) => {
             let kernels = ["stem_forward_narrow", "stem_forward_small", "stem_forward_any"];
-            let launch = stem.kernel(cuda, shape, kernels)?.buffer(x).value(norm).buffer(weight);
+            let launch = stem.kernel(cuda, shape, kernels)?.buffer(x).buffer(weight);
             let launch = launch.value(epilogue).buffer(&y);
             let blocks = stem.tile.blocks(shape.output_pixels(), shape.out_channels());
             // SAFETY: the buffers have the lengths that the shape says, compared above; y and the partial moments are new.
@@ -124,7 +122,7 @@ pub(crate) fn forward<T: CudaElement>(
         }
         // SAFETY: as above.
         Way::Halo(halo) => unsafe { halo.run(cuda, x, weight, epilogue, &y) }?,
-        Way::Gather(tile) => gather(cuda, shape, tile, (x, norm), weight, epilogue, &y)?,
+        Way::Gather(tile) => gather(cuda, shape, tile, x, weight, epilogue, &y)?,
         Way::Split(tile, parts) => split(cuda, shape, (tile, parts), x, weight, epilogue, &y)?,
     }
     Ok((y, partials))
@@ -135,14 +133,13 @@ fn gather<T: CudaElement>(
     cuda: &Cuda<T>,
     shape: &Shape,
     tile: Tile,
-    (x, norm): (&Buffer<T>, NormArgument),
+    x: &Buffer<T>,
     weight: &Buffer<T>,
     epilogue: EpilogueArgument,
     y: &Buffer<T>,
 ) -> Result<()> {
     let (groups, _, width) = shape.groups();
-    let name = tile.name(if norm.is_some() { NORM } else { PLAIN });
-    let launch = cuda.kernel_with(SOURCE, name, tile.shared_bytes::<T>())?.value(*shape).buffer(x).value(norm);
+    let launch = cuda.kernel_with(SOURCE, tile.name(PLAIN), tile.shared_bytes::<T>())?.value(*shape).buffer(x);
     let launch = launch.buffer(weight).value(epilogue).buffer(y);
     // SAFETY: the buffers have the lengths that the shape says, which the caller has compared; y is new, and so are the moments.
     unsafe { launch.on([tile.blocks(shape.output_pixels(), width), 1, groups], tile.threads(T::DTYPE)) }

@@ -26,7 +26,7 @@ use divisor::Divisor;
 pub(crate) use forward::{SOURCE as FORWARD, forward};
 use halo::{Direction, Halo, HaloWeight};
 pub(crate) use halo::{HALO, HALO_WEIGHT};
-use operands::{EpilogueArgument, read};
+use operands::{EpilogueArgument, written_input};
 pub(crate) use shape::Shape;
 pub(crate) use split::SOURCE as SPLIT;
 use split::{Blocks, Cut, Parts, add_splits, cut, finish_splits};
@@ -159,9 +159,9 @@ fn depthwise_forward<T: CudaElement>(
     epilogue: &backend::Epilogue<'_, Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
     let [read_len, _, written] = shape.lens();
-    let (x, norm) = read(x, read_len, shape.out_channels())?;
+    let x = written_input(cuda, x, read_len, shape.out_channels())?;
     let epilogue = EpilogueArgument::new(epilogue, written, shape.out_channels())?;
-    depthwise::forward(cuda, shape, x, norm, weight, epilogue)
+    depthwise::forward(cuda, shape, &x, weight, epilogue)
 }
 
 /// `sums` [rows, channels] and what follows them.
@@ -268,10 +268,10 @@ pub(crate) fn backward_weight<T: CudaElement>(
 ) -> Result<Wide<Cuda<T>>> {
     let [read_len, len, gradient_len] = shape.lens();
     let (groups, depth, width) = shape.groups();
-    let (x, norm) = read(x, read_len, groups * depth)?;
+    let x = &written_input(cuda, x, read_len, groups * depth)?;
     check::length("the gradient", dy.len(), gradient_len)?;
     if shape.is_depthwise() {
-        return depthwise::backward_weight(cuda, shape, x, norm, dy);
+        return depthwise::backward_weight(cuda, shape, x, dy);
     }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let stem = Stem::weight::<T>(shape);
@@ -287,18 +287,14 @@ pub(crate) fn backward_weight<T: CudaElement>(
             (splits, launch.value(pixels as i32))
         }
         None => {
-            let name = tile.name(if !norm.is_some() {
-                ["weight_large", "weight_narrow", "weight_small", "weight_any"]
-            } else {
-                ["norm_weight_large", "norm_weight_narrow", "norm_weight_small", "norm_weight_any"]
-            });
+            let name = tile.name(["weight_large", "weight_narrow", "weight_small", "weight_any"]);
             let (steps, step_ns) = (pixels.div_ceil(step), tile.step_ns(cuda.numbers()));
             let sum = Cut { steps, step, blocks: blocks * groups, len, step_ns };
             let shared = tile.weight_shared_bytes::<T>();
             let Parts { places, count, ns } =
                 sum.quickest(cuda, Blocks { shared, ..Blocks::of::<T>(WEIGHT, name, tile) })?;
-            let halo = if norm.is_some() { None } else { HaloWeight::new(cuda, shape)? };
-            if let Some(halo) = halo.filter(|halo| cuda.tile().is_some() || halo.parts.ns < ns) {
+            if let Some(halo) = HaloWeight::new(cuda, shape)?.filter(|halo| cuda.tile().is_some() || halo.parts.ns < ns)
+            {
                 let parts: Buffer<f32> = cuda.alloc(check::numel(halo.parts.count, len)?)?;
                 // SAFETY: as below.
                 unsafe { halo.run(cuda, x, dy, &parts) }?;
@@ -311,7 +307,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
         }
     };
     let parts: Buffer<f32> = cuda.alloc(check::numel(splits, len)?)?;
-    let launch = launch.buffer(x).value(norm).buffer(dy).buffer(&parts);
+    let launch = launch.buffer(x).buffer(dy).buffer(&parts);
     // SAFETY: the buffers have the lengths that the shape says, compared above; the parts are new and one for each split.
     unsafe { launch.on([blocks, splits, groups], tile.threads(T::DTYPE)) }?;
     add_splits(cuda, parts, splits, len)

@@ -1,27 +1,14 @@
 //! What a convolution reads beside its weight, as the kernels take it.
 
 use cnn_core::Result;
-use cnn_core::backend::{Epilogue, Input, check};
+use cnn_core::backend::{Data, Epilogue, Input, check};
 
 use crate::activation;
 use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::element::CudaElement;
 use crate::launch::Argument;
-use crate::norm::PartMoments;
-
-/// As `Norm` in `kernels/conv2d.cuh`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(super) struct NormArgument {
-    scale: u64,
-    shift: u64,
-    relu: i32,
-    _unused: i32,
-}
-
-// SAFETY: numbers without padding; the addresses are of buffers that outlive the launch's call.
-unsafe impl Argument for NormArgument {}
+use crate::norm::{self, PartMoments};
 
 /// As `Epilogue` in `kernels/epilogue.cuh`.
 #[derive(Clone, Copy, Debug)]
@@ -35,15 +22,8 @@ pub(super) struct EpilogueArgument {
     _unused: i32,
 }
 
-// SAFETY: as above.
+// SAFETY: numbers without padding; the addresses are of buffers that outlive the launch's call.
 unsafe impl Argument for EpilogueArgument {}
-
-impl NormArgument {
-    /// Whether there is one.
-    pub(super) fn is_some(&self) -> bool {
-        self.scale != 0
-    }
-}
 
 impl EpilogueArgument {
     /// # Errors
@@ -74,21 +54,24 @@ impl EpilogueArgument {
     }
 }
 
-/// An input and how it is normalised while it is read.
-pub(super) fn read<T: CudaElement>(
+/// An input of `len` elements in memory. A normalised one is written: the kernels read no other (see `Backend::reads_norms`).
+///
+/// # Errors
+/// Another length, or other coefficients than those of `channels`.
+pub(super) fn written_input<T: CudaElement>(
+    cuda: &Cuda<T>,
     x: &Input<Cuda<T>>,
     len: usize,
     channels: usize,
-) -> Result<(&Buffer<T>, NormArgument)> {
-    let (data, norm) = match x {
-        Input::Plain(data) => (data, NormArgument { scale: 0, shift: 0, relu: 0, _unused: 0 }),
+) -> Result<Data<Cuda<T>>> {
+    let data = match x {
+        Input::Plain(data) => data.clone(),
         Input::Norm(norm) => {
             check::length("the scale", norm.scale.len(), channels)?;
             check::length("the shift", norm.shift.len(), channels)?;
-            let (scale, shift, relu) = (norm.scale.at(), norm.shift.at(), norm.relu.into());
-            (&norm.x, NormArgument { scale, shift, relu, _unused: 0 })
+            norm::normalise(cuda, norm, None)?
         }
     };
     check::length("the input", data.len(), len)?;
-    Ok((data, norm))
+    Ok(data)
 }

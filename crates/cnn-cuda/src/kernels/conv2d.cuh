@@ -13,54 +13,29 @@ struct Conv2dSpec {
     i32 groups;
 };
 
-// x * scale + shift per channel, then a ReLU if there is one; none where scale is null.
-struct Norm {
-    const float* scale;
-    const float* shift;
-    i32 relu;
-};
-
 DEVICE element zero_element() { return from_f32<element>(0.0f); }
-
-// Bits of the chunks of a thread in each stage that is on its way: which of them lie within the image.
-template <class T, class O> struct Arrivals {
-    static_assert(O::COUNT * (T::STAGES - 1) <= 32, "a bit for each chunk on its way");
-    u32 bits = 0;
-    int waiting = 0;
-
-    DEVICE void expect(u32 valid) { bits |= valid << (O::COUNT * waiting++); }
-    DEVICE u32 take() {
-        u32 valid = bits & ((1u << O::COUNT) - 1);
-        bits >>= O::COUNT, waiting--;
-        return valid;
-    }
-};
 
 // Rows of the product are pixels of an image, the sum is over taps and channels: the left operand of the forward pass and of
 // the gradient of the input. Place `t` of a tap reads row `base[0] + t * step[0]` of the image, and likewise columns.
-template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
+template <class O, bool WHOLE> struct PixelSource {
     static constexpr bool LOOKS_UP = false;
     const element* image[O::COUNT];   // of each of the thread's rows; its channels are this group's
     i32 base[O::COUNT][2];
     i32 size[2], taps[2], step[2];
     i32 pixel, depth;                 // elements from pixel to pixel, and channels of the sum
-    Norm norm;                        // its channels are this group's
     i32 channel, tap[2];              // of this thread's chunk in the step that is fetched next
     i32 next;                         // the same as a place of the sum, where elements are fetched one by one
-    i32 arrived;                      // channel of the chunk in the step that arrives next
     // Where chunks are whole: the pixel under the first tap, which may be outside of the image, and which taps are inside, a bit
     // for each row of them and above these one for each column (cnn-cuda/src/conv2d/tile.rs has MASKED).
     static constexpr int MASKED = 16;
     const element* first[O::COUNT];
     u32 inside[O::COUNT];
-    Arrivals<T, O> arrivals;
 
     // From place `place` of the sum on, a multiple of a step.
     DEVICE void begin(i32 place = 0) {
         next = place + O::column() * CHUNK;
         channel = next, tap[0] = tap[1] = 0;
         settle(channel, tap);
-        arrived = next % depth;
         if constexpr (WHOLE) {
 #pragma unroll
             for (int i = 0; i < O::COUNT; i++) {
@@ -89,7 +64,6 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
 
     DEVICE void fetch(unsigned char* stage) {
         if (WHOLE) {
-            u32 valid = 0;
             bool more = tap[0] < taps[0];
             u32 wanted = 1u << tap[0] | 1u << (MASKED + tap[1]);
             i64 offset = (i64(tap[0] * step[0]) * size[1] + tap[1] * step[1]) * pixel + channel;
@@ -97,9 +71,7 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
             for (int i = 0; i < O::COUNT; i++) {
                 bool here = more && (inside[i] & wanted) == wanted;
                 copy_async_16(O::chunk(stage, O::row(i), O::column()), first[i] + offset, here);
-                valid |= u32(here) << i;
             }
-            if (NORM) arrivals.expect(valid);
             channel += STEP;
             settle(channel, tap);
         } else {
@@ -111,41 +83,11 @@ template <class T, class O, bool WHOLE, bool NORM> struct PixelSource {
                     i32 place = (next + e) / depth, channel = (next + e) % depth;
                     i32 row = base[i][0] + place / taps[1] * step[0], column = base[i][1] + place % taps[1] * step[1];
                     bool inside = place < taps[0] * taps[1] && within(row, column);
-                    element x = inside ? *at(i, row, column, channel) : zero_element();
-                    to[e] = NORM && inside ? from_f32<element>(normalised(to_f32(x), channel)) : x;
+                    to[e] = inside ? *at(i, row, column, channel) : zero_element();
                 }
             }
             next += STEP;
         }
-    }
-
-    DEVICE float normalised(float x, i32 channel) {
-        float y = fmaf(x, norm.scale[channel], norm.shift[channel]);
-        return norm.relu ? relu(y) : y;
-    }
-
-    // Normalises what has arrived, but for the padding, which is zero after the normalisation.
-    DEVICE void finish(unsigned char* stage) {
-        if (!WHOLE || !NORM) return;
-        u32 valid = arrivals.take();
-        float scale[CHUNK], shift[CHUNK];
-        load_floats(scale, norm.scale + arrived);
-        load_floats(shift, norm.shift + arrived);
-#pragma unroll
-        for (int i = 0; i < O::COUNT; i++) {
-            if (!(valid >> i & 1)) continue;
-            element* chunk = O::chunk(stage, O::row(i), O::column());
-            float x[CHUNK];
-            unpack(x, load<CHUNK>(chunk));
-#pragma unroll
-            for (int e = 0; e < CHUNK; e++) {
-                x[e] = fmaf(x[e], scale[e], shift[e]);
-                if (norm.relu) x[e] = relu(x[e]);
-            }
-            store_floats(chunk, x);
-        }
-        arrived += STEP;
-        while (arrived >= depth) arrived -= depth;
     }
 };
 
@@ -174,6 +116,4 @@ template <class O, bool WHOLE> struct MatrixSource {
         }
         matrix += STEP * stride, rows -= STEP;
     }
-
-    DEVICE void finish(unsigned char*) {}
 };

@@ -69,8 +69,6 @@ template <class T, class O, bool WHOLE> struct TurnedSource {
         channel += STEP, next += STEP;
         if (WHOLE) settle();
     }
-
-    DEVICE void finish(unsigned char*) {}
 };
 
 template <class T, bool WHOLE>
@@ -91,7 +89,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const element* dy, const eleme
     if (!reached && epilogue.residual == dx) return;  // nothing is added to what is there
     i32 sum = reached ? rows.taps * columns.taps * depth : 0;
 
-    PixelSource<T, A, WHOLE, false> left;
+    PixelSource<A, WHOLE> left;
 #pragma unroll
     for (int i = 0; i < A::COUNT; i++) {
         i32 m = tile_m + A::row(i);

@@ -21,20 +21,6 @@ struct Place {
     }
 };
 
-// N channels of a pixel, normalised if there is a norm.
-template <int N> DEVICE void read(float (&x)[N], const element* from, const Norm& norm, u32 channel) {
-    unpack(x, load<N>(from));
-    if (!norm.scale) return;
-    float scale[N], shift[N];
-    load_floats(scale, norm.scale + channel);
-    load_floats(shift, norm.shift + channel);
-#pragma unroll
-    for (int e = 0; e < N; e++) {
-        x[e] = fmaf(x[e], scale[e], shift[e]);
-        if (norm.relu) x[e] = relu(x[e]);
-    }
-}
-
 template <int N> DEVICE void add_products(float (&sum)[N], const float (&a)[N], const float (&b)[N]) {
 #pragma unroll
     for (int e = 0; e < N; e++) sum[e] = fmaf(a[e], b[e], sum[e]);
@@ -50,7 +36,7 @@ template <int N> DEVICE void add_elements(float (&sum)[N], const element* from) 
 }
 
 template <int N>
-DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element* x, Norm norm, const float* weight,
+DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element* x, const float* weight,
                     const Epilogue& epilogue, element* y) {
     i32 channels = spec.in_channels;
     FOR_EACH_ELEMENT(i, places.count) {
@@ -65,7 +51,7 @@ DEVICE void forward(const Conv2dSpec& spec, const Places& places, const element*
                 if (u32(column) >= u32(spec.input[1])) continue;
                 i64 pixel = (i64(at.image) * spec.input[0] + row) * spec.input[1] + column;
                 float value[N], factor[N];
-                read(value, x + pixel * channels + at.channel, norm, at.channel);
+                unpack(value, load<N>(x + pixel * channels + at.channel));
                 load_floats(factor, weight + (r * spec.kernel[1] + s) * i64(channels) + at.channel);
                 add_products(sum, value, factor);
             }
@@ -112,7 +98,7 @@ DEVICE void backward_data(const Conv2dSpec& spec, const Places& places, const el
 // The sum of one tap over some of the output's pixels: a warp has 32 chunks of channels, and each warp of the block some of
 // the pixels. Parts are [parts, taps, channels].
 template <int N>
-DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pixels_of_part, const element* x, Norm norm, const element* dy, float* parts) {
+DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pixels_of_part, const element* x, const element* dy, float* parts) {
     __shared__ float room[8][32 * N];
     i32 channels = spec.in_channels, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     i32 channel = (blockIdx.x * 32 + lane) * N, tap = blockIdx.z, taps = spec.kernel[0] * spec.kernel[1];
@@ -130,7 +116,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pi
             if (u32(row) >= u32(spec.input[0]) || u32(column) >= u32(spec.input[1])) continue;
             i64 from = (i64(image) * spec.input[0] + row) * spec.input[1] + column;
             float value[N], gradient[N];
-            read(value, x + from * channels + channel, norm, channel);
+            unpack(value, load<N>(x + from * channels + channel));
             unpack(gradient, load<N>(dy + i64(pixel) * channels + channel));
             add_products(sum, value, gradient);
         }
@@ -147,13 +133,13 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Places& places, i32 pi
     }
 }
 
-#define FORWARD Conv2dSpec spec, Places places, const element *x, Norm norm, const float *weight, Epilogue epilogue, element *y
+#define FORWARD Conv2dSpec spec, Places places, const element *x, const float *weight, Epilogue epilogue, element *y
 #define DATA Conv2dSpec spec, Places places, const element *dy, const float *weight, const element *accumulate, element *dx
-#define WEIGHT Conv2dSpec spec, Places places, i32 pixels_of_part, const element *x, Norm norm, const element *dy, float *parts
+#define WEIGHT Conv2dSpec spec, Places places, i32 pixels_of_part, const element *x, const element *dy, float *parts
 
-KERNEL(256) depthwise_forward(FORWARD) { forward<VECTOR>(spec, places, x, norm, weight, epilogue, y); }
-KERNEL(256) depthwise_forward_any(FORWARD) { forward<1>(spec, places, x, norm, weight, epilogue, y); }
+KERNEL(256) depthwise_forward(FORWARD) { forward<VECTOR>(spec, places, x, weight, epilogue, y); }
+KERNEL(256) depthwise_forward_any(FORWARD) { forward<1>(spec, places, x, weight, epilogue, y); }
 KERNEL(256) depthwise_data(DATA) { backward_data<VECTOR>(spec, places, dy, weight, accumulate, dx); }
 KERNEL(256) depthwise_data_any(DATA) { backward_data<1>(spec, places, dy, weight, accumulate, dx); }
-KERNEL(256) depthwise_weight(WEIGHT) { backward_weight<VECTOR>(spec, places, pixels_of_part, x, norm, dy, parts); }
-KERNEL(256) depthwise_weight_any(WEIGHT) { backward_weight<1>(spec, places, pixels_of_part, x, norm, dy, parts); }
+KERNEL(256) depthwise_weight(WEIGHT) { backward_weight<VECTOR>(spec, places, pixels_of_part, x, dy, parts); }
+KERNEL(256) depthwise_weight_any(WEIGHT) { backward_weight<1>(spec, places, pixels_of_part, x, dy, parts); }

@@ -9,8 +9,8 @@ struct Part {
 };
 
 // With SPLIT the sums of a part are written, and what follows them is another kernel's.
-template <class T, bool WHOLE, bool NORM, bool SPLIT = false>
-DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const element* weight, const Epilogue& epilogue, element* y,
+template <class T, bool WHOLE, bool SPLIT = false>
+DEVICE void forward(const Conv2dSpec& spec, const element* x, const element* weight, const Epilogue& epilogue, element* y,
                     const Part& of = Part()) {
     typedef Operand<T, ALONG_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
@@ -24,7 +24,7 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
     i32 steps = (sum + STEP - 1) / STEP, begin = SPLIT ? blockIdx.y * of.steps : 0;
     if (SPLIT) steps = min(of.steps, steps - begin);
 
-    PixelSource<T, A, WHOLE, NORM> left;
+    PixelSource<A, WHOLE> left;
 #pragma unroll
     for (int i = 0; i < A::COUNT; i++) {
         i32 m = tile_m + A::row(i);
@@ -39,7 +39,6 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
         left.size[axis] = spec.input[axis], left.taps[axis] = spec.kernel[axis], left.step[axis] = spec.dilation[axis];
     }
     left.pixel = spec.in_channels, left.depth = depth;
-    if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
     left.begin(begin * STEP);
 
     const element* columns = weight + i64(begin) * STEP * spec.out_channels + group * width + tile_n;
@@ -60,24 +59,20 @@ DEVICE void forward(const Conv2dSpec& spec, const element* x, Norm norm, const e
                            spec.out_channels);
 }
 
-#define ARGUMENTS Conv2dSpec spec, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y
-#define GIVEN spec, x, norm, weight, epilogue, y
+#define ARGUMENTS Conv2dSpec spec, const element *x, const element *weight, Epilogue epilogue, element *y
+#define GIVEN spec, x, weight, epilogue, y
 
-KERNEL(Large::THREADS) forward_large(ARGUMENTS) { forward<Large, true, false>(GIVEN); }
-KERNEL(Narrow::THREADS) forward_narrow(ARGUMENTS) { forward<Narrow, true, false>(GIVEN); }
-KERNEL(Small::THREADS) forward_small(ARGUMENTS) { forward<Small, true, false>(GIVEN); }
-KERNEL(Small::THREADS) forward_any(ARGUMENTS) { forward<Small, false, false>(GIVEN); }
-KERNEL(Large::THREADS) norm_forward_large(ARGUMENTS) { forward<Large, true, true>(GIVEN); }
-KERNEL(Narrow::THREADS) norm_forward_narrow(ARGUMENTS) { forward<Narrow, true, true>(GIVEN); }
-KERNEL(Small::THREADS) norm_forward_small(ARGUMENTS) { forward<Small, true, true>(GIVEN); }
-KERNEL(Small::THREADS) norm_forward_any(ARGUMENTS) { forward<Small, false, true>(GIVEN); }
+KERNEL(Large::THREADS) forward_large(ARGUMENTS) { forward<Large, true>(GIVEN); }
+KERNEL(Narrow::THREADS) forward_narrow(ARGUMENTS) { forward<Narrow, true>(GIVEN); }
+KERNEL(Small::THREADS) forward_small(ARGUMENTS) { forward<Small, true>(GIVEN); }
+KERNEL(Small::THREADS) forward_any(ARGUMENTS) { forward<Small, false>(GIVEN); }
 
 #undef ARGUMENTS
 #undef GIVEN
 
 #define ARGUMENTS Conv2dSpec spec, const element *x, const element *weight, Part part
-#define GIVEN spec, x, Norm(), weight, Epilogue(), nullptr, part
+#define GIVEN spec, x, weight, Epilogue(), nullptr, part
 
-KERNEL(Large::THREADS) split_forward_large(ARGUMENTS) { forward<Large, true, false, true>(GIVEN); }
-KERNEL(Narrow::THREADS) split_forward_narrow(ARGUMENTS) { forward<Narrow, true, false, true>(GIVEN); }
-KERNEL(Small::THREADS) split_forward_small(ARGUMENTS) { forward<Small, true, false, true>(GIVEN); }
+KERNEL(Large::THREADS) split_forward_large(ARGUMENTS) { forward<Large, true, true>(GIVEN); }
+KERNEL(Narrow::THREADS) split_forward_narrow(ARGUMENTS) { forward<Narrow, true, true>(GIVEN); }
+KERNEL(Small::THREADS) split_forward_small(ARGUMENTS) { forward<Small, true, true>(GIVEN); }

@@ -1,6 +1,6 @@
 // Convolution of few channels, such as a network's first: no chunk of 16 bytes is of one tap, so operands cannot be copied
 // as they lie. The sum runs over all taps and channels as one list of KH * KW * C places, padded to the product's step. The
-// rows of the input that a block needs are copied to shared memory once, padded and normalised there, and chunks of places
+// rows of the input that a block needs are copied to shared memory once, padded there, and chunks of places
 // are gathered from that patch. Forward a block has one tile of pixels and its patch; in the gradient of the weight it has
 // many pixels and one patch after another. What follows the gather is the product of all convolutions.
 //
@@ -58,13 +58,13 @@ struct Patch {
     }
 
     // Fills it with what pixels `begin` to `end` of the output read, all threads of a block together.
-    DEVICE void load(const element* x, const Norm& norm, i32 begin, i32 end) {
+    DEVICE void load(const element* x, i32 begin, i32 end) {
         first = corner(begin).row;
         i32 rows = corner(end - 1).row - first + (spec.kernel[0] - 1) * spec.dilation[0] + 1;
         if (stem.chunked) {
-            load_rows<CHUNK>(x, norm, rows);
+            load_rows<CHUNK>(x, rows);
         } else {
-            load_rows<1>(x, norm, rows);
+            load_rows<1>(x, rows);
         }
         __syncthreads();  // the patch is there
     }
@@ -88,32 +88,13 @@ struct Patch {
         }
     };
 
-    template <int N> DEVICE void load_rows(const element* x, const Norm& norm, i32 rows) {
+    template <int N> DEVICE void load_rows(const element* x, i32 rows) {
         i32 row_elements = spec.input[1] * spec.in_channels, units = rows * stem.units.value;
 #pragma unroll 4
         for (i32 i = threadIdx.x; i < units; i += blockDim.x) {
             Unit<N> unit(*this, i);
             store(unit.to, unit.inside ? ::load<N>(x + unit.image_row * row_elements + unit.from) : Packed<N>{});
         }
-        if (!norm.scale) return;
-#pragma unroll 1
-        for (i32 i = threadIdx.x; i < units; i += blockDim.x) {
-            Unit<N> unit(*this, i);  // the same that this thread has stored
-            if (unit.inside) normalise(unit, norm);
-        }
-    }
-
-    template <int N> DEVICE void normalise(const Unit<N>& unit, const Norm& norm) const {
-        i32 channel = unit.from - stem.depth.quotient(unit.from) * stem.depth.value;
-        float x[N];
-        unpack(x, ::load<N>(unit.to));
-#pragma unroll
-        for (int e = 0; e < N; e++) {
-            x[e] = fmaf(x[e], norm.scale[channel], norm.shift[channel]);
-            if (norm.relu) x[e] = relu(x[e]);
-            if (++channel == spec.in_channels) channel = 0;
-        }
-        store_floats(unit.to, x);
     }
 };
 
@@ -140,8 +121,6 @@ template <class O> struct PatchSource {
         }
         (O::MAJOR == ALONG_SUM ? place : pixel) += STEP;
     }
-
-    DEVICE void finish(unsigned char*) {}
 };
 
 // The sum of a pixel's taps, and of pixels for a tap.
@@ -149,7 +128,7 @@ DEVICE i32 places(const Conv2dSpec& spec) { return spec.kernel[0] * spec.kernel[
 DEVICE i32 output_pixels(const Conv2dSpec& spec) { return spec.batch * spec.output[0] * spec.output[1]; }
 
 template <class T, bool WHOLE>
-DEVICE void forward(const Conv2dSpec& spec, const Stem& stem, const element* x, const Norm& norm, const element* weight,
+DEVICE void forward(const Conv2dSpec& spec, const Stem& stem, const element* x, const element* weight,
                     const Epilogue& epilogue, element* y) {
     typedef Operand<T, ALONG_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
@@ -160,7 +139,7 @@ DEVICE void forward(const Conv2dSpec& spec, const Stem& stem, const element* x, 
     i32 sum = places(spec), pixels = output_pixels(spec);
 
     Patch patch{spec, stem, (element*)shared};
-    patch.load(x, norm, tile_m, min(pixels, tile_m + T::M));
+    patch.load(x, tile_m, min(pixels, tile_m + T::M));
     PatchSource<A> left{patch, tile_m, pixels, 0, sum};
     MatrixSource<B, WHOLE> right{weight + tile_n, width, sum, width - tile_n};
     BlockProduct<T> product;
@@ -170,7 +149,7 @@ DEVICE void forward(const Conv2dSpec& spec, const Stem& stem, const element* x, 
 }
 
 template <class T, bool WHOLE>
-DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split, const element* x, const Norm& norm,
+DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split, const element* x,
                             const element* dy, float* dw) {
     typedef Operand<T, ACROSS_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
@@ -185,7 +164,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split,
 #pragma unroll 1
     for (i32 pixel = begin; pixel < end; pixel += stem.pixels) {
         i32 stop = min(end, pixel + stem.pixels);
-        patch.load(x, norm, pixel, stop);
+        patch.load(x, pixel, stop);
         PatchSource<A> left{patch, pixel, stop, tile_m, sums};
         MatrixSource<B, WHOLE> right{dy + i64(pixel) * width + tile_n, width, stop - pixel, width - tile_n};
         multiply<T, A, B>(product, left, right, (stop - pixel + STEP - 1) / STEP, shared + stem.bytes);
@@ -196,11 +175,11 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Stem& stem, i32 split,
     write_sums<T>(tile, dw + i64(part) * sums * width, tile_m, sums, tile_n, width, width);
 }
 
-#define FORWARD Conv2dSpec spec, Stem stem, const element *x, Norm norm, const element *weight, Epilogue epilogue, element *y
-#define WEIGHT Conv2dSpec spec, Stem stem, i32 split, const element *x, Norm norm, const element *dy, float *dw
+#define FORWARD Conv2dSpec spec, Stem stem, const element *x, const element *weight, Epilogue epilogue, element *y
+#define WEIGHT Conv2dSpec spec, Stem stem, i32 split, const element *x, const element *dy, float *dw
 
-KERNEL(Narrow::THREADS) stem_forward_narrow(FORWARD) { forward<Narrow, true>(spec, stem, x, norm, weight, epilogue, y); }
-KERNEL(Small::THREADS) stem_forward_small(FORWARD) { forward<Small, true>(spec, stem, x, norm, weight, epilogue, y); }
-KERNEL(Small::THREADS) stem_forward_any(FORWARD) { forward<Small, false>(spec, stem, x, norm, weight, epilogue, y); }
-KERNEL(Small::THREADS) stem_weight_small(WEIGHT) { backward_weight<Small, true>(spec, stem, split, x, norm, dy, dw); }
-KERNEL(Small::THREADS) stem_weight_any(WEIGHT) { backward_weight<Small, false>(spec, stem, split, x, norm, dy, dw); }
+KERNEL(Narrow::THREADS) stem_forward_narrow(FORWARD) { forward<Narrow, true>(spec, stem, x, weight, epilogue, y); }
+KERNEL(Small::THREADS) stem_forward_small(FORWARD) { forward<Small, true>(spec, stem, x, weight, epilogue, y); }
+KERNEL(Small::THREADS) stem_forward_any(FORWARD) { forward<Small, false>(spec, stem, x, weight, epilogue, y); }
+KERNEL(Small::THREADS) stem_weight_small(WEIGHT) { backward_weight<Small, true>(spec, stem, split, x, dy, dw); }
+KERNEL(Small::THREADS) stem_weight_any(WEIGHT) { backward_weight<Small, false>(spec, stem, split, x, dy, dw); }

@@ -11,7 +11,7 @@ struct Split {
 };
 
 // Places of the sum are pixels of the output, rows of the product are taps and channels of the input.
-template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
+template <class T, class O, bool WHOLE> struct TapSource {
     // Where chunks are whole, a pixel of the input is looked up by one thread for all taps and channels of the tile.
     struct Found {
         i32 row, column;   // of the input, under a tap of no offset
@@ -31,8 +31,6 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
     bool real;             // whether this thread's chunk is of a tap at all
     i32 offset[2], channel;  // of its tap, and its first channel
     i32 chunk_first, depth, kernel_columns, sums, padding[2], dilation[2];  // to find them element by element
-    Norm norm;
-    Arrivals<T, O> arrivals;
 
     DEVICE void begin(i32 first) {
         chunk_first = first + O::column() * CHUNK;
@@ -60,15 +58,12 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
 
     DEVICE void fetch(unsigned char* stage) {
         if constexpr (WHOLE) {
-            u32 valid = 0;
 #pragma unroll
             for (int i = 0; i < O::COUNT; i++) {
                 Found found = table[step % SLOTS * STEP + O::row(i)];
                 bool inside = real && found.at >= 0 && u32(found.row + offset[0]) < u32(input[0]) && u32(found.column + offset[1]) < u32(input[1]);
                 copy_async_16(O::chunk(stage, O::row(i), O::column()), of_tap + i64(found.at) * pixel, inside);
-                valid |= u32(inside) << i;
             }
-            if (NORM) arrivals.expect(valid);
             step++;
         } else {
 #pragma unroll
@@ -85,43 +80,16 @@ template <class T, class O, bool WHOLE, bool NORM> struct TapSource {
                     locate(chunk_first + e, offset, channel);
                     i32 r = row + offset[0], c = column + offset[1];
                     bool inside = chunk_first + e < sums && at < end && u32(r) < u32(input[0]) && u32(c) < u32(input[1]);
-                    element value = inside ? from[(i64(r) * input[1] + c) * pixel + channel] : zero_element();
-                    if (NORM && inside) {
-                        float y = fmaf(to_f32(value), norm.scale[channel], norm.shift[channel]);
-                        value = from_f32<element>(norm.relu ? relu(y) : y);
-                    }
-                    to[e] = value;
+                    to[e] = inside ? from[(i64(r) * input[1] + c) * pixel + channel] : zero_element();
                 }
             }
             place += STEP;
         }
     }
-
-    DEVICE void finish(unsigned char* stage) {
-        if (!WHOLE || !NORM) return;
-        u32 valid = arrivals.take();
-        if (!real) return;
-        float scale[CHUNK], shift[CHUNK];  // the same in every step, and not worth the registers between them
-        load_floats(scale, norm.scale + channel);
-        load_floats(shift, norm.shift + channel);
-#pragma unroll
-        for (int i = 0; i < O::COUNT; i++) {
-            if (!(valid >> i & 1)) continue;
-            element* chunk = O::chunk(stage, O::row(i), O::column());
-            float value[CHUNK];
-            unpack(value, load<CHUNK>(chunk));
-#pragma unroll
-            for (int e = 0; e < CHUNK; e++) {
-                value[e] = fmaf(value[e], scale[e], shift[e]);
-                if (norm.relu) value[e] = relu(value[e]);
-            }
-            store_floats(chunk, value);
-        }
-    }
 };
 
-template <class T, bool WHOLE, bool NORM>
-DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const element* x, Norm norm, const element* dy, float* dw) {
+template <class T, bool WHOLE>
+DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const element* x, const element* dy, float* dw) {
     typedef Operand<T, ACROSS_SUM, T::M> A;
     typedef Operand<T, ACROSS_SUM, T::N> B;
     DYNAMIC_SHARED(shared);
@@ -134,7 +102,7 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     i32 begin = part * split.pixels, end = min(pixels, begin + split.pixels);
     i32 sums = spec.kernel[0] * spec.kernel[1] * depth;
 
-    TapSource<T, A, WHOLE, NORM> left;
+    TapSource<T, A, WHOLE> left;
     left.x = x + group * depth;
 #pragma unroll
     for (int axis = 0; axis < 2; axis++) {
@@ -144,9 +112,8 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     left.area = split.area, left.output_columns = split.columns;
     left.pixel = spec.in_channels, left.depth = depth, left.kernel_columns = spec.kernel[1], left.sums = sums;
     left.place = begin, left.end = end;
-    typedef TapSource<T, A, WHOLE, NORM> Left;
+    typedef TapSource<T, A, WHOLE> Left;
     left.table = (typename Left::Found*)(shared + T::STAGES * stage_bytes<T>());
-    if (NORM) left.norm = Norm{norm.scale + group * depth, norm.shift + group * depth, norm.relu};
     left.begin(tile_m);
 
     const element* gradient = dy + i64(begin) * spec.out_channels + group * width + tile_n;
@@ -161,14 +128,10 @@ DEVICE void backward_weight(const Conv2dSpec& spec, const Split& split, const el
     write_sums<T>(tile, dw + i64(part) * sums * spec.out_channels, tile_m, sums, first + tile_n, first + width, spec.out_channels);
 }
 
-#define ARGUMENTS Conv2dSpec spec, Split split, const element *x, Norm norm, const element *dy, float *dw
-#define GIVEN spec, split, x, norm, dy, dw
+#define ARGUMENTS Conv2dSpec spec, Split split, const element *x, const element *dy, float *dw
+#define GIVEN spec, split, x, dy, dw
 
-KERNEL(Large::THREADS) weight_large(ARGUMENTS) { backward_weight<Large, true, false>(GIVEN); }
-KERNEL(Narrow::THREADS) weight_narrow(ARGUMENTS) { backward_weight<Narrow, true, false>(GIVEN); }
-KERNEL(Small::THREADS) weight_small(ARGUMENTS) { backward_weight<Small, true, false>(GIVEN); }
-KERNEL(Small::THREADS) weight_any(ARGUMENTS) { backward_weight<Small, false, false>(GIVEN); }
-KERNEL(Large::THREADS) norm_weight_large(ARGUMENTS) { backward_weight<Large, true, true>(GIVEN); }
-KERNEL(Narrow::THREADS) norm_weight_narrow(ARGUMENTS) { backward_weight<Narrow, true, true>(GIVEN); }
-KERNEL(Small::THREADS) norm_weight_small(ARGUMENTS) { backward_weight<Small, true, true>(GIVEN); }
-KERNEL(Small::THREADS) norm_weight_any(ARGUMENTS) { backward_weight<Small, false, true>(GIVEN); }
+KERNEL(Large::THREADS) weight_large(ARGUMENTS) { backward_weight<Large, true>(GIVEN); }
+KERNEL(Narrow::THREADS) weight_narrow(ARGUMENTS) { backward_weight<Narrow, true>(GIVEN); }
+KERNEL(Small::THREADS) weight_small(ARGUMENTS) { backward_weight<Small, true>(GIVEN); }
+KERNEL(Small::THREADS) weight_any(ARGUMENTS) { backward_weight<Small, false>(GIVEN); }

@@ -47,65 +47,79 @@ template <class T, bool WHOLE, class At>
 DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at, i32 rows, i32 column, i32 end, i32 part, i32 columns) {
     constexpr int ACROSS = T::N / CHUNK, APART = T::THREADS / ACROSS;
     // Rows whose residuals are on their way at once.
-    constexpr int AT_ONCE = 4;
+    constexpr int AT_ONCE = 2;
     int n = int(threadIdx.x) % ACROSS * CHUNK, first = int(threadIdx.x) / ACROSS;
-    i32 here = column + n, count = min(rows, T::M);
+    i32 here = column + n, count = here < end ? min(rows, T::M) : 0;
     float bias[CHUNK], sums[CHUNK];
 #pragma unroll
     for (int e = 0; e < CHUNK; e++) {
         bias[e] = epilogue.bias && here + e < end ? epilogue.bias[here + e] : 0.0f;
         sums[e] = 0.0f;
     }
-    if (here < end) {
+    auto add = [&](float (&x)[CHUNK], const Packed<CHUNK, element>& whole, i64 place) {
+        float residual[CHUNK];
+        if (WHOLE) {
+            unpack(residual, whole);
+        } else {
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) residual[e] = here + e < end ? to_f32(epilogue.residual[place + e]) : 0.0f;
+        }
+#pragma unroll
+        for (int e = 0; e < CHUNK; e++) x[e] += residual[e];
+    };
+    bool ready = epilogue.activation == GELU;
+    if (ready) {
+        // By itself, as it is long and seldom asked for: code that is jumped over again and again is waited for.
 #pragma unroll 1
-        for (int begin = first; begin < count; begin += AT_ONCE * APART) {
-            i64 places[AT_ONCE];
-            Packed<CHUNK, element> residuals[AT_ONCE];
+        for (int m = first; m < count; m += APART) {
+            i64 place = at(m) + here;
+            float* values = tile + m * tile_row<T>() + n;
+            float x[CHUNK];
+            read_chunk(x, values);
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-                int m = begin + i * APART;
-                places[i] = at(m < count ? m : begin) + here;
-                if (WHOLE && epilogue.residual && m < count) residuals[i] = load<CHUNK>(epilogue.residual + places[i]);
+            for (int e = 0; e < CHUNK; e++) x[e] += bias[e];
+            if (epilogue.residual) add(x, WHOLE ? load<CHUNK>(epilogue.residual + place) : Packed<CHUNK, element>{}, place);
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) x[e] = gelu(x[e]);
+            write_chunk(values, x);
+        }
+#pragma unroll
+        for (int e = 0; e < CHUNK; e++) bias[e] = 0.0f;
+    }
+    bool has_residual = epilogue.residual && !ready;
+#pragma unroll 1
+    for (int begin = first; begin < count; begin += AT_ONCE * APART) {
+        i64 places[AT_ONCE];
+        Packed<CHUNK, element> residuals[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int m = begin + i * APART;
+            places[i] = at(m < count ? m : begin) + here;
+            if (WHOLE && has_residual && m < count) residuals[i] = load<CHUNK>(epilogue.residual + places[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int m = begin + i * APART;
+            if (m >= count) break;
+            float* values = tile + m * tile_row<T>() + n;
+            float x[CHUNK];
+            read_chunk(x, values);
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) x[e] += bias[e];
+            if (has_residual) add(x, residuals[i], places[i]);
+#pragma unroll
+            for (int e = 0; e < CHUNK; e++) {
+                if (epilogue.activation == RELU) x[e] = relu(x[e]);
+                x[e] = to_f32(from_f32<element>(x[e]));  // as it will be read: moments are those of the rounded numbers
+                sums[e] += x[e];
             }
+            if (WHOLE) {
+                store_floats(y + places[i], x);
+            } else {
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-                int m = begin + i * APART;
-                if (m >= count) break;
-                i64 place = places[i];
-                float* values = tile + m * tile_row<T>() + n;
-                float x[CHUNK];
-                read_chunk(x, values);
-#pragma unroll
-                for (int e = 0; e < CHUNK; e++) x[e] += bias[e];
-                if (epilogue.residual) {
-                    float r[CHUNK];
-                    if (WHOLE) {
-                        unpack(r, residuals[i]);
-                    } else {
-#pragma unroll
-                        for (int e = 0; e < CHUNK; e++) r[e] = here + e < end ? to_f32(epilogue.residual[place + e]) : 0.0f;
-                    }
-#pragma unroll
-                    for (int e = 0; e < CHUNK; e++) x[e] += r[e];
-                }
-                // A branch for all of them: code that is jumped over again and again is waited for.
-                if (epilogue.activation != NONE) {
-#pragma unroll
-                    for (int e = 0; e < CHUNK; e++) x[e] = activate(epilogue.activation, x[e]);
-                }
-#pragma unroll
-                for (int e = 0; e < CHUNK; e++) {
-                    x[e] = to_f32(from_f32<element>(x[e]));  // as it will be read: moments are those of the rounded numbers
-                    sums[e] += x[e];
-                }
-                if (WHOLE) {
-                    store_floats(y + place, x);
-                } else {
-#pragma unroll
-                    for (int e = 0; e < CHUNK; e++) if (here + e < end) y[place + e] = from_f32<element>(x[e]);
-                }
-                if (epilogue.mean) write_chunk(values, x);
+                for (int e = 0; e < CHUNK; e++) if (here + e < end) y[places[i] + e] = from_f32<element>(x[e]);
             }
+            if (epilogue.mean) write_chunk(values, x);
         }
     }
     if (!epilogue.mean) return;
@@ -126,19 +140,17 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
         read_chunk(x, totals + n);
     };
     float mean[CHUNK];
-    total(sums, float(count));
+    total(sums, float(min(rows, T::M)));
 #pragma unroll
     for (int e = 0; e < CHUNK; e++) mean[e] = sums[e], sums[e] = 0.0f;
-    if (here < end) {
-#pragma unroll 4
-        for (int m = first; m < count; m += APART) {
-            float x[CHUNK];
-            read_chunk(x, tile + m * tile_row<T>() + n);
+#pragma unroll 2
+    for (int m = first; m < count; m += APART) {
+        float x[CHUNK];
+        read_chunk(x, tile + m * tile_row<T>() + n);
 #pragma unroll
-            for (int e = 0; e < CHUNK; e++) {
-                float away = x[e] - mean[e];
-                sums[e] += away * away;
-            }
+        for (int e = 0; e < CHUNK; e++) {
+            float away = x[e] - mean[e];
+            sums[e] += away * away;
         }
     }
     total(sums, 1.0f);

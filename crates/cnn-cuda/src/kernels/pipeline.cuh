@@ -2,7 +2,6 @@
 //
 // A source of an operand has
 //     fetch(stage)    starts the copies of this thread's chunks of the next step into a stage
-//     finish(stage)   changes this thread's chunks, which have arrived, before others read them
 //
 // `product` has the sums of what was multiplied before; it begins with zeros. A left source with LOOKS_UP has
 //     look_up(step)   all threads together find what `fetch` of that step needs; a barrier is between them
@@ -14,6 +13,9 @@
 template <class T> using BlockProduct = GroupProduct<T>;
 #else
 template <class T> using BlockProduct = Product<T>;
+// A block has the registers that it needs, also where the assembler would rather have room for another beside it, and spill.
+#undef BLOCKS_AT_LEAST
+#define BLOCKS_AT_LEAST , 1
 #endif
 
 template <class T, class A, class B, class P, class LeftSource, class RightSource>
@@ -41,8 +43,6 @@ DEVICE void multiply(P& product, LeftSource& left, RightSource& right, int steps
 #pragma unroll 1
     for (int step = 0; step < steps; step++) {
         copy_async_wait<AHEAD - 1>();
-        left.finish(a(step));
-        right.finish(b(step));
         product.arrived();
         __syncthreads();  // all chunks of this step are there, and nobody reads the step before it any more
         product.template add<A, B>(a(step), b(step), [&] {

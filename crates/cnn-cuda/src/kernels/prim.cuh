@@ -11,7 +11,9 @@ typedef unsigned long long u64;
 typedef int i32;
 typedef long long i64;
 
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads BLOCKS_AT_LEAST)
+// Nothing, or a comma and how many blocks a multiprocessor is to have registers for.
+#define BLOCKS_AT_LEAST
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #define DEVICE __device__ __forceinline__
 
