@@ -189,6 +189,11 @@ impl<T: CudaElement> Cuda<T> {
         self.0.modules.precision()
     }
 
+    /// Whether products are those of warpgroups.
+    pub(crate) fn has_warpgroups(&self) -> bool {
+        self.0.modules.are_specific() && self.numbers() == Precision::Bf16
+    }
+
     /// The tile that was asked for.
     pub(crate) fn tile(&self) -> Option<Tile> {
         self.0.tile

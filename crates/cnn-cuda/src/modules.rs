@@ -49,6 +49,11 @@ impl Modules {
         self.precision
     }
 
+    /// Whether they may use the instructions of their architecture alone.
+    pub(crate) fn are_specific(&self) -> bool {
+        self.architecture.ends_with('a')
+    }
+
     /// The kernel `name` of `source`, which may use `shared` bytes of shared memory beside what it declares.
     ///
     /// # Errors

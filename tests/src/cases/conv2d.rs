@@ -74,6 +74,10 @@ pub fn edges() -> Vec<Conv2d> {
             specs.push(([3, 9, 7, channels], channels, same(kernel, stride).groups(channels)));
         }
     }
+    // More taps than some kernels have bits for, and as many.
+    for (kernel, stride) in [([16, 1], [1, 1]), ([1, 16], [1, 2]), ([17, 1], [2, 1]), ([1, 17], [1, 1])] {
+        specs.push(([1, 21, 22, 16], 24, Conv2dOptions { kernel, stride, padding: Padding::all(1), ..same(1, 1) }));
+    }
     cases(specs)
 }
 

@@ -98,6 +98,19 @@ fn a_table_that_is_written_over_too_soon() {
     is_found(many_steps, "pipeline.cuh", from, to, &["race: thread", "left: "]);
 }
 
+#[test]
+#[ignore = "half a minute and more: cargo xtask check --deep"]
+fn a_table_of_too_few_steps_and_one_that_is_not_waited_for() {
+    let many_steps = "splits::a_weight_whose_parts_have_many_steps";
+    is_found(many_steps, "conv2d_halo_weight.cu", "step % (STAGES + 1)", "step % STAGES", &["race: thread", "left: "]);
+    let ways = ["race: thread", "NaN", "relative", "exactly", "_ADDRESS"];
+    let (table, slice) = ("__syncthreads();  // the table is there", "__syncthreads();  // the first slice is there");
+    // Warps read nothing of it before the next barrier.
+    for (test, barrier) in [("halo::in_bf16", table), (WARPGROUPS, table), (WARPGROUPS, slice)] {
+        is_found(test, "halo.cuh", barrier, "", &ways);
+    }
+}
+
 /// Convolutions of pixels with their halo by warpgroups, and what is planted in their kernels.
 const WARPGROUPS: &str = "halo::by_warpgroups";
 

@@ -43,7 +43,9 @@ impl Way {
         let ((groups, depth, width), rows) = (shape.groups(), shape.output_pixels());
         let tile = Tile::choose::<T>(cuda.tile(), groups, rows, width, [depth, width], shape.kernel());
         if tile == Tile::Any {
-            return Ok(Way::Gather(tile));
+            // Of more taps than the others have bits for, or of channels that are no whole chunks, which have no halo either.
+            let halo = Halo::new(cuda, shape, Direction::Forward)?;
+            return Ok(halo.map_or(Way::Gather(tile), Way::Halo));
         }
         let gathered = || match moments {
             true => Ok((Way::Gather(tile), None)),

@@ -275,7 +275,7 @@ pub(crate) fn backward_weight<T: CudaElement>(
     }
     let (rows, pixels) = (shape.weight_rows(), shape.output_pixels());
     let stem = Stem::weight::<T>(shape);
-    let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width], [1, 1]); // splits keep any tile busy
+    let chosen = || Tile::choose::<T>(cuda.tile(), BUSY, rows, width, [depth, width], shape.far()); // splits keep any tile busy
     let tile = stem.map_or_else(chosen, |stem| stem.tile);
     let blocks = tile.blocks(rows, width);
     let step = Tile::step::<T>();

@@ -107,6 +107,14 @@ impl Shape {
         self.stride.map(|side| side as usize)
     }
 
+    /// What the gradient of the weight says of its taps to [`Tile::choose`](super::tile::Tile::choose): its kernels have no bits for
+    /// them, but count pixels in 32 bits with the padding, which may be very wide.
+    pub(super) fn far(&self) -> [usize; 2] {
+        let [rows, columns] = [0, 1].map(|axis| self.input()[axis] + 2 * self.padding()[axis]);
+        let most = self.batch().checked_mul(rows).and_then(|all| all.checked_mul(columns));
+        if most.is_some_and(|most| most < MOST) { [1; 2] } else { [usize::MAX; 2] }
+    }
+
     /// Rows and columns of zeros above and to the left.
     pub(super) fn padding(&self) -> [usize; 2] {
         self.padding.map(|side| side as usize)

@@ -192,7 +192,7 @@ mod tests {
         let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
         let cifar = shape([512, 32, 32, 3], 64, same(3, 1));
         let stem = Stem::forward::<bf16>(None, &cifar).unwrap();
-        assert_eq!((stem.tile, stem.cut.bytes, stem.cut.chunked), (Tile::Narrow, 1408, 1));
+        assert_eq!((stem.tile, stem.cut.bytes, stem.cut.chunked), (Tile::Narrow, 2048, 1));
         assert_eq!(Stem::forward::<f32>(None, &cifar).unwrap().tile, Tile::Narrow);
         assert_eq!(
             Stem::weight::<bf16>(&cifar).unwrap().grown::<bf16>(&cifar, 2048).cut.pixels,

@@ -4,7 +4,7 @@
 #include "pipeline.cuh"
 #include "vectors.cuh"
 
-// As cnn-cuda/src/conv2d/spec.rs; channels are of all groups.
+// As cnn-cuda/src/conv2d/shape.rs; channels are of all groups.
 struct Conv2dSpec {
     i32 batch;
     i32 input[2], output[2];

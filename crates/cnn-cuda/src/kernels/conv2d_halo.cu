@@ -27,7 +27,11 @@ template <class T> struct WarpProduct : Product<T> {
     DEVICE void step(const Rows& rows, unsigned char* b, FetchLeft fetch_left, FetchRight fetch_right, Next next) {
         fetch_left();
         fetch_right();
-        Product<T>::template add_from<B>([&](u32 (&left)[4], int i, int k) { rows.read(left, i, k); }, b);
+        auto read = [&](u32 (&left)[4], int i, int k) {
+            rows.read(left, i, k);
+            Product<T>::round(left);
+        };
+        Product<T>::template add_from<B>(read, b);
         next();
     }
     DEVICE void end() {}

@@ -25,7 +25,7 @@ constexpr int THREADS = 128 * SIDE;
 constexpr int STAGES = 3;
 constexpr int GRADIENT_BYTES = PIXELS * CHANNELS * sizeof(element);
 
-// The sums of a warp's row of taps: 16 channels of the input, from four times a warp's number in its group on, by all of the
+// The sums of a warp's row of taps: 16 channels of the input, from sixteen times a warp's number in its group on, by all of the
 // output. Both operands have pixels as rows of 128 bytes.
 struct TapSums {
     float sums[SIDE][CHANNELS / 8][4] = {};
@@ -39,7 +39,7 @@ struct TapSums {
     }
 
 #if WARPGROUPS
-    // Steps behind whose products may be under way.
+    // Whether the products of a step are still under way behind the barrier of the next.
     static constexpr int LATE = 1;
     u32 left[2][SIDE][4];
 

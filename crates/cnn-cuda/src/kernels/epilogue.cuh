@@ -1,4 +1,4 @@
-// What follows the sum of a convolution or a dense layer: bias, residual, activation, moments, one pass over the tile.
+// What follows the sum of a convolution or a dense layer: bias, residual, activation, moments.
 #pragma once
 #include "activations.cuh"
 #include "conv2d.cuh"
@@ -326,7 +326,7 @@ template <class T, bool WHOLE, class A, class B, class P, class At>
 DEVICE void finish(P& product, float* shared, const Epilogue& epilogue, element* y, At at, i32 rows, i32 column, i32 end, i32 part,
                    i32 columns) {
 #if ELEMENT_BF16
-    if (WHOLE && epilogue.activation != GELU) {
+    if (WHOLE && (epilogue.activation == NONE || epilogue.activation == RELU)) {
         finish_fragments<T>(product, shared, epilogue, y, at, rows, column, end, part, columns);
         return;
     }

@@ -1,8 +1,7 @@
 // The pixels of a tile with those around them, as the left operand of a convolution whose taps are one pixel apart.
 //
-// Gathered tap by tap, a tile of a 3x3 convolution reads each pixel nine times from the L2 cache, and that seems to be what it
-// waits for: by the bytes counted and the times measured on an H200, those of 64, 128, 256 and 512 channels moved 4.6, 4.3,
-// 4.6 and 4.9 TB/s from there, at 196 to 311 TFLOP/s. Here the pixels of a slice of channels are copied to shared memory once, with their halo, and every tap reads them there.
+// Gathered tap by tap, a tile of a 3x3 convolution reads each pixel nine times from the L2 cache, and its threads look for it as
+// often. Here the pixels of a slice of channels are copied to shared memory once, with their halo, and every tap reads them there.
 //
 // For that, images lie in one line of places: row by row, with a gap of zeros behind each row and some rows of zeros behind
 // each image, as wide as the padding. Then the pixel under a tap is a fixed number of places from the pixel under the first
@@ -11,7 +10,7 @@
 #include "divisor.cuh"
 #include "pipeline.cuh"
 
-// As in cnn-cuda/src/conv2d/halo.rs.
+// As in cnn-cuda/src/conv2d/halo/line.rs.
 struct Halo {
     i32 images;
     i32 size[2];            // rows and columns of an image
@@ -110,7 +109,8 @@ template <class T, int ROWS> struct HaloRows : HaloPiece<T::THREADS> {
     i32 part;              // places that are copied with a step
 
     // Of the tile whose first pixel is `tile`; `row(i)` is the first of a warp's rows. A slice is copied in `parts`.
-    template <class Row> DEVICE HaloRows(const Halo& halo, const element* images, unsigned char* rooms, i32* sources, i32 tile, i32 parts, Row row)
+    template <class Row>
+    DEVICE HaloRows(const Halo& halo, const element* images, unsigned char* rooms, i32* sources, i32 tile, i32 parts, Row row)
         : HaloPiece<T::THREADS>(halo, images), rooms(rooms), sources(sources) {
         constexpr i32 AT_ONCE = T::THREADS / ROW_CHUNKS;
         i32 last = min(tile + T::M, halo.pixels) - 1;
@@ -149,8 +149,12 @@ template <class T, int ROWS> struct HaloRows : HaloPiece<T::THREADS> {
 template <class T, class Product> DEVICE constexpr int halo_ahead() { return T::STAGES - 1 - Product::LATE; }
 
 // How many parts a slice of channels comes in, with the steps of the one before: the first when nobody reads the slice before
-// that any more, the last so that whoever waits for the last of these steps has waited for it. The host gives a pass this many taps.
-template <class T, class Product> DEVICE i32 halo_parts(const Halo& halo) { return halo.tap_count() - halo_ahead<T, Product>(); }
+// that any more, the last so that whoever waits for the last of these steps has waited for it. There is one, as a pass has at least
+// FEWEST_TAPS (cnn-cuda/src/conv2d/halo/tiled.rs).
+template <class T, class Product> DEVICE i32 halo_parts(const Halo& halo) {
+    static_assert(halo_ahead<T, Product>() < 3, "fewer than FEWEST_TAPS");
+    return halo.tap_count() - halo_ahead<T, Product>();
+}
 
 // The walk along the sum. `right.fetch(stage)` starts the copies of its operand's chunks of the next step; `product.step(rows,
 // stage, fetch_left, fetch_right, next)` adds a step's product, calls both when the copies of later steps may be started, and

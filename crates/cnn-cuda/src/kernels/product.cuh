@@ -51,6 +51,9 @@ template <class T> struct Product {
         }
     }
 
+    // Numbers are bf16 already.
+    static DEVICE void round(u32 (&)[4]) {}
+
     static DEVICE void multiply(float (&sums)[4], const u32 (&left)[4], const u32 (&right)[2]) { mma_bf16(sums, left, right); }
 #else
     // Row (or column) `i` of the warp's `eight`th group of eight. Where rows are side by side in memory, a group has four of

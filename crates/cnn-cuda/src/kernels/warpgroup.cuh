@@ -44,7 +44,8 @@ template <class T> struct GroupProduct {
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
                 // 64 rows, or the block of 64 columns that they are, have 64 times 128 bytes.
-                warpgroup_mma<A_ACROSS, B_ACROSS>(sums[i], left + i * (64 * 128 / 16) + k * (A_ACROSS ? 128 : 2), right + k * (B_ACROSS ? 128 : 2));
+                u64 rows = left + i * (64 * 128 / 16) + k * (A_ACROSS ? 128 : 2);
+                warpgroup_mma<A_ACROSS, B_ACROSS>(sums[i], rows, right + k * (B_ACROSS ? 128 : 2));
             }
         warpgroup_commit();
         fetch();

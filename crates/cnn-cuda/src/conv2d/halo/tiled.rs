@@ -17,8 +17,8 @@ pub(crate) const SOURCE: Source = source!("conv2d_halo");
 /// Fewer taps read a pixel too seldom for a halo to be worth its copy; and the next slice comes with the steps of one.
 const FEWEST_TAPS: usize = 3;
 
-/// Steps of the sum whose weight is in shared memory at once, at most: as in the kernel.
-const STAGES: usize = 4;
+/// Steps of the sum whose weight is in shared memory at once: as in the kernel, by warps and by warpgroups.
+const STAGES: [usize; 2] = [3, 4];
 
 /// A pass with its tile.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,8 @@ impl Halo {
             None => Tile::NarrowHalo,
             Some(_) => return Ok(None),
         };
-        let Some(mut halo) = Self::laid_out::<T>(pass, direction, tile, cuda.about().shared_memory) else {
+        let (stages, most) = (STAGES[usize::from(cuda.has_warpgroups())], cuda.about().shared_memory);
+        let Some(mut halo) = Self::laid_out::<T>(pass, direction, tile, stages, most) else {
             return Ok(None);
         };
         let (step, step_ns) = (Tile::step::<T>(), tile.step_ns(cuda.numbers()));
@@ -65,9 +66,15 @@ impl Halo {
         Ok(Some(halo))
     }
 
-    fn laid_out<T: Element>(pass: Pass, direction: Direction, tile: Tile, most_shared: usize) -> Option<Self> {
+    fn laid_out<T: Element>(
+        pass: Pass,
+        direction: Direction,
+        tile: Tile,
+        stages: usize,
+        most_shared: usize,
+    ) -> Option<Self> {
         let line = Line::new::<T>(&pass, tile.sides().0)?;
-        let operands = line.rooms as usize * line.room_bytes() + STAGES * tile.stage_bytes() + line.table_bytes();
+        let operands = line.rooms as usize * line.room_bytes() + stages * tile.stage_bytes() + line.table_bytes();
         let shared = operands.max(tile.tile_bytes::<T>());
         let few = pass.taps[0] * pass.taps[1] < FEWEST_TAPS;
         (!few && shared <= most_shared).then_some(Halo { line, pass, direction, tile, shared, ns: 0.0 })
