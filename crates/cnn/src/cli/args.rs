@@ -245,14 +245,21 @@ pub(crate) struct TrainArgs {
     pub(crate) json: bool,
 }
 
+/// Which weights a command reads.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WeightsArgs {
+    /// A weights file, or the folder of a run
+    pub(crate) weights: PathBuf,
+    /// Those of the run's best epoch on the images held out, not of its last
+    #[arg(long)]
+    pub(crate) best: bool,
+}
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  cnn eval runs/resnet18-cifar10-001 --data cifar10")]
 pub(crate) struct EvalArgs {
-    /// A weights file, or the folder of a run
-    pub(crate) weights: PathBuf,
-    /// Test the weights of the run's best epoch on the images held out, not of its last
-    #[arg(long)]
-    pub(crate) best: bool,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
     /// Images whose test split is read, as for `train` [default: those that the weights were trained on]
     #[arg(long)]
     pub(crate) data: Option<String>,
@@ -283,8 +290,8 @@ pub(crate) struct EvalArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  cnn predict runs/resnet18-cifar10-001 cat.jpg dog.png --top 3")]
 pub(crate) struct PredictArgs {
-    /// A weights file, or the folder of a run
-    pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
     /// JPEG or PNG files of any size
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
@@ -346,8 +353,8 @@ impl Format {
     after_help = "Example:\n  cnn export runs/resnet18-cifar10-001 --names pytorch-cifar -o resnet18.safetensors"
 )]
 pub(crate) struct ExportArgs {
-    /// A weights file, or the folder of a run
-    pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
     /// File format
     #[arg(long, value_enum, default_value = "safetensors")]
     pub(crate) format: Format,

@@ -9,7 +9,7 @@ use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions,
 use cnn::train::{Recipe, write_atomically};
 use cnn_pages::sheet_page;
 
-use super::args::{DATA_ROOT, DataArgs, DataCommandArgs};
+use super::args::{DATA_ROOT, DataArgs, DataCommandArgs, WeightsArgs};
 use super::failure::Failure;
 use super::output;
 use super::progress;
@@ -147,6 +147,21 @@ fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
 fn fetch(set: Known, source: &DataArgs) -> Result<(), Failure> {
     set.find(&source.data_root)?;
     Ok(())
+}
+
+impl WeightsArgs {
+    /// The weights file that is meant.
+    pub(crate) fn file(&self) -> Result<PathBuf, Failure> {
+        if !self.best {
+            return weights(&self.weights);
+        }
+        let path = self.weights.join("best.safetensors");
+        if path.is_file() {
+            return Ok(path);
+        }
+        let rule = "no such file: --best is of the folder of a run with images held out, as by --validation";
+        Err(Failure::usage(format!("{}: {rule}", path.display())))
+    }
 }
 
 /// The weights file that an argument means: itself, or that of the run whose folder it is.

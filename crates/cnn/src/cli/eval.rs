@@ -1,7 +1,6 @@
 //! `cnn eval`: trained weights on the test images of a data set.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use cnn::data::{ImageSet, OpenOptions, Pool};
 use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo};
@@ -19,21 +18,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.batch == 0 {
         return Err(Failure::usage("batch 0: must be at least 1"));
     }
-    let path = if args.best { best(&args.weights)? } else { super::data::weights(&args.weights)? };
-    let weights = Weights::read(path)?;
+    let weights = Weights::read(args.weights.file()?)?;
     let trained = weights.info();
     let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision.stored()), &trained.conv_algo)?;
     device.run(Eval { weights, args, pool: device.pool()? })
-}
-
-/// The weights of a run's best epoch.
-fn best(run: &Path) -> Result<PathBuf, Failure> {
-    let path = run.join("best.safetensors");
-    if path.is_file() {
-        return Ok(path);
-    }
-    let rule = "no such file: --best is of the folder of a run with images held out, as by --validation";
-    Err(Failure::usage(format!("{}: {rule}", path.display())))
 }
 
 struct Eval<'a> {
@@ -83,7 +71,7 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
 
 /// The recipe in the run's folder, which knows where the images are and how they were opened.
 fn recipe_of(args: &EvalArgs) -> Option<Recipe> {
-    let text = fs::read_to_string(args.weights.join("recipe.toml")).ok()?;
+    let text = fs::read_to_string(args.weights.weights.join("recipe.toml")).ok()?;
     Recipe::from_toml(&text).ok()
 }
 

@@ -15,10 +15,10 @@ use super::output::{self, percent, shown};
 /// Runs the command.
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let out = output::replaceable(&args.out, args.force)?;
-    let read =
-        |weights: &Path| -> Result<_, Failure> { Ok((name(weights), Weights::read(super::data::weights(weights)?)?)) };
-    let networks = [Some(&args.weights), args.compare.as_ref()].into_iter().flatten().map(|path| read(path));
-    let networks = networks.collect::<Result<Vec<_>, Failure>>()?;
+    let mut networks = vec![(name(&args.weights.weights), Weights::read(args.weights.file()?)?)];
+    if let Some(other) = &args.compare {
+        networks.push((name(other), Weights::read(super::data::weights(other)?)?));
+    }
     // Stored as f32 whatever the training was: what is spelt out is then what was computed.
     let device = Device::open(&args.device, Precision::F32, &networks[0].1.info().conv_algo)?;
     let mut options = ExplainOptions::default().classes(&args.classes).lr(args.lr);

@@ -29,7 +29,7 @@ struct Export<'a> {
 impl Command for Export<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Export { args, out } = self;
-        let trained = Trained::load(backend, super::data::weights(&args.weights)?, &Networks::new())?;
+        let trained = Trained::load(backend, args.weights.file()?, &Networks::new())?;
         match args.format {
             Format::Safetensors => trained.export(args.names, &out)?,
         }

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<(), Failure> {
     if args.top == 0 {
         return Err(Failure::usage("top 0: must be at least 1"));
     }
-    let weights = Weights::read(super::data::weights(&args.weights)?)?;
+    let weights = Weights::read(args.weights.file()?)?;
     let trained = weights.info();
     let device = Device::open(&args.device, args.precision.unwrap_or(trained.precision.stored()), &trained.conv_algo)?;
     device.run(Predict { weights, args, pool: device.pool()? })

@@ -9,7 +9,7 @@ use cnn_measure::Machine;
 use cnn_pages::{MACHINE, Run, report_page};
 use serde_json::json;
 
-use super::args::{EvalArgs, ReportArgs};
+use super::args::{EvalArgs, ReportArgs, WeightsArgs};
 use super::device::{self, Command, Device};
 use super::eval::test_images;
 use super::failure::Failure;
@@ -31,10 +31,9 @@ pub(crate) fn run(args: ReportArgs) -> Result<(), Failure> {
     let device = Device::open(&args.device, trained.precision.stored(), &trained.conv_algo)?;
     let ReportArgs { run: folder, data, device: on, source, .. } = args;
     let asked = EvalArgs {
-        weights: folder,
+        weights: WeightsArgs { weights: folder, best: false },
         data,
         all: false,
-        best: false,
         batch: EVALUATION_BATCH,
         tta: false,
         precision: None,

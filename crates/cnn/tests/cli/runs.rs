@@ -75,6 +75,14 @@ fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
     let eval = |args: &[&str]| json_lines(&place.succeeds(&[&["eval", "run", "--json"], args].concat()).0).remove(0);
     assert_eq!(eval(&[])["test_loss"], result["test_loss"]);
     eval(&["--best"]);
+    let image = "photos/red/0.png";
+    for command in ["predict", "explain"] {
+        let page = ["-o", "best.html"];
+        let out = if command == "explain" { &page[..] } else { &[] };
+        place.succeeds(&[&[command, "run", image, "--best"], out].concat());
+    }
+    place.succeeds(&["export", "run", "--best", "-o", "exported.safetensors"]);
+    place.refuses(&["predict", "copy.safetensors", image, "--best"], 2, &["copy.safetensors/best.safetensors"]);
     fs::copy(place.path().join("run/best.safetensors"), place.path().join("copy.safetensors")).unwrap();
     place.refuses(&["eval", "copy.safetensors", "--best"], 2, &["copy.safetensors/best.safetensors: no such file"]);
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{DataArgs, DeviceArgs};
+use super::{DataArgs, DeviceArgs, WeightsArgs};
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -12,8 +12,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct ExplainArgs {
-    /// A weights file, or the folder of a run
-    pub(crate) weights: PathBuf,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
     /// A JPEG or PNG file of any size
     pub(crate) image: PathBuf,
     /// The HTML file to write
