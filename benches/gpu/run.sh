@@ -58,7 +58,7 @@ compiled() {
 
 # A part beside others: its lines come when it has ended.
 beside() {
-    (part "$@" >"$work/$2" 2>&1; cat "$work/$2"; exit "$failed") &
+    (failed=0; part "$@" >"$work/$2" 2>&1; cat "$work/$2"; exit "$failed") &
     others+=($!)
 }
 
@@ -77,7 +77,7 @@ everything() {
         printf '\n== SKIPPED: no compute-sanitizer here\n'
     fi
     if [ "$peers" ]; then
-        beside 75 compiled compiled
+        beside 75 compiled bash -c "$(declare -f compiled); compiled"
     else
         printf '\n== SKIPPED: no PyTorch with a GPU here\n'
     fi
