@@ -6,7 +6,10 @@
 //! that was found is opened by its full path and for the whole process, so that those who ask for it by name later get the
 //! same one.
 
+use std::error::Error as _;
 use std::fmt::{Display, Formatter};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -206,7 +209,7 @@ fn open(library: Library, folders: &Folders) -> Found {
             match open_at(library, &path) {
                 Ok(path) => return Found::At(path),
                 // A file that is there and cannot be used tells more than those that are not.
-                Err(reason) if path.is_absolute() && path.exists() => why = why.or(Some(reason)),
+                Err(reason) if names_a_file(&path) && path.exists() => why = why.or(Some(reason)),
                 Err(_) => {}
             }
         }
@@ -219,7 +222,14 @@ fn open(library: Library, folders: &Folders) -> Found {
 
 /// Opens a library; where the one is that will be called.
 fn open_at(library: Library, path: &Path) -> Result<PathBuf, String> {
-    let said = |error: libloading::Error| format!("{}: {error}", path.display());
+    // Why is in the error that this one has from the system.
+    let said = |error: libloading::Error| match error.source() {
+        Some(why) => format!("{}: {error}: {why}", path.display()),
+        None => format!("{}: {error}", path.display()),
+    };
+    if names_a_file(path) {
+        is_whole(path).map_err(|why| format!("{}: {why}", path.display()))?;
+    }
     #[cfg(unix)]
     let opened = {
         use libloading::os::unix::{Library as Handle, RTLD_GLOBAL, RTLD_NOW};
@@ -235,6 +245,39 @@ fn open_at(library: Library, path: &Path) -> Result<PathBuf, String> {
     let called = called_instead(library, &handle, path)?;
     std::mem::forget(handle); // it stays for those who ask for it by name
     Ok(called.unwrap_or_else(|| path.to_owned()))
+}
+
+/// Whether it is of a folder, and not a bare name that the system looks for.
+fn names_a_file(path: &Path) -> bool {
+    path.components().nth(1).is_some()
+}
+
+/// Refuses what would stop the whole process while it is opened: a pipe that nobody writes to, and a library of which a part is
+/// missing, whose pages the system maps and cannot read. Anything else the system itself refuses.
+fn is_whole(path: &Path) -> Result<(), String> {
+    let unreadable = |error: std::io::Error| error.to_string();
+    let about = fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err("must be a file".to_owned());
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
+    // As the format ELF has them for 64 bits, where it is that.
+    let mut header = [0; 64];
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF\x02\x01") {
+        return Ok(());
+    }
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte));
+    let (table, size, count) = (number(&header[32..40]), number(&header[54..56]), number(&header[56..58]));
+    let is_inside = |begin: u64, len: u64| begin.checked_add(len).is_some_and(|end| end <= about.len());
+    let truncated = || Err("truncated".to_owned());
+    if size < 56 || !is_inside(table, size * count) {
+        return truncated();
+    }
+    let mut segments = vec![0; (size * count) as usize];
+    file.seek(SeekFrom::Start(table)).and_then(|_| file.read_exact(&mut segments)).map_err(unreadable)?;
+    let is_loaded = |segment: &&[u8]| number(&segment[..4]) == 1;
+    let whole = |segment: &[u8]| is_inside(number(&segment[8..16]), number(&segment[32..40]));
+    if segments.chunks_exact(size as usize).filter(is_loaded).all(whole) { Ok(()) } else { truncated() }
 }
 
 fn is_complete(library: Library, handle: &libloading::Library, path: &Path) -> Result<(), String> {
@@ -289,7 +332,7 @@ impl Folders {
 /// The files of a folder that a name with a star means, the last version first.
 fn files(folder: &Path, name: &str) -> Vec<PathBuf> {
     let Some(prefix) = name.strip_suffix('*') else { return vec![folder.join(name)] };
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let fits = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
     let mut files: Vec<_> = entries.filter(fits).collect();
     files.sort();
@@ -340,4 +383,26 @@ fn python_sites() -> Vec<PathBuf> {
         }
     }
     sites
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_is_whole_or_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = fs::read("/proc/self/exe").unwrap();
+        let written = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            is_whole(&path)
+        };
+        assert_eq!(written("whole", &whole), Ok(()));
+        for len in [64, 100, 4096, 65_536] {
+            assert_eq!(written("part", &whole[..len]), Err("truncated".to_owned()), "{len}");
+        }
+        assert_eq!(written("text", b"no library at all"), Ok(()), "the system refuses it");
+        assert_eq!(is_whole(folder.path()), Err("must be a file".to_owned()));
+    }
 }
