@@ -83,7 +83,7 @@ fn text(groups: &[Group]) -> String {
             run.name.clone(),
             run.recipe.model.clone(),
             data,
-            format!("{}/{}", run.epochs.len(), run.recipe.epochs),
+            format!("{}/{}", run.epochs.len(), run.recipe.all_epochs()),
             percent(run.result("test_accuracy")),
             percent(run.result("test_accuracy_tta")),
             time(run.training_seconds()),

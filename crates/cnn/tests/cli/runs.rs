@@ -69,6 +69,8 @@ fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
     assert!(stderr.contains("3 epochs more: 5 in all") && stderr.contains("epoch 5/5"), "{stderr}");
     let result = json_lines(&stdout).pop().unwrap();
     assert_eq!((&result["epochs"], &result["best_weights"]), (&5.into(), &"run/best.safetensors".into()));
+    let (listed, _) = place.succeeds(&["runs", "run"]);
+    assert!(listed.contains(" 5/5 "), "{listed}");
     place.succeeds(&["train", "--recipe", "run/recipe.toml", "--out", "whole"]);
     assert!(place.read("whole/model.safetensors") == place.read("run/model.safetensors"), "the bits differ");
 
