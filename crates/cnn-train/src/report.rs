@@ -97,7 +97,7 @@ pub struct Summary {
     pub epochs: u32,
     /// Steps in all.
     pub steps: u64,
-    /// From the start of this process's part of the run to its end, evaluation included.
+    /// Of the whole run, evaluations included; what came before it was resumed counts up to that checkpoint.
     pub seconds: f64,
     /// Training images per second of training, in this process.
     pub images_per_second: f64,

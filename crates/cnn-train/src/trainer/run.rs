@@ -90,10 +90,11 @@ impl<B: Backend> Trainer<B> {
             }
         };
         let test = if end == End::Interrupted { None } else { self.evaluate(Split::Test, observe)? };
-        let Some(test) = test else { return Ok(self.summary(None, start)) };
+        let Some(test) = test else { return Ok(self.summary(None, before + start.elapsed().as_secs_f64())) };
         let by_views = if self.recipe.tta { self.evaluate(Split::TestByViews, observe)? } else { None };
         let stopped = if let End::Stopped(stopped) = end { Some(stopped) } else { None };
-        let summary = Summary { test_tta: by_views, stopped, ..self.summary(Some(test), start) };
+        let summary =
+            Summary { test_tta: by_views, stopped, ..self.summary(Some(test), before + start.elapsed().as_secs_f64()) };
         replace(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
     }
@@ -122,7 +123,7 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 
-    fn summary(&self, test: Option<Evaluation>, start: Instant) -> Summary {
+    fn summary(&self, test: Option<Evaluation>, seconds: f64) -> Summary {
         Summary {
             interrupted: test.is_none(),
             stopped: None,
@@ -130,7 +131,7 @@ impl<B: Backend> Trainer<B> {
             test_tta: None,
             epochs: self.progress.epoch,
             steps: self.progress.step,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
             images_per_second: self.trained_images as f64 / self.trained_seconds.max(1e-9),
             seed: self.recipe.seed,
             best: self.progress.best.as_ref().map(|best| BestEpoch {
