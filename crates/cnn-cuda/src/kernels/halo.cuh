@@ -67,8 +67,8 @@ template <int THREADS> struct HaloPiece {
         count = halo.place_of(last_pixel) - first + halo.offset_of(halo.taps[0] - 1, halo.taps[1] - 1) + 1;
     }
 
-    // Where in the images a place is, in elements; a negative number, aligned as the others, for zeros. Every slice of channels has the same places and every place has
-    // eight chunks, so this is looked up when they are copied.
+    // Where in the images a place is, in elements; a negative number, aligned as the others, for zeros. Every slice of channels has
+    // the same places and every place has eight chunks, so this is looked up when they are copied.
     DEVICE i32 source_of(i32 at) const {
         i32 line = halo.pitch.quotient(first + at), c = first + at - line * halo.pitch.value - halo.lead[1];
         i32 image = halo.rows.quotient(line), r = line - image * halo.rows.value - halo.lead[0];

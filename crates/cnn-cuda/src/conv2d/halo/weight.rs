@@ -20,7 +20,7 @@ const PIXELS: usize = 128;
 const THREADS: usize = 384;
 const STAGES: usize = 3;
 
-/// GFLOP/s of a multiprocessor, about: 3000 were measured on an H200, and half of that where pixels are gathered.
+/// GFLOP/s of a multiprocessor, about: 3000 were measured on an H200, and less than half of that where pixels are gathered.
 const GFLOP_S: f64 = 3500.0;
 
 /// The pass, and how its sum is cut.
