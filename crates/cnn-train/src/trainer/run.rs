@@ -57,6 +57,7 @@ impl<B: Backend> Trainer<B> {
     /// not finite. The checkpoint is then of the last step before, or, if that could not be saved, the one before.
     pub fn run(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<Summary> {
         let (start, before) = (Instant::now(), self.timed.seconds);
+        let seconds = || before + start.elapsed().as_secs_f64();
         self.move_in(folder)?;
         if self.saved.is_none() {
             self.save(folder, observe)?;
@@ -73,7 +74,6 @@ impl<B: Backend> Trainer<B> {
                 self.watch(folder, observe);
                 prepared = true;
             }
-            let seconds = || before + start.elapsed().as_secs_f64();
             let result = self.epoch(folder, &seconds, observe);
             self.timed.seconds = seconds();
             match result {
@@ -90,11 +90,10 @@ impl<B: Backend> Trainer<B> {
             }
         };
         let test = if end == End::Interrupted { None } else { self.evaluate(Split::Test, observe)? };
-        let Some(test) = test else { return Ok(self.summary(None, before + start.elapsed().as_secs_f64())) };
+        let Some(test) = test else { return Ok(self.summary(None, seconds())) };
         let by_views = if self.recipe.tta { self.evaluate(Split::TestByViews, observe)? } else { None };
         let stopped = if let End::Stopped(stopped) = end { Some(stopped) } else { None };
-        let summary =
-            Summary { test_tta: by_views, stopped, ..self.summary(Some(test), before + start.elapsed().as_secs_f64()) };
+        let summary = Summary { test_tta: by_views, stopped, ..self.summary(Some(test), seconds()) };
         replace(&folder.results(), summary.results(&self.info.classes).as_bytes())?;
         Ok(summary)
     }
