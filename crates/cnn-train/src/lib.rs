@@ -37,7 +37,7 @@ pub use events::EventFile;
 pub use networks::Networks;
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, EarlyStoppingRecipe, ExtensionRecipe, FreezeRecipe,
-    Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+    InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
 pub use report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 pub use run_folder::RunFolder;

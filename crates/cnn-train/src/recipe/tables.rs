@@ -196,6 +196,17 @@ impl AverageRecipe {
     }
 }
 
+/// Parameters whose initial values are one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitRecipe {
+    /// Which, by their names: as in a group of the optimiser.
+    pub pattern: String,
+    /// The number. 0 for the last normalisation's weights of every residual block lets each block begin as the identity (P. Goyal
+    /// et al., "Accurate, Large Minibatch SGD", 2017).
+    pub value: f64,
+}
+
 /// Parameters that are trained for some epochs only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cnn_core::image::{Border, ImageSpec};
-use cnn_core::nn::{Module, parameters};
+use cnn_core::nn::{Module, parameters, parameters_mut};
 use cnn_core::optim::{Average, Group, Optimizer};
-use cnn_core::{Backend, Tensor};
+use cnn_core::{Backend, Real, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
@@ -26,7 +26,7 @@ use crate::metrics;
 use crate::networks::Networks;
 use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
-use crate::{Error, ExtensionRecipe, Recipe, Result};
+use crate::{Error, ExtensionRecipe, InitRecipe, Recipe, Result};
 
 pub use trial::{Overfit, RateRange};
 
@@ -175,10 +175,11 @@ impl<B: Backend> Trainer<B> {
         Need::of(backend, &mut *model, image)?
             .check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
         let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();
-        for frozen in &recipe.freeze {
-            let group = Group::new(&frozen.pattern, 1.0);
+        let frozen = recipe.freeze.iter().map(|freeze| ("freeze", &freeze.pattern));
+        for (table, pattern) in frozen.chain(recipe.init.iter().map(|init| ("init", &init.pattern))) {
+            let group = Group::new(pattern, 1.0);
             if !names.iter().any(|name| group.matches(name)) {
-                return Err(Error::recipe("freeze", &frozen.pattern, "must match a parameter of the model"));
+                return Err(Error::recipe(table, pattern, "must match a parameter of the model"));
             }
         }
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
@@ -197,6 +198,12 @@ impl<B: Backend> Trainer<B> {
         let augment = recipe.augment();
         let spec = |border| ImageSpec::new(image, border, &mean, &std);
         initialise(backend, &mut *model, &train, spec(Border::Zero))?;
+        for InitRecipe { pattern, value } in &recipe.init {
+            let group = Group::new(pattern, 1.0);
+            for parameter in parameters_mut(&mut *model).into_iter().filter(|p| group.matches(p.name())) {
+                *parameter.value_mut() = backend.fill(parameter.shape().numel(), Real::from_f64(*value))?;
+            }
+        }
         let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
         let train = DeviceBatches::new(backend, &train, spec(augment.border));
         let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));

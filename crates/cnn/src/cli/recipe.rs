@@ -159,6 +159,8 @@ const NOTES: &[Note] = &[
     ("average", "every", "steps from one of its moves to the next", None),
     ("average", "decay", "what a move leaves of it", None),
     ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", None),
+    ("[init]", "pattern", "parameters by their names; a * is any text", None),
+    ("[init]", "value", "the number that they begin with", None),
     ("[freeze]", "pattern", "parameters by their names; a * is any text", None),
     ("[freeze]", "after_epochs", "epochs after which they stay as they are", None),
     (

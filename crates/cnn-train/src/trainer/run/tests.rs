@@ -3,13 +3,13 @@
 use std::fs;
 
 use cnn_core::archive::Archive;
-use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Scope, name_fields};
-use cnn_core::{Mode, Var, named_fields};
+use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Param, Scope, name_fields, parameters};
+use cnn_core::{Device, Mode, Var, named_fields};
 use cnn_cpu::Cpu;
 
 use super::*;
 use crate::fault_tests::{cpu, dataset, left, recipe};
-use crate::{AverageRecipe, Networks, Recipe, ScheduleKind};
+use crate::{AverageRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
 
 #[test]
 fn a_device_that_runs_behind_makes_the_same_run() {
@@ -194,6 +194,19 @@ fn what_is_frozen_is_a_parameter() {
     let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: 1 }];
     let error = Trainer::new(&cpu(), Recipe { freeze, ..recipe() }, dataset()).unwrap_err().to_string();
     assert_eq!(error, "freeze layer9.*: must match a parameter of the model");
+}
+
+#[test]
+fn parameters_begin_as_the_recipe_says() {
+    let init = |pattern: &str| vec![InitRecipe { pattern: pattern.into(), value: 0.25 }];
+    let trainer = Trainer::new(&cpu(), Recipe { init: init("fc*.bias"), ..recipe() }, dataset()).unwrap();
+    let of_a_quarter = |p: &&Param<Cpu<f32>>| cpu().download(p.value()).unwrap().iter().all(|&value| value == 0.25);
+    let parameters = parameters(&*trainer.model);
+    let (set, others): (Vec<_>, Vec<_>) =
+        parameters.into_iter().partition(|p| p.name().starts_with("fc") && p.name().ends_with(".bias"));
+    assert!(!set.is_empty() && set.iter().all(of_a_quarter) && !others.iter().any(of_a_quarter));
+    let error = Trainer::new(&cpu(), Recipe { init: init("layer9.*"), ..recipe() }, dataset()).unwrap_err().to_string();
+    assert_eq!(error, "init layer9.*: must match a parameter of the model");
 }
 
 #[test]
