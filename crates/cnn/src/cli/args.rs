@@ -191,7 +191,7 @@ pub(crate) struct RecipeArgs {
     /// bits [default: f32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe: cifar10-94, which comes with the program, or a file such as the recipe.toml of an earlier run; other options override it
+    /// Read everything from a recipe: cifar10-94, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
     /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
@@ -200,6 +200,10 @@ pub(crate) struct RecipeArgs {
     /// Part of the training images that is held out to watch the training with [default: 0]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) validation: Option<f64>,
+    /// End after so many epochs in a row without a better accuracy of the images held out, which --validation sets, or the data
+    /// has; a recipe can say loss instead
+    #[arg(long, value_name = "EPOCHS")]
+    pub(crate) early_stopping: Option<u32>,
     /// Seconds after which the run ends, is tested, and can be resumed with more; those before it was resumed count too
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub(crate) max_seconds: Option<f64>,
@@ -227,7 +231,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
-        "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "out"])]
+        "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
     /// and is said once

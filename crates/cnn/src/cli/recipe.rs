@@ -6,7 +6,7 @@ use std::path::Path;
 use cnn::core::names;
 use cnn::data::Known;
 use cnn::models::Arch;
-use cnn::train::{OptimizerKind, Recipe};
+use cnn::train::{EarlyStoppingRecipe, OptimizerKind, Recipe};
 
 use super::args::RecipeArgs;
 use super::failure::Failure;
@@ -58,6 +58,10 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     set(validation, args.validation.as_ref());
     set(&mut optimizer.lr, args.lr.as_ref());
     set(&mut recipe.conv_algo, conv_algo);
+    if let Some(patience) = args.early_stopping {
+        let by = recipe.early_stopping.map(|stopping| stopping.by).unwrap_or_default();
+        recipe.early_stopping = Some(EarlyStoppingRecipe { patience, by });
+    }
     recipe.max_seconds = args.max_seconds.or(recipe.max_seconds);
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
@@ -140,8 +144,8 @@ const NOTES: &[Note] = &[
     ("optimizer", "weight_decay", "pull of the weights towards 0", None),
     ("optimizer", "decay_all", "whether biases and normalisations decay too", None),
     ("optimizer", "clip_grad_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
-    ("[optimizer.groups]", "pattern", "parameters by their names; a * is any text", None),
-    ("[optimizer.groups]", "lr_scale", "factor on their learning rate", None),
+    ("[optimizer.groups]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
+    ("[optimizer.groups]", "lr_scale", "factor on their learning rate", Some("2.0")),
     ("[optimizer.groups]", "weight_decay", "in place of the others'", Some("0.0")),
     ("schedule", "kind", "one-cycle, cosine, step, linear, triangle or constant", None),
     ("schedule", "warmup_epochs", "epochs of linear rise before it", None),
@@ -155,21 +159,21 @@ const NOTES: &[Note] = &[
     ("augment", "flip", "mirror left to right in every other epoch", None),
     ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
     ("augment", "random_erasing", "part of the images of which a rectangle is blanked", Some("0.25")),
-    ("average", "kind", "ema, or lookahead, from which training goes on", None),
-    ("average", "every", "steps from one of its moves to the next", None),
-    ("average", "decay", "what a move leaves of it", None),
-    ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", None),
-    ("[init]", "pattern", "parameters by their names; a * is any text", None),
-    ("[init]", "value", "the number that they begin with", None),
-    ("[freeze]", "pattern", "parameters by their names; a * is any text", None),
-    ("[freeze]", "after_epochs", "epochs after which they stay as they are", None),
+    ("average", "kind", "ema, or lookahead, from which training goes on", Some(r#""ema""#)),
+    ("average", "every", "steps from one of its moves to the next", Some("5")),
+    ("average", "decay", "what a move leaves of it", Some("0.98")),
+    ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", Some("1.0")),
+    ("[init]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bn2.weight""#)),
+    ("[init]", "value", "the number that they begin with", Some("0.0")),
+    ("[freeze]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
+    ("[freeze]", "after_epochs", "epochs after which they stay as they are", Some("3")),
     (
         "early_stopping",
         "patience",
         "epochs in a row that may pass without a better figure of the images held out",
-        None,
+        Some("5"),
     ),
-    ("early_stopping", "by", "that figure: accuracy or loss", None),
+    ("early_stopping", "by", "that figure: accuracy or loss", Some(r#""accuracy""#)),
     ("[extended]", "after_steps", "steps after which epochs were added", None),
     ("[extended]", "epochs", "how many", None),
 ];
@@ -194,7 +198,27 @@ fn commented(recipe: &Recipe) -> Result<String, Failure> {
             out += &unset(table, &toml);
         }
     }
+    let mut tables: Vec<&str> = NOTES.iter().map(|note| note.0).filter(|table| !table.is_empty()).collect();
+    tables.dedup();
+    tables.iter().for_each(|table| out += &unset_table(table, &toml));
     Ok(out)
+}
+
+/// A table that can be there and is not, as a comment with an example of each of its keys.
+fn unset_table(table: &str, toml: &str) -> String {
+    let examples =
+        NOTES.iter().filter(|note| note.0 == table).map(|(_, key, words, value)| Some((key, words, (*value)?)));
+    let Some(examples) = examples.collect::<Option<Vec<_>>>().filter(|_| !toml.contains(&format!("[{table}]"))) else {
+        return String::new();
+    };
+    let lines = |mark: &str| -> String {
+        let key = |(key, words, value): &(&&str, &&str, &str)| format!("# {words}\n{mark}{key} = {value}\n");
+        examples.iter().map(key).collect()
+    };
+    match Recipe::from_toml(&format!("{toml}\n[{table}]\n{}", lines(""))) {
+        Ok(_) => format!("\n# [{table}]\n{}", lines("# ")),
+        Err(_) => String::new(),
+    }
 }
 
 /// The keys of `table` that can be set and are not.
@@ -242,10 +266,12 @@ mod tests {
         // What is not set can be, without its mark.
         let all: String = lines
             .iter()
-            .map(|line| line.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(line))
+            .map(|line| line.strip_prefix("# ").filter(|l| l.contains(" = ") || l.starts_with('[')).unwrap_or(line))
             .map(|line| format!("{line}\n"))
             .collect();
         let set = Recipe::from_toml(&all).unwrap();
         assert_eq!((set.classes.map(|classes| classes.len()), set.size), (Some(2), Some([64, 64])));
+        assert!(set.average.is_some() && set.early_stopping.is_some(), "{all}");
+        assert_eq!([set.optimizer.groups.len(), set.freeze.len(), set.init.len()], [1; 3]);
     }
 }
