@@ -394,7 +394,8 @@ fn what_a_step_came_to_can_be_read_later() {
     }
     assert_eq!(read.len(), 3);
     read.extend(ring.iter().map(|outcome| outcome.read().unwrap()));
-    let read: Vec<_> = read.into_iter().map(|StepOutcome { loss, correct, finite }| (loss, correct, finite)).collect();
+    let read: Vec<_> =
+        read.into_iter().map(|StepOutcome { loss, correct, finite, .. }| (loss, correct, finite)).collect();
     assert_eq!(read, expected);
     assert_eq!(backend.steps_behind(), 0);
 }

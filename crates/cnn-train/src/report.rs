@@ -61,6 +61,8 @@ pub struct StepReport {
     pub lr: f64,
     /// Of this epoch so far.
     pub images_per_second: f64,
+    /// The Euclidean norm of all gradients, before it is cut.
+    pub gradient_norm: f64,
 }
 
 /// One epoch.
@@ -83,6 +85,10 @@ pub struct EpochReport {
     pub seconds: f64,
     /// In training.
     pub images_per_second: f64,
+    /// The largest Euclidean norm of all gradients of a step; of the steps since the run was resumed, if that was in this epoch.
+    pub gradient_norm: f64,
+    /// Part of the seconds that went by waiting for images, of the steps likewise.
+    pub waiting: f64,
 }
 
 /// A run that ended.

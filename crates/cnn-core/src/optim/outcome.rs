@@ -5,13 +5,14 @@ use crate::backend::{Accum, Backend, Health, Later, Wide, one};
 use crate::element::Real;
 use crate::ops::Loss;
 
-/// What a step came to, on its way from the device: three numbers, of which a loop keeps as many as the device may run
+/// What a step came to, on its way from the device: four numbers, of which a loop keeps as many as the device may run
 /// [behind](crate::Device::steps_behind). Keeping one does not wait for the step; [`Outcome::read`] does, and for none after it.
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
     loss: Later<Accum<B>>,
     /// Of each part of the batch.
     correct: Vec<Later<u32>>,
+    norm: Later<Accum<B>>,
     finite: Later<u32>,
 }
 
@@ -22,6 +23,8 @@ pub struct StepOutcome {
     pub loss: f64,
     /// How many of its rows had their largest logit at the label.
     pub correct: u32,
+    /// The Euclidean norm of all gradients, before it is cut.
+    pub gradient_norm: f64,
     /// Whether loss and gradients were finite: otherwise the step was refused, and nothing has moved.
     pub finite: bool,
 }
@@ -44,6 +47,7 @@ impl<B: Backend> Outcome<B> {
         Ok(Outcome {
             loss: backend.download_later(loss)?,
             correct: correct.iter().map(|correct| backend.download_later(correct)).collect::<Result<_>>()?,
+            norm: backend.download_later(&health.norm)?,
             finite: backend.download_later(&health.finite)?,
         })
     }
@@ -56,6 +60,7 @@ impl<B: Backend> Outcome<B> {
         Ok(StepOutcome {
             loss: one("a step's loss", &self.loss.get()?)?.as_f64(),
             correct: self.correct.iter().map(|correct| one("a step's hits", &correct.get()?)).sum::<Result<u32>>()?,
+            gradient_norm: one("a step's norm", &self.norm.get()?)?.as_f64(),
             finite: one("a step's health", &self.finite.get()?)? == 1,
         })
     }

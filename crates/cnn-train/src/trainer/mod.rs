@@ -1,6 +1,7 @@
 //! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop, `rehearsal` a step that is
 //! taken back, `trial` steps that belong to no run.
 
+mod guards;
 mod rehearsal;
 mod run;
 mod trial;
@@ -28,6 +29,7 @@ use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
 use crate::{Error, ExtensionRecipe, InitRecipe, Recipe, Result};
 
+use guards::Guards;
 pub use trial::{Overfit, RateRange};
 
 /// A run in progress.
@@ -51,6 +53,8 @@ pub struct Trainer<B: Backend> {
     warnings: Vec<String>,
     /// What TensorBoard shows of the run, as long as that can be written.
     events: Option<EventFile>,
+    /// What is looked at on the way.
+    guards: Guards,
     /// Steps that the device may run behind the loop.
     behind: usize,
     /// The arithmetic of the steps before, if it was another.
@@ -239,6 +243,7 @@ impl<B: Backend> Trainer<B> {
             home: None,
             warnings: Vec::new(),
             events: None,
+            guards: Guards::default(),
             behind: backend.steps_behind(),
             other_arithmetic: None,
             saved: None,

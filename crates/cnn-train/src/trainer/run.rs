@@ -175,12 +175,17 @@ impl<B: Backend> Trainer<B> {
             return Ok(Some(End::Interrupted));
         }
         self.freeze();
+        self.guards.begin_epoch();
         let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
-        let batches = self.loader.epoch_from(epoch - 1, self.progress.batch as usize, &self.recipe.augment());
+        let mut batches = self.loader.epoch_from(epoch - 1, self.progress.batch as usize, &self.recipe.augment());
         // Steps that were made and not yet heard of, the oldest first.
         let mut pending = VecDeque::with_capacity(self.behind + 1);
         let mut settled = Instant::now();
-        for batch in batches {
+        loop {
+            let asked = Instant::now();
+            let batch = batches.next();
+            self.guards.waited += asked.elapsed().as_secs_f64();
+            let Some(batch) = batch else { break };
             match batch.map_err(Error::from).and_then(|batch| self.step(batch)) {
                 Ok(step) => pending.push_back(step),
                 Err(error) => {
@@ -229,6 +234,8 @@ impl<B: Backend> Trainer<B> {
             lr: self.rate(self.progress.step.saturating_sub(1)),
             seconds: spent,
             images_per_second: images / spent,
+            gradient_norm: self.guards.of_epoch,
+            waiting: (self.guards.waited / spent).min(1.0),
         };
         // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
         self.timed.metrics += &metrics::append_row(folder, &report)?;
@@ -236,6 +243,7 @@ impl<B: Backend> Trainer<B> {
         self.timed.seconds = seconds();
         self.save(folder, observe)?;
         self.watch_epoch(&report, observe);
+        self.guard_epoch(&report, observe);
         Ok((observe(&Event::EpochEnd(report)) == Control::Stop).then_some(End::Interrupted))
     }
 
@@ -329,7 +337,7 @@ impl<B: Backend> Trainer<B> {
         let mut control = Control::Continue;
         while pending.len() > left {
             let Some(step) = pending.pop_front() else { break };
-            let StepOutcome { loss, correct, finite } = step.outcome.read()?;
+            let StepOutcome { loss, correct, gradient_norm, finite } = step.outcome.read()?;
             if !finite {
                 return Err(self.refused(&step, loss, pending)?);
             }
@@ -350,7 +358,11 @@ impl<B: Backend> Trainer<B> {
                 accuracy: correct / images,
                 lr: step.lr,
                 images_per_second: images / seconds,
+                gradient_norm,
             };
+            if let Some(text) = self.guards.norm(report.epoch, report.step, gradient_norm) {
+                control = control.max(observe(&Event::Warning { text }));
+            }
             control = control.max(observe(&Event::Step(report)));
         }
         Ok(control)

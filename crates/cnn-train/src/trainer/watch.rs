@@ -46,12 +46,15 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn write_epoch(&self, events: &mut EventFile, report: &EpochReport) -> Result<()> {
-        let EpochReport { step, train_loss, train_accuracy, lr, images_per_second, .. } = *report;
+        let EpochReport { step, train_loss, train_accuracy, lr, images_per_second, gradient_norm, waiting, .. } =
+            *report;
         let trained = [
             ("loss/train", train_loss),
             ("accuracy/train", train_accuracy),
             ("lr", lr),
             ("images per second", images_per_second),
+            ("gradient norm", gradient_norm),
+            ("waiting for images", waiting),
         ];
         let validation = report.validation.as_ref();
         let validated = validation.map(|v| [("loss/validation", v.loss), ("accuracy/validation", v.accuracy())]);

@@ -10,7 +10,7 @@ from 0 to 1; a field is null where there is nothing to say. Fields may be added,
 
 train
   after every epoch: event (\"epoch\"), epoch, step, train_loss, train_accuracy, validation_loss, validation_accuracy, lr,
-  seconds and images_per_second (training alone)
+  seconds and images_per_second (training alone), gradient_norm (the largest), waiting (part of the seconds, for images)
   last: event (\"result\", or \"interrupted\"), test_accuracy, test_accuracy_tta (by six views of each image, if the recipe
   asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed,
   run (the folder), weights (the file), stopped (\"early\" or \"time\", if that ended it before its last epoch), best_epoch,

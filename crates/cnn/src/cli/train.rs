@@ -222,6 +222,8 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
         "lr": report.lr,
         "seconds": report.seconds,
         "images_per_second": report.images_per_second,
+        "gradient_norm": report.gradient_norm,
+        "waiting": report.waiting,
     })
 }
 

@@ -210,6 +210,30 @@ fn parameters_begin_as_the_recipe_says() {
 }
 
 #[test]
+fn units_that_died_are_told_of_and_looking_changes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str, value: f64| {
+        let folder = RunFolder::create(place.path().join(name)).unwrap();
+        let init = vec![InitRecipe { pattern: "conv*.bias".into(), value }];
+        let mut told = Vec::new();
+        let mut trainer = Trainer::new(&cpu(), Recipe { init, ..recipe() }, dataset()).unwrap();
+        let mut observe = |event: &Event| {
+            told.extend(if let Event::Warning { text } = event { Some(text.clone()) } else { None });
+            Control::Continue
+        };
+        trainer.run(&folder, &mut observe).unwrap();
+        told
+    };
+    let none = run("alive", 0.0);
+    assert!(none.is_empty(), "{none:?}");
+    let told = run("dead", -2e4);
+    let is = |text: &&String, words: &str| text.contains(words);
+    assert!(is(&&told[0], "32 of 32 ReLUs behind conv are dead after epoch 1: 0 for all of 24"), "{told:?}");
+    let large = told.iter().filter(|text| is(text, "the outputs of conv are large after epoch 1, 2.0e4")).count();
+    assert_eq!(large, 1, "{told:?}");
+}
+
+#[test]
 fn a_run_is_not_written_over_another() {
     let place = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(place.path().join("run")).unwrap();

@@ -1,0 +1,276 @@
+//! What a run warns of while something can still be changed: gradients and outputs that explode, units that are never active, and
+//! time spent waiting for images. Nothing of it moves a weight or a statistic, or draws a random number.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use cnn_core::backend::Activation;
+use cnn_core::graph::{Event as Operation, Observer, Op};
+use cnn_core::{Backend, Pass, Real, Tensor};
+use cnn_data::{Augment, Loader, LoaderOptions};
+
+use super::Trainer;
+use crate::Result;
+use crate::control::Control;
+use crate::report::{EpochReport, Event};
+
+/// Steps whose norms are not compared with yet: growth over so many is seen, however slow it is from step to step.
+const RECENT: usize = 10;
+/// Steps that are known before one is called large: the first ones are.
+const KNOWN: u64 = 20;
+/// So many times the largest norm before is more than a hard batch does.
+const EXPLODES: f64 = 10.0;
+/// Images that are looked at after an epoch, and numbers of them at most, if there are eight.
+const LOOKED_AT: usize = 64;
+const NUMBERS: usize = LOOKED_AT * 32 * 32 * 3;
+/// An output's root mean square that no network with sensible weights has.
+const LARGE_OUTPUT: f64 = 1e4;
+/// Part of an epoch, and seconds of it, that may go by waiting for images.
+const WAITING: (f64, f64) = (0.2, 5.0);
+
+/// What the guards remember. A resumed run begins without it.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    /// Norms of the gradients of the last steps, the oldest first.
+    recent: VecDeque<f64>,
+    /// The largest of those before, and how many there were.
+    largest: f64,
+    known: u64,
+    /// The largest of this epoch.
+    pub(super) of_epoch: f64,
+    /// Seconds of this epoch that went by waiting for images.
+    pub(super) waited: f64,
+    /// Whether exploding gradients were told of in this epoch, and waiting in any.
+    told_norm: bool,
+    told_waiting: bool,
+    /// Silent channels of a layer when they were last told of, and layers whose outputs were.
+    silent: BTreeMap<String, usize>,
+    told_outputs: bool,
+}
+
+impl Guards {
+    /// Forgets what was of one epoch.
+    pub(super) fn begin_epoch(&mut self) {
+        (self.of_epoch, self.waited, self.told_norm) = (0.0, 0.0, false);
+    }
+
+    /// Notes a step's norm of all gradients, and says if it explodes.
+    pub(super) fn norm(&mut self, epoch: u32, step: u64, norm: f64) -> Option<String> {
+        self.of_epoch = self.of_epoch.max(norm);
+        let explodes = self.known >= KNOWN && self.largest > 0.0 && norm > EXPLODES * self.largest;
+        let before = self.largest;
+        self.recent.push_back(norm);
+        if self.recent.len() > RECENT
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.largest = self.largest.max(oldest);
+            self.known += 1;
+        }
+        if !explodes || self.told_norm {
+            return None;
+        }
+        self.told_norm = true;
+        let times = norm / before;
+        Some(format!(
+            "the gradients explode: their norm is {norm:.3} in step {step} of epoch {epoch}, {times:.0} times the largest before: a \
+             lower learning rate, a longer warm-up or clip_grad_norm = {before:.3} in the recipe may hold them",
+        ))
+    }
+
+    /// Says that an epoch waited too long for its images, once.
+    fn waiting(&mut self, report: &EpochReport) -> Option<String> {
+        let EpochReport { epoch, waiting, seconds, .. } = *report;
+        let waited = waiting * seconds;
+        if self.told_waiting || waiting < WAITING.0 || waited < WAITING.1 {
+            return None;
+        }
+        self.told_waiting = true;
+        Some(format!(
+            "{:.0}% of epoch {epoch} ({waited:.0} s) went by waiting for images: they are read and decoded slower than the network \
+             learns; smaller files, a faster disk or more threads would help",
+            100.0 * waiting,
+        ))
+    }
+
+    /// Says what is wrong with the outputs of layers, once for each, and again when it is twice as bad.
+    fn outputs(&mut self, epoch: u32, images: usize, seen: &Seen) -> Vec<String> {
+        let mut words = Vec::new();
+        for Active { layer, silent, channels } in &seen.active {
+            let before = self.silent.get(layer).copied().unwrap_or(0);
+            if 2 * silent < *channels || *silent < 2 * before {
+                continue;
+            }
+            self.silent.insert(layer.clone(), *silent);
+            words.push(format!(
+                "{silent} of {channels} ReLUs behind {layer} are dead after epoch {epoch}: 0 for all of {images} training images, \
+                 and what is 0 learns nothing; a lower learning rate or a longer warm-up may keep them alive"
+            ));
+        }
+        if let (Some((layer, rms)), false) = (&seen.largest, self.told_outputs)
+            && *rms > LARGE_OUTPUT
+        {
+            self.told_outputs = true;
+            words.push(format!(
+                "the outputs of {layer} are large after epoch {epoch}, {rms:.1e} in the root of their mean square: a lower learning \
+                 rate, more weight decay or a normalisation may keep them in bounds"
+            ));
+        }
+        words
+    }
+}
+
+/// A ReLU: how many of its channels are 0 for every pixel of every image.
+#[derive(Debug, PartialEq)]
+struct Active {
+    /// The layer that it is in, or the one before.
+    layer: String,
+    silent: usize,
+    channels: usize,
+}
+
+/// What a pass over some images showed.
+#[derive(Debug, Default)]
+struct Seen {
+    active: Vec<Active>,
+    /// The layer with the largest root mean square of its outputs, and that.
+    largest: Option<(String, f64)>,
+    /// The last operation that has a path: an operation without is named by it.
+    layer: String,
+}
+
+impl<B: Backend> Observer<B> for Seen {
+    fn observe(&mut self, event: &Operation<'_, B>) -> cnn_core::Result<()> {
+        let rectified = match event.op {
+            Op::Input | Op::Parameter { .. } => return Ok(()),
+            Op::Activation(activation) => Some(*activation),
+            Op::BatchNorm2d { after, .. } => after.activation,
+            _ => None,
+        };
+        let (values, channels) = (event.output.to_vec()?, event.output.shape().channels().max(1));
+        if !event.path.is_empty() {
+            self.layer = event.path.to_owned();
+        }
+        let layer = self.layer.clone();
+        let squares: f64 = values.iter().map(|value| value.as_f64() * value.as_f64()).sum();
+        let rms = (squares / values.len().max(1) as f64).sqrt();
+        if self.largest.as_ref().is_none_or(|(_, largest)| rms > *largest) {
+            self.largest = Some((layer.clone(), rms));
+        }
+        if rectified == Some(Activation::Relu) {
+            let mut active = vec![false; channels];
+            for pixel in values.chunks_exact(channels) {
+                active.iter_mut().zip(pixel).for_each(|(active, value)| *active |= value.as_f64() != 0.0);
+            }
+            let silent = active.iter().filter(|active| !**active).count();
+            self.active.push(Active { layer, silent, channels });
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Looks at an epoch that is complete, and at what the layers answer to some of the training images.
+    pub(super) fn guard_epoch(&mut self, report: &EpochReport, observe: &mut dyn FnMut(&Event) -> Control) {
+        let mut words: Vec<String> = self.guards.waiting(report).into_iter().collect();
+        match self.look() {
+            Ok((images, seen)) => words.extend(self.guards.outputs(report.epoch, images, &seen)),
+            Err(error) => words.push(format!("what the layers answer could not be looked at: {error}")),
+        }
+        for text in words {
+            observe(&Event::Warning { text });
+        }
+    }
+
+    /// A pass over the first training images as they are stored, in evaluation mode, which changes nothing.
+    fn look(&mut self) -> Result<(usize, Seen)> {
+        let images = self.train.images().clone();
+        let numbers = self.info.image.iter().product::<usize>().max(1);
+        let count = (NUMBERS / numbers).clamp(8, LOOKED_AT).min(images.len());
+        let Some(batch) = Loader::new(images, LoaderOptions::new(count))?.epoch(0, &Augment::NONE).next() else {
+            return Ok((0, Seen::default()));
+        };
+        let images: Tensor<B> = self.train.tensor(&batch?)?;
+        let seen = Rc::new(RefCell::new(Seen::default()));
+        let pass = Pass::eval(&self.backend).observed(seen.clone());
+        self.model.call(&pass.input(images)?)?;
+        Ok((count, seen.take()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_that_explode_are_told_of_and_hard_batches_are_not() {
+        let told = |norms: &mut dyn Iterator<Item = f64>| {
+            let mut guards = Guards::default();
+            norms
+                .enumerate()
+                .filter_map(|(i, norm)| Some(i).filter(|_| guards.norm(1, i as u64 + 1, norm).is_some()))
+                .collect()
+        };
+        let steady = |i: usize| 1.0 + 0.5 * (i as f64).sin();
+        let none: Vec<usize> = told(&mut (0..200).map(steady));
+        assert!(none.is_empty(), "{none:?}");
+        // Large at first, small later, and a hard batch.
+        let none: Vec<usize> = told(&mut (0..200).map(|i| if i == 150 { 9.0 } else { 5.0 / (i + 1) as f64 }));
+        assert!(none.is_empty(), "{none:?}");
+        // At once, and by a third from step to step; once in an epoch.
+        let at_once: Vec<usize> = told(&mut (0..200).map(|i| if i < 100 { steady(i) } else { 20.0 }));
+        assert_eq!(at_once, [100]);
+        let slowly: Vec<usize> = told(&mut (0..90).map(|i| 1.3f64.powi(i as i32 - 60).max(1.0)));
+        assert_eq!(slowly.len(), 1, "{slowly:?}");
+        assert!((65..75).contains(&slowly[0]), "{slowly:?}");
+        let mut guards = Guards::default();
+        (0..50).for_each(|i| drop(guards.norm(1, i, 1.0)));
+        let text = guards.norm(2, 7, 25.0).unwrap();
+        assert!(text.contains("their norm is 25.000 in step 7 of epoch 2, 25 times the largest before"), "{text}");
+        assert_eq!(guards.norm(2, 8, 250.0), None, "told once");
+        guards.begin_epoch();
+        assert!(guards.norm(3, 1, 250.0).is_some());
+    }
+
+    #[test]
+    fn an_epoch_that_waits_for_its_images_says_so_once() {
+        let report = |waiting: f64, seconds: f64| EpochReport {
+            epoch: 2,
+            step: 20,
+            train_loss: 1.0,
+            train_accuracy: 0.5,
+            validation: None,
+            lr: 0.1,
+            seconds,
+            images_per_second: 1.0,
+            gradient_norm: 1.0,
+            waiting,
+        };
+        let mut guards = Guards::default();
+        assert_eq!(guards.waiting(&report(0.1, 1000.0)), None);
+        assert_eq!(guards.waiting(&report(0.9, 1.0)), None, "a second is not worth a word");
+        let text = guards.waiting(&report(0.25, 80.0)).unwrap();
+        assert!(text.starts_with("25% of epoch 2 (20 s) went by waiting for images"), "{text}");
+        assert_eq!(guards.waiting(&report(0.5, 80.0)), None);
+    }
+
+    #[test]
+    fn what_is_told_of_a_layer_is_told_again_when_it_is_twice_as_bad() {
+        let seen = |silent: usize, rms: f64| Seen {
+            active: vec![Active { layer: "features.relu".into(), silent, channels: 64 }],
+            largest: Some(("fc".into(), rms)),
+            ..Seen::default()
+        };
+        let mut guards = Guards::default();
+        assert!(guards.outputs(1, 64, &seen(31, 9e3)).is_empty());
+        let words = guards.outputs(2, 64, &seen(32, 2e4));
+        assert_eq!(words.len(), 2, "{words:?}");
+        assert!(
+            words[0].starts_with("32 of 64 ReLUs behind features.relu are dead after epoch 2: 0 for all of 64"),
+            "{words:?}"
+        );
+        assert!(words[1].starts_with("the outputs of fc are large after epoch 2, 2.0e4 in"), "{words:?}");
+        assert!(guards.outputs(3, 64, &seen(40, 9e9)).is_empty());
+        assert_eq!(guards.outputs(4, 64, &seen(64, 0.0)).len(), 1);
+    }
+}
