@@ -17,6 +17,8 @@ pub(crate) struct Need {
     pub(crate) fixed: u64,
     /// Activations that the way back reads, and two gradients of the largest.
     pub(crate) per_image: u64,
+    /// Multiplications of an image on its way forward.
+    pub(crate) macs: u64,
 }
 
 impl Need {
@@ -38,7 +40,8 @@ impl Need {
             largest = numel.max(largest);
         }
         let per_image = (values + 2 * largest) * size_of::<B::Elem>() as u64;
-        Ok(Need { fixed: (weights * size_of::<cnn_core::backend::Accum<B>>()) as u64, per_image })
+        let macs = graph.nodes.iter().map(|node| node.op.macs()).sum();
+        Ok(Need { fixed: (weights * size_of::<cnn_core::backend::Accum<B>>()) as u64, per_image, macs })
     }
 
     /// Refuses a batch that takes more than is free.
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_and_one_that_does_is_named() {
-        let need = Need { fixed: 1 << 28, per_image: 4 << 20 };
+        let need = Need { fixed: 1 << 28, per_image: 4 << 20, macs: 0 };
         let free = |bytes| Some(Free { bytes, limit: "the machine" });
         need.check(192, free(1 << 30)).unwrap();
         need.check(1_000_000, None).unwrap();
@@ -201,7 +204,7 @@ mod tests {
             need.check(1000, free(1 << 30)).unwrap_err().to_string(),
             "batch 1000: a step needs at least 4.16 GiB, and the machine leaves 1.00 GiB: a batch of at most 192 would do"
         );
-        let small = Need { fixed: 3 << 20, per_image: 1 << 18 };
+        let small = Need { fixed: 3 << 20, per_image: 1 << 18, macs: 0 };
         assert_eq!(
             small.check(40, free(9 << 20)).unwrap_err().to_string(),
             "batch 40: a step needs at least 13.00 MiB, and the machine leaves 9.00 MiB: a batch of at most 24 would do"

@@ -220,7 +220,7 @@ mod tests {
         // At once, and by a third from step to step; once in an epoch.
         let at_once: Vec<usize> = told(&mut (0..200).map(|i| if i < 100 { steady(i) } else { 20.0 }));
         assert_eq!(at_once, [100]);
-        let slowly: Vec<usize> = told(&mut (0..90).map(|i| 1.3f64.powi(i as i32 - 60).max(1.0)));
+        let slowly: Vec<usize> = told(&mut (0..90).map(|i| 1.3f64.powi(i - 60).max(1.0)));
         assert_eq!(slowly.len(), 1, "{slowly:?}");
         assert!((65..75).contains(&slowly[0]), "{slowly:?}");
         let mut guards = Guards::default();

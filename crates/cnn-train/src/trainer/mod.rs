@@ -47,6 +47,8 @@ pub struct Trainer<B: Backend> {
     test: DeviceBatches<B>,
     progress: Progress,
     timed: Timed,
+    /// Multiplications of an image on its way forward.
+    macs: u64,
     /// The folder whose run this is, once it has one.
     home: Option<PathBuf>,
     /// What was not as it had been written.
@@ -176,8 +178,8 @@ impl<B: Backend> Trainer<B> {
         }
         let classes = train.classes().to_vec();
         let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
-        Need::of(backend, &mut *model, image)?
-            .check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
+        let need = Need::of(backend, &mut *model, image)?;
+        need.check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
         let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();
         let frozen = recipe.freeze.iter().map(|freeze| ("freeze", &freeze.pattern));
         for (table, pattern) in frozen.chain(recipe.init.iter().map(|init| ("init", &init.pattern))) {
@@ -240,6 +242,7 @@ impl<B: Backend> Trainer<B> {
             test,
             progress: Progress::default(),
             timed: Timed::default(),
+            macs: need.macs,
             home: None,
             warnings: Vec::new(),
             events: None,
@@ -349,6 +352,11 @@ impl<B: Backend> Trainer<B> {
     /// this backend's: the next steps are then rounded differently than the run would have rounded them there.
     pub fn other_arithmetic(&self) -> Option<&str> {
         self.other_arithmetic.as_deref()
+    }
+
+    /// Multiplications of one image on its way forward; training takes three times as many.
+    pub fn macs(&self) -> u64 {
+        self.macs
     }
 
     /// Steps of an epoch.

@@ -14,6 +14,8 @@ pub(crate) struct Progress {
     bars: Option<Bars>,
     epochs: u32,
     losses: Sparkline,
+    /// Images per second at which the machine would do nothing but multiply and add.
+    peak: Option<f64>,
 }
 
 /// The whole run above, and below the epoch or evaluation that is going on.
@@ -24,7 +26,7 @@ struct Bars {
     part: ProgressBar,
 }
 
-const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left";
+const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left{msg}";
 /// What does not fit beside the bar is cut off: a line that wraps cannot be drawn over.
 const PART: &str = "{prefix:>11} {bar:16} {wide_msg}";
 
@@ -38,7 +40,14 @@ impl Progress {
             let (all, run, part) = (MultiProgress::new(), ProgressBar::no_length(), ProgressBar::no_length());
             Bars { all, run: run.with_style(style(RUN)), part: part.with_style(style(PART)) }
         });
-        Progress { bars, epochs: 0, losses: Sparkline::default() }
+        Progress { bars, epochs: 0, losses: Sparkline::default(), peak: None }
+    }
+
+    /// Also says which share of the machine's peak a training has, where somebody can watch it: `peak` measures at how many
+    /// images per second the machine would do nothing but the multiplications and additions of the layers.
+    pub(crate) fn beside_peak<E>(mut self, peak: impl FnOnce() -> Result<f64, E>) -> Result<Self, E> {
+        self.peak = if self.bars.is_some() { Some(peak()?) } else { None };
+        Ok(self)
     }
 
     /// Shows an event of a training.
@@ -72,6 +81,9 @@ impl Progress {
         let Some(Bars { run, part, .. }) = &self.bars else { return };
         let StepReport { epoch, step, steps, loss, accuracy, images_per_second, .. } = *step;
         run.set_position(steps * u64::from(epoch - 1) + step);
+        if let Some(peak) = self.peak.filter(|peak| *peak > 0.0) {
+            run.set_message(format!("  {:.0}% of the multiply-add peak", 100.0 * images_per_second / peak));
+        }
         part.set_length(steps);
         part.set_position(step);
         part.set_prefix(format!("step {step}/{steps}"));

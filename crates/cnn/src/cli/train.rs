@@ -80,7 +80,7 @@ impl Command for Train<'_> {
             output::note(&format!("memory: {peak} of the device's {total}, by a step that was tried"));
         }
         let signals = Signals::noted()?;
-        let mut progress = Progress::new();
+        let mut progress = Progress::new().beside_peak(|| peak(backend, trainer.macs()))?;
         let (mut written, mut asked) = (Ok(()), false);
         let summary = trainer.run(&folder, &mut |event| {
             progress.event(event);
@@ -114,6 +114,13 @@ impl Command for Train<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Images per second of training at which the machine would do nothing but multiply and add, each multiplication forward once and
+/// twice on the way back.
+fn peak<B: Machine>(backend: &B, macs: u64) -> cnn::core::Result<f64> {
+    let flops = 3 * 2 * macs.max(1);
+    Ok(1e9 * backend.fma_peak(0.2)? / flops as f64)
 }
 
 /// The run in `folder`, with what the options add to it.
