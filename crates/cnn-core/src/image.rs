@@ -125,3 +125,53 @@ impl SampleView {
         [side(0), side(1)]
     }
 }
+
+/// How every image of a batch is mixed with the one before it, the first with the last. With half of two images the network shall
+/// say half of both classes: mixup (H. Zhang et al., 2017) and CutMix (S. Yun et al., 2019), as torchvision's transforms pair them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// Height, width and channels.
+    pub size: [usize; 3],
+    /// Part of the image's own that each of its numbers keeps; the rest is the other's.
+    pub own: f64,
+    /// Rows `patch[0]..patch[2]`, columns `patch[1]..patch[3]` that are the other's alone; all zero for none.
+    pub patch: [u16; 4],
+}
+
+impl Mix {
+    /// Part of the label that is the image's own.
+    pub fn own_label(&self) -> f64 {
+        let [height, width, _] = self.size;
+        let [top, left, bottom, right] = self.patch.map(usize::from);
+        let side = |from: usize, to: usize, size: usize| to.min(size).saturating_sub(from) as f64;
+        let patch = side(top, bottom, height) * side(left, right, width) / (height * width).max(1) as f64;
+        self.own * (1.0 - patch)
+    }
+
+    /// Checks that `numel` numbers are whole images, and that the parts are parts; returns how many images there are.
+    ///
+    /// # Errors
+    /// Which of them does not hold.
+    pub fn check(&self, numel: usize) -> Result<usize> {
+        if !(0.0..=1.0).contains(&self.own) {
+            return Err(Error::invalid("part of an image's own", self.own, "must be from 0 to 1"));
+        }
+        crate::backend::check::whole_rows("the images", numel, checked_numel(&self.size)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_mixed_as_its_image_is() {
+        let mix = |own, patch| Mix { size: [4, 8, 3], own, patch }.own_label();
+        assert_eq!(mix(0.75, [0; 4]), 0.75);
+        assert_eq!(mix(1.0, [1, 2, 3, 6]), 0.75);
+        assert_eq!(mix(0.5, [0, 0, 4, 4]), 0.25);
+        // What lies outside of the image is none of it.
+        assert_eq!(mix(1.0, [2, 4, u16::MAX, u16::MAX]), 0.75);
+        assert_eq!(mix(1.0, [3, 3, 1, 1]), 1.0);
+    }
+}

@@ -22,6 +22,8 @@ pub enum Purpose {
     Split = 6,
     /// Test data.
     Test = 7,
+    /// How images of a step are mixed; `a` and `b` are the halves of its number.
+    Mix = 8,
 }
 
 /// A random sequence: addressable by block, or read in order through [`Philox::stream`].

@@ -6,7 +6,7 @@
 use std::any::Any;
 
 use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
+use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
 use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 
@@ -198,11 +198,11 @@ delegate! {
         sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
         activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
         loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
+        images::mix_images(mix: &Mix, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         loss::cross_entropy(
+            spec: &CrossEntropySpec,
             logits: &Data<Cpu<T>>,
-            labels: &Buffer<u32>,
-            classes: usize,
-            smoothing: f64
+            labels: &Buffer<u32>
         ) -> Result<CrossEntropy<Cpu<T>>>;
         optim::blend(into: &mut Wide<Cpu<T>>, a: f64, from: &Wide<Cpu<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: Option<&Wide<Cpu<T>>>, gradients: &[&Wide<Cpu<T>>], largest: f64) -> Result<Health<Cpu<T>>>;

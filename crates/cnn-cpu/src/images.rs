@@ -1,7 +1,7 @@
 //! Stored bytes cropped, flipped and normalised into a batch, a pixel's number read from a table.
 
 use cnn_core::backend::{Data, check_samples};
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::{Real, Result};
 
 use crate::buffer::Buffer;
@@ -31,6 +31,37 @@ pub(crate) fn load_images<T: CpuElement>(
         load(spec, &bytes[view.index as usize * image..][..image], view, tables, y);
     });
     Ok(y)
+}
+
+/// Each image mixed with the one before it.
+pub(crate) fn mix_images<T: CpuElement>(cpu: &Cpu<T>, mix: &Mix, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    let images = mix.check(x.len())?;
+    let [height, width, channels] = mix.size;
+    let image = height * width * channels;
+    let mut y = cpu.alloc(x.len())?;
+    cpu.for_each_part(chunks(y.make_mut()?, image.max(1)), |i, y: &mut [T]| {
+        let of = |i: usize| &x.as_slice()[i * image..][..image];
+        mix_one(mix, of(i), of((i + images - 1) % images), y);
+    });
+    Ok(y)
+}
+
+/// One image `y` of `x` and `other`.
+fn mix_one<T: CpuElement>(mix: &Mix, x: &[T], other: &[T], y: &mut [T]) {
+    let Mix { size: [_, width, channels], own, patch } = *mix;
+    let [own, rest] = [own, 1.0 - own].map(T::Accum::from_f64);
+    let [top, left, bottom, right] = patch.map(usize::from);
+    let line = width * channels;
+    // Of a row within the patch, these numbers are the other's.
+    let (from, to) = (left.min(width) * channels, right.min(width) * channels);
+    for (row, ((x, other), y)) in x.chunks(line).zip(other.chunks(line)).zip(y.chunks_mut(line)).enumerate() {
+        for ((x, other), y) in x.iter().zip(other).zip(&mut *y) {
+            *y = T::from_accum(own * x.to_accum() + rest * other.to_accum());
+        }
+        if (top..bottom).contains(&row) && from < to {
+            y[from..to].copy_from_slice(&other[from..to]);
+        }
+    }
 }
 
 /// One sample: `y` \[H, W, C\] from the stored image `x`.

@@ -3,7 +3,7 @@
 //! The sum of exponentials is kept without its largest term, which is 1: `ln(1 + rest)` then keeps the digits of a small
 //! loss.
 
-use cnn_core::backend::{CrossEntropy, Data};
+use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data};
 use cnn_core::{Error, Real, Result};
 
 use crate::buffer::Buffer;
@@ -130,11 +130,11 @@ pub(crate) fn softmax_backward<T: CpuElement>(
 
 pub(crate) fn cross_entropy<T: CpuElement>(
     cpu: &Cpu<T>,
+    spec: &CrossEntropySpec,
     logits: &Data<Cpu<T>>,
     labels: &Buffer<u32>,
-    classes: usize,
-    smoothing: f64,
 ) -> Result<CrossEntropy<Cpu<T>>> {
+    let classes = spec.classes;
     let total = check::whole_rows("the logits", logits.len(), classes)?;
     check::length("the labels", labels.len(), total)?;
     if let Some(label) = labels.as_slice().iter().find(|&&label| label as usize >= classes) {
@@ -148,9 +148,9 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     let rooms = cpu.rooms(losses.len(), [classes; 2])?;
     let parts = (chunks(dlogits.make_mut()?, rows * classes), chunks(&mut losses, 1), chunks(&mut hits, 1));
     cpu.for_each_part(parts, |i, (dlogits, loss, hits)| {
-        let (logits, labels) = (&logits.as_slice()[i * rows * classes..], &labels.as_slice()[i * rows..]);
+        let (logits, labels) = (&logits.as_slice()[i * rows * classes..], labels.as_slice());
         let [row, result] = &mut *rooms.take();
-        (loss[0], hits[0]) = cpu.run(Rows { logits, labels, smoothing, total, dlogits, room: [row, result] });
+        (loss[0], hits[0]) = cpu.run(Rows { spec, logits, labels, first: i * rows, dlogits, room: [row, result] });
     });
     let loss = losses.iter().sum::<f64>() / total as f64;
     Ok(CrossEntropy {
@@ -160,12 +160,14 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     })
 }
 
-/// Some rows of a batch of `total`: returns the sum of their losses and how many are right.
+/// Some rows of a batch: returns the sum of their losses and how many are right.
 struct Rows<'a, T: CpuElement> {
+    spec: &'a CrossEntropySpec,
     logits: &'a [T],
+    /// Of all rows of the batch.
     labels: &'a [u32],
-    smoothing: f64,
-    total: usize,
+    /// Which one the first of these rows is.
+    first: usize,
     dlogits: &'a mut [T],
     /// Room for one row of logits and of their gradient as they are computed with.
     room: [&'a mut [T::Accum]; 2],
@@ -176,27 +178,32 @@ impl<T: CpuElement> SimdKernel for Rows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> (f64, u32) {
-        let Rows { logits, labels, smoothing, total, dlogits, room: [x, dx] } = self;
-        let classes = x.len();
+        let Rows { spec, logits, labels, first, dlogits, room: [x, dx] } = self;
+        let CrossEntropySpec { smoothing, own, .. } = *spec;
+        let (classes, total) = (x.len(), labels.len());
         let off = smoothing / classes as f64;
         let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / total as f64));
         let target = V::<T, S>::splat(simd, T::Accum::from_f64(off));
         let (mut loss, mut hits) = (0.0, 0);
         let rows = logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes));
-        for ((logits, dlogits), &label) in rows.zip(labels) {
-            let label = label as usize;
+        for ((logits, dlogits), at) in rows.zip(first..total) {
+            let [label, other] = [at, (at + total - 1) % total].map(|at| labels[at] as usize);
             Convert { from: logits, to: x }.run(simd);
             let (largest, rest) = softmax_row::<T::Accum, S>(simd, x, dx);
-            hits += u32::from(largest == label);
+            hits += u32::from(largest == spec.larger(label, other));
             // -log softmax = log_sum - (x - max)
             let (max, log_sum) = (x[largest].as_f64(), rest.as_f64().ln_1p());
             let cost = |x: T::Accum| log_sum - (x.as_f64() - max);
-            loss += (1.0 - smoothing) * cost(x[label]);
+            loss += (1.0 - smoothing) * own * cost(x[label]);
+            if own < 1.0 {
+                loss += (1.0 - smoothing) * (1.0 - own) * cost(x[other]);
+                dx[other] -= T::Accum::from_f64((1.0 - smoothing) * (1.0 - own));
+            }
             // A class that is not wanted at all may have probability 0.
             if off != 0.0 {
                 loss += off * x.iter().map(|&x| cost(x)).sum::<f64>();
             }
-            dx[label] -= T::Accum::from_f64(1.0 - smoothing);
+            dx[label] -= T::Accum::from_f64((1.0 - smoothing) * own);
             for i in (0..classes).step_by(V::<T, S>::LANES) {
                 T::write::<S>(V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse), &mut dlogits[i..]);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use cnn_core::backend::*;
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Error, Pool2dOptions, Pool2dSpec, Result};
 use half::bf16;
 
@@ -99,7 +99,10 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "softmax", || cpu.softmax(x, 6));
     errs(cpu, "softmax_backward", || cpu.softmax_backward(x, shared(), 6));
     let labels = cpu.fill(16, 1u32).unwrap();
-    errs(cpu, "cross_entropy", || cpu.cross_entropy(x, &labels, 6, 0.1));
+    let spec = CrossEntropySpec::new(6, 0.1);
+    errs(cpu, "cross_entropy", || cpu.cross_entropy(&spec, x, &labels));
+    let mix = Mix { size: [4, 4, 3], own: 0.5, patch: [0; 4] };
+    errs(cpu, "mix_images", || cpu.mix_images(&mix, x));
     errs(cpu, "sum_rows", || cpu.sum_rows(x, 6));
     let mask = cnn_core::rng::Philox::new(0, cnn_core::rng::Purpose::Test, 0, 0);
     errs(cpu, "dropout", || cpu.dropout(shared(), 0.5, &mask));

@@ -4,10 +4,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cnn_core::backend::{
-    Activation, AdamParam, AdamStep, Affine, Backend, Device, Epilogue, Gradient, Health, Inference, Input, LinearSpec,
-    Moments, Norm, NormGradient, NormStats, Running, SgdParam, SgdStep, Uses,
+    Activation, AdamParam, AdamStep, Affine, Backend, CrossEntropySpec, Device, Epilogue, Gradient, Health, Inference,
+    Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, SgdParam, SgdStep, Uses,
 };
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec, Result};
 use cnn_cpu::{Buffer, ConvAlgorithm, Cpu, Isa};
 
@@ -318,7 +318,8 @@ fn dense_layers() {
 fn labels() {
     let b = &cpu();
     let entropy = |len, labels: &[u32], classes| {
-        refused(|| b.cross_entropy(&ones(b, len), &b.upload(labels).unwrap(), classes, 0.0), "");
+        let spec = CrossEntropySpec::new(classes, 0.0);
+        refused(|| b.cross_entropy(&spec, &ones(b, len), &b.upload(labels).unwrap()), "");
     };
     entropy(9, &[0, 1], 3);
     entropy(8, &[0, 1], 3);
@@ -342,6 +343,11 @@ fn images() {
     refused(|| b.load_images(&huge, &b.upload(&[0u8; 0]).unwrap(), &[]), "");
     refused(|| b.load_images(&spec(3, 3).with_output([1 << 32, 1 << 32]), &bytes, &[]), "");
     refused(|| b.load_images(&spec(3, 3).with_output([0, 1]), &bytes, &[]), "sample size");
+    let mix = |size, own| Mix { size, own, patch: [0; 4] };
+    refused(|| b.mix_images(&mix([2, 2, 3], 0.5), &ones(b, 23)), "images");
+    refused(|| b.mix_images(&mix([2, 2, 3], 1.5), &ones(b, 24)), "part of an image");
+    refused(|| b.mix_images(&mix([2, 2, 3], f64::NAN), &ones(b, 24)), "part of an image");
+    refused(|| b.mix_images(&mix([1 << 32, 1 << 32, 3], 0.5), &ones(b, 0)), "");
 }
 
 #[test]

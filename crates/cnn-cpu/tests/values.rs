@@ -2,7 +2,9 @@
 //! what is known exactly.
 
 use cnn_core::archive::Archive;
-use cnn_core::backend::{Accum, Activation, Affine, Backend, Device, Inference, Norm, NormStats, Wide};
+use cnn_core::backend::{
+    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Wide,
+};
 use cnn_core::nn::{Init, Linear, Module, name_fields};
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{BatchNormSpec, Naive, Pass, Pool2dOptions, Pool2dSpec, Real, Tensor};
@@ -57,7 +59,8 @@ fn a_sure_answer_has_a_small_loss() {
     fn check<T: CpuElement>(bound: f64) {
         for cpu in cpus::<T>() {
             let logits = cpu.narrow(&upload(&cpu, &[0.0, 18.0, 1.0])).unwrap();
-            let result = cpu.cross_entropy(&logits, &cpu.upload(&[1]).unwrap(), 3, 0.0).unwrap();
+            let result =
+                cpu.cross_entropy(&CrossEntropySpec::new(3, 0.0), &logits, &cpu.upload(&[1]).unwrap()).unwrap();
             let (got, expected) = (download(&cpu, &result.loss)[0], ((-18f64).exp() + (-17f64).exp()).ln_1p());
             assert!((got - expected).abs() <= bound * expected, "{cpu:?}: {got:e}, expected {expected:e}");
         }

@@ -1,7 +1,7 @@
 //! The traits of [`cnn_core::backend`] for [`Cuda`]: each method is the function of its name in the file of its operation.
 
 use cnn_core::backend::*;
-use cnn_core::image::{ImageSpec, SampleView};
+use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
 use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 use cudarc::driver::result;
@@ -218,11 +218,11 @@ delegate! {
         sums::sum_rows(x: &Data<Cuda<T>>, channels: usize) -> Result<Wide<Cuda<T>>>;
         activation::dropout(x: Data<Cuda<T>>, probability: f64, mask: &Philox) -> Result<Data<Cuda<T>>>;
         loss::softmax_backward(y: &Data<Cuda<T>>, dy: Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>>;
+        images::mix_images(mix: &Mix, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         loss::cross_entropy(
+            spec: &CrossEntropySpec,
             logits: &Data<Cuda<T>>,
-            labels: &Buffer<u32>,
-            classes: usize,
-            smoothing: f64
+            labels: &Buffer<u32>
         ) -> Result<CrossEntropy<Cuda<T>>>;
         optim::blend(into: &mut Wide<Cuda<T>>, a: f64, from: &Wide<Cuda<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: Option<&Wide<Cuda<T>>>, gradients: &[&Wide<Cuda<T>>], largest: f64) -> Result<Health<Cuda<T>>>;

@@ -1,8 +1,8 @@
 //! Stored bytes to normalised activations.
 
-use cnn_core::Result;
 use cnn_core::backend::{Data, check_samples};
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
+use cnn_core::{Error, Result};
 
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
@@ -68,5 +68,41 @@ pub(crate) fn load_images<T: CudaElement>(
     // SAFETY: every sample is of an image that is stored, and positions outside it are not read; there are eight words for each
     // sample and two for each channel; y is new and has room for all samples.
     unsafe { launch.on([samples.len(), blocks, 1], THREADS) }?;
+    Ok(y)
+}
+
+/// `kernels/images.cu` has the same struct.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Mixing {
+    images: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    own: f32,
+    rest: f32,
+    patch: [u16; 4],
+}
+
+// SAFETY: six numbers of four bytes and four of two, without a gap.
+unsafe impl Argument for Mixing {}
+
+pub(crate) fn mix_images<T: CudaElement>(cuda: &Cuda<T>, mix: &Mix, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>> {
+    let images = mix.check(x.len())?;
+    let ([height, width, channels], own) = (mix.size, mix.own);
+    let mixing = Mixing {
+        images: u32::try_from(images).map_err(|_| Error::invalid("images", images, "must be at most 4294967295"))?,
+        height: height as u32,
+        width: width as u32,
+        channels: channels as u32,
+        own: own as f32,
+        rest: (1.0 - own) as f32,
+        patch: mix.patch,
+    };
+    let y = cuda.alloc(x.len())?;
+    let blocks = (height * width).div_ceil(THREADS).min(MOST_BLOCKS[1]);
+    let launch = cuda.kernel(SOURCE, "mix_images")?.buffer(x).buffer(&y).value(mixing);
+    // SAFETY: both have as many images of as many numbers, and y is new.
+    unsafe { launch.on([images, blocks, 1], THREADS) }?;
     Ok(y)
 }

@@ -1,6 +1,6 @@
 //! Softmax and cross entropy.
 
-use cnn_core::backend::{CrossEntropy, Data, check};
+use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data, check};
 use cnn_core::{Error, Result};
 
 use crate::buffer::Buffer;
@@ -75,26 +75,35 @@ pub(crate) fn softmax_backward<T: CudaElement>(
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Target {
-    /// Of the label, beside `other`.
+    /// Of the label, beside `all`.
     label: f32,
-    /// Of each class.
+    /// Of the label of the row before.
     other: f32,
+    /// Of each class.
+    all: f32,
+    /// Whether the label of the row before is the one to meet.
+    meets_other: u32,
 }
 
-// SAFETY: two numbers.
+// SAFETY: four numbers of four bytes.
 unsafe impl Argument for Target {}
 
 /// Labels are on the GPU and not looked at here: the loss is NaN where one is no class, and nothing is read for it.
 pub(crate) fn cross_entropy<T: CudaElement>(
     cuda: &Cuda<T>,
+    spec: &CrossEntropySpec,
     logits: &Data<Cuda<T>>,
     labels: &Buffer<u32>,
-    classes: usize,
-    smoothing: f64,
 ) -> Result<CrossEntropy<Cuda<T>>> {
+    let CrossEntropySpec { classes, smoothing, own } = *spec;
     let rows = Rows::new("the logits", logits.len(), classes)?;
     check::length("the labels", labels.len(), rows.rows)?;
-    let target = Target { label: (1.0 - smoothing) as f32, other: (smoothing / classes as f64) as f32 };
+    let target = Target {
+        label: ((1.0 - smoothing) * own) as f32,
+        other: ((1.0 - smoothing) * (1.0 - own)) as f32,
+        all: (smoothing / classes as f64) as f32,
+        meets_other: spec.larger(0, 1),
+    };
     let dlogits = cuda.alloc(logits.len())?;
     let (losses, hits) = (cuda.alloc::<f64>(rows.blocks())?, cuda.alloc::<u32>(rows.blocks())?);
     let launch = cuda.kernel(SOURCE, "cross_entropy")?.buffer(logits).buffer(labels).buffer(&dlogits);

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use cnn_core::image::{ImageSpec, SampleView};
-use cnn_core::{Device, Inference, Naive};
-use cnn_data::{Augment, Dataset};
+use cnn_core::{Backend, Device, Inference, Naive};
+use cnn_data::{Augment, Dataset, Mixing};
 use cnn_train::{Recipe, Result};
 
 use crate::html::{Page, counted, escape, figure, grouped, paragraphs, short_name};
@@ -36,7 +36,7 @@ pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
         counted(classes.len(), "class", "classes")
     );
     let mut page = Page::new(&format!("What a network sees of {}", dataset.name), lead);
-    page.section("augmentation", "What is done to them", told(&recipe.augment()));
+    page.section("augmentation", "What is done to them", told(&recipe.augment(), &recipe.mixing()));
     let each = (IMAGES / classes.len().max(1)).clamp(1, OF_A_CLASS);
     let mut body = String::new();
     for (class, name) in classes.iter().enumerate().take(CLASSES) {
@@ -62,7 +62,7 @@ pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
 /// An image, and what the first epochs show of it.
 fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
     let set = &dataset.train;
-    let size @ [h, w, _] = set.size();
+    let size = set.size();
     let bytes = set.image(sample)?;
     let name = set.name(sample);
     let name = short_name(&name);
@@ -70,8 +70,7 @@ fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
     let mut out = "<div class=\"row views\">\n".to_owned();
     out += &figure(&picture(&bytes).photo(96, name), "as it is");
     for epoch in 0..VIEWS {
-        let view = recipe.augment().view(recipe.seed, epoch, set.stored(sample), h, w);
-        let seen = seen(dataset, recipe.augment(), &bytes, SampleView { index: 0, ..view })?;
+        let seen = seen(dataset, recipe, sample, epoch)?;
         out += &figure(
             &picture(&seen).photo(96, &format!("As seen in epoch {}", epoch + 1)),
             &format!("epoch {}", epoch + 1),
@@ -80,12 +79,30 @@ fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
     Ok(out + &format!("</div>\n<p class=\"note name\">{}</p>\n", escape(name)))
 }
 
-/// The bytes that show what the network reads: its numbers, with the normalisation undone.
-fn seen(dataset: &Dataset, augment: Augment, bytes: &[u8], view: SampleView) -> Result<Vec<u8>> {
+/// The bytes that show what the network reads: its numbers, with the normalisation undone. Where images are mixed, it is with any
+/// other one: whose turn comes before in a training, the order of the epoch says.
+fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result<Vec<u8>> {
+    let (set, augment) = (&dataset.train, recipe.augment());
+    let size @ [h, w, _] = set.size();
+    let view = |index: u32, sample: usize| {
+        let view = augment.view(recipe.seed, epoch, set.stored(sample), h, w);
+        SampleView { index, ..view }
+    };
     let backend = Naive::<f32>::default();
-    let spec = ImageSpec::new(dataset.train.size(), augment.border, &dataset.mean, &dataset.std);
-    let values = backend.load_images(&spec, &backend.upload(bytes)?, &[view])?;
-    let values = backend.download(&backend.widen(&values)?)?;
+    let spec = ImageSpec::new(size, augment.border, &dataset.mean, &dataset.std);
+    let mut bytes = set.image(sample)?.into_owned();
+    let values = match recipe.mixing().draw(recipe.seed, u64::from(epoch), size) {
+        None => backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample)])?,
+        Some(mix) => {
+            let other = (sample + 1 + 7 * epoch as usize) % set.len();
+            bytes.extend_from_slice(&set.image(other)?);
+            // An image is mixed with the one before it, the first with the last.
+            let both = backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample), view(1, other)])?;
+            backend.mix_images(&mix, &both)?
+        }
+    };
+    let mut values = backend.download(&backend.widen(&values)?)?;
+    values.truncate(spec.numel());
     let channels = dataset.mean.len().max(1);
     let byte = |(i, value): (usize, &f32)| {
         let scaled = value * dataset.std[i % channels] + dataset.mean[i % channels];
@@ -95,7 +112,7 @@ fn seen(dataset: &Dataset, augment: Augment, bytes: &[u8], view: SampleView) -> 
 }
 
 /// The augmentation in words.
-fn told(augment: &Augment) -> String {
+fn told(augment: &Augment, mixing: &Mixing) -> String {
     let Augment { crop_padding, flip, cutout, random_erasing, .. } = *augment;
     let mut done = Vec::new();
     if crop_padding > 0 {
@@ -109,6 +126,21 @@ fn told(augment: &Augment) -> String {
     }
     if cutout > 0 {
         done.push(format!("A square of {cutout} \u{d7} {cutout} pixels is blanked."));
+    }
+    let half = |one: &str| {
+        if mixing.mixup > 0.0 && mixing.cutmix > 0.0 {
+            format!("In about half of the steps {one}")
+        } else {
+            format!("Then {one}")
+        }
+    };
+    if mixing.mixup > 0.0 {
+        done.push(half("it is blended with another image, and the network shall say both classes in that proportion."));
+    }
+    if mixing.cutmix > 0.0 {
+        done.push(half(
+            "a rectangle of it is replaced by another image, and the network shall say both classes by their areas.",
+        ));
     }
     if done.is_empty() {
         done.push("Nothing: every epoch shows it as it is.".to_owned());

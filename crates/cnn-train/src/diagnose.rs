@@ -6,6 +6,7 @@ use std::rc::Rc;
 use cnn_core::backend::Backend;
 use cnn_core::graph::{Event, Observer, Op};
 use cnn_core::nn::{Module, parameters};
+use cnn_core::ops::Labels;
 use cnn_core::{Pass, Real, Tensor};
 
 /// Remembers the first value that is not finite.
@@ -34,7 +35,7 @@ pub(crate) fn first_not_finite<B: Backend>(
     backend: &B,
     model: &mut dyn Module<B>,
     images: Tensor<B>,
-    labels: &[u32],
+    labels: &Labels<B>,
     smoothing: f64,
     pass: Pass<B>,
 ) -> cnn_core::Result<Option<String>> {
@@ -48,7 +49,7 @@ pub(crate) fn first_not_finite<B: Backend>(
     }
     let observer = Rc::new(RefCell::new(FirstNotFinite::default()));
     let pass = pass.observed(observer.clone());
-    let loss = model.call(&pass.input(images)?)?.cross_entropy(labels, smoothing)?;
+    let loss = model.call(&pass.input(images)?)?.cross_entropy_with(labels, smoothing)?;
     if let Some(place) = observer.borrow_mut().place.take() {
         return Ok(Some(place));
     }

@@ -11,7 +11,7 @@ use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
-use cnn_data::{Augment, Known};
+use cnn_data::{Augment, Known, Mixing};
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -201,7 +201,15 @@ impl Recipe {
                 step_epochs: 10.0,
                 gamma: 0.1,
             },
-            augment: AugmentRecipe { crop_padding, border: BorderRecipe::Zero, flip, cutout: 0, random_erasing: 0.0 },
+            augment: AugmentRecipe {
+                crop_padding,
+                border: BorderRecipe::Zero,
+                flip,
+                cutout: 0,
+                random_erasing: 0.0,
+                mixup: 0.0,
+                cutmix: 0.0,
+            },
             average: None,
             init: Vec::new(),
             freeze: Vec::new(),
@@ -305,12 +313,17 @@ impl Recipe {
 
     /// The augmentation, as the loader takes it.
     pub fn augment(&self) -> Augment {
-        let AugmentRecipe { crop_padding, border, flip, cutout, random_erasing } = self.augment;
+        let AugmentRecipe { crop_padding, border, flip, cutout, random_erasing, .. } = self.augment;
         let border = match border {
             BorderRecipe::Zero => Border::Zero,
             BorderRecipe::Reflect => Border::Reflect,
         };
         Augment { crop_padding, border, flip, cutout, random_erasing }
+    }
+
+    /// How the images of a step are mixed.
+    pub fn mixing(&self) -> Mixing {
+        Mixing { mixup: self.augment.mixup, cutmix: self.augment.cutmix }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stored images cut into samples.
 
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
@@ -75,6 +75,17 @@ impl Case for Images {
         let bytes: Vec<u8> = (0..numel).map(|_| lab.stream().below(256) as u8).collect();
         let bytes = backend.upload(&bytes)?;
         lab.report("samples", &backend.load_images(&self.spec, &bytes, &self.samples)?)?.close().relative_to(1.0);
+        let [height, width] = self.spec.output;
+        let size = [height, width, self.spec.channels];
+        let x = lab.numbers(self.samples.len() * self.spec.numel());
+        let x = lab.data(&x)?;
+        let patch = self.samples.first().map_or([0; 4], |sample| sample.cutout);
+        for mix in [Mix { size, own: 0.5, patch: [0; 4] }, Mix { size, own: 1.0, patch }, Mix { size, own: 0.3, patch }]
+        {
+            lab.report("mixed", &lab.backend().mix_images(&mix, &x)?)?.close();
+        }
+        let part = Mix { size, own: 1.5, patch };
+        lab.report_fact("a part above 1 is refused", u8::from(lab.backend().mix_images(&part, &x).is_err()));
         let beyond = [SampleView::plain(self.images)];
         let refused = backend.load_images(&self.spec, &bytes, &beyond).is_err();
         lab.report_fact("an index beyond the images is refused", u8::from(refused));

@@ -1,5 +1,6 @@
 //! Softmax and cross entropy.
 
+use cnn_core::backend::CrossEntropySpec;
 use cnn_core::{Backend, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,6 +13,8 @@ pub struct Loss {
     rows: usize,
     classes: usize,
     smoothing: f64,
+    /// Part of each label that is its row's own.
+    own: f64,
     /// Added to all logits: exp of it overflows.
     offset: f64,
     seed: u32,
@@ -21,16 +24,18 @@ pub struct Loss {
 pub fn loss() -> impl Strategy<Value = Loss> {
     let rows = prop_oneof![4 => 1usize..=9, 1 => 10usize..=300];
     let classes = prop_oneof![1 => Just(1), 4 => 2usize..=20, 2 => select(vec![64, 100, 1000])];
-    (rows, classes, select(vec![0.0, 0.1, 0.5]), select(vec![0.0, 0.0, 1000.0, -1000.0]), any::<u32>())
-        .prop_map(|(rows, classes, smoothing, offset, seed)| Loss { rows, classes, smoothing, offset, seed })
+    let own = select(vec![1.0, 1.0, 0.75, 0.25, 0.0]);
+    (rows, classes, select(vec![0.0, 0.1, 0.5]), own, select(vec![0.0, 0.0, 1000.0, -1000.0]), any::<u32>())
+        .prop_map(|(rows, classes, smoothing, own, offset, seed)| Loss { rows, classes, smoothing, own, offset, seed })
 }
 
 /// No rows, one and several parts; classes around the widths of vectors; very many rows, and very many classes.
 pub fn edges() -> Vec<Loss> {
     let shapes = [0, 1, 3, 700].into_iter().flat_map(|rows| [1, 2, 10, 16, 17, 33, 100].map(|classes| (rows, classes)));
-    let case = |(rows, classes)| [0.0, 0.1].map(|smoothing| Loss { rows, classes, smoothing, offset: 0.0, seed: 1 });
-    let many =
-        [(8200, 2), (3, 2500)].map(|(rows, classes)| Loss { rows, classes, smoothing: 0.1, offset: 0.0, seed: 1 });
+    let loss = |rows, classes, smoothing, own| Loss { rows, classes, smoothing, own, offset: 0.0, seed: 1 };
+    let case =
+        move |(rows, classes)| [(0.0, 1.0), (0.1, 1.0), (0.1, 0.625)].map(|(s, own)| loss(rows, classes, s, own));
+    let many = [(8200, 2), (3, 2500)].map(|(rows, classes)| loss(rows, classes, 0.1, 0.875));
     shapes.flat_map(case).chain(many).collect()
 }
 
@@ -60,7 +65,11 @@ impl Case for SpecialRow {
 
     fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
         let (backend, logits) = (lab.backend(), lab.data(&self.row)?);
-        let result = backend.cross_entropy(&logits, &backend.upload(&[self.label])?, 3, self.smoothing)?;
+        let result = backend.cross_entropy(
+            &CrossEntropySpec::new(3, self.smoothing),
+            &logits,
+            &backend.upload(&[self.label])?,
+        )?;
         lab.report_wide("loss", &result.loss)?.close();
         lab.report_indices("correct", &result.correct)?;
         lab.report("softmax", &backend.softmax(&logits, 3)?)?.close();
@@ -84,7 +93,8 @@ impl Case for Loss {
         let dy = lab.numbers(numel);
         let dy = lab.data(&dy)?;
 
-        let result = backend.cross_entropy(&logits, &labels, self.classes, self.smoothing)?;
+        let spec = CrossEntropySpec { own: self.own, ..CrossEntropySpec::new(self.classes, self.smoothing) };
+        let result = backend.cross_entropy(&spec, &logits, &labels)?;
         lab.report_wide("loss", &result.loss)?.close().relative_to(1.0);
         let dlogits = lab.report("dlogits", &result.dlogits)?.close();
         dlogits.relative_to(1.0 / (self.rows as f64 * (numel as f64).sqrt()));

@@ -8,7 +8,7 @@ mod fault;
 use std::sync::Arc;
 
 use cnn_core::backend::*;
-use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{BatchNormSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
 
@@ -448,16 +448,28 @@ impl Backend for Faulty {
         self.naive.softmax_backward(y, dy, classes)
     }
 
+    fn mix_images(&self, mix: &Mix, x: &Buffer) -> Result<Buffer> {
+        let patch = if self.has(Fault::MixForgetsPatch) { [0; 4] } else { mix.patch };
+        let image = mix.size.iter().product::<usize>().max(1);
+        if self.has(Fault::MixTakesTheNext) {
+            let reversed = |x: &[f64]| x.rchunks(image).flatten().copied().collect::<Vec<f64>>();
+            let mixed = self.naive.mix_images(mix, &Arc::new(reversed(x)))?;
+            return Ok(Arc::new(reversed(&mixed)));
+        }
+        self.naive.mix_images(&Mix { patch, ..*mix }, x)
+    }
+
     fn cross_entropy(
         &self,
+        spec: &CrossEntropySpec,
         logits: &Buffer,
         labels: &Arc<Vec<u32>>,
-        classes: usize,
-        smoothing: f64,
     ) -> Result<CrossEntropy<Self>> {
+        let CrossEntropySpec { classes, smoothing, own } = *spec;
         let smoothing = if self.has(Fault::CrossEntropyForgetsSmoothing) { 0.0 } else { smoothing };
+        let own = if self.has(Fault::CrossEntropyForgetsOther) { 1.0 } else { own };
         let rows = labels.len() as f64;
-        let mut result = self.naive.cross_entropy(logits, labels, classes, smoothing)?;
+        let mut result = self.naive.cross_entropy(&CrossEntropySpec { classes, smoothing, own }, logits, labels)?;
         match self.fault {
             Fault::CrossEntropySums => result.loss = changed(&result.loss, |loss| loss[0] *= rows),
             Fault::CrossEntropyTakesLastOfEqual => {

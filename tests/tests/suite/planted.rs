@@ -20,7 +20,7 @@ macro_rules! planted {
 
 planted! {
     memory: FillForgetsLast;
-    images: ImagesFlipTheOffset ImagesForgetReflection ImagesForgetCutout ImagesTakeAnyIndex;
+    images: ImagesFlipTheOffset ImagesForgetReflection ImagesForgetCutout ImagesTakeAnyIndex MixForgetsPatch MixTakesTheNext;
     conv2d: Conv2dDropsTheLastTap Conv2dSwapsPadding Conv2dForgetsBias Conv2dForgetsReluOfInput Conv2dForgetsResidual
         Conv2dAddsResidualAfterRelu Conv2dMomentsWithoutBias Conv2dForwardFilterIsStale DataGradientSwapsStrides DataGradientForgetsAccumulate DataGradientForgetsMask
         WeightGradientMissesLastImage WeightGradientShiftsDilation;
@@ -31,7 +31,7 @@ planted! {
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
-    loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropySums
+    loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropyForgetsOther CrossEntropySums
         CrossEntropyTakesLastOfEqual;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth
         AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps AdamCountsForAll AdamCountsRefusedSteps BlendForgetsFactor BlendSwapsFactors;

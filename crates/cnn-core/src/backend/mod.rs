@@ -24,4 +24,4 @@ pub(crate) use device::{download_one, one};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Recorded, Uses, check_samples};
 pub use norm::{Affine, Gradient, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
 pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep, check_blend};
-pub use training::{Backend, CrossEntropy};
+pub use training::{Backend, CrossEntropy, CrossEntropySpec};

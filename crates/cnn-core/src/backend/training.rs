@@ -8,6 +8,7 @@ use super::inference::{Epilogue, Inference, Input, LinearSpec};
 use super::norm::{Affine, Gradient, Norm, NormBackward, NormGradient, NormStats, Running};
 use super::optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
 use crate::Result;
+use crate::image::Mix;
 use crate::rng::Philox;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 
@@ -114,19 +115,23 @@ pub trait Backend: Inference {
     /// `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
     fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>>;
 
-    // Loss.
+    // Images and labels.
+
+    /// The images of a batch, each mixed with the one before it: see [`Mix`].
+    ///
+    /// # Errors
+    /// Numbers that are not whole images, and a part that is none.
+    fn mix_images(&self, mix: &Mix, x: &Data<Self>) -> Result<Data<Self>>;
 
     /// `y * (dy - sum(y * dy))` over each row.
     fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>>;
-    /// The mean over rows of the cross entropy between softmax(logits) and the smoothed labels
-    /// (`1 - smoothing + smoothing / classes` for the label, `smoothing / classes` elsewhere), with its gradient.
-    /// Every label is below `classes`.
+    /// The mean over rows of the cross entropy between softmax(logits) and the targets of [`CrossEntropySpec`], with its
+    /// gradient. Every label is below the classes.
     fn cross_entropy(
         &self,
+        spec: &CrossEntropySpec,
         logits: &Data<Self>,
         labels: &Self::Buffer<u32>,
-        classes: usize,
-        smoothing: f64,
     ) -> Result<CrossEntropy<Self>>;
 
     // Parameters.
@@ -150,6 +155,31 @@ pub trait Backend: Inference {
     fn adam(&self, step: &AdamStep, parameters: &mut [AdamParam<'_, Self>], health: &Health<Self>) -> Result<()>;
 }
 
+/// What the labels of [`Backend::cross_entropy`] mean: a row's target is `(1 - smoothing) * own` at its label,
+/// `(1 - smoothing) * (1 - own)` at the label of the row before it (for the first row, the last), both where they are one class, and
+/// `smoothing / classes` at every class beside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropySpec {
+    /// Numbers of a row.
+    pub classes: usize,
+    /// Part of each target that is spread over all classes, from 0 to 1.
+    pub smoothing: f64,
+    /// Part of the rest that is the row's own label, from 0 to 1: below 1 where [images were mixed](Mix).
+    pub own: f64,
+}
+
+impl CrossEntropySpec {
+    /// Targets that are the rows' own labels, smoothed.
+    pub fn new(classes: usize, smoothing: f64) -> Self {
+        CrossEntropySpec { classes, smoothing, own: 1.0 }
+    }
+
+    /// Of a row's label and that of the row before: which one a prediction has to meet to be called correct.
+    pub fn larger<T>(&self, label: T, other: T) -> T {
+        if self.own >= 0.5 { label } else { other }
+    }
+}
+
 /// What [`Backend::cross_entropy`] returns.
 #[derive(Debug)]
 pub struct CrossEntropy<B: Device> {
@@ -157,6 +187,6 @@ pub struct CrossEntropy<B: Device> {
     pub loss: Wide<B>,
     /// The gradient of the mean loss by the logits.
     pub dlogits: Data<B>,
-    /// How many rows have their (first) largest logit at the label: one number.
+    /// How many rows have their (first) largest logit at the [larger](CrossEntropySpec::larger) of their labels: one number.
     pub correct: B::Buffer<u32>,
 }

@@ -1,7 +1,7 @@
 //! Stored bytes to normalised activations.
 
 use crate::element::Real;
-use crate::image::{Border, ImageSpec, SampleView};
+use crate::image::{Border, ImageSpec, Mix, SampleView};
 
 use super::conv2d::triples;
 
@@ -64,6 +64,24 @@ fn normalised<A: Real>(spec: &ImageSpec, c: usize, byte: f64) -> A {
     (byte / A::from_f64(255.0) - mean) / std
 }
 
+/// Every image mixed with the one before it, the first with the last.
+pub(super) fn mix<A: Real>(mix: &Mix, x: &[A]) -> Vec<A> {
+    let Mix { size: size @ [height, width, channels], own, patch } = *mix;
+    let [top, left, bottom, right] = patch.map(usize::from);
+    let image = (height * width * channels).max(1);
+    let images = x.len() / image;
+    let mut out = Vec::with_capacity(x.len());
+    for n in 0..images {
+        let (this, other) = (&x[n * image..], &x[(n + images - 1) % images * image..]);
+        for (i, (row, column, _)) in triples(size).enumerate() {
+            let inside = (top..bottom).contains(&row) && (left..right).contains(&column);
+            let mixed = own * this[i].as_f64() + (1.0 - own) * other[i].as_f64();
+            out.push(if inside { other[i] } else { A::from_f64(mixed) });
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +93,20 @@ mod tests {
         assert_eq!(within(-5, 1, Border::Reflect), Some(0));
         assert_eq!(within(-1, 4, Border::Zero), None);
         assert_eq!(within(4, 4, Border::Zero), None);
+    }
+
+    #[test]
+    fn every_image_is_mixed_with_the_one_before_it() {
+        let x = [[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [0.0, 0.0, 0.0, 100.0]];
+        let of = |own, patch| mix::<f64>(&Mix { size: [2, 2, 1], own, patch }, x.as_flattened());
+        assert_eq!(of(0.75, [0; 4]), [0.75, 1.5, 2.25, 28.0, 7.75, 15.5, 23.25, 31.0, 2.5, 5.0, 7.5, 85.0]);
+        assert_eq!(of(1.0, [1, 0, 2, 2]), [1.0, 2.0, 0.0, 100.0, 10.0, 20.0, 3.0, 4.0, 0.0, 0.0, 30.0, 40.0]);
+        assert_eq!(of(0.5, [0, 1, 9, 9])[..4], [0.5, 0.0, 1.5, 100.0]);
+        assert_eq!(
+            mix::<f64>(&Mix { size: [2, 2, 1], own: 0.25, patch: [0; 4] }, &x[0]),
+            x[0],
+            "one image, with itself"
+        );
     }
 
     #[test]

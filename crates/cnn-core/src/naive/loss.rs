@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Naive, rounded};
-use crate::backend::CrossEntropy;
+use crate::backend::{CrossEntropy, CrossEntropySpec};
 use crate::element::{Element, Real};
 
 /// Index of the first largest value; NaN counts as larger than numbers. 0 for an empty row.
@@ -42,30 +42,35 @@ pub(super) fn softmax_backward<A: Real>(y: &[A], dy: &[A], classes: usize) -> Ve
 
 /// The mean loss, its gradient and the hits. Without rows the mean is NaN.
 ///
-/// The loss is `(1 - smoothing) * cost(label) + smoothing / classes * (sum of all costs)`, term by term as PyTorch has
-/// it: a class of probability 0 costs nothing where nobody wants it (no smoothing), and NaN where it is the label and
+/// The loss is `(1 - smoothing) * cost(label) + smoothing / classes * (sum of all costs)`, the first term in two parts where
+/// labels are mixed, term by term as PyTorch has it: a class of probability 0 costs nothing where nobody wants it (no smoothing), and NaN where it is the label and
 /// all is smoothed away (`0 * inf`).
 pub(super) fn cross_entropy<E: Element>(
+    spec: &CrossEntropySpec,
     logits: &[E::Accum],
     labels: &[u32],
-    classes: usize,
-    smoothing: f64,
 ) -> CrossEntropy<Naive<E>> {
+    let CrossEntropySpec { classes, smoothing, own } = *spec;
     let (rows, off) = (labels.len() as f64, smoothing / classes as f64);
     let (mut loss, mut correct) = (0.0, 0);
     let mut dlogits = Vec::with_capacity(logits.len());
-    for (row, &label) in logits.chunks_exact(classes.max(1)).zip(labels) {
+    for (n, (row, &label)) in logits.chunks_exact(classes.max(1)).zip(labels).enumerate() {
+        let other = labels[(n + labels.len() - 1) % labels.len()];
         let (shifted, sum) = shifted(row);
         let log_p: Vec<f64> = shifted.iter().map(|x| x - sum.ln()).collect();
-        loss -= (1.0 - smoothing) * log_p[label as usize];
+        loss -= (1.0 - smoothing) * own * log_p[label as usize];
+        if own < 1.0 {
+            loss -= (1.0 - smoothing) * (1.0 - own) * log_p[other as usize];
+        }
         if smoothing > 0.0 {
             loss -= off * log_p.iter().sum::<f64>();
         }
         dlogits.extend(log_p.iter().enumerate().map(|(class, log_p)| {
-            let target = if class == label as usize { 1.0 - smoothing + off } else { off };
+            let at = |label: u32, part: f64| if class == label as usize { (1.0 - smoothing) * part } else { 0.0 };
+            let target = at(label, own) + at(other, 1.0 - own) + off;
             E::Accum::from_f64((log_p.exp() - target) / rows)
         }));
-        correct += u32::from(first_largest(row) == label as usize);
+        correct += u32::from(first_largest(row) == spec.larger(label, other) as usize);
     }
     let loss = E::Accum::from_f64(loss / rows);
     CrossEntropy { loss: Arc::new(vec![loss]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
@@ -74,6 +79,15 @@ pub(super) fn cross_entropy<E: Element>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cross_entropy<E: Element>(
+        logits: &[E::Accum],
+        labels: &[u32],
+        classes: usize,
+        smoothing: f64,
+    ) -> CrossEntropy<Naive<E>> {
+        super::cross_entropy::<E>(&CrossEntropySpec::new(classes, smoothing), logits, labels)
+    }
 
     #[test]
     fn a_smoothed_loss_by_hand() {
@@ -103,6 +117,37 @@ mod tests {
             assert!((got - expected).abs() < 1e-15, "{:?}", result.dlogits);
         }
         assert_eq!(result.correct[0], 1);
+    }
+
+    // x = torch.tensor([[1.0, 2.0, -0.5], [0.25, -1.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    // target = 0.7 * one_hot([1, 0]) + 0.3 * one_hot([0, 1])
+    // loss = torch.nn.functional.cross_entropy(x, target, label_smoothing=0.1); loss.backward(); print(loss, x.grad)
+    const MIXED: (f64, [f64; 6]) = (
+        1.9373709499617247,
+        [
+            -0.02480857584915408,
+            0.01316937639558513,
+            0.011639199453568973,
+            -0.30213178787041156,
+            -0.1432047822168553,
+            0.4453365700872668,
+        ],
+    );
+
+    #[test]
+    fn a_mixed_loss_like_pytorch() {
+        let spec = CrossEntropySpec { own: 0.7, ..CrossEntropySpec::new(3, 0.1) };
+        let result = super::cross_entropy::<f64>(&spec, &[1.0, 2.0, -0.5, 0.25, -1.0, 3.0], &[1, 0]);
+        assert!((result.loss[0] - MIXED.0).abs() < 1e-15, "{:?}", result.loss);
+        for (got, expected) in result.dlogits.iter().zip(MIXED.1) {
+            assert!((got - expected).abs() < 1e-15, "{:?}", result.dlogits);
+        }
+        // What was mixed to less than a half is called by the other's label: that of row 0 is 0 then, of row 1 it is 1.
+        let hits = |own, logits: &[f64; 6]| {
+            super::cross_entropy::<f64>(&CrossEntropySpec { own, ..spec }, logits, &[1, 0]).correct[0]
+        };
+        let logits = [9.0, 1.0, 0.0, 1.0, 9.0, 0.0];
+        assert_eq!([hits(0.7, &logits), hits(0.5, &logits), hits(0.3, &logits)], [0, 0, 2]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::backend::*;
 use crate::element::{Element, Plain, Real};
-use crate::image::{ImageSpec, SampleView};
+use crate::image::{ImageSpec, Mix, SampleView};
 use crate::rng::Philox;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 
@@ -301,14 +301,18 @@ impl<E: Element> Backend for Naive<E> {
         Ok(rounded(loss::softmax_backward(&wide(y), &wide(&dy), classes)))
     }
 
+    fn mix_images(&self, mix: &Mix, x: &Data<Self>) -> Result<Data<Self>> {
+        mix.check(x.len())?;
+        Ok(rounded(images::mix(mix, &wide(x))))
+    }
+
     fn cross_entropy(
         &self,
+        spec: &CrossEntropySpec,
         logits: &Data<Self>,
         labels: &Arc<Vec<u32>>,
-        classes: usize,
-        smoothing: f64,
     ) -> Result<CrossEntropy<Self>> {
-        Ok(loss::cross_entropy::<E>(&wide(logits), labels, classes, smoothing))
+        Ok(loss::cross_entropy::<E>(spec, &wide(logits), labels))
     }
 
     fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()> {

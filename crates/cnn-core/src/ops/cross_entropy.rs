@@ -1,6 +1,6 @@
 //! The loss of a classifier. Its kernel returns the gradient with the loss, so the way back starts at the logits.
 
-use crate::backend::{Backend, CrossEntropy, Input, Wide, download_one};
+use crate::backend::{Backend, CrossEntropy, CrossEntropySpec, Input, Wide, download_one};
 use crate::element::Real;
 use crate::graph::Op;
 use crate::tape::Gradients;
@@ -13,6 +13,8 @@ pub struct Labels<B: Backend> {
     len: usize,
     /// The first of the largest: its row and the class.
     largest: Option<(usize, u32)>,
+    /// Part of each that is the row's own; the rest is the label of the row before.
+    own: f64,
 }
 
 impl<B: Backend> Labels<B> {
@@ -22,7 +24,19 @@ impl<B: Backend> Labels<B> {
     /// The device's.
     pub fn new(backend: &B, labels: &[u32]) -> Result<Self> {
         let largest = labels.iter().copied().enumerate().rev().max_by_key(|&(_, label)| label);
-        Ok(Labels { classes: backend.upload(labels)?, len: labels.len(), largest })
+        Ok(Labels { classes: backend.upload(labels)?, len: labels.len(), largest, own: 1.0 })
+    }
+
+    /// The labels of images that were [mixed](crate::image::Mix): `own` of each, and the rest of the label before it, of the first
+    /// one's the last.
+    ///
+    /// # Errors
+    /// `own` is not from 0 to 1.
+    pub fn mixed(self, own: f64) -> Result<Self> {
+        if !(0.0..=1.0).contains(&own) {
+            return Err(Error::invalid("part of a label", own, "must be from 0 to 1"));
+        }
+        Ok(Labels { own, ..self })
     }
 }
 
@@ -61,7 +75,8 @@ impl<B: Backend> Var<B> {
         if !(0.0..=1.0).contains(&smoothing) {
             return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
         }
-        let result = backend.cross_entropy(&self.data()?, &labels.classes, classes, smoothing)?;
+        let spec = CrossEntropySpec { classes, smoothing, own: labels.own };
+        let result = backend.cross_entropy(&spec, &self.data()?, &labels.classes)?;
         if pass.is_observed() {
             // The observer sees a scalar; the loss itself stays in the accumulator's precision.
             let scalar = backend.narrow(&result.loss)?;
@@ -82,12 +97,13 @@ impl<B: Backend> Loss<B> {
         Ok(download_one(self.logits.pass().backend(), "the loss", &self.result.loss)?.as_f64())
     }
 
-    /// How many rows have their (first) largest logit at the label, on the device: one number.
+    /// How many rows have their (first) largest logit at the label, or the larger part of a [mixed](Labels::mixed) one, on the device:
+    /// one number.
     pub fn correct_on_device(&self) -> &B::Buffer<u32> {
         &self.result.correct
     }
 
-    /// How many rows have their largest logit at the label, read back from the device.
+    /// The same, read back from the device.
     pub fn correct(&self) -> Result<u32> {
         download_one(self.logits.pass().backend(), "the hits", &self.result.correct)
     }

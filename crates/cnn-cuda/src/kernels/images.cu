@@ -99,3 +99,29 @@ KERNEL(256) load_images(const u8* bytes, const u32* words, u32 scale_at, element
         }
     }
 }
+
+// A batch whose images are mixed. As cnn-cuda/src/images.rs has it.
+struct Mixing {
+    u32 images;
+    u32 height;
+    u32 width;
+    u32 channels;
+    float own;     // part of an image's own in its numbers
+    float rest;    // of the image before it
+    u16 patch[4];  // what is the other's alone: first row and column, and those after the last
+};
+
+// An image for each block along x, mixed with the one before it; its pixels are those of all blocks along y.
+KERNEL(256) mix_images(const element* x, element* y, Mixing mix) {
+    u32 pixels = mix.height * mix.width, before = blockIdx.x == 0 ? mix.images - 1 : blockIdx.x - 1;
+    u64 image = u64(pixels) * mix.channels;
+    const element *own = x + blockIdx.x * image, *other = x + before * image;
+    for (u64 pixel = blockIdx.y * 256 + threadIdx.x; pixel < pixels; pixel += gridDim.y * 256) {
+        u32 row = u32(pixel) / mix.width, column = u32(pixel) - row * mix.width;
+        bool patched = row >= mix.patch[0] && row < mix.patch[2] && column >= mix.patch[1] && column < mix.patch[3];
+        for (u64 i = pixel * mix.channels; i < (pixel + 1) * mix.channels; i++) {
+            float mixed = fmaf(mix.own, to_f32(own[i]), mix.rest * to_f32(other[i]));
+            y[blockIdx.x * image + i] = patched ? other[i] : from_f32<element>(mixed);
+        }
+    }
+}

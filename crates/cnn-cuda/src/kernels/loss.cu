@@ -109,10 +109,13 @@ KERNEL(256) softmax_backward(
     else softmax_backward_rows<WARP>(y, dy, dx, rows, classes);
 }
 
-// What a row's probabilities should be: `other` for each class, and `label` more for its label.
+// What a row's probabilities should be: `all` for each class, `label` more for its label, and `other` more for the label of the row
+// before it; and which of the two a prediction has to meet.
 struct Target {
     float label;
     float other;
+    float all;
+    u32 meets_other;
 };
 
 template <int TEAM>
@@ -122,7 +125,7 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
     u32 hit = 0;
     FOR_EACH_ROW(row, rows, TEAM) {
         const element* logits = x + row * classes;
-        u32 label = labels[row];
+        u32 label = labels[row], other = labels[row == 0 ? rows - 1 : row - 1];
         Logit largest = row_largest<TEAM>(logits, classes);
         float rest = other_exponentials<TEAM>(logits, classes, largest);
         float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / float(rows);
@@ -130,7 +133,7 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
         FOR_EACH_CLASS(i, classes, TEAM) {
             below += to_f32(logits[i]) - largest.value;
             float probability = exponential(logits[i], largest) * inverse;
-            float wanted = i == label ? target.label + target.other : target.other;
+            float wanted = (i == label ? target.label : 0.0f) + (i == other ? target.other : 0.0f) + target.all;
             dx[row * classes + i] = from_f32<element>((probability - wanted) * scale);
         }
         below = team_sum<TEAM>(below);
@@ -139,8 +142,12 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
             float at_label = label < classes ? to_f32(logits[label]) : __uint_as_float(0x7fffffffu);
             loss += double(target.label) * (log_sum - (at_label - largest.value));
             // A class that is not wanted at all may have probability 0.
-            if (target.other != 0.0f) loss += double(target.other) * (double(log_sum) * classes - below);
-            hit += largest.index == label;
+            if (target.other != 0.0f) {
+                float at_other = other < classes ? to_f32(logits[other]) : __uint_as_float(0x7fffffffu);
+                loss += double(target.other) * (log_sum - (at_other - largest.value));
+            }
+            if (target.all != 0.0f) loss += double(target.all) * (double(log_sum) * classes - below);
+            hit += largest.index == (target.meets_other ? other : label);
         }
     }
     __shared__ double loss_room[BLOCK / WARP];

@@ -55,6 +55,18 @@ fn a_sheet_shows_what_the_network_is_given() {
     let blank = |view: &image::RgbImage| view.pixels().filter(|pixel| pixel.0[..] == mean[..]).count();
     assert!(pictures(&page).chunks_exact(6).all(|row| row[1..].iter().all(|view| blank(view) >= 16)));
 
+    // Half of two images, or a rectangle of another one: not what either looks like.
+    (recipe.augment.cutout, recipe.augment.mixup, recipe.augment.cutmix) = (0, 8.0, 1.0);
+    let page = sheet_page(&dataset, &recipe).unwrap();
+    assert!(
+        page.contains("In about half of the steps it is blended") && page.contains("a rectangle of it is replaced")
+    );
+    let mirrored_or_not = |row: &[image::RgbImage], view: &image::RgbImage| {
+        *view == row[0] || *view == image::imageops::flip_horizontal(&row[0])
+    };
+    let mixed = pictures(&page);
+    assert!(mixed.chunks_exact(6).all(|row| row[1..].iter().filter(|view| !mirrored_or_not(row, view)).count() >= 4));
+
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
 }

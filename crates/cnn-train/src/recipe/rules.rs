@@ -1,6 +1,6 @@
 //! What every value of a recipe must be.
 
-use super::{OptimizerRecipe, ScheduleRecipe};
+use super::{AugmentRecipe, OptimizerRecipe, ScheduleRecipe};
 use crate::{Error, Recipe, Result};
 
 impl Recipe {
@@ -15,6 +15,7 @@ impl Recipe {
         let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
         let ScheduleRecipe { warmup_epochs, pct_start, start, end, step_epochs, gamma, .. } = self.schedule;
         let (every, decay, ramp) = self.average.as_ref().map_or((1, 0.0, 0.0), |a| (a.every, a.decay, a.ramp));
+        let AugmentRecipe { mixup, cutmix, .. } = self.augment;
         let max_seconds = self.max_seconds.unwrap_or(1.0);
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         // What a step computes with is rounded to 32 bits, and must be finite there too.
@@ -36,6 +37,8 @@ impl Recipe {
                 (0.0..=1.0).contains(&self.augment.random_erasing),
                 "must be from 0 to 1",
             ),
+            ("mixup", mixup, (0.0..=100.0).contains(&mixup), "must be from 0 to 100"),
+            ("cutmix", cutmix, (0.0..=100.0).contains(&cutmix), "must be from 0 to 100"),
             ("validation", self.validation, fraction(self.validation), "must be at least 0 and below 1"),
             ("label_smoothing", self.label_smoothing, fraction(self.label_smoothing), "must be at least 0 and below 1"),
             (

@@ -162,6 +162,12 @@ pub struct AugmentRecipe {
     /// Part of the images of which a rectangle is blanked, in place of the square.
     #[serde(default, skip_serializing_if = "is_0")]
     pub random_erasing: f64,
+    /// Mixup: the beta distribution's parameter, from which each step draws the part that an image keeps of itself; 0 for none.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub mixup: f64,
+    /// CutMix: the same of the part that no rectangle of another image covers.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub cutmix: f64,
 }
 
 /// What is kept beside the trained weights, and is what the run is evaluated by and leaves behind.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cnn_core::nn::{RunningStatistics, parameters_mut};
 use cnn_core::ops::Labels;
 use cnn_core::optim::{Group, Outcome, StepOutcome};
-use cnn_core::{Backend, Frozen, Gradients, Pass};
+use cnn_core::{Backend, Frozen, Gradients, Pass, Tensor};
 use cnn_data::Batch;
 
 use super::{Saved, Split, Trainer, full};
@@ -290,14 +290,22 @@ impl<B: Backend> Trainer<B> {
         Ok(Step { batch, at, number: self.progress.batch, lr, outcome, statistics })
     }
 
+    /// The images of a batch and their labels in step `at`, mixed if the recipe says so.
+    fn inputs(&self, batch: &Batch, at: u64) -> Result<(Tensor<B>, Labels<B>)> {
+        let Trainer { backend, recipe, train, info, .. } = self;
+        let (images, labels) = (train.tensor(batch)?, Labels::new(backend, &batch.labels)?);
+        let Some(mix) = recipe.mixing().draw(recipe.seed, at, info.image) else { return Ok((images, labels)) };
+        let mixed = backend.mix_images(&mix, images.data())?;
+        Ok((Tensor::from_data(backend, images.shape(), mixed)?, labels.mixed(mix.own_label())?))
+    }
+
     /// Forward, backward and the optimiser, of step `at`: by the whole batch, or in [parts](crate::Recipe::accumulate) whose
     /// gradients are added, each a part of the mean as it is of the images.
     pub(super) fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
-        let Trainer { backend, recipe, train, model, optimizer, torn, .. } = self;
-        let cut = if recipe.accumulate > 1 { batch.parts(recipe.accumulate) } else { Vec::new() };
+        let cut = if self.recipe.accumulate > 1 { batch.parts(self.recipe.accumulate) } else { Vec::new() };
         let parts = if cut.is_empty() { std::slice::from_ref(batch) } else { &cut };
-        let inputs = parts.iter().map(|part| Ok((train.tensor(part)?, Labels::new(backend, &part.labels)?)));
-        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let inputs = parts.iter().map(|part| self.inputs(part, at)).collect::<Result<Vec<_>>>()?;
+        let Trainer { backend, recipe, model, optimizer, torn, .. } = self;
         let (gradients, correct, health) = backend.at_once(|| {
             let (mut gradients, mut correct) = (None::<Gradients<B>>, Vec::with_capacity(parts.len()));
             for (i, (images, labels)) in inputs.into_iter().enumerate() {
@@ -378,9 +386,9 @@ impl<B: Backend> Trainer<B> {
         }
         self.info.step = self.progress.step;
         let pass = Pass::train(&self.backend, self.recipe.seed).at_step(step.at as u32);
-        let (images, labels) = (self.train.tensor(&step.batch)?, &step.batch.labels);
+        let (images, labels) = self.inputs(&step.batch, step.at)?;
         let smoothing = self.recipe.label_smoothing;
-        let place = first_not_finite(&self.backend, &mut *self.model, images, labels, smoothing, pass);
+        let place = first_not_finite(&self.backend, &mut *self.model, images, &labels, smoothing, pass);
         step.statistics.put_back(&mut *self.model)?;
         let place = place?;
         Ok(Error::NotFinite {

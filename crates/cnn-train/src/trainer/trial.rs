@@ -80,6 +80,7 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// Images that cannot be read, and what the model and the device say.
     pub fn overfit(mut self, images: usize, steps: usize, lr: f64) -> Result<Overfit> {
+        (self.recipe.augment.mixup, self.recipe.augment.cutmix) = (0.0, 0.0);
         let set = self.train.images().clone();
         let batch = Loader::new(set, LoaderOptions::new(images.max(1)))?.epoch(0, &Augment::NONE).next();
         let batch = batch.ok_or_else(|| Error::recipe("training images", 0, "must be at least one"))??;

@@ -159,6 +159,13 @@ const NOTES: &[Note] = &[
     ("augment", "flip", "mirror left to right in every other epoch", None),
     ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
     ("augment", "random_erasing", "part of the images of which a rectangle is blanked", Some("0.25")),
+    (
+        "augment",
+        "mixup",
+        "mixes each image with another: beta's parameter for the part it keeps; 0 for none",
+        Some("0.2"),
+    ),
+    ("augment", "cutmix", "puts a rectangle of another image into each: the same; 0 for none", Some("1.0")),
     ("average", "kind", "ema, or lookahead, from which training goes on", Some(r#""ema""#)),
     ("average", "every", "steps from one of its moves to the next", Some("5")),
     ("average", "decay", "what a move leaves of it", Some("0.98")),

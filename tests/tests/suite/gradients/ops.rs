@@ -1,6 +1,7 @@
 //! Operations without parameters.
 
 use cnn_core::nn::{Dropout, Module, Sequential};
+use cnn_core::ops::Labels;
 use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
 use cnn_tests::cases::{channels, pool2d_geometry, sides};
 use proptest::prelude::*;
@@ -94,13 +95,15 @@ pub(super) fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
 
 pub(super) fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
     let smoothing = prop_oneof![Just(0.0), Just(0.1), Just(1.0), 0.0..1.0];
-    let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, any::<u32>());
-    let make = |&(rows, classes, ..): &(usize, usize, f64, u32), draw: &mut Draw| {
+    let own = prop_oneof![Just(1.0), 0.0..1.0];
+    let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, own, any::<u32>());
+    let make = |&(rows, classes, ..): &(usize, usize, f64, f64, u32), draw: &mut Draw| {
         let logits = Array::new(&[rows, classes], |n| draw.numbers(n).into_iter().map(|x| 4.0 * x).collect());
         Ok((Sequential::<B>::new(), vec![logits]))
     };
-    check(backend, Mode::Train, cases, make, |&(rows, classes, smoothing, seed), _, xs| {
+    check(backend, Mode::Train, cases, make, |&(rows, classes, smoothing, own, seed), _, xs| {
         let labels: Vec<u32> = (0..rows as u32).map(|row| (seed / 2 + 7 * row) % classes as u32).collect();
-        Ok(Output::Loss(xs[0].cross_entropy(&labels, smoothing)?))
+        let labels = Labels::new(xs[0].pass().backend(), &labels)?.mixed(own)?;
+        Ok(Output::Loss(xs[0].cross_entropy_with(&labels, smoothing)?))
     })
 }

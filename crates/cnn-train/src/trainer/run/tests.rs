@@ -9,7 +9,7 @@ use cnn_cpu::Cpu;
 
 use super::*;
 use crate::fault_tests::{cpu, dataset, left, recipe};
-use crate::{AverageRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
+use crate::{AugmentRecipe, AverageRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
 
 #[test]
 fn a_device_that_runs_behind_makes_the_same_run() {
@@ -119,7 +119,7 @@ fn a_step_that_is_not_finite_leaves_no_trace_in_what_is_saved() {
     assert!(untimed(saved) == untimed(expected), "{error}");
 }
 
-/// What is kept beside the weights, what is frozen on the way, and both kinds of average.
+/// What is kept beside the weights, what is frozen on the way, both kinds of average, and images that are mixed.
 #[test]
 fn a_run_with_an_average_is_resumed_to_the_same_bits() {
     let place = tempfile::tempdir().unwrap();
@@ -131,6 +131,7 @@ fn a_run_with_an_average_is_resumed_to_the_same_bits() {
             checkpoint_minutes: 1e30,
             average: Some(AverageRecipe { kind, every: 2, decay: 0.5, ramp: 1.0 }),
             freeze: vec![FreezeRecipe { pattern: "fc*.bias".into(), after_epochs: 1 }],
+            augment: AugmentRecipe { mixup: 0.5, cutmix: 1.0, ..recipe().augment },
             ..recipe()
         };
         let run = |name: &str, stops: &[u64]| {
@@ -187,6 +188,37 @@ fn a_step_in_parts_is_the_same_step() {
     }
     let error = Trainer::new(&cpu(), Recipe { accumulate: 13, ..recipe() }, dataset()).unwrap_err().to_string();
     assert_eq!(error, "accumulate 13: must be at least 1, and at most the batch");
+}
+
+#[test]
+fn images_are_mixed_and_their_labels_with_them() {
+    let with =
+        |mixup: f64, cutmix: f64| AugmentRecipe { mixup, cutmix, crop_padding: 0, flip: false, ..recipe().augment };
+    let inputs = |augment| {
+        let trainer = Trainer::new(&cpu(), Recipe { augment, ..recipe() }, dataset()).unwrap();
+        let augment = trainer.recipe.augment();
+        let batch = trainer.loader.epoch(0, &augment).next().unwrap().unwrap();
+        let (images, labels) = trainer.inputs(&batch, 5).unwrap();
+        (images.to_vec(&cpu()).unwrap(), format!("{labels:?}"), batch.len())
+    };
+    let (plain, labels, count) = inputs(with(0.0, 0.0));
+    assert!(labels.contains("own: 1.0"), "{labels}");
+    for augment in [with(8.0, 0.0), with(0.0, 1.0)] {
+        let mix = Recipe { augment: augment.clone(), ..recipe() }.mixing().draw(0, 5, [6, 6, 1]).unwrap();
+        let (mixed, labels, _) = inputs(augment);
+        assert!(labels.contains(&format!("own: {:?}", mix.own_label())) && mix.own_label() < 1.0, "{labels}");
+        let [top, left, bottom, right] = mix.patch.map(usize::from);
+        for (i, (mixed, plain_)) in mixed.iter().zip(&plain).enumerate() {
+            let (image, row, column) = (i / 36, i % 36 / 6, i % 6);
+            let before = f64::from(plain[(image + count - 1) % count * 36 + i % 36]);
+            let inside = (top..bottom).contains(&row) && (left..right).contains(&column);
+            let own = if inside { 0.0 } else { mix.own };
+            let expected = own * f64::from(*plain_) + (1.0 - own) * before;
+            assert!((f64::from(*mixed) - expected).abs() < 1e-6, "{i}: {mixed}, expected {expected}");
+        }
+    }
+    let error = Trainer::new(&cpu(), Recipe { augment: with(-1.0, 0.0), ..recipe() }, dataset()).unwrap_err();
+    assert_eq!(error.to_string(), "mixup -1: must be from 0 to 100");
 }
 
 #[test]
