@@ -5,7 +5,7 @@
 //! recycled block keeps what was in it, so that reading is always defined; in builds with debug assertions both are
 //! filled with ones instead (NaN as a float), so that tests notice an element that was not written.
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
@@ -21,7 +21,11 @@ const HUGE: usize = 2 << 20;
 
 /// The free list of a backend.
 #[derive(Default)]
-pub(crate) struct Pool(Mutex<Free>);
+pub(crate) struct Pool {
+    free: Mutex<Free>,
+    /// Whether nobody writes to its memory, so that no page of it has to be there.
+    untouched: bool,
+}
 
 #[derive(Default)]
 struct Free {
@@ -32,6 +36,8 @@ struct Free {
     /// Bytes handed out, and the most there ever were.
     used: usize,
     peak: usize,
+    /// The most bytes there ever were in all, those in `blocks` among them.
+    most: usize,
     /// How many more requests succeed, in tests of what happens then.
     #[cfg(test)]
     fails_in: Option<usize>,
@@ -41,8 +47,18 @@ struct Free {
 unsafe impl Send for Free {}
 
 impl Pool {
+    /// A list for a backend that computes nothing.
+    pub(crate) fn untouched() -> Self {
+        Pool { free: Mutex::default(), untouched: true }
+    }
+
+    /// The most bytes that were held at once.
+    pub(crate) fn most_held(&self) -> usize {
+        self.lock().most
+    }
+
     fn lock(&self) -> MutexGuard<'_, Free> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A block for `len` numbers of type `T`.
@@ -51,7 +67,7 @@ impl Pool {
     /// More bytes than can be addressed, or than the system has.
     pub(crate) fn take<T: Plain>(self: &Arc<Self>, len: usize) -> Result<Block> {
         let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
-        let block = bytes.and_then(|bytes| self.take_layout(layout(bytes)?));
+        let block = bytes.and_then(|bytes| self.take_layout(layout(bytes, self.untouched)?));
         let bytes = len as u128 * size_of::<T>() as u128;
         block.ok_or(Error::OutOfMemory { backend: "cpu", bytes, free: None })
     }
@@ -68,7 +84,7 @@ impl Pool {
                     free.idle -= wanted;
                     free.hand_out(wanted);
                 }
-                None if free.idle > free.peak => free.clear(), // the sizes have changed: what waits is of no use
+                None if free.idle > free.peak => free.clear(self.untouched), // the sizes have changed: what waits is of no use
                 None => {}
             }
             recycled
@@ -77,18 +93,17 @@ impl Pool {
             Some(at) => at,
             None => {
                 // What waits for requests of other sizes may be what this one needs.
-                let at = fresh(layout).or_else(|| {
-                    self.lock().clear();
-                    fresh(layout)
+                let fresh = || if self.untouched { untouched(layout) } else { fresh(layout) };
+                let at = fresh().or_else(|| {
+                    self.lock().clear(self.untouched);
+                    fresh()
                 })?;
                 self.lock().hand_out(wanted);
                 at
             }
         };
         let mut block = Block { at, capacity: wanted, pool: self.clone() };
-        if cfg!(debug_assertions) {
-            block.poison();
-        }
+        block.poison_in_tests();
         Some(block)
     }
 
@@ -104,6 +119,7 @@ impl Free {
     fn hand_out(&mut self, bytes: usize) {
         self.used += bytes;
         self.peak = self.peak.max(self.used);
+        self.most = self.most.max(self.used + self.idle);
     }
 
     #[cfg(test)]
@@ -119,11 +135,11 @@ impl Free {
     }
 
     /// Gives all idle blocks back to the system.
-    fn clear(&mut self) {
+    fn clear(&mut self, untouched: bool) {
         for (capacity, list) in std::mem::take(&mut self.blocks) {
             for at in list {
-                let layout = layout(capacity).expect("the layout of an allocation is one");
-                // SAFETY: `fresh` allocated the block with this layout, as a capacity is its own capacity, and the list
+                let layout = layout(capacity, untouched).expect("the layout of an allocation is one");
+                // SAFETY: `fresh` or `untouched` allocated the block with this layout, as a capacity is its own capacity, and the list
                 // was its only owner.
                 unsafe { dealloc(at.as_ptr(), layout) }
             }
@@ -132,9 +148,10 @@ impl Free {
     }
 }
 
-impl Drop for Free {
+impl Drop for Pool {
     fn drop(&mut self) {
-        self.clear();
+        let untouched = self.untouched;
+        self.lock().clear(untouched);
     }
 }
 
@@ -153,10 +170,12 @@ fn capacity(bytes: usize) -> usize {
     bytes.max(1).next_multiple_of(eighth.max(if bytes >= HUGE { HUGE } else { ALIGN }))
 }
 
-/// The layout of the block that serves a request of `bytes` bytes; none where that cannot be addressed.
-fn layout(bytes: usize) -> Option<Layout> {
+/// The layout of the block that serves a request of `bytes` bytes; none where that cannot be addressed. The system has zeros without
+/// touching a page for what is aligned as it aligns everything, which is enough where no kernel reads.
+fn layout(bytes: usize, untouched: bool) -> Option<Layout> {
     let capacity = capacity(bytes);
-    Layout::from_size_align(capacity, if capacity >= HUGE { HUGE } else { ALIGN }).ok()
+    let align = if capacity >= HUGE { HUGE } else { ALIGN };
+    Layout::from_size_align(capacity, if untouched { align_of::<u64>() } else { align }).ok()
 }
 
 /// Memory that is zero; none where the system has none.
@@ -167,6 +186,12 @@ fn fresh(layout: Layout) -> Option<NonNull<u8>> {
     // SAFETY: the block has as many bytes.
     unsafe { at.write_bytes(0, layout.size()) };
     Some(at)
+}
+
+/// The same without a page of it before somebody writes there.
+fn untouched(layout: Layout) -> Option<NonNull<u8>> {
+    // SAFETY: the layout's size, a capacity, is not zero.
+    NonNull::new(unsafe { alloc_zeroed(layout) })
 }
 
 /// Asks for huge pages: large strides in the packed layouts would otherwise miss in the TLB.
@@ -191,13 +216,16 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// The first byte: aligned to a line, and initialised up to the capacity.
+    /// The first byte: aligned to a line, unless nothing is computed, and initialised up to the capacity.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.at
     }
 
-    /// Fills it with ones, NaN as floats, so that tests notice an element that was not written.
-    pub(crate) fn poison(&mut self) {
+    /// In builds with debug assertions, fills it with ones, NaN as floats, so that tests notice an element that was not written.
+    pub(crate) fn poison_in_tests(&mut self) {
+        if !cfg!(debug_assertions) || self.pool.untouched {
+            return;
+        }
         // SAFETY: the block has as many bytes, and is borrowed alone.
         unsafe { self.at.write_bytes(0xFF, self.capacity) }
     }

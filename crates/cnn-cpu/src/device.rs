@@ -27,6 +27,8 @@ struct Inner {
     conv: ConvAlgorithm,
     pool: Arc<Pool>,
     plans: Plans,
+    /// Whether loops are left out.
+    idle: bool,
 }
 
 impl<T: CpuElement> Cpu<T> {
@@ -80,11 +82,26 @@ impl<T: CpuElement> Cpu<T> {
         Ok(Self::on(Some(Workers::in_pool(pool)), Isa::detect()?, ConvAlgorithm::Auto))
     }
 
+    /// A backend that takes the memory that [`with_threads`](Self::with_threads) would take and computes nothing, so that no page of
+    /// that is ever there: [`most_held`](Self::most_held) then says at once what a model needs for a batch of any size. All numbers
+    /// are zero, or whatever was there before.
+    ///
+    /// # Errors
+    /// As `with_threads`.
+    pub fn idle(threads: usize) -> Result<Self> {
+        let Cpu(inner, of) = Self::with_threads(threads)?;
+        let idle = |inner: Inner| Inner { pool: Arc::new(Pool::untouched()), idle: true, ..inner };
+        Ok(Cpu(
+            Arc::into_inner(inner).map(idle).map(Arc::new).unwrap_or_else(|| unreachable!("nobody else has it")),
+            of,
+        ))
+    }
+
     fn on(workers: Option<Workers>, isa: Isa, conv: ConvAlgorithm) -> Self {
         optimised::note_once();
         let isa = if T::PAIRS { isa } else { isa.without_dots() };
         let (pool, plans) = (Arc::default(), Plans::default());
-        Cpu(Arc::new(Inner { isa, workers, conv, pool, plans }), PhantomData)
+        Cpu(Arc::new(Inner { isa, workers, conv, pool, plans, idle: false }), PhantomData)
     }
 
     /// The instruction set.
@@ -139,6 +156,9 @@ impl<T: CpuElement> Cpu<T> {
 
     /// Calls `body` with every number below `count`, in parallel.
     pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
+        if self.0.idle {
+            return;
+        }
         match &self.0.workers {
             Some(workers) if count > 1 => workers.for_each(count, &body),
             _ => (0..count).for_each(body),
@@ -150,6 +170,12 @@ impl<T: CpuElement> Cpu<T> {
     pub(crate) fn for_each_part<P: Parts>(&self, parts: P, body: impl Fn(usize, P::Part) + Sync) {
         // SAFETY: every index below the count is visited once.
         self.for_each(parts.count(), |i| body(i, unsafe { parts.part(i) }));
+    }
+
+    /// The most bytes that this backend and its clones have held at once, those that wait to be used again among them. They are
+    /// given back to the system when the last buffer and the last clone are gone.
+    pub fn most_held(&self) -> u64 {
+        self.0.pool.most_held() as u64
     }
 
     /// The free list.

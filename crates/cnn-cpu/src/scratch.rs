@@ -73,9 +73,7 @@ impl<T: Plain, const N: usize> Rooms<T, N> {
         });
         let mut room =
             free.unwrap_or_else(|| self.rooms[first % count].lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if cfg!(debug_assertions) {
-            room.iter_mut().for_each(|piece| piece.block.poison());
-        }
+        room.iter_mut().for_each(|piece| piece.block.poison_in_tests());
         room
     }
 }

@@ -9,6 +9,7 @@
 pub mod kernels;
 pub mod layers;
 pub mod machine;
+pub mod memory;
 pub mod networks;
 pub mod report;
 pub mod timing;

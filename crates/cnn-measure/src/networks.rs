@@ -59,6 +59,16 @@ impl<B: Backend> Training<B> {
     }
 }
 
+impl<B: Backend> Training<B> {
+    /// The network as it is, frozen.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn freeze(&mut self) -> Result<Frozen<B>> {
+        Frozen::new(&self.backend, &mut *self.model, &[32, 32, 3])
+    }
+}
+
 /// A network that answers.
 pub struct Inference<B: Backend> {
     frozen: Frozen<B>,

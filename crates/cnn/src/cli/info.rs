@@ -7,10 +7,12 @@ use std::path::Path;
 
 use cnn::core::graph::{Graph, Op};
 use cnn::core::nn::parameters;
-use cnn::core::{Backend, Shape, names};
+use cnn::core::{Backend, Shape, bf16, names};
+use cnn::cpu::available_threads;
 use cnn::models::{Arch, Model};
-use cnn::train::{Networks, Trained};
+use cnn::train::{Networks, Precision, Trained};
 use cnn_measure::Machine;
+use cnn_measure::memory::Network;
 use serde_json::json;
 
 use super::args::InfoArgs;
@@ -22,6 +24,8 @@ use super::output::{self, grouped, table};
 const MOST_PIXELS: usize = 1 << 20;
 /// The most classes of a model that is only looked at.
 const MOST_CLASSES: usize = 100_000;
+/// The most images whose memory is counted.
+const MOST_BATCH: usize = 1 << 30;
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
@@ -37,7 +41,8 @@ impl Command for Info<'_> {
             let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
             check(image, classes)?;
             let mut model = arch.build(backend, 0, image, classes)?;
-            Summary::of(backend, &arch.to_string(), &mut model, image, classes)?
+            let memory = Memory::counted(arch, image, classes, args)?;
+            Summary { memory: Some(memory), ..Summary::of(backend, &arch.to_string(), &mut model, image, classes)? }
         } else if !Path::new(&args.model).exists() {
             let error = names::unknown("model", &args.model, Arch::names());
             return Err(Failure::usage(format!("{error} (nor are there weights of that name)")));
@@ -51,7 +56,10 @@ impl Command for Info<'_> {
                 return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
             }
             check(image, classes)?;
-            Summary::of(backend, &trained.arch, weights.model_mut(), image, classes)?
+            // A network of a program's own is not known here.
+            let arch = trained.arch.parse::<Arch>().ok();
+            let memory = arch.map(|arch| Memory::counted(arch, image, classes, args)).transpose()?;
+            Summary { memory, ..Summary::of(backend, &trained.arch, weights.model_mut(), image, classes)? }
         };
         if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
     }
@@ -86,7 +94,59 @@ struct Layer {
     parameters: usize,
 }
 
+/// What a process takes of the machine's memory, in bytes.
+struct Memory {
+    batch: usize,
+    threads: usize,
+    precision: Precision,
+    /// The program itself.
+    program: u64,
+    training: u64,
+    /// While a checkpoint is written, beside that.
+    saving: u64,
+    inference: u64,
+}
+
+impl Memory {
+    /// Counts it for the batch that was asked for.
+    fn counted(arch: Arch, image: [usize; 3], classes: usize, args: &InfoArgs) -> Result<Self, Failure> {
+        let (batch, precision, threads) = (args.batch, args.precision, available_threads());
+        if !(1..=MOST_BATCH).contains(&batch) {
+            let rule = format!("must be from 1 to {}", grouped(MOST_BATCH as u64));
+            return Err(Failure::usage(format!("batch {batch}: {rule}")));
+        }
+        let program = cnn_measure::timing::peak_memory().unwrap_or(0);
+        let network = Network { arch, image, classes, threads };
+        let (training, inference) = match precision {
+            Precision::Bf16 => (network.training::<bf16>(batch)?, network.inference::<bf16>(batch)?),
+            Precision::F32 | Precision::Tf32 => (network.training::<f32>(batch)?, network.inference::<f32>(batch)?),
+        };
+        let saving = network.saving::<f32>()?;
+        Ok(Memory { batch, threads, precision, program, training, saving, inference })
+    }
+
+    /// Of a training, the images not counted.
+    fn training(&self) -> u64 {
+        self.training.saturating_add(self.saving + self.program)
+    }
+
+    /// Of an inference.
+    fn inference(&self) -> u64 {
+        self.inference.saturating_add(self.program)
+    }
+
+    fn to_text(&self) -> String {
+        let Memory { batch, threads, precision, .. } = self;
+        let [training, inference] = [self.training(), self.inference()].map(output::bytes);
+        format!(
+            "memory of a CPU   {training} to train by steps of {batch} in {precision} with momentum, and twice the bytes of the images\n             {:18}{inference} to classify {batch} at a time; both on {threads} threads\n",
+            "",
+        )
+    }
+}
+
 struct Summary {
+    memory: Option<Memory>,
     model: String,
     image: [usize; 3],
     classes: usize,
@@ -130,6 +190,7 @@ impl Summary {
             .collect();
         let values = layers.iter().map(|layer| layer.shape.iter().product::<usize>() as u64).sum::<u64>();
         Ok(Summary {
+            memory: None,
             model: name.to_owned(),
             image,
             classes,
@@ -156,7 +217,7 @@ impl Summary {
         format!(
             "{}: images of {height}x{width}x{channels}, {} classes\n\n{}\n\
              parameters        {} ({})\nMACs              {} for one image\nactivation memory {} for one image, \
-             every output kept\n",
+             every output kept\n{}",
             self.model,
             self.classes,
             table(&rows, &[0, 1, 2]),
@@ -164,6 +225,7 @@ impl Summary {
             output::bytes(self.parameters as u64 * 4),
             grouped(self.macs),
             output::bytes(self.activation_bytes),
+            self.memory.as_ref().map(Memory::to_text).unwrap_or_default(),
         )
     }
 
@@ -185,6 +247,9 @@ impl Summary {
             "parameters": self.parameters,
             "macs": self.macs,
             "activation_bytes": self.activation_bytes,
+            "batch": self.memory.as_ref().map(|memory| memory.batch),
+            "training_bytes": self.memory.as_ref().map(Memory::training),
+            "inference_bytes": self.memory.as_ref().map(Memory::inference),
         })
     }
 }

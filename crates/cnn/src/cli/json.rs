@@ -40,7 +40,8 @@ doctor
   overfit: images, correct, loss, steps, lr; rates: trials (rate and loss of each step), lowest, fastest, diverged
 
 info
-  model, input, classes, parameters, macs, activation_bytes,
+  model, input, classes, parameters, macs, activation_bytes, and of a network that the program knows, for batch images on a CPU:
+  batch, training_bytes (without the images), inference_bytes
   layers: for each, path, operation, output, parameters, macs
 
 devices

@@ -1,0 +1,83 @@
+//! What a network takes of a CPU's memory: its steps are gone through on a backend that computes nothing, see [`Cpu::idle`].
+
+use cnn_core::backend::Accum;
+use cnn_core::nn::parameters;
+use cnn_core::ops::Labels;
+use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
+use cnn_core::{Device, Frozen, Pass, Result, Shape, Tensor};
+use cnn_cpu::{Cpu, CpuElement};
+use cnn_models::Arch;
+
+/// Steps after which nothing more is taken: the second finds all that it asks for.
+const STEPS: u32 = 3;
+/// Images of an evaluation at a time.
+const EVALUATED: usize = 128;
+
+/// A network, and how it is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// Which one.
+    pub arch: Arch,
+    /// Height, width and channels.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Threads: each works in memory of its own.
+    pub threads: usize,
+}
+
+impl Network {
+    /// Bytes that buffers take at most when it trains by SGD with momentum in steps of `batch` images and is evaluated on 128 at a
+    /// time: weights, gradients, momentum, activations, what operations work in, and blocks that wait to be used again.
+    ///
+    /// # Errors
+    /// Images that the network cannot take, and more than can be addressed.
+    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<u64> {
+        let Network { arch, image, classes, threads } = *self;
+        let cpu = Cpu::<T>::idle(threads)?;
+        let mut model = arch.build(&cpu, 0, image, classes)?;
+        let mut optimizer = Optimizer::new(&cpu, &model, OptimizerOptions::new(Method::NESTEROV))?;
+        for step in 0..STEPS {
+            let (images, labels) = (images(&cpu, batch, image)?, Labels::new(&cpu, &vec![0; batch])?);
+            let pass = Pass::train(&cpu, 0).at_step(step);
+            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, 0.0)?;
+            optimizer.step(0.0, &mut model, &loss.backward()?)?;
+        }
+        let frozen = Frozen::new(&cpu, &mut *model, &image)?;
+        frozen.run(images(&cpu, EVALUATED, image)?)?;
+        Ok(cpu.most_held())
+    }
+
+    /// The same where it answers for `batch` images at a time, frozen.
+    ///
+    /// # Errors
+    /// As [`Network::training`].
+    pub fn inference<T: CpuElement>(&self, batch: usize) -> Result<u64> {
+        let Network { arch, image, classes, threads } = *self;
+        let cpu = Cpu::<T>::idle(threads)?;
+        let mut model = arch.build(&cpu, 0, image, classes)?;
+        let frozen = Frozen::new(&cpu, &mut *model, &image)?;
+        drop(model);
+        for _ in 0..STEPS {
+            frozen.run(images(&cpu, batch, image)?)?;
+        }
+        Ok(cpu.most_held())
+    }
+
+    /// Bytes on the host while a training is saved: weights and momentum as they are written, and the larger file once more.
+    ///
+    /// # Errors
+    /// Images that the network cannot take.
+    pub fn saving<T: CpuElement>(&self) -> Result<u64> {
+        let cpu = Cpu::<T>::idle(1)?;
+        let model = self.arch.build(&cpu, 0, self.image, self.classes)?;
+        let numbers: usize = parameters(&model).iter().map(|parameter| parameter.shape().numel()).sum();
+        Ok(3 * (numbers * size_of::<Accum<Cpu<T>>>()) as u64)
+    }
+}
+
+fn images<T: CpuElement>(cpu: &Cpu<T>, count: usize, image: [usize; 3]) -> Result<Tensor<Cpu<T>>> {
+    let [height, width, channels] = image;
+    let shape = Shape::new(&[count, height, width, channels])?;
+    Tensor::from_data(cpu, shape, cpu.fill(shape.numel(), T::default())?)
+}
