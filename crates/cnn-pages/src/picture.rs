@@ -88,6 +88,11 @@ impl Picture {
         Picture { width, height, rgb }
     }
 
+    /// Its bytes \[height, width, 3\].
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.rgb
+    }
+
     /// One number a pixel, coloured; `most` is the number that gets the strongest colour.
     pub(crate) fn of_map(values: &[f32], [height, width]: [usize; 2], colours: Colours, most: f32) -> Self {
         let rgb = values.iter().flat_map(|&value| colours.of(value, most)).collect();
