@@ -140,10 +140,6 @@ impl Timeline {
         let most = self.filters.values().map(|grid| largest(&grid.values)).fold(0.0, f32::max);
         let mut moved: Vec<(usize, f64)> = (0..count).map(|k| (k, moved(first, last, k))).collect();
         moved.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let strongest: Vec<f32> = (self.followed.iter())
-            .map(|followed| followed.seen.values().flat_map(|seen| &seen.maps).map(|maps| largest(&maps.values)))
-            .map(|each| each.fold(0.0, f32::max))
-            .collect();
         let names: Vec<String> =
             self.followed.iter().map(|followed| format!("<bdi>{}</bdi>", escape(&followed.name))).collect();
         let mut out = paragraphs(&[
@@ -153,7 +149,8 @@ impl Timeline {
                  of {}: orange is positive, blue negative.",
                 names.join(", and below that of ")
             ),
-            "The number is the epoch; 0 is before the first step. All epochs have one scale, so that what grows is seen to grow.",
+            "The number is the epoch; 0 is before the first step. All epochs have one scale, so that what grows is seen to grow; \
+             what a filter makes of an image is scaled by its own largest number.",
         ]);
         if end > begin {
             out += &match moved.first() {
@@ -166,14 +163,19 @@ impl Timeline {
                 true => format!(" <span class=\"note\">moved by {}% of its length</span>", number(100.0 * by, 0)),
                 false => String::new(),
             };
+            let strongest = |followed: &Followed| {
+                let maps = self.filters.keys().filter_map(|&epoch| followed.maps(epoch));
+                maps.map(|maps| largest(&channel(&maps.values, count, k))).fold(0.0, f32::max)
+            };
+            let strongest: Vec<f32> = self.followed.iter().map(strongest).collect();
             let _ = writeln!(out, "<h3>Filter {k}{by}</h3>\n<div class=\"tiles strip\">");
             for (epoch, grid) in &self.filters {
                 let weights = channel(&grid.values, count, k);
                 let mut content = Picture::of_filter(&weights, [kh, kw, channels], most).img(TILE, "");
                 for (followed, strongest) in self.followed.iter().zip(&strongest) {
-                    let Some(maps) = followed.seen.get(epoch).and_then(|seen| seen.maps.as_ref()) else { continue };
-                    let map = channel(&maps.values, count, k);
+                    let Some(maps) = followed.maps(*epoch) else { continue };
                     let size = [maps.dims[0], maps.dims[1]];
+                    let map = channel(&maps.values, count, k);
                     content += &Picture::of_map(&map, size, Colours::Signed, *strongest).img(TILE, "");
                 }
                 out += &figure(&content, &epoch.to_string());
@@ -181,6 +183,13 @@ impl Timeline {
             out += "</div>\n";
         }
         Some(out)
+    }
+}
+
+impl Followed {
+    /// What the filters made of it at an epoch.
+    fn maps(&self, epoch: u32) -> Option<&Grid> {
+        self.seen.get(&epoch)?.maps.as_ref()
     }
 }
 
