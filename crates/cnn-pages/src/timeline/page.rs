@@ -137,7 +137,6 @@ impl Timeline {
         let (begin, first) = self.filters.first_key_value()?;
         let (end, last) = self.filters.last_key_value()?;
         let [kh, kw, channels, count] = first.dims[..] else { return None };
-        let most = self.filters.values().map(|grid| largest(&grid.values)).fold(0.0, f32::max);
         let mut moved: Vec<(usize, f64)> = (0..count).map(|k| (k, moved(first, last, k))).collect();
         moved.sort_by(|a, b| b.1.total_cmp(&a.1));
         let names: Vec<String> =
@@ -149,8 +148,8 @@ impl Timeline {
                  of {}: orange is positive, blue negative.",
                 names.join(", and below that of ")
             ),
-            "The number is the epoch; 0 is before the first step. All epochs have one scale, so that what grows is seen to grow; \
-             what a filter makes of an image is scaled by its own largest number.",
+            "The number is the epoch; 0 is before the first step. Each filter, and what it makes of an image, is \
+             scaled by its largest number in any epoch, so that what grows is seen to grow.",
         ]);
         if end > begin {
             out += &match moved.first() {
@@ -163,6 +162,8 @@ impl Timeline {
                 true => format!(" <span class=\"note\">moved by {}% of its length</span>", number(100.0 * by, 0)),
                 false => String::new(),
             };
+            let weights = |grid: &Grid| channel(&grid.values, count, k);
+            let most = self.filters.values().map(|grid| largest(&weights(grid))).fold(0.0, f32::max);
             let strongest = |followed: &Followed| {
                 let maps = self.filters.keys().filter_map(|&epoch| followed.maps(epoch));
                 maps.map(|maps| largest(&channel(&maps.values, count, k))).fold(0.0, f32::max)
@@ -170,8 +171,7 @@ impl Timeline {
             let strongest: Vec<f32> = self.followed.iter().map(strongest).collect();
             let _ = writeln!(out, "<h3>Filter {k}{by}</h3>\n<div class=\"tiles strip\">");
             for (epoch, grid) in &self.filters {
-                let weights = channel(&grid.values, count, k);
-                let mut content = Picture::of_filter(&weights, [kh, kw, channels], most).img(TILE, "");
+                let mut content = Picture::of_filter(&weights(grid), [kh, kw, channels], most).img(TILE, "");
                 for (followed, strongest) in self.followed.iter().zip(&strongest) {
                     let Some(maps) = followed.maps(*epoch) else { continue };
                     let size = [maps.dims[0], maps.dims[1]];
