@@ -50,7 +50,7 @@ fn a_report_says_what_was_measured() {
     for part in [
         "80.00%",
         "24 of 30",
-        "1.0 MiB",
+        "<th scope=\"row\">peak memory</th><td>1.0 MiB</td>",
         "&lt;i&gt;fast&lt;/i&gt;",
         "model = &quot;small&quot;",
         "Report of a&lt;b&gt;",
