@@ -26,7 +26,7 @@ impl Timeline {
         let last = self.followed.iter().filter_map(|followed| followed.answers.keys().last()).max().copied();
         let lead = format!(
             "<p class=\"lead\">A network that tells {} apart by images of {h} \u{d7} {w} \u{d7} {c} numbers, and what it made of {} before \
-             its first step of training and after each of {} so far. Looking changed nothing in it.</p>",
+             its first step of training and as it was trained, for {} so far. Looking changed nothing in it.</p>",
             counted(self.classes.len(), "class", "classes"),
             if self.followed.len() == 1 { "this image" } else { "these images" },
             counted(last.unwrap_or(0) as usize, "epoch", "epochs"),
@@ -151,14 +151,14 @@ impl Timeline {
             "The number is the epoch; 0 is before the first step. Each filter, and what it makes of an image, is \
              scaled by its largest number in any epoch, so that what grows is seen to grow.",
         ]);
-        if end > begin {
-            out += &match moved.first() {
-                Some((_, by)) if *by > 0.0 => "<p>The filters that moved most come first.</p>\n".to_owned(),
-                _ => format!("<p>Until epoch {end} none of them has moved: they are not trained.</p>\n"),
-            };
+        let have_moved = moved.first().is_some_and(|(_, by)| *by > 0.0);
+        if have_moved {
+            out += "<p>The filters that moved most come first.</p>\n";
+        } else if end > begin {
+            let _ = writeln!(out, "<p>Until epoch {end} none of them has moved: they are not trained.</p>");
         }
         for (k, by) in moved {
-            let by = match end > begin {
+            let by = match have_moved {
                 true => format!(" <span class=\"note\">moved by {}% of its length</span>", number(100.0 * by, 0)),
                 false => String::new(),
             };

@@ -69,6 +69,21 @@ fn probabilities_are_the_networks_and_pictures_are_of_some_epochs() {
 }
 
 #[test]
+fn filters_that_are_not_trained_are_said_to_stay() {
+    let place = tempfile::tempdir().unwrap();
+    let page = |epoch: u32| {
+        let (mut timeline, _) = recorded(place.path(), "stepwise", [0]);
+        timeline.record(1, &mut after_epoch(place.path(), "stepwise", epoch)).unwrap();
+        timeline.save(place.path()).unwrap();
+        fs::read_to_string(place.path().join(TIMELINE)).unwrap()
+    };
+    let [same, other] = [0, 1].map(page);
+    let (stayed, moved) = ("Until epoch 1 none of them has moved", "% of its length</span>");
+    assert_eq!((same.contains(stayed), same.matches(moved).count()), (true, 0));
+    assert_eq!((other.contains(stayed), other.matches(moved).count()), (false, 16));
+}
+
+#[test]
 fn a_record_goes_on_where_it_was_left() {
     let [whole, place] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (_, page) = recorded(whole.path(), "small", 0..=14);
