@@ -45,13 +45,14 @@
   const rowSlider = get("x-row"), columnSlider = get("x-column"), select = get("x-filter");
   const sumLine = get("x-sum");
   const at = (name) => sumLine.querySelector(`[data-at="${name}"]`);
-  let values = null, shown = -1;
+  let values = null, most = 0, shown = -1;
 
   const drawMap = (filter, row, column) => {
     const scale = Math.max(1, Math.floor(600 / Math.max(oh, ow)));
     if (shown !== filter) {
       values = new Float32Array(oh * ow);
       for (let y = 0; y < oh; y++) for (let x = 0; x < ow; x++) values[y * ow + x] = output(filter, y, x);
+      most = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
       shown = filter;
     }
     map.width = ow * scale;
@@ -59,7 +60,7 @@
     const context = map.getContext("2d");
     for (let y = 0; y < oh; y++) {
       for (let x = 0; x < ow; x++) {
-        context.fillStyle = `rgb(${rgb(values[y * ow + x], d.most.y).join()})`;
+        context.fillStyle = `rgb(${rgb(values[y * ow + x], most).join()})`;
         context.fillRect(x * scale, y * scale, scale, scale);
       }
     }

@@ -125,6 +125,29 @@ pub(crate) fn table(caption: &str, columns: &[&str], rows: &[Vec<String>]) -> St
     out + "</tbody></table></div>\n"
 }
 
+/// As [`table`], of whole things, one a row: where a screen is too narrow for it, each row is a card with the columns' names
+/// before its values. Columns are text. The roles say what the style takes away.
+pub(crate) fn cards(caption: &str, columns: &[&str], rows: &[Vec<String>]) -> String {
+    let mut out = format!(
+        "<table class=\"cards\" role=\"table\">\n<caption>{caption}</caption>\n<thead role=\"rowgroup\"><tr role=\"row\">"
+    );
+    for column in columns {
+        let _ = write!(out, "<th scope=\"col\" role=\"columnheader\">{}</th>", escape(column));
+    }
+    out += "</tr></thead>\n<tbody role=\"rowgroup\">\n";
+    for row in rows {
+        out += "<tr role=\"row\">";
+        for (i, (cell, column)) in row.iter().zip(columns).enumerate() {
+            out += &match i {
+                0 => format!("<th scope=\"row\" role=\"rowheader\">{cell}</th>"),
+                _ => format!("<td role=\"cell\" data-label=\"{}\">{cell}</td>", escape(column)),
+            };
+        }
+        out += "</tr>\n";
+    }
+    out + "</tbody></table>\n"
+}
+
 /// A bar beside a number: `part` from 0 to 1.
 pub(crate) fn bar(part: f64) -> String {
     let width = 100.0 * part.clamp(0.0, 1.0);

@@ -88,6 +88,11 @@ impl Picture {
         Picture { width, height, rgb }
     }
 
+    /// Its bytes \[height, width, 3\].
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.rgb
+    }
+
     /// One number a pixel, coloured; `most` is the number that gets the strongest colour.
     pub(crate) fn of_map(values: &[f32], [height, width]: [usize; 2], colours: Colours, most: f32) -> Self {
         let rgb = values.iter().flat_map(|&value| colours.of(value, most)).collect();
@@ -175,9 +180,17 @@ impl Picture {
         }
     }
 
-    /// An element that shows it pixel by pixel, `side` CSS pixels wide; `alt` is text.
+    /// An element that shows it pixel by pixel, `side` CSS pixels wide; `alt` is text. Where it has more pixels than that it is
+    /// shrunk smoothly, to no more than a screen of twice as many shows: none is left out, and none is in the page in vain.
     pub(crate) fn img(&self, side: usize, alt: &str) -> String {
-        img(&self.png(), [self.width, self.height], side, "pixels", alt)
+        let size = [self.width, self.height];
+        let class = if self.width > side { "photo" } else { "pixels" };
+        let address = if self.width > 2 * side {
+            self.resized((self.height * 2 * side / self.width).max(1), 2 * side).png()
+        } else {
+            self.png()
+        };
+        img(&address, size, side, class, alt)
     }
 
     /// An element that shows it smoothly.
@@ -225,5 +238,23 @@ mod tests {
         assert_eq!((image.dimensions(), image.into_raw()), ((7, 5), bytes));
         assert_eq!(Picture::of_bytes(&[9, 8], [1, 2, 1]).rgb, [9, 9, 9, 8, 8, 8]);
         assert_eq!(channel(&[1.0, 2.0, 3.0, 4.0], 2, 1), [2.0, 4.0]);
+    }
+
+    #[test]
+    fn a_picture_larger_than_its_place_is_shrunk_with_all_of_its_pixels() {
+        // One bright column of 16, which taking every fourth pixel would miss.
+        let bytes: Vec<u8> = (0..16 * 16).map(|i| if i % 16 == 6 { 255 } else { 0 }).collect();
+        let shown = |side: usize| {
+            let element = Picture::of_bytes(&bytes, [16, 16, 1]).img(side, "");
+            let text = element.split_once("base64,").unwrap().1.split('"').next().unwrap().to_owned();
+            let image = image::load_from_memory(&STANDARD.decode(text).unwrap()).unwrap().into_rgb8();
+            (element, image)
+        };
+        let (element, image) = shown(2);
+        assert_eq!((image.dimensions(), element.contains("class=\"photo\"")), ((4, 4), true));
+        assert!(image.pixels().any(|pixel| pixel.0[0] > 30), "{image:?}");
+        assert!(element.contains("width=\"2\" height=\"2\""), "{element}");
+        let (element, image) = shown(20);
+        assert_eq!((image.dimensions(), element.contains("class=\"pixels\"")), ((16, 16), true));
     }
 }

@@ -322,14 +322,15 @@ fn made(run: &Run) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     if let Some(seconds) = run.result("seconds") {
-        row("time of the process, with tests", duration(seconds));
+        row("time of the whole run, with tests", duration(seconds));
     }
     if let Some(rate) = run.result("images_per_second") {
         row("images per second of training", number(rate, 0));
     }
     row("seed", run.recipe.seed.to_string());
     for (name, value) in run.machine.iter().flat_map(Map::iter) {
-        row(&escape(&name.replace('_', " ")), fact(name, value));
+        let words = name.strip_suffix("_bytes").unwrap_or(name).replace('_', " ");
+        row(&escape(&words), fact(name, value));
     }
     let mut out = table("Time and machine", &["what", "value"], &rows);
     match run.recipe.to_toml() {

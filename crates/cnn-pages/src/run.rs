@@ -117,7 +117,8 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn wrong(path: &Path, reason: impl ToString) -> Error {
+/// The file at `path` is wrong for `reason`.
+pub(crate) fn wrong(path: &Path, reason: impl ToString) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_string() }
 }
 

@@ -1,6 +1,6 @@
 //! Runs compared: a row each, and together those that differ in nothing but their seeds.
 
-use crate::html::{Page, bar, escape, number, paragraphs, percent, short_name, table};
+use crate::html::{Page, bar, cards, escape, number, paragraphs, percent, short_name};
 use crate::report::duration;
 use crate::run::Run;
 use crate::svg::{Line, lines};
@@ -80,7 +80,7 @@ pub fn runs_page(groups: &[Group]) -> String {
                 ]
             })
             .collect();
-        body += &table("Runs by seed", &["recipe", "runs", "accuracy", "by six views"], &rows);
+        body += &cards("Runs by seed", &["recipe", "runs", "accuracy", "by six views"], &rows);
         page.section("groups", "Several seeds", body);
     }
     let rows: Vec<Vec<String>> = (groups.iter().flat_map(|group| &group.runs))
@@ -103,7 +103,7 @@ pub fn runs_page(groups: &[Group]) -> String {
         })
         .collect();
     let columns = ["run", "model", "epochs", "accuracy", "by six views", "loss", "training", "in all", "seed"];
-    page.section("runs", "Every run", table("Runs", &columns, &rows));
+    page.section("runs", "Every run", cards("Runs", &columns, &rows));
     let line = |run: &Run| Line { name: run.name.clone(), points: run.accuracies() };
     let all: Vec<Line> = groups.iter().flat_map(|group| &group.runs).map(line).collect();
     let chart = lines("Accuracy", "epoch", &all, true);

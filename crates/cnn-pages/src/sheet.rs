@@ -19,7 +19,7 @@ const OF_A_CLASS: usize = 4;
 /// Classes at most.
 const CLASSES: usize = 40;
 /// Pixels of the longer side of a picture in the page at most.
-const SIDE: usize = 128;
+const SIDE: usize = 160;
 
 /// Some training images of every class, each as it is brought to the network's size and as it is seen in the first epochs of a
 /// training by `recipe`. The views come from the same functions that a training uses.
@@ -67,7 +67,7 @@ fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
     let name = set.name(sample);
     let name = short_name(&name);
     let picture = |bytes: &[u8]| Picture::of_bytes(bytes, size).fitted(SIDE);
-    let mut out = "<div class=\"row views\">\n".to_owned();
+    let mut out = "<div class=\"views\">\n".to_owned();
     out += &figure(&picture(&bytes).photo(96, name), "as it is");
     for epoch in 0..VIEWS {
         let seen = seen(dataset, recipe, sample, epoch)?;

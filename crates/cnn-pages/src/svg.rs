@@ -132,7 +132,7 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// A number in few digits.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let text = if value != 0.0 && !(0.001..1e6).contains(&value.abs()) {
         format!("{value:.1e}")
     } else {

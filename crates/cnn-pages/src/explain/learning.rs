@@ -8,6 +8,7 @@ use super::layers::What;
 use super::sections::{Focus, colour, first_convolution};
 use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, table};
 use crate::picture::{Picture, channel, largest};
+use crate::svg::short;
 
 /// Filters whose gradients are shown.
 const FILTERS: usize = 32;
@@ -133,7 +134,7 @@ fn lengths(of: &Explanation) -> String {
     };
     let rows: Vec<Vec<String>> = (weights.iter().take(PARAMETERS))
         .map(|(name, count, length)| {
-            vec![escape(name), grouped(*count), format!("{}{}", number(*length, 5), bar(length / most))]
+            vec![escape(name), grouped(*count), format!("{}{}", short(*length), bar(length / most))]
         })
         .collect();
     let mut out = "<h3>How far the error reaches</h3>\n<p>The length of each layer's gradient: where it is long, this image would change \

@@ -2,13 +2,13 @@
 
 mod blocks;
 mod dense;
-mod layers;
+pub(crate) mod layers;
 mod learning;
 mod neighbours;
 mod page;
 mod places;
-mod regions;
-mod sections;
+pub(crate) mod regions;
+pub(crate) mod sections;
 mod step;
 
 use std::path::Path;
@@ -189,7 +189,7 @@ fn class(info: &WeightsInfo, field: &str, name: &str) -> Result<usize> {
 }
 
 /// The image as the network reads it.
-fn tensor<B: Backend>(backend: &B, info: &WeightsInfo, bytes: &[u8]) -> Result<Tensor<B>> {
+pub(crate) fn tensor<B: Backend>(backend: &B, info: &WeightsInfo, bytes: &[u8]) -> Result<Tensor<B>> {
     let [h, w, c] = info.image;
     let spec = ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std);
     let data = backend.load_images(&spec, &backend.upload(bytes)?, &[SampleView::plain(0)])?;
@@ -197,7 +197,7 @@ fn tensor<B: Backend>(backend: &B, info: &WeightsInfo, bytes: &[u8]) -> Result<T
 }
 
 /// The part of the picture that the network is given, larger if the file has more pixels.
-fn shown(path: &Path, bytes: &[u8], size: [usize; 3]) -> Result<Picture> {
+pub(crate) fn shown(path: &Path, bytes: &[u8], size: [usize; 3]) -> Result<Picture> {
     let [h, w, c] = size;
     let times = SHOWN.div_ceil(h.max(w));
     let has_more =

@@ -28,8 +28,10 @@ pub(crate) struct Neighbours {
 }
 
 const NEAREST: usize = 8;
-/// Images that are searched at most: what takes seconds, not minutes.
-const SEARCHED: usize = 10_000;
+/// Numbers of images that are searched at most, but for so many images: what takes seconds, not minutes. It is 10,000 of 32 x 32 in
+/// colour, and 1,000 of photographs.
+const SEARCHED: usize = 10_000 * 32 * 32 * 3;
+const SEARCHED_IMAGES: usize = 1000;
 const BATCH: usize = 128;
 
 /// Searches `images`, or as many of them as is done in a short time, drawn at random.
@@ -47,6 +49,7 @@ pub(crate) fn search<B: Backend>(
     let spec = ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std);
     let batches = DeviceBatches::new(backend, images, spec);
     let loader = Loader::new(images.clone(), LoaderOptions::new(BATCH).shuffle(true))?;
+    let most = most_searched(info.image);
     let mut found: Vec<(f64, usize)> = Vec::new();
     let mut searched = 0;
     for batch in loader.epoch(0, &Augment::NONE) {
@@ -57,7 +60,7 @@ pub(crate) fn search<B: Backend>(
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         found.truncate(NEAREST);
         searched += batch.len();
-        if searched >= SEARCHED {
+        if searched >= most {
             break;
         }
     }
@@ -69,6 +72,11 @@ pub(crate) fn search<B: Backend>(
     Ok(Neighbours { nearest, searched, of: images.len() })
 }
 
+/// Images of this size that are searched at most.
+fn most_searched(image: [usize; 3]) -> usize {
+    (SEARCHED / image.iter().product::<usize>().max(1)).max(SEARCHED_IMAGES)
+}
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
     let norms = (dot(a, a) * dot(b, b)).sqrt();
@@ -78,6 +86,11 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_are_searched_of_large_images() {
+        assert_eq!([[32, 32, 3], [64, 64, 3], [224, 224, 3]].map(most_searched), [10_000, 2500, 1000]);
+    }
 
     #[test]
     fn likeness_does_not_depend_on_length() {

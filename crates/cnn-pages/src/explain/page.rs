@@ -229,13 +229,13 @@ fn filters(of: &Explanation) -> String {
     let Some(at) = first_convolution(&of.layers) else { return String::new() };
     let (layer, What::Conv(conv)) = (&of.layers[at], &of.layers[at].what) else { return String::new() };
     let [kh, kw, channels, filters] = conv.spec.weight_shape();
-    let (most, strongest) = (largest(&conv.weight), largest(&layer.values));
+    let most = largest(&conv.weight);
     let mut out =
         "<h4>First filters, and what they make of the image</h4>\n<div class=\"tiles plain small\">\n".to_owned();
     for k in 0..filters.min(FILTERS) {
         let filter = Picture::of_filter(&channel(&conv.weight, filters, k), [kh, kw, channels], most).img(40, "");
-        let map = Picture::of_map(&channel(&layer.values, filters, k), conv.spec.output, Colours::Signed, strongest)
-            .img(40, "");
+        let map = channel(&layer.values, filters, k);
+        let map = Picture::of_map(&map, conv.spec.output, Colours::Signed, largest(&map)).img(40, "");
         out += &figure(&(filter + &map), &format!("{k}"));
     }
     out + "</div>\n"

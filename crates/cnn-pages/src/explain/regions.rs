@@ -12,7 +12,7 @@ pub(crate) struct Map {
     /// Rows and columns.
     pub(crate) size: [usize; 2],
     pub(crate) values: Vec<f32>,
-    /// What 1 stands for.
+    /// The largest, before it was scaled.
     pub(crate) most: f32,
 }
 
@@ -92,12 +92,22 @@ impl Map {
         }
         Map { size, values, most }
     }
+
+    /// Of losses of probability: what is next to nothing does not shine.
+    fn of_losses(values: Vec<f32>, size: [usize; 2]) -> Self {
+        let mut map = Map::scaled(values, size);
+        let strength = (map.most / LEAST).min(1.0);
+        map.values.iter_mut().for_each(|value| *value *= strength);
+        map
+    }
 }
 
 /// Places of each side at which the cover is put.
 const PLACES: usize = 14;
 /// Images that are run at a time.
 const BATCH: usize = 28;
+/// The least loss of probability that is as bright as can be.
+const LEAST: f32 = 0.01;
 
 /// How much less probable `class` becomes when a square of a quarter of the sides covers the image there (M. Zeiler,
 /// R. Fergus, "Visualizing and Understanding Convolutional Networks", 2014). The cover has the mean colour of the
@@ -136,7 +146,7 @@ pub(crate) fn occlusion<B: Backend>(
         let rows = Tensor::from_data(backend, shape, probabilities)?.to_vec(backend)?;
         drops.extend(rows.chunks_exact(classes).map(|row| (before - row[class].as_f64()).max(0.0) as f32));
     }
-    Ok(Map::scaled(drops, size))
+    Ok(Map::of_losses(drops, size))
 }
 
 /// The value that the last dense layer reads, if the network ends with one.
@@ -155,5 +165,13 @@ mod tests {
         let map = grad_cam(&[1.0, 0.0, 3.0, 4.0], &[2.0, -1.0, 0.0, -1.0], [1, 2, 2]);
         // Weights 1 and -1: 1 and 3 - 4.
         assert_eq!((map.values, map.most), (vec![1.0, 0.0], 1.0));
+    }
+
+    #[test]
+    fn losses_of_next_to_nothing_are_dark() {
+        let bright = |values: [f32; 2]| Map::of_losses(values.to_vec(), [1, 2]);
+        assert_eq!((bright([0.5, 0.25]).values, bright([0.5, 0.25]).most), (vec![1.0, 0.5], 0.5));
+        let map = bright([0.0001, 0.0]);
+        assert!((map.values[0] - 0.01).abs() < 1e-6 && map.values[1] == 0.0 && map.most == 0.0001, "{map:?}");
     }
 }

@@ -150,15 +150,15 @@ pub(crate) fn convolution(of: &Explanation, at: usize) -> String {
         ),
         "The weights were not written by anybody: training found them. Below, each filter is shown as a little picture (grey is a weight \
          of 0, brighter is positive, for each colour by itself) beside what it makes of this image: orange is positive, blue \
-         negative. Choose one to look at it closely.",
+         negative, each scaled by its own largest number. Choose one to look at it closely.",
     ]);
     let most = largest(&conv.weight);
-    let strongest = largest(&layer.values);
     out += "<div class=\"tiles\" role=\"group\" aria-label=\"Filters and what they make of the image\">\n";
     for k in 0..filters.min(FILTERS) {
         let weights = channel(&conv.weight, filters, k);
         let filter = Picture::of_filter(&weights, [kh, kw, channels], most);
-        let map = Picture::of_map(&channel(&layer.values, filters, k), [oh, ow], Colours::Signed, strongest);
+        let map = channel(&layer.values, filters, k);
+        let map = Picture::of_map(&map, [oh, ow], Colours::Signed, largest(&map));
         let _ = writeln!(
             out,
             "<button type=\"button\" class=\"tile\" data-filter=\"{k}\" aria-pressed=\"{}\">{}{}<span>filter {k}</span></button>",
@@ -185,12 +185,8 @@ fn explorer(of: &Explanation, conv: &Conv, layer: &Layer, focus: Focus) -> Strin
     let [h, w, c] = of.info.image;
     let filters = conv.spec.out_channels;
     let input = &of.layers[0].values;
-    let map = Picture::of_map(
-        &channel(&layer.values, filters, focus.channel),
-        [oh, ow],
-        Colours::Signed,
-        largest(&layer.values),
-    );
+    let map = channel(&layer.values, filters, focus.channel);
+    let map = Picture::of_map(&map, [oh, ow], Colours::Signed, largest(&map));
     let own = Picture::of_bytes(&of.bytes, of.info.image);
     let slider = |id: &str, name: &str, most: usize, value: usize| {
         format!("<label>{name} <input type=\"range\" id=\"{id}\" min=\"0\" max=\"{most}\" value=\"{value}\"></label>\n")
@@ -272,7 +268,6 @@ fn explorer(of: &Explanation, conv: &Conv, layer: &Layer, focus: Focus) -> Strin
             "weight": base64_f32(&conv.weight),
             "bias": conv.bias.as_ref().map(|bias| base64_f32(bias)),
             "palette": base64(&Colours::Signed.palette()),
-            "most": { "x": largest(input), "w": largest(&conv.weight), "y": largest(&layer.values) },
         }),
     )
 }
@@ -285,10 +280,11 @@ fn grids(taps: &[Tap], conv: &Conv, channels: usize) -> String {
     let mut out =
         "<div class=\"scroll grids\" tabindex=\"0\" role=\"region\" aria-label=\"The products as a picture\">\n"
             .to_owned();
+    let tight = if kw > 5 { " tight" } else { "" };
     let used: Vec<usize> = (0..channels).filter(|&k| taps.iter().any(|tap| tap.channel == k)).collect();
     for k in used {
         let cells = |kind: &str, value: &dyn Fn(&Tap) -> f32, most: f32| {
-            let mut grid = format!("<div class=\"grid\" style=\"grid-template-columns:repeat({kw},auto)\">");
+            let mut grid = format!("<div class=\"grid{tight}\" style=\"grid-template-columns:repeat({kw},auto)\">");
             for (i, tap) in taps.iter().enumerate().filter(|(_, tap)| tap.channel == k) {
                 let colour @ [r, g, b] = Colours::Signed.of(value(tap), most);
                 let light = if luminance(colour) < 0.179 { "light" } else { "" };
@@ -366,13 +362,17 @@ pub(crate) fn pointwise(before: &Layer, after: &Layer, focus: Focus) -> String {
         out += &format!("<p>{silent} of {c} channels {are} 0 everywhere in this image.</p>\n");
     }
     let (was, is) = (channel(&before.values, c, focus.channel), channel(&after.values, c, focus.channel));
-    let most = largest(&was).max(largest(&is));
+    // What was scaled anew is not to be compared in size.
+    let together = largest(&was).max(largest(&is));
+    let [before, after] = if normalises { [largest(&was), largest(&is)] } else { [together; 2] };
+    let by_itself = if normalises { ", each scaled by its own largest number" } else { "" };
     out += "<div class=\"row\">\n";
     out += &figure(
-        &Picture::of_map(&was, [h, w], Colours::Signed, most).img(240, "Before"),
+        &Picture::of_map(&was, [h, w], Colours::Signed, before).img(240, "Before"),
         &format!("channel {} before", focus.channel),
     );
-    out += &figure(&Picture::of_map(&is, [h, w], Colours::Signed, most).img(240, "After"), "and after");
+    let caption = format!("and after{by_itself}");
+    out += &figure(&Picture::of_map(&is, [h, w], Colours::Signed, after).img(240, "After"), &caption);
     out + "</div>\n"
 }
 

@@ -5,3 +5,4 @@ mod explain;
 mod report;
 mod sheet;
 mod support;
+mod timeline;

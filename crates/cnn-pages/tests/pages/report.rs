@@ -50,7 +50,7 @@ fn a_report_says_what_was_measured() {
     for part in [
         "80.00%",
         "24 of 30",
-        "1.0 MiB",
+        "<th scope=\"row\">peak memory</th><td>1.0 MiB</td>",
         "&lt;i&gt;fast&lt;/i&gt;",
         "model = &quot;small&quot;",
         "Report of a&lt;b&gt;",
@@ -89,6 +89,7 @@ fn runs_of_several_seeds_are_one_group() {
         .map(|(seed, accuracy)| run(&place.path().join(format!("run-{seed}")), seed, accuracy));
     let mut other = runs[0].clone();
     other.recipe.batch += 1;
+    other.name = "a-long-name-".repeat(12);
     let groups = Group::all(runs.into_iter().chain([other]).collect());
     assert_eq!(groups.iter().map(|group| group.runs.len()).collect::<Vec<_>>(), [3, 1]);
     let page = runs_page(&groups);
@@ -101,4 +102,19 @@ fn runs_of_several_seeds_are_one_group() {
 
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
+    // On a phone a run is a card, and nothing is moved sideways to be read.
+    let ask = r##"(() => {
+      const cells = [...page.querySelectorAll("#runs tbody td")], boxes = cells.map((cell) => cell.getBoundingClientRect());
+      return { columns: new Set(boxes.map((box) => box.left)).size, lines: new Set(boxes.map((box) => box.top)).size, cells: cells.length,
+               labels: [...new Set(cells.map((cell) => view.getComputedStyle(cell, "::before").content))],
+               moved: [...page.querySelectorAll("*")].filter((e) => e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(view.getComputedStyle(e).overflowX)).length };
+    })()"##;
+    let phone = look(&chromium, &page, Look { width: 390, dark: false, ask })["asked"].clone();
+    assert_eq!((&phone["columns"], &phone["lines"], &phone["cells"]), (&1.into(), &32.into(), &32.into()), "{phone}");
+    assert_eq!(phone["moved"], 0, "{phone}");
+    let labels = ["model", "epochs", "accuracy", "by six views", "loss", "training", "in all", "seed"];
+    assert_eq!(phone["labels"], serde_json::json!(labels.map(|label| format!("\"{label}\""))), "{phone}");
+    let desk = look(&chromium, &page, Look { width: 1440, dark: false, ask })["asked"].clone();
+    assert_eq!((&desk["columns"], &desk["lines"]), (&8.into(), &4.into()), "{desk}");
+    assert_eq!(desk["labels"], serde_json::json!(["none"]), "{desk}");
 }

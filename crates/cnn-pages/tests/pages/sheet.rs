@@ -8,7 +8,7 @@ use cnn_data::{OpenOptions, open};
 use cnn_pages::sheet_page;
 use cnn_train::Recipe;
 
-use crate::browser::{self, chromium};
+use crate::browser::{self, Look, chromium, look};
 
 /// The pictures of a page, decoded.
 fn pictures(page: &str) -> Vec<image::RgbImage> {
@@ -69,4 +69,14 @@ fn a_sheet_shows_what_the_network_is_given() {
 
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
+    // As large as there is room for: three in a row on a phone, all six on a desk.
+    let ask = r##"(() => {
+      const boxes = [...page.querySelector(".views").querySelectorAll("img")].map((i) => i.getBoundingClientRect());
+      return { columns: new Set(boxes.map((box) => box.left)).size, least: Math.min(...boxes.map((box) => box.width)) };
+    })()"##;
+    for (width, columns, least) in [(390, 3, 100.0), (1440, 6, 140.0)] {
+        let asked = look(&chromium, &page, Look { width, dark: false, ask })["asked"].clone();
+        assert_eq!(asked["columns"], columns, "{width}: {asked}");
+        assert!(asked["least"].as_f64() >= Some(least), "{width}: {asked}");
+    }
 }

@@ -216,6 +216,7 @@ Examples:
   cnn train --data photos --size 64x64           photos/CLASS/*.jpg, or photos/train/CLASS/* and photos/test/CLASS/*
   cnn train --data cifar10 --classes cat,dog
   cnn train --model resnet18 --data cifar10 --precision bf16
+  cnn train --model fast --data cifar10 --explain cat.jpg
   cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
   cnn train --resume runs/resnet18-cifar10-001 --extend 5
 
@@ -237,6 +238,10 @@ pub(crate) struct TrainArgs {
     /// and is said once
     #[arg(long, value_name = "N", requires = "resume")]
     pub(crate) extend: Option<u32>,
+    /// Also write timeline.html into the run's folder: how the answer for this image and the first filters change from epoch to
+    /// epoch. For up to 4 images; a run that is resumed goes on with those that it has
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) explain: Vec<PathBuf>,
     /// Leave out pictures that cannot be decoded, and say so
     #[arg(long)]
     pub(crate) skip_bad: bool,

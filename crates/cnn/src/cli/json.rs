@@ -14,7 +14,7 @@ train
   last: event (\"result\", or \"interrupted\"), test_accuracy, test_accuracy_tta (by six views of each image, if the recipe
   asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed,
   run (the folder), weights (the file), stopped (\"early\" or \"time\", if that ended it before its last epoch), best_epoch,
-  best_validation_accuracy and best_weights (of the images held out, if there are any)
+  best_validation_accuracy and best_weights (of the images held out, if there are any), timeline (the page, with --explain)
 
 eval
   event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,

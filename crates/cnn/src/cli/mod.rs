@@ -20,6 +20,7 @@ mod report;
 mod runs;
 mod signals;
 mod sparkline;
+mod timeline;
 mod train;
 
 use args::{Args, Command};

@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::recipe;
 use super::report;
 use super::signals::Signals;
+use super::timeline::{self, Recorder};
 
 /// Runs the command.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::Resumed(folder) => recipe::read(&folder.recipe())?,
         Start::New(_) => recipe::of(&args.recipe, args.device.conv_algo.as_ref())?,
     };
+    timeline::check(&args.explain)?;
     recipe.skip_bad |= args.skip_bad;
     let source = super::data::found_before(&args.source, &recipe);
     if recipe.data_path.is_none() {
@@ -68,6 +70,8 @@ impl Command for Train<'_> {
             Start::Resumed(folder) => resumed(backend, folder, dataset, args)?,
             Start::New(_) => Trainer::new(backend, recipe, dataset)?,
         };
+        let resumed = if let Start::Resumed(folder) = &start { Some(folder) } else { None };
+        let timeline = timeline::of(resumed, trainer.info(), &args.explain)?;
         let memory = trainer.rehearse()?;
         let folder = match start {
             Start::Resumed(folder) => folder,
@@ -79,6 +83,7 @@ impl Command for Train<'_> {
             let [peak, total] = [memory.peak, memory.total].map(output::bytes);
             output::note(&format!("memory: {peak} of the device's {total}, by a step that was tried"));
         }
+        let mut recorder = timeline.map(|timeline| Recorder::new(backend, &folder, &trainer, timeline));
         let signals = Signals::noted()?;
         let mut progress = Progress::new().beside_peak(|| peak(backend, trainer.macs()))?;
         let (mut written, mut asked) = (Ok(()), false);
@@ -86,6 +91,9 @@ impl Command for Train<'_> {
             progress.event(event);
             if let (Event::EpochEnd(report), true, Ok(())) = (event, json, &written) {
                 written = output::print_json(&epoch_json(report));
+            }
+            if let (Event::Saved { path }, Some(recorder)) = (event, &mut recorder) {
+                recorder.saved(path).unwrap_or_else(|warning| progress.line(&warning));
             }
             match event {
                 Event::Saved { path } if asked => {
@@ -108,7 +116,7 @@ impl Command for Train<'_> {
         if let Some(evaluation) = &summary.test {
             report::at_the_end(backend, &folder, evaluation, &test);
         }
-        tell(&summary, &folder, json)?;
+        tell(&summary, &folder, recorder.map(|recorder| recorder.page()), json)?;
         match signals.stop() {
             Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
             _ => Ok(()),
@@ -235,10 +243,11 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 }
 
 /// The results line.
-fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure> {
+fn tell(summary: &Summary, folder: &RunFolder, timeline: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     let best = summary.best.filter(|_| folder.best().is_file());
+    let timeline = timeline.filter(|page| page.is_file());
     match summary.stopped {
         Some(Stopped::Early) => output::note(&format!("stopped early after epoch {epochs}: it got no better")),
         Some(Stopped::Time) => {
@@ -268,7 +277,11 @@ fn tell(summary: &Summary, folder: &RunFolder, json: bool) -> Result<(), Failure
             "best_epoch": best.map(|best| best.epoch),
             "best_validation_accuracy": best.map(|best| best.validation_accuracy),
             "best_weights": best.map(|_| folder.best().display().to_string()),
+            "timeline": timeline.map(|page| page.display().to_string()),
         }));
+    }
+    if let Some(page) = &timeline {
+        output::note(&format!("its view of the images, epoch by epoch: {}", shown(page)));
     }
     let Some(test) = test else {
         let (path, folder) = (shown(&weights), output::quoted(folder.path()));

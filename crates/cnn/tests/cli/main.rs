@@ -7,6 +7,7 @@ mod gpus;
 mod runs;
 mod support;
 mod surroundings;
+mod timeline;
 #[cfg(not(feature = "cuda"))]
 mod without_gpus;
 
