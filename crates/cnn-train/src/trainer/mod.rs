@@ -114,6 +114,17 @@ fn initialise<B: Backend>(backend: &B, model: &mut dyn Module<B>, images: &Image
     }
 }
 
+/// Of a network that cannot be made for its images, the error that names them; others as they are.
+fn refused(error: Error, model: &str, [height, width, channels]: [usize; 3]) -> Error {
+    match error {
+        Error::Core(error @ (cnn_core::Error::Invalid { .. } | cnn_core::Error::Layer { .. })) => {
+            let rule = format!("{model} cannot take them: {error}");
+            Error::recipe("images", format!("{height}x{width}x{channels}"), rule)
+        }
+        other => other,
+    }
+}
+
 /// What an evaluation is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Split {
@@ -177,7 +188,9 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("crop_padding", padding, rule));
         }
         let classes = train.classes().to_vec();
-        let mut model = networks.build(&recipe.model, backend, recipe.seed, image, classes.len())?;
+        let mut model = networks
+            .build(&recipe.model, backend, recipe.seed, image, classes.len())
+            .map_err(|error| refused(error, &recipe.model, image))?;
         let need = Need::of(backend, &mut *model, image)?;
         need.check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
         let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();

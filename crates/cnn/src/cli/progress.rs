@@ -26,9 +26,9 @@ struct Bars {
     part: ProgressBar,
 }
 
-const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left{msg}";
+const RUN: &str = "{prefix:>11} {wide_bar} {percent:>3}%  {eta} left";
 /// What does not fit beside the bar is cut off: a line that wraps cannot be drawn over.
-const PART: &str = "{prefix:>11} {bar:16} {wide_msg}";
+const PART: &str = "{prefix:>11} {bar:8} {wide_msg}";
 
 /// Characters of the loss's curve.
 const CURVE: usize = 16;
@@ -81,15 +81,14 @@ impl Progress {
         let Some(Bars { run, part, .. }) = &self.bars else { return };
         let StepReport { epoch, step, steps, loss, accuracy, images_per_second, .. } = *step;
         run.set_position(steps * u64::from(epoch - 1) + step);
-        if let Some(peak) = self.peak.filter(|peak| *peak > 0.0) {
-            run.set_message(format!("  {:.0}% of the multiply-add peak", 100.0 * images_per_second / peak));
-        }
         part.set_length(steps);
         part.set_position(step);
         part.set_prefix(format!("step {step}/{steps}"));
         let (accuracy, speed) = (100.0 * accuracy, output::grouped(images_per_second as u64));
+        let share = |peak: f64| format!("  {:.0}% of peak", 100.0 * images_per_second / peak);
+        let share = self.peak.filter(|peak| *peak > 0.0).map(share).unwrap_or_default();
         let curve = self.losses.draw(CURVE);
-        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s  {curve}"));
+        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s{share}  {curve}"));
     }
 
     /// Shows that `done` of `total` images are evaluated.

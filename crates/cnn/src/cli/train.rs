@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::Dataset;
-use cnn::train::{Control, Event, Recipe, RunFolder, Stopped, Summary, Trainer};
+use cnn::train::{Control, Error, Event, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -111,7 +111,7 @@ impl Command for Train<'_> {
             }
         });
         progress.finish();
-        let summary = summary?;
+        let summary = summary.inspect_err(|error| advise(error, &folder))?;
         written?;
         if let Some(evaluation) = &summary.test {
             report::at_the_end(backend, &folder, evaluation, &test);
@@ -121,6 +121,18 @@ impl Command for Train<'_> {
             Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Says where a run that an error ended can go on, if it would not come to the same error again.
+fn advise(error: &Error, folder: &RunFolder) {
+    if RunFolder::holds_checkpoint(folder.path())
+        && !matches!(error, Error::NotFinite { .. } | Error::NotFiniteLogits { .. })
+    {
+        output::note(&format!(
+            "what was saved before goes on with: cnn train --resume {}",
+            output::quoted(folder.path())
+        ));
     }
 }
 

@@ -234,6 +234,32 @@ fn a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step() {
     assert_eq!((said.matches(room).count(), said.matches(epoch).count()), (1, 2), "{said}{out}");
     assert_eq!(statuses, ["status 0", "status 1", "status 0"], "{said}{out}");
     assert!(!out.contains(".tmp"), "{out}");
+    assert!(said.contains("what was saved before goes on with: cnn train --resume disk/run\n"), "{said}");
+}
+
+#[test]
+fn images_that_a_network_cannot_take_are_named() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train = |size, model| ["train", "--data", "photos", "--size", size, "--model", model, "--out", "run"];
+    place.refuses(&train("2x3", "stepwise"), 2, &["images 2x3x3: stepwise cannot take them: ", "which is 2x3"]);
+    place.refuses(&train("5", "small"), 2, &["images 5x5x3: small cannot take them: ", "at least 8x8"]);
+    assert!(!place.path().join("run").exists());
+}
+
+#[test]
+fn a_run_that_gets_no_better_ends_early() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train =
+        ["train", "--data", "photos", "--size", "16", "--model", "stepwise", "--out", "run", "--early-stopping", "2"];
+    let told = ["early_stopping.patience 2: must have images that are held out", "set validation"];
+    place.refuses(&train, 2, &told);
+    // A rate by which nothing is learned.
+    let rest = ["--validation", "0.25", "--epochs", "50", "--lr", "1e-12", "--json"];
+    let result = place.succeeds(&[&train[..], &rest].concat());
+    let result = json_lines(&result.0).pop().unwrap();
+    assert_eq!((&result["stopped"], &result["epochs"]), (&json!("early"), &json!(3)), "{result}");
 }
 
 #[test]
