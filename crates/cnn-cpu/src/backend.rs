@@ -4,6 +4,7 @@
 //! the kernels are compiled here, once and optimised, and not in every crate that says `Cpu<f32>`.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, Mix, SampleView};
@@ -89,6 +90,10 @@ delegate! {
 
             fn tuning(&self) -> &str {
                 self.conv_algorithm().name()
+            }
+
+            fn share(&self, host: &Arc<Vec<u8>>) -> Result<Buffer<u8>> {
+                Ok(Buffer::of_host(self.pool(), host))
             }
 
             fn upload<U: Plain>(&self, host: &[U]) -> Result<Buffer<U>> {

@@ -1,11 +1,11 @@
 //! Reference-counted memory from a free list.
 //!
 //! A training step allocates the same sizes again and again, and fresh memory costs page faults; so memory that is let
-//! go waits in the list of its backend for the next request of about its size. Fresh memory is zeroed once and a
+//! go waits in the list of its backend for the next request of about its size. Fresh memory is zero and a
 //! recycled block keeps what was in it, so that reading is always defined; in builds with debug assertions both are
 //! filled with ones instead (NaN as a float), so that tests notice an element that was not written.
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use cnn_core::{Error, Plain, Result};
 
+use crate::pages::{self, HUGE};
+
 /// Every block starts on a cache line.
 const ALIGN: usize = 64;
-/// From this size blocks lie on huge pages.
-const HUGE: usize = 2 << 20;
 
 /// The free list of a backend.
 #[derive(Default)]
@@ -49,7 +49,7 @@ unsafe impl Send for Free {}
 impl Pool {
     /// A list for a backend that computes nothing.
     pub(crate) fn untouched() -> Self {
-        Pool { free: Mutex::default(), untouched: true }
+        Pool { untouched: true, ..Pool::default() }
     }
 
     /// The most bytes that were held at once.
@@ -67,13 +67,13 @@ impl Pool {
     /// More bytes than can be addressed, or than the system has.
     pub(crate) fn take<T: Plain>(self: &Arc<Self>, len: usize) -> Result<Block> {
         let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
-        let block = bytes.and_then(|bytes| self.take_layout(layout(bytes, self.untouched)?));
+        let block = bytes.map(capacity).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let block = block.and_then(|capacity| self.take_capacity(capacity));
         let bytes = len as u128 * size_of::<T>() as u128;
         block.ok_or(Error::OutOfMemory { backend: "cpu", bytes, free: None })
     }
 
-    fn take_layout(self: &Arc<Self>, layout: Layout) -> Option<Block> {
-        let wanted = layout.size();
+    fn take_capacity(self: &Arc<Self>, wanted: usize) -> Option<Block> {
         let recycled = {
             let mut free = self.lock();
             #[cfg(test)]
@@ -84,7 +84,7 @@ impl Pool {
                     free.idle -= wanted;
                     free.hand_out(wanted);
                 }
-                None if free.idle > free.peak => free.clear(self.untouched), // the sizes have changed: what waits is of no use
+                None if free.idle > free.peak => free.clear(), // the sizes have changed: what waits is of no use
                 None => {}
             }
             recycled
@@ -93,16 +93,15 @@ impl Pool {
             Some(at) => at,
             None => {
                 // What waits for requests of other sizes may be what this one needs.
-                let fresh = || if self.untouched { untouched(layout) } else { fresh(layout) };
-                let at = fresh().or_else(|| {
-                    self.lock().clear(self.untouched);
-                    fresh()
+                let at = fresh(wanted, self.untouched).or_else(|| {
+                    self.lock().clear();
+                    fresh(wanted, self.untouched)
                 })?;
                 self.lock().hand_out(wanted);
                 at
             }
         };
-        let mut block = Block { at, capacity: wanted, pool: self.clone() };
+        let mut block = Block { at, capacity: wanted, pool: self.clone(), host: None };
         block.poison_in_tests();
         Some(block)
     }
@@ -135,23 +134,20 @@ impl Free {
     }
 
     /// Gives all idle blocks back to the system.
-    fn clear(&mut self, untouched: bool) {
+    fn clear(&mut self) {
         for (capacity, list) in std::mem::take(&mut self.blocks) {
             for at in list {
-                let layout = layout(capacity, untouched).expect("the layout of an allocation is one");
-                // SAFETY: `fresh` or `untouched` allocated the block with this layout, as a capacity is its own capacity, and the list
-                // was its only owner.
-                unsafe { dealloc(at.as_ptr(), layout) }
+                // SAFETY: `fresh` gave a block of this capacity, and the list was its only owner.
+                unsafe { give_back(at, capacity) }
             }
         }
         self.idle = 0;
     }
 }
 
-impl Drop for Pool {
+impl Drop for Free {
     fn drop(&mut self) {
-        let untouched = self.untouched;
-        self.lock().clear(untouched);
+        self.clear();
     }
 }
 
@@ -170,53 +166,45 @@ fn capacity(bytes: usize) -> usize {
     bytes.max(1).next_multiple_of(eighth.max(if bytes >= HUGE { HUGE } else { ALIGN }))
 }
 
-/// The layout of the block that serves a request of `bytes` bytes; none where that cannot be addressed. The system has zeros without
-/// touching a page for what is aligned as it aligns everything, which is enough where no kernel reads.
-fn layout(bytes: usize, untouched: bool) -> Option<Layout> {
-    let capacity = capacity(bytes);
-    let align = if capacity >= HUGE { HUGE } else { ALIGN };
-    Layout::from_size_align(capacity, if untouched { align_of::<u64>() } else { align }).ok()
-}
-
-/// Memory that is zero; none where the system has none.
-fn fresh(layout: Layout) -> Option<NonNull<u8>> {
-    // SAFETY: the layout's size, a capacity, is not zero.
-    let at = NonNull::new(unsafe { alloc(layout) })?;
-    advise_huge_pages(at, layout.size()); // before the first touch, which is what decides about a page
-    // SAFETY: the block has as many bytes.
-    unsafe { at.write_bytes(0, layout.size()) };
-    Some(at)
-}
-
-/// The same without a page of it before somebody writes there.
-fn untouched(layout: Layout) -> Option<NonNull<u8>> {
-    // SAFETY: the layout's size, a capacity, is not zero.
-    NonNull::new(unsafe { alloc_zeroed(layout) })
-}
-
-/// Asks for huge pages: large strides in the packed layouts would otherwise miss in the TLB.
-fn advise_huge_pages(at: NonNull<u8>, capacity: usize) {
-    #[cfg(all(target_os = "linux", not(miri)))]
+/// Memory that is zero, of a capacity; none where the system has none. What is `untouched` has no page yet if it is large.
+fn fresh(capacity: usize, untouched: bool) -> Option<NonNull<u8>> {
     if capacity >= HUGE {
-        unsafe extern "C" {
-            fn madvise(address: *mut u8, length: usize, advice: i32) -> i32;
-        }
-        const MADV_HUGEPAGE: i32 = 14;
-        // SAFETY: the range is the block's own, and the advice does not change its contents. It may be refused.
-        unsafe { madvise(at.as_ptr(), capacity, MADV_HUGEPAGE) };
+        return pages::map(capacity, untouched);
     }
-    let _ = (at, capacity);
+    // SAFETY: the layout's size, a capacity, is not zero.
+    NonNull::new(unsafe { alloc_zeroed(small_layout(capacity)) })
 }
 
-/// A block on loan from the free list.
+/// Gives a block of this capacity back to the system.
+///
+/// # Safety
+/// `fresh` gave it, and nobody uses it.
+unsafe fn give_back(at: NonNull<u8>, capacity: usize) {
+    // SAFETY: the caller's promise; as in `fresh`.
+    unsafe {
+        match capacity >= HUGE {
+            true => pages::unmap(at, capacity),
+            false => dealloc(at.as_ptr(), small_layout(capacity)),
+        }
+    }
+}
+
+/// The layout of a block below [`HUGE`].
+fn small_layout(capacity: usize) -> Layout {
+    Layout::from_size_align(capacity, ALIGN).expect("a capacity that is small can be addressed")
+}
+
+/// A block on loan from the free list, or bytes of the host's.
 pub(crate) struct Block {
     at: NonNull<u8>,
     capacity: usize,
     pool: Arc<Pool>,
+    /// Whose the memory is, if it is not the list's: nobody changes it.
+    host: Option<Arc<Vec<u8>>>,
 }
 
 impl Block {
-    /// The first byte: aligned to a line, unless nothing is computed, and initialised up to the capacity.
+    /// The first byte: aligned to a line, and initialised up to the capacity.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.at
     }
@@ -231,13 +219,16 @@ impl Block {
     }
 }
 
-// SAFETY: a block owns its memory; it is written only through `&mut`.
+// SAFETY: a block owns its memory, or keeps the host's alive, which is never written; its own is written only through `&mut`.
 unsafe impl Send for Block {}
 // SAFETY: see Send.
 unsafe impl Sync for Block {}
 
 impl Drop for Block {
     fn drop(&mut self) {
+        if self.host.is_some() {
+            return;
+        }
         let mut free = self.pool.lock();
         free.used -= self.capacity;
         free.idle += self.capacity;
@@ -250,6 +241,15 @@ pub struct Buffer<T: Plain> {
     block: Arc<Block>,
     len: usize,
     of: PhantomData<T>,
+}
+
+impl Buffer<u8> {
+    /// The host's bytes where they lie; a copy of them is the list's.
+    pub(crate) fn of_host(pool: &Arc<Pool>, host: &Arc<Vec<u8>>) -> Self {
+        let at = NonNull::from(host.as_slice()).cast();
+        let block = Block { at, capacity: host.len(), pool: pool.clone(), host: Some(host.clone()) };
+        Buffer { block: Arc::new(block), len: host.len(), of: PhantomData }
+    }
 }
 
 impl<T: Plain> Buffer<T> {
@@ -271,13 +271,14 @@ impl<T: Plain> Buffer<T> {
     /// The numbers.
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: the block has room for len numbers, is aligned for any Plain, and is initialised from its allocation
-        // on; Plain types have no invalid values.
+        // on; Plain types have no invalid values. The host's bytes are as many, and of u8, which any address suits; a vector that is
+        // shared does not move.
         unsafe { std::slice::from_raw_parts(self.block.at.as_ptr().cast(), self.len) }
     }
 
     /// Whether no other handle shares the numbers, so that they can be changed without a copy.
     pub(crate) fn is_unique(&mut self) -> bool {
-        Arc::get_mut(&mut self.block).is_some()
+        Arc::get_mut(&mut self.block).is_some_and(|block| block.host.is_none())
     }
 
     /// Where the numbers are, for tasks that change each its own part of a buffer that no other handle shares.
@@ -290,12 +291,12 @@ impl<T: Plain> Buffer<T> {
     /// # Errors
     /// No memory for the copy.
     pub fn make_mut(&mut self) -> Result<&mut [T]> {
-        if Arc::get_mut(&mut self.block).is_none() {
+        if !self.is_unique() {
             let mut copy = Buffer::new(&self.block.pool, self.len)?;
             copy.make_mut()?.copy_from_slice(self.as_slice());
             *self = copy;
         }
-        // SAFETY: as in as_slice; this handle is the block's only one, and it is borrowed.
+        // SAFETY: as in as_slice; this handle is the block's only one, and it is borrowed; the memory is the list's.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.block.at.as_ptr().cast(), self.len) })
     }
 }
@@ -315,6 +316,24 @@ impl<T: Plain> Debug for Buffer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_of_the_host_are_read_where_they_lie_and_changed_in_a_copy() {
+        let (pool, host) = (Arc::new(Pool::default()), Arc::new(vec![1u8, 2, 3]));
+        let mut shared = Buffer::of_host(&pool, &host);
+        assert_eq!((shared.as_slice(), shared.as_slice().as_ptr()), (&[1, 2, 3][..], host.as_ptr()));
+        assert!(!shared.is_unique() && pool.most_held() == 0);
+        let again = shared.clone();
+        shared.make_mut().unwrap()[0] = 9;
+        assert_eq!(
+            (shared.as_slice(), again.as_slice(), &host[..]),
+            (&[9, 2, 3][..], &[1, 2, 3][..], &[1u8, 2, 3][..])
+        );
+        assert_eq!(Arc::strong_count(&host), 2);
+        drop(again);
+        assert_eq!((Arc::strong_count(&host), pool.most_held()), (1, 64));
+        assert!(Buffer::of_host(&pool, &Arc::default()).as_slice().is_empty());
+    }
 
     #[test]
     fn memory_comes_back_and_is_not_clean() {

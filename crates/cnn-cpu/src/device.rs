@@ -179,8 +179,7 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     /// The free list.
-    #[cfg(test)]
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.pool
     }
 

@@ -25,6 +25,7 @@ mod optim;
 mod optimised;
 #[cfg(test)]
 mod out_of_memory;
+mod pages;
 mod pool2d;
 mod roofline;
 mod scratch;

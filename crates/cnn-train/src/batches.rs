@@ -1,4 +1,4 @@
-//! From a loader's batches to tensors on the device: stored bytes are uploaded once, whoever reads them.
+//! From a loader's batches to tensors on the device: stored bytes are uploaded once, whoever reads them, or read where they lie.
 
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, OnceLock};
@@ -88,7 +88,7 @@ impl<B: Backend> DeviceBatches<B> {
                                 "must be of a loader of this set, which has none",
                             )
                         })?;
-                        let bytes = backend.upload(&resident)?;
+                        let bytes = backend.share(&resident)?;
                         stored.get_or_init(|| bytes).clone()
                     }
                 };

@@ -1,5 +1,7 @@
 //! A device as memory.
 
+use std::sync::Arc;
+
 use std::fmt::Debug;
 
 use crate::element::{Element, Plain};
@@ -68,6 +70,10 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
 
     /// Copies `host` to the device.
     fn upload<T: Plain>(&self, host: &[T]) -> Result<Self::Buffer<T>>;
+    /// The same of bytes that the host keeps as they are: a device that works in the machine's memory reads them where they lie.
+    fn share(&self, host: &Arc<Vec<u8>>) -> Result<Self::Buffer<u8>> {
+        self.upload(host)
+    }
     /// Copies a buffer to the host, after all work that writes it.
     fn download<T: Plain>(&self, buffer: &Self::Buffer<T>) -> Result<Vec<T>>;
     /// A copy that is on its way to the host: work that is asked for after this is not waited for by who wants the numbers.

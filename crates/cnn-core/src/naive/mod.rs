@@ -93,6 +93,10 @@ impl<E: Element> Device for Naive<E> {
         format!("naive loops in {}, one thread", E::DTYPE)
     }
 
+    fn share(&self, host: &Arc<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+        Ok(host.clone())
+    }
+
     fn upload<T: Plain>(&self, host: &[T]) -> Result<Arc<Vec<T>>> {
         Ok(Arc::new(host.to_vec()))
     }

@@ -139,7 +139,7 @@ impl Memory {
         let Memory { batch, threads, precision, .. } = self;
         let [training, inference] = [self.training(), self.inference()].map(output::bytes);
         format!(
-            "memory of a CPU   {training} to train by steps of {batch} in {precision} with momentum, and twice the bytes of the images\n             {:18}{inference} to classify {batch} at a time; both on {threads} threads\n",
+            "memory of a CPU   {training} to train by steps of {batch} in {precision} with momentum, and the bytes of the images\n             {:18}{inference} to classify {batch} at a time; both on {threads} threads\n",
             "",
         )
     }
