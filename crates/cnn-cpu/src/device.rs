@@ -27,8 +27,8 @@ struct Inner {
     conv: ConvAlgorithm,
     pool: Arc<Pool>,
     plans: Plans,
-    /// Whether loops are left out.
-    idle: bool,
+    /// Threads that it says it has, where loops are left out.
+    idle: Option<usize>,
 }
 
 impl<T: CpuElement> Cpu<T> {
@@ -62,11 +62,11 @@ impl<T: CpuElement> Cpu<T> {
     /// # Errors
     /// Not 1 to 1,024 threads, or threads that the system does not give.
     pub fn with_algorithm(threads: usize, isa: Isa, conv: ConvAlgorithm) -> Result<Self> {
-        let refused = |e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") };
+        let not_given = |e| Error::Device { backend: "cpu", message: format!("{threads} threads: {e}") };
         let workers = match threads {
             1 => None,
-            2..=THREADS => Some(Workers::new(threads).map_err(refused)?),
-            _ => return Err(Error::invalid("threads", threads, "must be from 1 to 1,024")),
+            2..=THREADS => Some(Workers::new(threads).map_err(not_given)?),
+            _ => return Err(refused(threads)),
         };
         Ok(Self::on(workers, isa, conv))
     }
@@ -83,25 +83,29 @@ impl<T: CpuElement> Cpu<T> {
     }
 
     /// A backend that takes the memory that [`with_threads`](Self::with_threads) would take and computes nothing, so that no page of
-    /// that is ever there: [`most_held`](Self::most_held) then says at once what a model needs for a batch of any size. All numbers
+    /// that is ever there: [`most_held`](Self::most_held) then says at once what a model needs for a batch, however large. All numbers
     /// are zero, or whatever was there before.
     ///
     /// # Errors
     /// As `with_threads`.
     pub fn idle(threads: usize) -> Result<Self> {
-        let Cpu(inner, of) = Self::with_threads(threads)?;
-        let idle = |inner: Inner| Inner { pool: Arc::new(Pool::untouched()), idle: true, ..inner };
-        Ok(Cpu(
-            Arc::into_inner(inner).map(idle).map(Arc::new).unwrap_or_else(|| unreachable!("nobody else has it")),
-            of,
-        ))
+        if !(1..=THREADS).contains(&threads) {
+            return Err(refused(threads));
+        }
+        let inner = Self::inner(None, Isa::detect()?, ConvAlgorithm::Auto);
+        let pool = Arc::new(Pool::untouched());
+        Ok(Cpu(Arc::new(Inner { pool, idle: Some(threads), ..inner }), PhantomData))
     }
 
     fn on(workers: Option<Workers>, isa: Isa, conv: ConvAlgorithm) -> Self {
         optimised::note_once();
+        Cpu(Arc::new(Self::inner(workers, isa, conv)), PhantomData)
+    }
+
+    fn inner(workers: Option<Workers>, isa: Isa, conv: ConvAlgorithm) -> Inner {
         let isa = if T::PAIRS { isa } else { isa.without_dots() };
         let (pool, plans) = (Arc::default(), Plans::default());
-        Cpu(Arc::new(Inner { isa, workers, conv, pool, plans, idle: false }), PhantomData)
+        Inner { isa, workers, conv, pool, plans, idle: None }
     }
 
     /// The instruction set.
@@ -121,7 +125,7 @@ impl<T: CpuElement> Cpu<T> {
 
     /// How many threads work on an operation, the caller's among them.
     pub fn threads(&self) -> usize {
-        self.0.workers.as_ref().map_or(1, Workers::threads)
+        self.0.idle.unwrap_or_else(|| self.0.workers.as_ref().map_or(1, Workers::threads))
     }
 
     /// The pool that operations take their helpers from, for whatever else the program does beside them, such as decoding
@@ -156,7 +160,7 @@ impl<T: CpuElement> Cpu<T> {
 
     /// Calls `body` with every number below `count`, in parallel.
     pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
-        if self.0.idle {
+        if self.0.idle.is_some() {
             return;
         }
         match &self.0.workers {
@@ -193,6 +197,10 @@ impl<T: CpuElement> Cpu<T> {
     pub(crate) fn run<K: SimdKernel>(&self, kernel: K) -> K::Output {
         self.0.isa.run(kernel)
     }
+}
+
+fn refused(threads: usize) -> Error {
+    Error::invalid("threads", threads, "must be from 1 to 1,024")
 }
 
 /// The cores that this process may use, the cgroup's quota included.

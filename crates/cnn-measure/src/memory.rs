@@ -1,7 +1,5 @@
 //! What a network takes of a CPU's memory: its steps are gone through on a backend that computes nothing, see [`Cpu::idle`].
 
-use cnn_core::backend::Accum;
-use cnn_core::nn::parameters;
 use cnn_core::ops::Labels;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Device, Frozen, Pass, Result, Shape, Tensor};
@@ -12,6 +10,15 @@ use cnn_models::Arch;
 const STEPS: u32 = 3;
 /// Images of an evaluation at a time.
 const EVALUATED: usize = 128;
+
+/// What buffers take at most in a training, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Training {
+    /// Until its last step.
+    pub steps: u64,
+    /// The evaluation behind that counted too.
+    pub evaluated: u64,
+}
 
 /// A network, and how it is run.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +39,7 @@ impl Network {
     ///
     /// # Errors
     /// Images that the network cannot take, and more than can be addressed.
-    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<u64> {
+    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<Training> {
         let Network { arch, image, classes, threads } = *self;
         let cpu = Cpu::<T>::idle(threads)?;
         let mut model = arch.build(&cpu, 0, image, classes)?;
@@ -43,9 +50,10 @@ impl Network {
             let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, 0.0)?;
             optimizer.step(0.0, &mut model, &loss.backward()?)?;
         }
+        let steps = cpu.most_held();
         let frozen = Frozen::new(&cpu, &mut *model, &image)?;
         frozen.run(images(&cpu, EVALUATED, image)?)?;
-        Ok(cpu.most_held())
+        Ok(Training { steps, evaluated: cpu.most_held() })
     }
 
     /// The same where it answers for `batch` images at a time, frozen.
@@ -62,17 +70,6 @@ impl Network {
             frozen.run(images(&cpu, batch, image)?)?;
         }
         Ok(cpu.most_held())
-    }
-
-    /// Bytes on the host while a training is saved: weights and momentum as they are written, and the larger file once more.
-    ///
-    /// # Errors
-    /// Images that the network cannot take.
-    pub fn saving<T: CpuElement>(&self) -> Result<u64> {
-        let cpu = Cpu::<T>::idle(1)?;
-        let model = self.arch.build(&cpu, 0, self.image, self.classes)?;
-        let numbers: usize = parameters(&model).iter().map(|parameter| parameter.shape().numel()).sum();
-        Ok(3 * (numbers * size_of::<Accum<Cpu<T>>>()) as u64)
     }
 }
 

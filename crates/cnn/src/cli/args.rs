@@ -337,9 +337,9 @@ pub(crate) struct InfoArgs {
     /// Number of classes [default: the weights' own, or 10]
     #[arg(long, value_name = "N")]
     pub(crate) classes: Option<usize>,
-    /// Images of the training step and of the inference whose memory is counted
-    #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]
-    pub(crate) batch: usize,
+    /// Images of a training step, and of an inference, whose memory on a CPU is counted [default: 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
     /// How activations are stored, for that count: f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = precision)]
     pub(crate) precision: Precision,

@@ -10,7 +10,7 @@ use cnn::core::nn::parameters;
 use cnn::core::{Backend, Shape, bf16, names};
 use cnn::cpu::available_threads;
 use cnn::models::{Arch, Model};
-use cnn::train::{Networks, Precision, Trained};
+use cnn::train::{EVALUATION_BATCH, Networks, Precision, Trained};
 use cnn_measure::Machine;
 use cnn_measure::memory::Network;
 use serde_json::json;
@@ -24,25 +24,28 @@ use super::output::{self, grouped, table};
 const MOST_PIXELS: usize = 1 << 20;
 /// The most classes of a model that is only looked at.
 const MOST_CLASSES: usize = 100_000;
-/// The most images whose memory is counted.
-const MOST_BATCH: usize = 1 << 30;
+/// Bytes that a run takes beside its buffers: batches on their way, threads, the report. Measured.
+const RUN: u64 = 5 << 20;
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
-    Device::for_little()?.run(Info(args))
+    let asked = Asked::of(args)?;
+    Device::for_little()?.run(Info(args, asked))
 }
 
-struct Info<'a>(&'a InfoArgs);
+struct Info<'a>(&'a InfoArgs, Asked);
 
 impl Command for Info<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
-        let Info(args) = self;
+        let Info(args, asked) = self;
+        let network = |arch, image, classes| Network { arch, image, classes, threads: available_threads() };
         let summary = if let Some(arch) = named(&args.model) {
             let (image, classes) = (args.input.unwrap_or([32, 32, 3]), args.classes.unwrap_or(10));
             check(image, classes)?;
             let mut model = arch.build(backend, 0, image, classes)?;
-            let memory = Memory::counted(arch, image, classes, args)?;
-            Summary { memory: Some(memory), ..Summary::of(backend, &arch.to_string(), &mut model, image, classes)? }
+            let summary = Summary::of(backend, &arch.to_string(), &mut model, image, classes)?;
+            drop(model);
+            Summary { memory: Some(asked.count(network(arch, image, classes), summary.parameters)?), ..summary }
         } else if !Path::new(&args.model).exists() {
             let error = names::unknown("model", &args.model, Arch::names());
             return Err(Failure::usage(format!("{error} (nor are there weights of that name)")));
@@ -56,10 +59,11 @@ impl Command for Info<'_> {
                 return Err(Failure::usage(format!("classes {asked}: must be the {classes} of the weights")));
             }
             check(image, classes)?;
+            let summary = Summary::of(backend, &trained.arch, weights.model_mut(), image, classes)?;
             // A network of a program's own is not known here.
             let arch = trained.arch.parse::<Arch>().ok();
-            let memory = arch.map(|arch| Memory::counted(arch, image, classes, args)).transpose()?;
-            Summary { memory, ..Summary::of(backend, &trained.arch, weights.model_mut(), image, classes)? }
+            let count = |arch| asked.count(network(arch, image, classes), summary.parameters);
+            Summary { memory: arch.map(count).transpose()?, ..summary }
         };
         if args.json { output::print_json(&summary.to_json()) } else { output::print(&summary.to_text()) }
     }
@@ -99,54 +103,67 @@ struct Memory {
     batch: usize,
     threads: usize,
     precision: Precision,
-    /// The program itself.
-    program: u64,
+    /// To train, the images not counted.
     training: u64,
-    /// While a checkpoint is written, beside that.
-    saving: u64,
+    /// To classify.
     inference: u64,
 }
 
-impl Memory {
-    /// Counts it for the batch that was asked for.
-    fn counted(arch: Arch, image: [usize; 3], classes: usize, args: &InfoArgs) -> Result<Self, Failure> {
-        let (batch, precision, threads) = (args.batch, args.precision, available_threads());
-        if !(1..=MOST_BATCH).contains(&batch) {
-            let rule = format!("must be from 1 to {}", grouped(MOST_BATCH as u64));
-            return Err(Failure::usage(format!("batch {batch}: {rule}")));
+/// What is asked for of the memory.
+struct Asked {
+    /// Images at a time; none for the usual number, of which a network may have too many to be counted.
+    batch: Option<usize>,
+    precision: Precision,
+    /// The program itself, before it has a network.
+    program: u64,
+}
+
+impl Asked {
+    fn of(args: &InfoArgs) -> Result<Self, Failure> {
+        let InfoArgs { batch, precision, .. } = *args;
+        if batch == Some(0) {
+            return Err(Failure::usage("batch 0: must be at least 1"));
         }
-        let program = cnn_measure::timing::peak_memory().unwrap_or(0);
-        let network = Network { arch, image, classes, threads };
-        let (training, inference) = match precision {
-            Precision::Bf16 => (network.training::<bf16>(batch)?, network.inference::<bf16>(batch)?),
-            Precision::F32 | Precision::Tf32 => (network.training::<f32>(batch)?, network.inference::<f32>(batch)?),
+        if precision == Precision::Tf32 {
+            return Err(Failure::usage("precision tf32: must be f32 or bf16: the memory that is counted is a CPU's"));
+        }
+        Ok(Asked { batch, precision, program: cnn_measure::timing::peak_memory().unwrap_or(0) })
+    }
+
+    /// Counts it for `network` of this many weights; the inner error is why there is no count, where none was asked for.
+    fn count(&self, network: Network, parameters: usize) -> Result<Result<Memory, String>, Failure> {
+        let batch = self.batch.unwrap_or(EVALUATION_BATCH);
+        let counted = match self.precision {
+            Precision::Bf16 => network.training::<bf16>(batch).and_then(|t| Ok((t, network.inference::<bf16>(batch)?))),
+            _ => network.training::<f32>(batch).and_then(|t| Ok((t, network.inference::<f32>(batch)?))),
         };
-        let saving = network.saving::<f32>()?;
-        Ok(Memory { batch, threads, precision, program, training, saving, inference })
+        let (training, inference) = match counted {
+            Ok(counted) => counted,
+            Err(error) if self.batch.is_some() => return Err(Failure::usage(format!("batch {batch}: {error}"))),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        // Weights and momentum as they are written, and the larger of the two files once more; it is saved before it is tested.
+        let saving = 3 * size_of::<f32>() as u64 * parameters as u64;
+        let training = self.program + RUN + training.evaluated.max(training.steps + saving);
+        let inference = self.program + inference;
+        Ok(Ok(Memory { batch, threads: network.threads, precision: self.precision, training, inference }))
     }
+}
 
-    /// Of a training, the images not counted.
-    fn training(&self) -> u64 {
-        self.training.saturating_add(self.saving + self.program)
-    }
-
-    /// Of an inference.
-    fn inference(&self) -> u64 {
-        self.inference.saturating_add(self.program)
-    }
-
+impl Memory {
     fn to_text(&self) -> String {
         let Memory { batch, threads, precision, .. } = self;
-        let [training, inference] = [self.training(), self.inference()].map(output::bytes);
+        let [training, inference] = [self.training, self.inference].map(output::bytes);
         format!(
-            "memory of a CPU   {training} to train by steps of {batch} in {precision} with momentum, and the bytes of the images\n             {:18}{inference} to classify {batch} at a time; both on {threads} threads\n",
-            "",
+            "training memory   {training} on a CPU by steps of {batch} in {precision} with momentum, and the bytes of the images\n\
+             inference memory  {inference} for {batch} images at a time; both on {threads} threads\n",
         )
     }
 }
 
 struct Summary {
-    memory: Option<Memory>,
+    /// None of a network that the program does not know; why there is no count, where it cannot be counted.
+    memory: Option<Result<Memory, String>>,
     model: String,
     image: [usize; 3],
     classes: usize,
@@ -225,7 +242,12 @@ impl Summary {
             output::bytes(self.parameters as u64 * 4),
             grouped(self.macs),
             output::bytes(self.activation_bytes),
-            self.memory.as_ref().map(Memory::to_text).unwrap_or_default(),
+            match &self.memory {
+                Some(Ok(memory)) => memory.to_text(),
+                Some(Err(why)) =>
+                    format!("training memory   not counted by steps of {EVALUATION_BATCH}: {why}; see --batch\n"),
+                None => String::new(),
+            },
         )
     }
 
@@ -239,6 +261,7 @@ impl Summary {
                 "macs": layer.macs,
             })
         };
+        let memory = self.memory.as_ref().and_then(|memory| memory.as_ref().ok());
         json!({
             "model": self.model,
             "input": self.image,
@@ -247,9 +270,9 @@ impl Summary {
             "parameters": self.parameters,
             "macs": self.macs,
             "activation_bytes": self.activation_bytes,
-            "batch": self.memory.as_ref().map(|memory| memory.batch),
-            "training_bytes": self.memory.as_ref().map(Memory::training),
-            "inference_bytes": self.memory.as_ref().map(Memory::inference),
+            "batch": memory.map(|memory| memory.batch),
+            "training_bytes": memory.map(|memory| memory.training),
+            "inference_bytes": memory.map(|memory| memory.inference),
         })
     }
 }
