@@ -94,7 +94,7 @@ fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result
     let values = match recipe.mixing().draw(recipe.seed, u64::from(epoch), size) {
         None => backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample)])?,
         Some(mix) => {
-            let other = (sample + 1 + 7 * epoch as usize) % set.len();
+            let other = (sample + 1 + epoch as usize % set.len().saturating_sub(1).max(1)) % set.len();
             bytes.extend_from_slice(&set.image(other)?);
             // An image is mixed with the one before it, the first with the last.
             let both = backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample), view(1, other)])?;
@@ -131,7 +131,11 @@ fn told(augment: &Augment, mixing: &Mixing) -> String {
         if mixing.mixup > 0.0 && mixing.cutmix > 0.0 {
             format!("In about half of the steps {one}")
         } else {
-            format!("Then {one}")
+            {
+                let mut one = one.to_owned();
+                one[..1].make_ascii_uppercase();
+                one
+            }
         }
     };
     if mixing.mixup > 0.0 {

@@ -49,7 +49,7 @@ pub struct Recipe {
     /// Images per step.
     pub batch: usize,
     /// Parts of a step's images that pass through the network one after the other, and whose gradients are added up: as much
-    /// less memory is needed. Each part is normalised by itself.
+    /// less memory is needed. Each part is normalised, and mixed, by itself.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
     /// Fixes initial weights, order, augmentation and dropout.

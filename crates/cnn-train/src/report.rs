@@ -31,7 +31,7 @@ pub enum Event {
     },
     /// An epoch is complete.
     EpochEnd(EpochReport),
-    /// Something that the run can do without could not be done.
+    /// Something that the run can do without could not be done, or something about the run that its user should know.
     Warning {
         /// What, and why.
         text: String,
@@ -85,10 +85,10 @@ pub struct EpochReport {
     pub seconds: f64,
     /// In training.
     pub images_per_second: f64,
-    /// The largest Euclidean norm of all gradients of a step; of the steps since the run was resumed, if that was in this epoch.
-    pub gradient_norm: f64,
-    /// Part of the seconds that went by waiting for images, of the steps likewise.
-    pub waiting: f64,
+    /// The largest Euclidean norm of all gradients of a step, of those since the run was resumed; none if they were all made before.
+    pub gradient_norm: Option<f64>,
+    /// Part of the seconds of those steps that went by waiting for images, with nothing else to do.
+    pub waiting: Option<f64>,
 }
 
 /// A run that ended.

@@ -115,7 +115,7 @@ pub trait Backend: Inference {
     /// `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
     fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>>;
 
-    // Images and labels.
+    // Images, probabilities and the loss.
 
     /// The images of a batch, each mixed with the one before it: see [`Mix`].
     ///

@@ -70,6 +70,12 @@ impl Recipe {
         if let Some(init) = self.init.iter().find(|init| !finite(init.value)) {
             return Err(Error::recipe("init.value", init.value, "must be finite in 32 bits"));
         }
+        let part = self.batch / self.accumulate.max(1);
+        if (mixup > 0.0 || cutmix > 0.0) && part < 2 {
+            let rule =
+                "must leave two images or more in each part of a step, as images of a part are mixed with each other";
+            return Err(Error::recipe("accumulate", self.accumulate, rule));
+        }
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => self.check_ending(),

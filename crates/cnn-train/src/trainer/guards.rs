@@ -13,7 +13,7 @@ use cnn_data::{Augment, Loader, LoaderOptions};
 use super::Trainer;
 use crate::Result;
 use crate::control::Control;
-use crate::report::{EpochReport, Event};
+use crate::report::Event;
 
 /// Steps whose norms are not compared with yet: growth over so many is seen, however slow it is from step to step.
 const RECENT: usize = 10;
@@ -21,8 +21,9 @@ const RECENT: usize = 10;
 const KNOWN: u64 = 20;
 /// So many times the largest norm before is more than a hard batch does.
 const EXPLODES: f64 = 10.0;
-/// Images that are looked at after an epoch, and numbers of them at most, if there are eight.
+/// Images that are looked at after an epoch, and numbers of them at most, if they are a few.
 const LOOKED_AT: usize = 64;
+const FEW: usize = 16;
 const NUMBERS: usize = LOOKED_AT * 32 * 32 * 3;
 /// An output's root mean square that no network with sensible weights has.
 const LARGE_OUTPUT: f64 = 1e4;
@@ -39,12 +40,13 @@ pub(super) struct Guards {
     known: u64,
     /// The largest of this epoch.
     pub(super) of_epoch: f64,
-    /// Seconds of this epoch that went by waiting for images.
+    /// Seconds of this epoch in this process, and those of them that went by waiting for images with nothing else to do.
+    pub(super) spent: f64,
     pub(super) waited: f64,
     /// Whether exploding gradients were told of in this epoch, and waiting in any.
     told_norm: bool,
     told_waiting: bool,
-    /// Silent channels of a layer when they were last told of, and layers whose outputs were.
+    /// Silent channels of a layer when they were last told of, and whether large outputs were.
     silent: BTreeMap<String, usize>,
     told_outputs: bool,
 }
@@ -52,7 +54,12 @@ pub(super) struct Guards {
 impl Guards {
     /// Forgets what was of one epoch.
     pub(super) fn begin_epoch(&mut self) {
-        (self.of_epoch, self.waited, self.told_norm) = (0.0, 0.0, false);
+        (self.of_epoch, self.spent, self.waited, self.told_norm) = (0.0, 0.0, 0.0, false);
+    }
+
+    /// The largest norm of this epoch, and the part of its seconds that went by waiting; none where no step was made.
+    pub(super) fn of_steps(&self) -> Option<(f64, f64)> {
+        (self.spent > 0.0).then(|| (self.of_epoch, (self.waited / self.spent).min(1.0)))
     }
 
     /// Notes a step's norm of all gradients, and says if it explodes.
@@ -71,17 +78,16 @@ impl Guards {
             return None;
         }
         self.told_norm = true;
-        let times = norm / before;
+        let (times, norm, before) = (norm / before, number(norm), number(before));
         Some(format!(
-            "the gradients explode: their norm is {norm:.3} in step {step} of epoch {epoch}, {times:.0} times the largest before: a \
-             lower learning rate, a longer warm-up or clip_grad_norm = {before:.3} in the recipe may hold them",
+            "the gradients explode: their norm is {norm} in step {step} of epoch {epoch}, {times:.0} times the largest of all steps \
+             but the last {RECENT}: a lower learning rate, a longer warm-up or clip_grad_norm = {before} in the recipe may hold them",
         ))
     }
 
     /// Says that an epoch waited too long for its images, once.
-    fn waiting(&mut self, report: &EpochReport) -> Option<String> {
-        let EpochReport { epoch, waiting, seconds, .. } = *report;
-        let waited = waiting * seconds;
+    fn waiting(&mut self, epoch: u32) -> Option<String> {
+        let (waited, (_, waiting)) = (self.waited, self.of_steps()?);
         if self.told_waiting || waiting < WAITING.0 || waited < WAITING.1 {
             return None;
         }
@@ -93,10 +99,11 @@ impl Guards {
         ))
     }
 
-    /// Says what is wrong with the outputs of layers, once for each, and again when it is twice as bad.
+    /// Says which ReLUs are dead, again when they are twice as many, and once that outputs are large.
     fn outputs(&mut self, epoch: u32, images: usize, seen: &Seen) -> Vec<String> {
         let mut words = Vec::new();
-        for Active { layer, silent, channels } in &seen.active {
+        for Active { layer, active } in &seen.active {
+            let (silent, channels) = (&active.iter().filter(|active| !**active).count(), &active.len());
             let before = self.silent.get(layer).copied().unwrap_or(0);
             if 2 * silent < *channels || *silent < 2 * before {
                 continue;
@@ -125,16 +132,23 @@ impl Guards {
 struct Active {
     /// The layer that it is in, or the one before.
     layer: String,
-    silent: usize,
-    channels: usize,
+    /// Of each channel.
+    active: Vec<bool>,
 }
 
-/// What a pass over some images showed.
+/// A number of three digits or more, as a recipe can have it.
+fn number(x: f64) -> String {
+    if (1e-3..1e6).contains(&x) { format!("{x:.3}") } else { format!("{x:.2e}") }
+}
+
+/// What passes over some images showed.
 #[derive(Debug, Default)]
 struct Seen {
     active: Vec<Active>,
     /// The layer with the largest root mean square of its outputs, and that.
     largest: Option<(String, f64)>,
+    /// ReLUs of this pass so far.
+    relus: usize,
     /// The last operation that has a path: an operation without is named by it.
     layer: String,
 }
@@ -158,12 +172,14 @@ impl<B: Backend> Observer<B> for Seen {
             self.largest = Some((layer.clone(), rms));
         }
         if rectified == Some(Activation::Relu) {
-            let mut active = vec![false; channels];
+            if self.relus == self.active.len() {
+                self.active.push(Active { layer, active: vec![false; channels] });
+            }
+            let active = &mut self.active[self.relus].active;
             for pixel in values.chunks_exact(channels) {
                 active.iter_mut().zip(pixel).for_each(|(active, value)| *active |= value.as_f64() != 0.0);
             }
-            let silent = active.iter().filter(|active| !**active).count();
-            self.active.push(Active { layer, silent, channels });
+            self.relus += 1;
         }
         Ok(())
     }
@@ -171,30 +187,36 @@ impl<B: Backend> Observer<B> for Seen {
 
 impl<B: Backend> Trainer<B> {
     /// Looks at an epoch that is complete, and at what the layers answer to some of the training images.
-    pub(super) fn guard_epoch(&mut self, report: &EpochReport, observe: &mut dyn FnMut(&Event) -> Control) {
-        let mut words: Vec<String> = self.guards.waiting(report).into_iter().collect();
+    pub(super) fn guard_epoch(&mut self, epoch: u32, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
+        let mut words: Vec<String> = self.guards.waiting(epoch).into_iter().collect();
         match self.look() {
-            Ok((images, seen)) => words.extend(self.guards.outputs(report.epoch, images, &seen)),
+            Ok((images, seen)) => words.extend(self.guards.outputs(epoch, images, &seen)),
             Err(error) => words.push(format!("what the layers answer could not be looked at: {error}")),
         }
-        for text in words {
-            observe(&Event::Warning { text });
-        }
+        let told = words.into_iter().map(|text| observe(&Event::Warning { text }));
+        told.fold(Control::Continue, Control::max)
     }
 
-    /// A pass over the first training images as they are stored, in evaluation mode, which changes nothing.
+    /// Passes over some training images of all classes as they are stored, in evaluation mode, which changes nothing, and no more
+    /// of them at a time than a step has.
     fn look(&mut self) -> Result<(usize, Seen)> {
         let images = self.train.images().clone();
         let numbers = self.info.image.iter().product::<usize>().max(1);
-        let count = (NUMBERS / numbers).clamp(8, LOOKED_AT).min(images.len());
-        let Some(batch) = Loader::new(images, LoaderOptions::new(count))?.epoch(0, &Augment::NONE).next() else {
-            return Ok((0, Seen::default()));
-        };
-        let images: Tensor<B> = self.train.tensor(&batch?)?;
-        let seen = Rc::new(RefCell::new(Seen::default()));
-        let pass = Pass::eval(&self.backend).observed(seen.clone());
-        self.model.call(&pass.input(images)?)?;
-        Ok((count, seen.take()))
+        let count = (NUMBERS / numbers).clamp(FEW, LOOKED_AT).min(images.len());
+        let batch = count.min(self.recipe.batch.div_ceil(self.recipe.accumulate));
+        let options = LoaderOptions::new(batch).seed(self.recipe.seed).shuffle(true);
+        let (seen, mut looked_at) = (Rc::new(RefCell::new(Seen::default())), 0);
+        for batch in Loader::new(images, options)?.epoch(0, &Augment::NONE) {
+            if looked_at >= count {
+                break;
+            }
+            let images: Tensor<B> = self.train.tensor(&batch?)?;
+            looked_at += images.shape().dims()[0];
+            seen.borrow_mut().relus = 0;
+            let pass = Pass::eval(&self.backend).observed(seen.clone());
+            self.model.call(&pass.input(images)?)?;
+        }
+        Ok((looked_at, seen.take()))
     }
 }
 
@@ -226,38 +248,40 @@ mod tests {
         let mut guards = Guards::default();
         (0..50).for_each(|i| drop(guards.norm(1, i, 1.0)));
         let text = guards.norm(2, 7, 25.0).unwrap();
-        assert!(text.contains("their norm is 25.000 in step 7 of epoch 2, 25 times the largest before"), "{text}");
+        assert!(
+            text.contains(
+                "their norm is 25.000 in step 7 of epoch 2, 25 times the largest of all steps but the last 10"
+            ),
+            "{text}"
+        );
         assert_eq!(guards.norm(2, 8, 250.0), None, "told once");
         guards.begin_epoch();
         assert!(guards.norm(3, 1, 250.0).is_some());
+        // What is advised can be written into a recipe.
+        let mut tiny = Guards::default();
+        (0..50).for_each(|i| drop(tiny.norm(1, i, 2e-5)));
+        assert!(tiny.norm(1, 50, 1.0).unwrap().contains("clip_grad_norm = 2.00e-5 in"));
     }
 
     #[test]
     fn an_epoch_that_waits_for_its_images_says_so_once() {
-        let report = |waiting: f64, seconds: f64| EpochReport {
-            epoch: 2,
-            step: 20,
-            train_loss: 1.0,
-            train_accuracy: 0.5,
-            validation: None,
-            lr: 0.1,
-            seconds,
-            images_per_second: 1.0,
-            gradient_norm: 1.0,
-            waiting,
-        };
         let mut guards = Guards::default();
-        assert_eq!(guards.waiting(&report(0.1, 1000.0)), None);
-        assert_eq!(guards.waiting(&report(0.9, 1.0)), None, "a second is not worth a word");
-        let text = guards.waiting(&report(0.25, 80.0)).unwrap();
+        let mut told = |waited: f64, spent: f64| {
+            (guards.waited, guards.spent) = (waited, spent);
+            guards.waiting(2)
+        };
+        assert_eq!(told(0.0, 0.0), None, "no step was made");
+        assert_eq!(told(100.0, 1000.0), None);
+        assert_eq!(told(0.9, 1.0), None, "a second is not worth a word");
+        let text = told(20.0, 80.0).unwrap();
         assert!(text.starts_with("25% of epoch 2 (20 s) went by waiting for images"), "{text}");
-        assert_eq!(guards.waiting(&report(0.5, 80.0)), None);
+        assert_eq!(told(40.0, 80.0), None);
     }
 
     #[test]
     fn what_is_told_of_a_layer_is_told_again_when_it_is_twice_as_bad() {
         let seen = |silent: usize, rms: f64| Seen {
-            active: vec![Active { layer: "features.relu".into(), silent, channels: 64 }],
+            active: vec![Active { layer: "features.relu".into(), active: (0..64).map(|i| i >= silent).collect() }],
             largest: Some(("fc".into(), rms)),
             ..Seen::default()
         };

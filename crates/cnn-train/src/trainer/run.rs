@@ -184,7 +184,10 @@ impl<B: Backend> Trainer<B> {
         loop {
             let asked = Instant::now();
             let batch = batches.next();
-            self.guards.waited += asked.elapsed().as_secs_f64();
+            // A device that still has steps to make loses nothing by it.
+            if pending.is_empty() {
+                self.guards.waited += asked.elapsed().as_secs_f64();
+            }
             let Some(batch) = batch else { break };
             match batch.map_err(Error::from).and_then(|batch| self.step(batch)) {
                 Ok(step) => pending.push_back(step),
@@ -234,8 +237,8 @@ impl<B: Backend> Trainer<B> {
             lr: self.rate(self.progress.step.saturating_sub(1)),
             seconds: spent,
             images_per_second: images / spent,
-            gradient_norm: self.guards.of_epoch,
-            waiting: (self.guards.waited / spent).min(1.0),
+            gradient_norm: self.guards.of_steps().map(|(norm, _)| norm),
+            waiting: self.guards.of_steps().map(|(_, waiting)| waiting),
         };
         // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
         self.timed.metrics += &metrics::append_row(folder, &report)?;
@@ -243,8 +246,8 @@ impl<B: Backend> Trainer<B> {
         self.timed.seconds = seconds();
         self.save(folder, observe)?;
         self.watch_epoch(&report, observe);
-        self.guard_epoch(&report, observe);
-        Ok((observe(&Event::EpochEnd(report)) == Control::Stop).then_some(End::Interrupted))
+        let told = self.guard_epoch(epoch, observe);
+        Ok((told.max(observe(&Event::EpochEnd(report))) == Control::Stop).then_some(End::Interrupted))
     }
 
     /// Counts an epoch, and compares it with those before.
@@ -353,6 +356,7 @@ impl<B: Backend> Trainer<B> {
             *settled = Instant::now();
             self.trained_images += step.batch.labels.len() as u64;
             self.trained_seconds += seconds;
+            self.guards.spent += seconds;
             for (sum, value) in self.progress.sums.iter_mut().zip([loss * images, f64::from(correct), images, seconds])
             {
                 *sum += value;

@@ -53,12 +53,12 @@ impl<B: Backend> Trainer<B> {
             ("accuracy/train", train_accuracy),
             ("lr", lr),
             ("images per second", images_per_second),
-            ("gradient norm", gradient_norm),
-            ("waiting for images", waiting),
         ];
+        let watched = [("gradient norm", gradient_norm), ("waiting for images", waiting)];
+        let watched = watched.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let validation = report.validation.as_ref();
         let validated = validation.map(|v| [("loss/validation", v.loss), ("accuracy/validation", v.accuracy())]);
-        events.scalars(step, trained.into_iter().chain(validated.into_iter().flatten()))?;
+        events.scalars(step, trained.into_iter().chain(watched).chain(validated.into_iter().flatten()))?;
         for parameter in parameters(&*self.model) {
             let values = self.backend.download(parameter.value())?;
             events.histogram(step, parameter.name(), values.into_iter().map(Real::as_f64))?;

@@ -201,7 +201,7 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) validation: Option<f64>,
     /// End after so many epochs in a row without a better accuracy of the images held out, which --validation sets, or the data
-    /// has; a recipe can say loss instead
+    /// has; or without a smaller loss, where the recipe says loss
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stopping: Option<u32>,
     /// Seconds after which the run ends, is tested, and can be resumed with more; those before it was resumed count too

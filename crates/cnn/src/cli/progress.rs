@@ -43,11 +43,12 @@ impl Progress {
         Progress { bars, epochs: 0, losses: Sparkline::default(), peak: None }
     }
 
-    /// Also says which share of the machine's peak a training has, where somebody can watch it: `peak` measures at how many
+    /// Also holds a training against the machine's peak, which fewer multiplications than the layers' own can pass, where somebody
+    /// can watch it: `peak` measures at how many
     /// images per second the machine would do nothing but the multiplications and additions of the layers.
-    pub(crate) fn beside_peak<E>(mut self, peak: impl FnOnce() -> Result<f64, E>) -> Result<Self, E> {
-        self.peak = if self.bars.is_some() { Some(peak()?) } else { None };
-        Ok(self)
+    pub(crate) fn beside_peak(mut self, peak: impl FnOnce() -> Option<f64>) -> Self {
+        self.peak = if self.bars.is_some() { peak() } else { None };
+        self
     }
 
     /// Shows an event of a training.

@@ -170,7 +170,7 @@ const NOTES: &[Note] = &[
     ("average", "every", "steps from one of its moves to the next", Some("5")),
     ("average", "decay", "what a move leaves of it", Some("0.98")),
     ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", Some("1.0")),
-    ("[init]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bn2.weight""#)),
+    ("[init]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
     ("[init]", "value", "the number that they begin with", Some("0.0")),
     ("[freeze]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
     ("[freeze]", "after_epochs", "epochs after which they stay as they are", Some("3")),

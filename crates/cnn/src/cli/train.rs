@@ -85,7 +85,7 @@ impl Command for Train<'_> {
         }
         let mut recorder = timeline.map(|timeline| Recorder::new(backend, &folder, &trainer, timeline));
         let signals = Signals::noted()?;
-        let mut progress = Progress::new().beside_peak(|| peak(backend, trainer.macs()))?;
+        let mut progress = Progress::new().beside_peak(|| peak(backend, trainer.macs()).ok());
         let (mut written, mut asked) = (Ok(()), false);
         let summary = trainer.run(&folder, &mut |event| {
             progress.event(event);
@@ -124,7 +124,7 @@ impl Command for Train<'_> {
     }
 }
 
-/// Says where a run that an error ended can go on, if it would not come to the same error again.
+/// Says where a run that an error ended can go on; from a step that was not finite it would come to the same one.
 fn advise(error: &Error, folder: &RunFolder) {
     if RunFolder::holds_checkpoint(folder.path())
         && !matches!(error, Error::NotFinite { .. } | Error::NotFiniteLogits { .. })

@@ -6,6 +6,7 @@ use cnn_core::archive::Archive;
 use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Param, Scope, name_fields, parameters};
 use cnn_core::{Device, Mode, Var, named_fields};
 use cnn_cpu::Cpu;
+use cnn_data::{Dataset, ImageSet};
 
 use super::*;
 use crate::fault_tests::{cpu, dataset, left, recipe};
@@ -263,6 +264,100 @@ fn units_that_died_are_told_of_and_looking_changes_nothing() {
     assert!(is(&&told[0], "32 of 32 ReLUs behind conv are dead after epoch 1: 0 for all of 24"), "{told:?}");
     let large = told.iter().filter(|text| is(text, "the outputs of conv are large after epoch 1, 2.0e4")).count();
     assert_eq!(large, 1, "{told:?}");
+}
+
+/// One unit for each of two classes, each silent for the other.
+struct ByClass<B: Backend> {
+    fc1: Linear<B>,
+    fc2: Linear<B>,
+    scope: Scope,
+}
+
+named_fields!(ByClass { fc1, fc2 });
+
+impl<B: Backend> Module<B> for ByClass<B> {
+    fn forward(&mut self, x: &Var<B>) -> cnn_core::Result<Var<B>> {
+        self.fc2.call(&self.fc1.call(&x.flatten()?)?.relu()?)
+    }
+}
+
+/// A folder is stored class by class: who looks at its first images sees one class.
+#[test]
+fn units_of_one_class_are_not_dead() {
+    let split = |count: u32| {
+        let labels: Vec<u32> = (0..2 * count).map(|i| i / count).collect();
+        let bytes = labels.iter().flat_map(|label| [50 + 100 * *label as u8; 36]).collect();
+        ImageSet::from_bytes("sorted", [6, 6, 1], &["dark", "bright"], labels, bytes).unwrap()
+    };
+    let dataset = Dataset::new("sorted", split(70), split(2)).unwrap();
+    let between = (100.0 / 255.0 - dataset.mean[0]) / dataset.std[0];
+    let networks = Networks::new().with("by class", move |backend: &Cpu<f32>, seed, [h, w, c], classes| {
+        let init = &mut Init::new(backend, seed);
+        let (fc1, fc2) = (Linear::new(init, h * w * c, 2)?, Linear::new(init, 2, classes)?);
+        let mut model = ByClass { fc1, fc2, scope: Scope::default() };
+        name_fields(&mut model);
+        let weights: Vec<f32> = [1.0 / 36.0, -1.0 / 36.0].repeat(36);
+        for parameter in parameters_mut(&mut model) {
+            match parameter.name() {
+                "fc1.weight" => *parameter.value_mut() = backend.upload(&weights)?,
+                "fc1.bias" => *parameter.value_mut() = backend.upload(&[-between, between])?,
+                _ => {}
+            }
+        }
+        Ok(model)
+    });
+    let mut recipe = Recipe { model: "by class".into(), epochs: 1, ..recipe() };
+    recipe.optimizer.lr = 1e-12;
+    for (batch, accumulate) in [(12, 1), (12, 12)] {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(place.path().join("run")).unwrap();
+        let recipe = Recipe { batch, accumulate, ..recipe.clone() };
+        let mut trainer = Trainer::with_networks(&cpu(), recipe, dataset.clone(), &networks).unwrap();
+        let mut told = Vec::new();
+        trainer
+            .run(&folder, &mut |event| {
+                told.extend(if let Event::Warning { text } = event { Some(text.clone()) } else { None });
+                Control::Continue
+            })
+            .unwrap();
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[test]
+fn an_epoch_tells_its_norm_and_how_long_it_waited() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(place.path().join("run")).unwrap();
+    let (mut largest, mut told, mut of_epochs) = (0f64, 0, Vec::new());
+    let mut trainer = Trainer::new(&cpu(), recipe(), dataset()).unwrap();
+    (trainer.recipe.optimizer.lr, trainer.recipe.schedule.kind) = (1e-12, ScheduleKind::Constant);
+    let summary = trainer.run(&folder, &mut |event| match event {
+        Event::Step(step) => {
+            largest = largest.max(step.gradient_norm);
+            Control::Continue
+        }
+        Event::EpochEnd(report) => {
+            of_epochs.push((report.gradient_norm, report.waiting));
+            Control::Continue
+        }
+        Event::Warning { .. } => {
+            told += 1;
+            Control::Stop
+        }
+        _ => Control::Continue,
+    });
+    assert!(!summary.unwrap().interrupted && told == 0);
+    assert_eq!(of_epochs.len(), 2);
+    assert!(of_epochs.iter().all(|(norm, waiting)| norm.unwrap() > 0.0 && (0.0..=1.0).contains(&waiting.unwrap())));
+    assert_eq!(of_epochs.iter().map(|(norm, _)| norm.unwrap()).fold(0.0, f64::max), largest);
+
+    // A warning that is answered by a stop ends the run behind its epoch.
+    let dead = vec![InitRecipe { pattern: "conv*.bias".into(), value: -2e4 }];
+    let folder = RunFolder::create(place.path().join("stopped")).unwrap();
+    let mut trainer = Trainer::new(&cpu(), Recipe { init: dead, ..recipe() }, dataset()).unwrap();
+    let stop = |event: &Event| if matches!(event, Event::Warning { .. }) { Control::Stop } else { Control::Continue };
+    let summary = trainer.run(&folder, &mut |event| stop(event)).unwrap();
+    assert_eq!((summary.interrupted, summary.epochs), (true, 1));
 }
 
 #[test]
