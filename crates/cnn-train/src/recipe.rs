@@ -224,7 +224,7 @@ impl Recipe {
     /// TOML that does not parse, a field that is missing or unknown, a value that breaks a rule.
     pub fn from_toml(text: &str) -> Result<Self> {
         let recipe: Recipe = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             Error::recipe("recipe", format!("line {line}"), error.message())
         })?;
         recipe.check()?;
@@ -330,6 +330,16 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_its_line() {
+        let text = Recipe::default_for("small", "shapes").unwrap().to_toml().unwrap() + "[early_stopping]\nby = 3\n";
+        let lines = text.lines().count();
+        let error = |text: &str| Recipe::from_toml(text).unwrap_err().to_string();
+        assert!(error(&text).starts_with(&format!("recipe line {lines}: ")), "{}", error(&text));
+        let none = text.replace("by = 3\n", "");
+        assert!(error(&none).starts_with(&format!("recipe line {}: missing field", lines - 1)), "{}", error(&none));
+    }
 
     #[test]
     fn toml_round_trips() {

@@ -1,7 +1,7 @@
 //! The record in a run's folder: written whole, and checked when it is read.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cnn_core::archive::{Archive, Array, Values};
 use cnn_train::{Result, WeightsInfo};
@@ -37,6 +37,16 @@ struct ImageContents {
 }
 
 impl Timeline {
+    /// Gives what was recorded in the folder of a run another name, and returns it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_aside(folder: &Path) -> std::io::Result<PathBuf> {
+        let aside = folder.join("timeline.unreadable.safetensors");
+        std::fs::rename(folder.join(RECORD), &aside)?;
+        Ok(aside)
+    }
+
     /// What was recorded in the folder of a run, for a network of `info`; none if nothing was.
     ///
     /// # Errors

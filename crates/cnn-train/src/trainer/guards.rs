@@ -21,6 +21,8 @@ const RECENT: usize = 10;
 const KNOWN: u64 = 20;
 /// So many times the largest norm before is more than a hard batch does.
 const EXPLODES: f64 = 10.0;
+/// So many times the norm of the first step, at any step.
+const FROM_THE_FIRST: f64 = 1000.0;
 /// Images that are looked at after an epoch, and numbers of them at most, if they are a few.
 const LOOKED_AT: usize = 64;
 const FEW: usize = 16;
@@ -35,7 +37,9 @@ const WAITING: (f64, f64) = (0.2, 5.0);
 pub(super) struct Guards {
     /// Norms of the gradients of the last steps, the oldest first.
     recent: VecDeque<f64>,
-    /// The largest of those before, and how many there were.
+    /// That of the first step of this process.
+    first: Option<f64>,
+    /// The largest of those before the last ones, and how many there were.
     largest: f64,
     known: u64,
     /// The largest of this epoch.
@@ -65,8 +69,9 @@ impl Guards {
     /// Notes a step's norm of all gradients, and says if it explodes.
     pub(super) fn norm(&mut self, epoch: u32, step: u64, norm: f64) -> Option<String> {
         self.of_epoch = self.of_epoch.max(norm);
-        let explodes = self.known >= KNOWN && self.largest > 0.0 && norm > EXPLODES * self.largest;
-        let before = self.largest;
+        let (first, before) = (*self.first.get_or_insert(norm), self.largest);
+        let from_the_first = first > 0.0 && norm > FROM_THE_FIRST * first;
+        let explodes = from_the_first || self.known >= KNOWN && before > 0.0 && norm > EXPLODES * before;
         self.recent.push_back(norm);
         if self.recent.len() > RECENT
             && let Some(oldest) = self.recent.pop_front()
@@ -78,10 +83,15 @@ impl Guards {
             return None;
         }
         self.told_norm = true;
-        let (times, norm, before) = (norm / before, number(norm), number(before));
+        let (of, than) = match from_the_first {
+            true => ("that of the first step".to_owned(), first),
+            false => (format!("the largest of all steps but the last {RECENT}"), before),
+        };
+        let (times, norm, than) = (norm / than, number(norm), number(than));
+        let times = if times < 1e6 { format!("{times:.0}") } else { number(times) };
         Some(format!(
-            "the gradients explode: their norm is {norm} in step {step} of epoch {epoch}, {times:.0} times the largest of all steps \
-             but the last {RECENT}: a lower learning rate, a longer warm-up or clip_grad_norm = {before} in the recipe may hold them",
+            "the gradients explode: their norm is {norm} in step {step} of epoch {epoch}, {times} times {of}: a lower learning rate, a \
+             longer warm-up or clip_grad_norm = {than} in the recipe may hold them",
         ))
     }
 
@@ -257,10 +267,19 @@ mod tests {
         assert_eq!(guards.norm(2, 8, 250.0), None, "told once");
         guards.begin_epoch();
         assert!(guards.norm(3, 1, 250.0).is_some());
+        // From the first steps on, however large they are by then.
+        let mut wild = Guards::default();
+        let told: Vec<Option<String>> = (0..6).map(|i| wild.norm(1, i, 2.0 * 50f64.powi(i as i32))).collect();
+        assert!(told[..2].iter().all(Option::is_none), "{told:?}");
+        let text = told[2].as_ref().unwrap();
+        assert!(
+            text.contains("2500 times that of the first step") && text.contains("clip_grad_norm = 2.000 in"),
+            "{text}"
+        );
         // What is advised can be written into a recipe.
         let mut tiny = Guards::default();
         (0..50).for_each(|i| drop(tiny.norm(1, i, 2e-5)));
-        assert!(tiny.norm(1, 50, 1.0).unwrap().contains("clip_grad_norm = 2.00e-5 in"));
+        assert!(tiny.norm(1, 50, 1e-3).unwrap().contains("clip_grad_norm = 2.00e-5 in"));
     }
 
     #[test]

@@ -63,7 +63,14 @@ pub(crate) fn quoted(path: &Path) -> String {
 pub(super) fn replaceable(out: &Path, force: bool) -> Result<PathBuf, Failure> {
     let refused = |rule: &str| Failure::usage(format!("out {}: {rule}", out.display()));
     if fs::symlink_metadata(out).is_err() {
-        return Ok(out.to_owned());
+        // Known before the work, not after it.
+        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return match folder.filter(|folder| !folder.is_dir()) {
+            Some(folder) => {
+                Err(refused(&format!("must be in a folder that exists, and {} does not", folder.display())))
+            }
+            None => Ok(out.to_owned()),
+        };
     }
     if !force {
         return Err(refused("exists: give --force to replace it"));

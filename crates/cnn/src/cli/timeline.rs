@@ -30,11 +30,12 @@ pub(super) fn of(
     images: &[PathBuf],
 ) -> Result<Option<Timeline>, Failure> {
     let before = resumed.map(|folder| Timeline::read(folder.path(), info)).transpose().unwrap_or_else(|error| {
-        let next = match images {
-            [] => "the run goes on without one; --explain IMAGE begins another",
-            _ => "another begins here",
+        let next = match resumed.filter(|_| !images.is_empty()).map(|folder| Timeline::set_aside(folder.path())) {
+            None => "the run goes on without one; --explain IMAGE begins another".to_owned(),
+            Some(Ok(aside)) => format!("it is now {}, and another begins here", output::shown(&aside)),
+            Some(Err(error)) => format!("it cannot be set aside ({error}), and another begins here in its place"),
         };
-        output::note(&format!("warning: the timeline is lost: {error}: {next}"));
+        output::note(&format!("warning: the timeline cannot be read: {error}: {next}"));
         None
     });
     let mut timeline = before.flatten().unwrap_or_else(|| Timeline::new(info));

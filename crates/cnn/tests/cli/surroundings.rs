@@ -237,6 +237,28 @@ fn a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step() {
     assert!(said.contains("what was saved before goes on with: cnn train --resume disk/run\n"), "{said}");
 }
 
+/// 12,000 images of 3,072 bytes each are in memory once.
+#[test]
+fn the_memory_that_info_tells_is_what_a_training_takes() {
+    let place = Place::new();
+    for (model, batch, precision) in [("small", "128", "f32"), ("fast", "256", "bf16")] {
+        let of = ["--batch", batch, "--precision", precision, "--json"];
+        let told = json_lines(&place.succeeds(&[&["info", model][..], &of].concat()).0)[0]["training_bytes"].clone();
+        let train = ["train", "--data", "shapes", "--model", model, "--max-seconds", "3", "--out", model];
+        let result = json_lines(&place.succeeds(&[&train[..], &of].concat()).0).pop().unwrap();
+        let [told, measured] = [&told, &result["peak_rss_bytes"]].map(|bytes| bytes.as_f64().unwrap());
+        let off = (told + 12_000.0 * 3072.0) / measured - 1.0;
+        assert!(off.abs() < 0.05, "{model}: {told} bytes told beside the images, {measured} measured, {off}");
+    }
+    place.refuses(&["info", "small", "--batch", "0"], 2, &["batch 0: must be at least 1"]);
+    place.refuses(&["info", "small", "--precision", "tf32"], 2, &["must be f32 or bf16"]);
+    place.refuses(&["info", "small", "--batch", "99999999999"], 2, &["batch 99999999999: ", "elements"]);
+    // Too much for the usual batch is no reason to tell nothing.
+    let (text, _) = place.succeeds(&["info", "resnet18", "--input", "512x512x3"]);
+    assert!(text.contains("training memory   not counted by steps of 128: ") && text.contains("MACs"), "{text}");
+    place.refuses(&["explain", "nowhere", "x.png", "-o", "nofolder/x.html"], 2, &["nofolder does not"]);
+}
+
 #[test]
 fn images_that_a_network_cannot_take_are_named() {
     let place = Place::new();

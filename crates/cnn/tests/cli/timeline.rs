@@ -96,12 +96,14 @@ fn a_run_that_is_resumed_keeps_what_was_recorded_or_says_that_it_cannot() {
 
     fs::write(&record, &old[..old.len() - 1]).unwrap();
     let (_, stderr) = place.succeeds(&["train", "--resume", "run", "--extend", "1"]);
-    assert!(stderr.contains("warning: the timeline is lost: run/timeline.safetensors: "), "{stderr}");
+    assert!(stderr.contains("warning: the timeline cannot be read: run/timeline.safetensors: "), "{stderr}");
     assert_eq!(fs::read(&record).unwrap().len(), old.len() - 1, "what is damaged is left there");
     let again = ["train", "--resume", "run", "--extend", "1", "--explain", "photos/red/3.png"];
     let (_, stderr) = place.succeeds(&again);
     assert!(stderr.contains("another begins here"), "{stderr}");
     assert_eq!(epochs(&place, "run"), [json!([6, 7])]);
+    let aside = place.path().join("run/timeline.unreadable.safetensors");
+    assert_eq!(fs::read(aside).unwrap(), old[..old.len() - 1], "what cannot be read is kept");
     // A folder in the page's place: the run does not need it.
     fs::remove_file(place.path().join("run/timeline.html")).unwrap();
     fs::create_dir(place.path().join("run/timeline.html")).unwrap();
