@@ -8,7 +8,7 @@ pub(crate) const HUGE: usize = 2 << 20;
 
 /// `bytes` bytes of zeros, whole huge pages that begin where one does; none where the system has none. Pages come when they are first
 /// touched. What is `untouched` may be more than the machine has.
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn map(bytes: usize, untouched: bool) -> Option<NonNull<u8>> {
     let whole = bytes.checked_add(HUGE)?;
     let flags = sys::PRIVATE | sys::ANONYMOUS | if untouched { sys::NORESERVE } else { 0 };
@@ -37,14 +37,15 @@ pub(crate) fn map(bytes: usize, untouched: bool) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 /// `map` gave it for as many bytes, and nobody uses it.
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) unsafe fn unmap(at: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { sys::munmap(at.as_ptr(), bytes) };
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sys {
+    // The numbers are those of these two architectures; some others have their own.
     unsafe extern "C" {
         pub(super) fn mmap(at: *mut u8, bytes: usize, access: i32, flags: i32, file: i32, from: isize) -> *mut u8;
         pub(super) fn munmap(at: *mut u8, bytes: usize) -> i32;
@@ -59,7 +60,7 @@ mod sys {
 }
 
 /// The same from the allocator, where this file does not know the system.
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) fn map(bytes: usize, untouched: bool) -> Option<NonNull<u8>> {
     let _ = untouched;
     let layout = std::alloc::Layout::from_size_align(bytes, HUGE).ok().filter(|layout| layout.size() > 0)?;
@@ -71,7 +72,7 @@ pub(crate) fn map(bytes: usize, untouched: bool) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 /// `map` gave it for as many bytes, and nobody uses it.
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) unsafe fn unmap(at: NonNull<u8>, bytes: usize) {
     // SAFETY: `map` allocated it with this layout, which it has checked.
     unsafe { std::alloc::dealloc(at.as_ptr(), std::alloc::Layout::from_size_align_unchecked(bytes, HUGE)) }
