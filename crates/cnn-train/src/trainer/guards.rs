@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Instant;
 
 use cnn_core::backend::Activation;
 use cnn_core::graph::{Event as Operation, Observer, Op};
@@ -29,6 +30,8 @@ const FEW: usize = 16;
 const NUMBERS: usize = LOOKED_AT * 32 * 32 * 3;
 /// An output's root mean square that no network with sensible weights has.
 const LARGE_OUTPUT: f64 = 1e4;
+/// Part of the time of the steps that is spent on looking, about: where an epoch lasts a second, not every one is looked at.
+const LOOKING: f64 = 0.02;
 /// Part of an epoch, and seconds of it, that may go by waiting for images.
 const WAITING: (f64, f64) = (0.2, 5.0);
 
@@ -47,6 +50,9 @@ pub(super) struct Guards {
     /// Seconds of this epoch in this process, and those of them that went by waiting for images with nothing else to do.
     pub(super) spent: f64,
     pub(super) waited: f64,
+    /// Seconds of all epochs of this process, and those that went by looking at what the layers answer.
+    trained: f64,
+    pub(super) looked: f64,
     /// Whether exploding gradients were told of in this epoch, and waiting in any.
     told_norm: bool,
     told_waiting: bool,
@@ -199,9 +205,14 @@ impl<B: Backend> Trainer<B> {
     /// Looks at an epoch that is complete, and at what the layers answer to some of the training images.
     pub(super) fn guard_epoch(&mut self, epoch: u32, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
         let mut words: Vec<String> = self.guards.waiting(epoch).into_iter().collect();
-        match self.look() {
-            Ok((images, seen)) => words.extend(self.guards.outputs(epoch, images, &seen)),
-            Err(error) => words.push(format!("what the layers answer could not be looked at: {error}")),
+        self.guards.trained += self.guards.spent;
+        if self.guards.looked <= LOOKING * self.guards.trained {
+            let start = Instant::now();
+            match self.look() {
+                Ok((images, seen)) => words.extend(self.guards.outputs(epoch, images, &seen)),
+                Err(error) => words.push(format!("what the layers answer could not be looked at: {error}")),
+            }
+            self.guards.looked += start.elapsed().as_secs_f64();
         }
         let told = words.into_iter().map(|text| observe(&Event::Warning { text }));
         told.fold(Control::Continue, Control::max)

@@ -358,6 +358,16 @@ fn an_epoch_tells_its_norm_and_how_long_it_waited() {
     let stop = |event: &Event| if matches!(event, Event::Warning { .. }) { Control::Stop } else { Control::Continue };
     let summary = trainer.run(&folder, &mut |event| stop(event)).unwrap();
     assert_eq!((summary.interrupted, summary.epochs), (true, 1));
+    // Whoever has looked for too long for the time that the steps took looks no more.
+    trainer.guards.looked = 1e9;
+    let mut told = 0;
+    trainer
+        .run(&folder, &mut |event| {
+            told += u32::from(matches!(event, Event::Warning { .. }));
+            Control::Continue
+        })
+        .unwrap();
+    assert_eq!(told, 0);
 }
 
 #[test]
