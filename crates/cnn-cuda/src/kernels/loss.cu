@@ -109,14 +109,32 @@ KERNEL(256) softmax_backward(
     else softmax_backward_rows<WARP>(y, dy, dx, rows, classes);
 }
 
-// What a row's probabilities should be: `all` for each class, `label` more for its label, and `other` more for the label of the row
-// before it; and which of the two a prediction has to meet.
+// What a row's probabilities should be: `all` for each class, `label` more for its label, and `other` more for the label of the
+// row before it; and which of the two a prediction has to meet.
 struct Target {
     float label;
     float other;
     float all;
     u32 meets_other;
 };
+
+// The label of the row before, of the first row that of the last.
+DEVICE u32 label_before(const u32* labels, u64 row, u64 rows) { return labels[row == 0 ? rows - 1 : row - 1]; }
+
+// Adds the label of the row before to a row: to its loss, which the first thread of the team counts, and to the one number of its
+// gradient that this changes, by the thread that wrote it.
+template <int TEAM>
+DEVICE void mix_label(const element* logits, const u32* labels, element* dx, double& loss, u64 row, u64 rows, u32 classes,
+                      Target target, Logit largest, float log_sum, float inverse) {
+    u32 other = label_before(labels, row, rows);
+    float at_other = other < classes ? to_f32(logits[other]) : __uint_as_float(0x7fffffffu);
+    if (threadIdx.x % TEAM == 0) loss += double(target.other) * (log_sum - (at_other - largest.value));
+    if (other < classes && threadIdx.x % TEAM == other % TEAM) {
+        float wanted = target.other + target.all + (other == labels[row] ? target.label : 0.0f);
+        float probability = exponential(logits[other], largest) * inverse;
+        dx[row * classes + other] = from_f32<element>((probability - wanted) / float(rows));
+    }
+}
 
 template <int TEAM>
 DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx, double* losses, u32* hits, u64 rows,
@@ -125,7 +143,7 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
     u32 hit = 0;
     FOR_EACH_ROW(row, rows, TEAM) {
         const element* logits = x + row * classes;
-        u32 label = labels[row], other = labels[row == 0 ? rows - 1 : row - 1];
+        u32 label = labels[row];
         Logit largest = row_largest<TEAM>(logits, classes);
         float rest = other_exponentials<TEAM>(logits, classes, largest);
         float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / float(rows);
@@ -133,21 +151,20 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
         FOR_EACH_CLASS(i, classes, TEAM) {
             below += to_f32(logits[i]) - largest.value;
             float probability = exponential(logits[i], largest) * inverse;
-            float wanted = (i == label ? target.label : 0.0f) + (i == other ? target.other : 0.0f) + target.all;
+            float wanted = i == label ? target.label + target.all : target.all;
             dx[row * classes + i] = from_f32<element>((probability - wanted) * scale);
         }
         below = team_sum<TEAM>(below);
+        if (target.other != 0.0f) {
+            mix_label<TEAM>(logits, labels, dx, loss, row, rows, classes, target, largest, log_sum, inverse);
+        }
         if (threadIdx.x % TEAM == 0) {
             // -log softmax(x) = log_sum - (x - max). What is no class has no logit: NaN, and nothing is read.
             float at_label = label < classes ? to_f32(logits[label]) : __uint_as_float(0x7fffffffu);
             loss += double(target.label) * (log_sum - (at_label - largest.value));
             // A class that is not wanted at all may have probability 0.
-            if (target.other != 0.0f) {
-                float at_other = other < classes ? to_f32(logits[other]) : __uint_as_float(0x7fffffffu);
-                loss += double(target.other) * (log_sum - (at_other - largest.value));
-            }
             if (target.all != 0.0f) loss += double(target.all) * (double(log_sum) * classes - below);
-            hit += largest.index == (target.meets_other ? other : label);
+            hit += largest.index == (target.meets_other ? label_before(labels, row, rows) : label);
         }
     }
     __shared__ double loss_room[BLOCK / WARP];
@@ -160,6 +177,9 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
     }
 }
 
+// 64 registers: what is free to have as many as it likes is given 32 on some GPUs, and spills.
+#undef BLOCKS_AT_LEAST
+#define BLOCKS_AT_LEAST , 4
 // The gradient of the mean loss by the logits, and the sum of losses and how many rows are right for each block. The loss of
 // a row whose label is no class is NaN.
 KERNEL(256) cross_entropy(const element* logits, const u32* labels, element* dlogits, double* losses, u32* hits, u64 rows,
