@@ -1,10 +1,11 @@
 //! What a network takes of a CPU's memory: its steps are gone through on a backend that computes nothing, see [`Cpu::idle`].
 
+use cnn_core::nn::parameters;
 use cnn_core::ops::Labels;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Device, Frozen, Pass, Result, Shape, Tensor};
 use cnn_cpu::{Cpu, CpuElement};
-use cnn_models::Arch;
+use cnn_models::{Arch, Model};
 
 /// Steps after which nothing more is taken: the second finds all that it asks for.
 const STEPS: u32 = 3;
@@ -43,6 +44,7 @@ impl Network {
         let Network { arch, image, classes, threads } = *self;
         let cpu = Cpu::<T>::idle(threads)?;
         let mut model = arch.build(&cpu, 0, image, classes)?;
+        let kept = kept(&model);
         let mut optimizer = Optimizer::new(&cpu, &model, OptimizerOptions::new(Method::NESTEROV))?;
         for step in 0..STEPS {
             let (images, labels) = (images(&cpu, batch, image)?, Labels::new(&cpu, &vec![0; batch])?);
@@ -50,10 +52,10 @@ impl Network {
             let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, 0.0)?;
             optimizer.step(0.0, &mut model, &loss.backward()?)?;
         }
-        let steps = cpu.most_held();
+        let steps = cpu.most_held() + kept;
         let frozen = Frozen::new(&cpu, &mut *model, &image)?;
         frozen.run(images(&cpu, EVALUATED, image)?)?;
-        Ok(Training { steps, evaluated: cpu.most_held() })
+        Ok(Training { steps, evaluated: cpu.most_held() + kept })
     }
 
     /// The same where it answers for `batch` images at a time, frozen.
@@ -65,12 +67,20 @@ impl Network {
         let cpu = Cpu::<T>::idle(threads)?;
         let mut model = arch.build(&cpu, 0, image, classes)?;
         let frozen = Frozen::new(&cpu, &mut *model, &image)?;
+        let kept = kept(&model);
         drop(model);
         for _ in 0..STEPS {
             frozen.run(images(&cpu, batch, image)?)?;
         }
-        Ok(cpu.most_held())
+        Ok(cpu.most_held() + kept)
     }
+}
+
+/// Bytes that a process keeps of the host's copies of weights, which are gone: an allocator gives memory back beyond twice the largest
+/// piece of it that it has had (`mallopt(3)`, M_TRIM_THRESHOLD).
+fn kept<T: CpuElement>(model: &Model<Cpu<T>>) -> u64 {
+    let largest = parameters(model).iter().map(|parameter| parameter.shape().numel()).max().unwrap_or(0);
+    2 * ((largest * size_of::<f32>()) as u64).min(32 << 20)
 }
 
 fn images<T: CpuElement>(cpu: &Cpu<T>, count: usize, image: [usize; 3]) -> Result<Tensor<Cpu<T>>> {

@@ -315,7 +315,11 @@ fn broken_data_is_named_by_file_value_and_rule() {
     place.refuses(&train, 1, &["cifar/data_batch_2.bin: missing"]);
 
     place.pictures("photos", 32);
-    place.refuses(&["train", "--data", "photos", "--model", "stepwise", "--size", "2x2"], 2, &["images 2x2x3: ", "conv: ", "3"]);
+    place.refuses(
+        &["train", "--data", "photos", "--model", "stepwise", "--size", "2x2"],
+        2,
+        &["images 2x2x3: ", "conv: ", "3"],
+    );
     fs::write(place.path().join("photos/red/note.jpg"), "a text, not a picture").unwrap();
     place.refuses(&["train", "--data", "photos"], 1, &["photos/red/note.jpg: not a JPEG or PNG image"]);
     fs::create_dir(place.path().join("empty")).unwrap();
