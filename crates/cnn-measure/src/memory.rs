@@ -1,11 +1,11 @@
 //! What a network takes of a CPU's memory: its steps are gone through on a backend that computes nothing, see [`Cpu::idle`].
 
 use cnn_core::nn::parameters;
-use cnn_core::ops::Labels;
-use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
-use cnn_core::{Device, Frozen, Pass, Result, Shape, Tensor};
+use cnn_core::{Device, Frozen, Result, Shape, Tensor};
 use cnn_cpu::{Cpu, CpuElement};
 use cnn_models::{Arch, Model};
+
+use crate::networks::Training;
 
 /// Steps after which nothing more is taken: the second finds all that it asks for.
 const STEPS: u32 = 3;
@@ -14,7 +14,7 @@ const EVALUATED: usize = 128;
 
 /// What buffers take at most in a training, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Training {
+pub struct Held {
     /// Until its last step.
     pub steps: u64,
     /// The evaluation behind that counted too.
@@ -40,22 +40,16 @@ impl Network {
     ///
     /// # Errors
     /// Images that the network cannot take, and more than can be addressed.
-    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<Training> {
+    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<Held> {
         let Network { arch, image, classes, threads } = *self;
         let cpu = Cpu::<T>::idle(threads)?;
-        let mut model = arch.build(&cpu, 0, image, classes)?;
+        let model = arch.build(&cpu, 0, image, classes)?;
         let kept = kept(&model);
-        let mut optimizer = Optimizer::new(&cpu, &model, OptimizerOptions::new(Method::NESTEROV))?;
-        for step in 0..STEPS {
-            let (images, labels) = (images(&cpu, batch, image)?, Labels::new(&cpu, &vec![0; batch])?);
-            let pass = Pass::train(&cpu, 0).at_step(step);
-            let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, 0.0)?;
-            optimizer.step(0.0, &mut model, &loss.backward()?)?;
-        }
+        let mut training = Training::of(&cpu, model, images(&cpu, batch, image)?, vec![0; batch])?;
+        (0..STEPS).try_for_each(|_| training.step())?;
         let steps = cpu.most_held() + kept;
-        let frozen = Frozen::new(&cpu, &mut *model, &image)?;
-        frozen.run(images(&cpu, EVALUATED, image)?)?;
-        Ok(Training { steps, evaluated: cpu.most_held() + kept })
+        training.freeze()?.run(images(&cpu, EVALUATED, image)?)?;
+        Ok(Held { steps, evaluated: cpu.most_held() + kept })
     }
 
     /// The same where it answers for `batch` images at a time, frozen.

@@ -32,12 +32,20 @@ impl<B: Backend> Training<B> {
     /// A name that is not known, and the device's.
     pub fn new(backend: &B, name: &str, batch: usize) -> Result<Self> {
         let (model, images) = network(backend, name, batch)?;
+        Self::of(backend, model, images, (0..batch as u32).map(|i| i % 10).collect())
+    }
+
+    /// `model`, and a batch of its images with a label for each.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(crate) fn of(backend: &B, model: Model<B>, images: Tensor<B>, labels: Vec<u32>) -> Result<Self> {
         let options = OptimizerOptions::new(Method::NESTEROV).weight_decay(5e-4);
         Ok(Training {
             optimizer: Optimizer::new(backend, &model, options)?,
             model,
             images,
-            labels: (0..batch as u32).map(|i| i % 10).collect(),
+            labels,
             backend: backend.clone(),
             steps: 0,
         })
@@ -57,15 +65,13 @@ impl<B: Backend> Training<B> {
             optimizer.step(0.01, model, &loss.backward()?).map(drop)
         })
     }
-}
 
-impl<B: Backend> Training<B> {
     /// The network as it is, frozen.
     ///
     /// # Errors
     /// The device's.
     pub fn freeze(&mut self) -> Result<Frozen<B>> {
-        Frozen::new(&self.backend, &mut *self.model, &[32, 32, 3])
+        Frozen::new(&self.backend, &mut *self.model, &self.images.shape().dims()[1..])
     }
 }
 
