@@ -160,6 +160,7 @@ FULL = {"blocks": [2, 2, 2, 2], "channels": [64, 128, 256, 512]}
 NARROW = {"blocks": [1, 2, 1, 1], "channels": [8, 16, 24, 40]}
 SGD = {"method": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 ADAM = {"method": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2}
+MUON = {"method": "muon", "lr": 5e-3, "momentum": 0.9, "nesterov": True, "ns_steps": 5, "weight_decay": 0.1}
 
 RUNS = {
     "stepwise": {"model": "stepwise", "image": [32, 32], "batch": 8, "classes": 2, "steps": 20, "optimizer": SGD},
@@ -174,6 +175,9 @@ RUNS = {
     },
     "narrow adam": {
         "model": "resnet", "stem": "cifar", **NARROW, "image": [12, 16], "batch": 4, "steps": 5, "optimizer": ADAM,
+    },
+    "narrow muon": {
+        "model": "resnet", "stem": "cifar", **NARROW, "image": [16, 12], "batch": 4, "steps": 5, "optimizer": MUON,
     },
     "narrow clipped": {
         "model": "resnet", "stem": "cifar", **NARROW, "image": [16, 16], "batch": 3, "steps": 5, "smoothing": 0.2,
@@ -195,7 +199,45 @@ def make(case):
     return initialise(ResNet(case["classes"], case["stem"], case["blocks"], case["channels"]))
 
 
+class Muon:
+    """torch.optim.Muon for weights, filters as rows of a matrix, and SGD with the same momentum for the rest."""
+
+    def __init__(self, parameters, lr, momentum, nesterov, ns_steps, weight_decay):
+        parameters = list(parameters)
+        self.weights = [p for p in parameters if p.ndim > 1]
+        self.matrices = [p.detach().flatten(1).requires_grad_() for p in self.weights]  # of the same memory
+        options = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+        self.muon = torch.optim.Muon(self.matrices, **options, ns_steps=ns_steps)
+        self.sgd = torch.optim.SGD([p for p in parameters if p.ndim == 1], **options)
+
+    def zero_grad(self):
+        self.sgd.zero_grad()
+        for p in self.weights:
+            p.grad = None
+
+    def step(self):
+        for matrix, p in zip(self.matrices, self.weights):
+            matrix.grad = p.grad.flatten(1)
+        self.muon.step()
+        self.sgd.step()
+
+
+def orthogonal(g, coefficients, steps, eps):
+    """What PyTorch iterates in bf16, exactly: the polynomial of the singular values."""
+    a, b, c = coefficients
+    u, s, v = torch.linalg.svd(g, full_matrices=False)
+    s = s / g.norm().clamp(min=eps)
+    for _ in range(steps):
+        s = a * s + b * s**3 + c * s**5
+    return u * s @ v
+
+
+torch.optim._muon._zeropower_via_newtonschulz = orthogonal
+
+
 def optimizer_of(parameters, method, lr, weight_decay, **o):
+    if method == "muon":
+        return Muon(parameters, lr, o["momentum"], o["nesterov"], o["ns_steps"], weight_decay)
     if method == "sgd":
         momentum, nesterov = o["momentum"], o["nesterov"]
         return torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)

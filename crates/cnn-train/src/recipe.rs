@@ -187,6 +187,8 @@ impl Recipe {
                 lr,
                 momentum: 0.9,
                 nesterov: true,
+                ns_steps: None,
+                rescale: None,
                 weight_decay: 5e-4,
                 decay_all: true,
                 clip_grad_norm: None,
@@ -283,11 +285,17 @@ impl Recipe {
 
     /// The optimiser's options.
     pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
-        let OptimizerRecipe { kind, momentum, nesterov, weight_decay, decay_all, clip_grad_norm, .. } = self.optimizer;
+        let OptimizerRecipe { kind, momentum, nesterov, ns_steps, rescale, weight_decay, decay_all, .. } =
+            self.optimizer;
+        let clip_grad_norm = self.optimizer.clip_grad_norm;
         let method = match kind {
             OptimizerKind::Sgd => Method::Sgd { momentum, nesterov },
             OptimizerKind::Adam => Method::ADAM,
             OptimizerKind::AdamW => Method::ADAMW,
+            OptimizerKind::Muon => {
+                let (ns_steps, rescale) = (ns_steps.unwrap_or(5), rescale.unwrap_or(false));
+                Method::Muon { momentum, nesterov, ns_steps, rescale }
+            }
         };
         let options = OptimizerOptions::new(method).weight_decay(weight_decay).decay_all(decay_all);
         let options = self.optimizer.groups.iter().cloned().fold(options, OptimizerOptions::group);

@@ -1,6 +1,7 @@
 //! Optimisers, all parameters in one call to the backend, averages of weights, and learning-rate schedules.
 
 mod average;
+mod muon;
 mod optimizer;
 mod options;
 mod outcome;

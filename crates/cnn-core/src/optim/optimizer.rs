@@ -2,6 +2,7 @@
 
 use num_traits::Float;
 
+use super::muon::{self, MuonParam, MuonStep};
 use super::options::{Method, OptimizerOptions, Treatment};
 use crate::archive::{Archive, Array};
 use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide, download_one};
@@ -28,15 +29,22 @@ pub struct Optimizer<B: Backend> {
 /// What a method keeps for a parameter.
 #[derive(Debug)]
 enum State<B: Backend> {
-    Sgd {
-        velocity: Wide<B>,
-    },
+    /// Of SGD and of Muon.
+    Velocity(Wide<B>),
     Adam {
         m: Wide<B>,
         v: Wide<B>,
         /// Steps that moved this parameter: one number, on the device, where alone it is known that a step was refused.
         steps: B::Buffer<u32>,
     },
+}
+
+/// The parameters of one method in a step; two of the lists are empty.
+struct Together<'a, B: Backend> {
+    method: Method,
+    sgd: Vec<SgdParam<'a, B>>,
+    adam: Vec<AdamParam<'a, B>>,
+    muon: Vec<MuonParam<'a, B>>,
 }
 
 /// An array of a state in a file.
@@ -59,7 +67,7 @@ impl<B: Backend> State<B> {
     /// Of these arrays.
     fn of(backend: &B, method: Method, steps: u32, array: impl Fn(StateArray) -> Result<Wide<B>>) -> Result<Self> {
         Ok(match method {
-            Method::Sgd { .. } => State::Sgd { velocity: array(VELOCITY)? },
+            Method::Sgd { .. } | Method::Muon { .. } => State::Velocity(array(VELOCITY)?),
             Method::Adam { .. } => State::Adam { m: array(M)?, v: array(V)?, steps: backend.fill(1, steps)? },
         })
     }
@@ -67,7 +75,7 @@ impl<B: Backend> State<B> {
     /// The arrays as files have them.
     fn arrays(&self) -> Vec<(StateArray, &Wide<B>)> {
         match self {
-            State::Sgd { velocity } => vec![(VELOCITY, velocity)],
+            State::Velocity(velocity) => vec![(VELOCITY, velocity)],
             State::Adam { m, v, .. } => vec![(M, m), (V, v)],
         }
     }
@@ -84,13 +92,14 @@ impl<B: Backend> Optimizer<B> {
         let model = model_of(parameters.iter().copied())?.cloned();
         options.check::<Accum<B>>()?;
         options.check_groups(&parameters.iter().map(|parameter| parameter.name()).collect::<Vec<_>>())?;
-        let treatment = |parameter: &&Param<B>| options.treatment(parameter.name(), parameter.kind());
-        let treatments = parameters.iter().map(treatment).collect();
-        let state = |parameter: &&Param<B>| match parameter.requires_grad() {
-            true => State::new(backend, options.method, parameter.shape().numel()).map(Some),
+        let treatment =
+            |parameter: &&Param<B>| options.treatment(parameter.name(), parameter.kind(), parameter.shape());
+        let treatments: Vec<_> = parameters.iter().map(treatment).collect();
+        let state = |(parameter, treatment): (&&Param<B>, &Treatment)| match parameter.requires_grad() {
+            true => State::new(backend, treatment.method, parameter.shape().numel()).map(Some),
             false => Ok(None),
         };
-        let states = parameters.iter().map(state).collect::<Result<_>>()?;
+        let states = parameters.iter().zip(&treatments).map(state).collect::<Result<_>>()?;
         Ok(Optimizer { backend: backend.clone(), options, model, steps: 0, treatments, states })
     }
 
@@ -112,16 +121,19 @@ impl<B: Backend> Optimizer<B> {
         gradients.check_model(self.model.as_ref(), "must be those of the optimiser's model")?;
         self.check_rate(lr)?;
         let largest = self.largest_norm();
-        let Optimizer { backend, options: OptimizerOptions { method, clip_grad_norm: max_norm, .. }, .. } = self;
-        let (backend, max_norm, method) = (&*backend, *max_norm, *method);
+        let Optimizer { backend, options: OptimizerOptions { clip_grad_norm: max_norm, .. }, .. } = self;
+        let (backend, max_norm) = (&*backend, *max_norm);
         let all: Vec<&Wide<B>> = gradients.parameters().map(|(_, gradient)| gradient).collect();
         let health = backend.gradient_health(gradients.loss(), &all, largest)?;
 
-        let (mut sgd, mut adam) = (Vec::new(), Vec::new());
+        let mut together: Vec<Together<'_, B>> = Vec::new();
         let rules = self.treatments.iter().zip(&mut self.states).enumerate();
-        for (parameter, (key, (&Treatment { lr_scale, weight_decay }, state))) in parameters.into_iter().zip(rules) {
+        for (parameter, (key, (&Treatment { method, lr_scale, weight_decay }, state))) in
+            parameters.into_iter().zip(rules)
+        {
             let Some(gradient) = gradients.by_key(key).filter(|_| parameter.requires_grad()) else { continue };
-            let len = parameter.shape().numel();
+            let shape = parameter.shape();
+            let len = shape.numel();
             if backend.len(gradient) != len {
                 let what = format!("gradient of {} with elements", parameter.name());
                 return Err(Error::invalid(what, backend.len(gradient), format!("must have {len}")));
@@ -131,20 +143,38 @@ impl<B: Backend> Optimizer<B> {
                 none => none.insert(State::new(backend, method, len)?),
             };
             let value = parameter.value_mut();
-            match state {
-                State::Sgd { velocity } => sgd.push(SgdParam { value, gradient, velocity, lr_scale, weight_decay }),
-                State::Adam { m, v, steps } => {
+            let at = together.iter().position(|together| together.method == method).unwrap_or_else(|| {
+                together.push(Together { method, sgd: Vec::new(), adam: Vec::new(), muon: Vec::new() });
+                together.len() - 1
+            });
+            let Together { sgd, adam, muon, .. } = &mut together[at];
+            match (state, method) {
+                (State::Velocity(velocity), Method::Muon { .. }) => {
+                    let columns = shape.dims().last().copied().unwrap_or(1);
+                    let rows = len / columns.max(1);
+                    muon.push(MuonParam { value, gradient, velocity, rows, columns, lr_scale, weight_decay });
+                }
+                (State::Velocity(velocity), _) => {
+                    sgd.push(SgdParam { value, gradient, velocity, lr_scale, weight_decay });
+                }
+                (State::Adam { m, v, steps }, _) => {
                     adam.push(AdamParam { value, gradient, m, v, steps, lr_scale, weight_decay });
                 }
             }
         }
-        match method {
-            Method::Sgd { momentum, nesterov } => {
-                backend.sgd(&SgdStep { lr, momentum, nesterov, max_norm }, &mut sgd, &health)?;
-            }
-            Method::Adam { beta1, beta2, eps, decoupled } => {
-                let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm };
-                backend.adam(&step, &mut adam, &health)?;
+        for Together { method, mut sgd, mut adam, muon } in together {
+            match method {
+                Method::Sgd { momentum, nesterov } => {
+                    backend.sgd(&SgdStep { lr, momentum, nesterov, max_norm }, &mut sgd, &health)?;
+                }
+                Method::Adam { beta1, beta2, eps, decoupled } => {
+                    let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm };
+                    backend.adam(&step, &mut adam, &health)?;
+                }
+                Method::Muon { momentum, nesterov, ns_steps, rescale } => {
+                    let step = MuonStep { lr, momentum, nesterov, ns_steps, rescale, max_norm };
+                    muon::step(backend, &step, muon, &health)?;
+                }
             }
         }
         self.steps += 1;
@@ -165,10 +195,8 @@ impl<B: Backend> Optimizer<B> {
     /// its weight for good.
     fn largest_norm(&self) -> f64 {
         let root = Accum::<B>::max_value().as_f64().sqrt();
-        match self.options.method {
-            Method::Adam { .. } if self.options.clip_grad_norm > root => root,
-            _ => f64::INFINITY,
-        }
+        let adam = self.treatments.iter().any(|treatment| matches!(treatment.method, Method::Adam { .. }));
+        if adam && self.options.clip_grad_norm > root { root } else { f64::INFINITY }
     }
 
     /// Refuses a rate whose products would not be finite where parameters are computed with: infinite or no number, it
@@ -177,11 +205,11 @@ impl<B: Backend> Optimizer<B> {
         if lr < 0.0 {
             return Err(Error::invalid("learning rate", lr, "must be at least 0"));
         }
-        for &Treatment { lr_scale, weight_decay } in &self.treatments {
+        for &Treatment { method, lr_scale, weight_decay } in &self.treatments {
             let rate = lr * lr_scale;
             // Adam's first step divides by as much; AdamW multiplies its weights by what the decay leaves.
-            let largest = match self.options.method {
-                Method::Sgd { .. } => rate,
+            let largest = match method {
+                Method::Sgd { .. } | Method::Muon { .. } => rate,
                 Method::Adam { beta1, .. } => rate / (1.0 - beta1),
             };
             check_finite::<B>("learning rate", lr, largest)?;
@@ -236,7 +264,7 @@ impl<B: Backend> Optimizer<B> {
         self.check_model(parameters.iter().copied())?;
         let steps = count("steps")?;
         let mut states = Vec::new();
-        for parameter in parameters {
+        for (parameter, treatment) in parameters.into_iter().zip(&self.treatments) {
             let name = |array: &str| format!("{array}.{}", parameter.name());
             let values = |StateArray { name: array, least }: StateArray| {
                 let name = name(array);
@@ -254,7 +282,7 @@ impl<B: Backend> Optimizer<B> {
                 true => {
                     let own = name("steps");
                     let steps = if archive.arrays.contains_key(&own) { count(&own)? } else { steps };
-                    Some(State::of(&self.backend, self.options.method, steps, values)?)
+                    Some(State::of(&self.backend, treatment.method, steps, values)?)
                 }
                 false => None,
             });

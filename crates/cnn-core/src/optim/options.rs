@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Real;
 use crate::nn::Kind;
+use crate::shape::Shape;
 use crate::{Error, Result};
 
 /// How gradients become steps.
@@ -29,6 +30,22 @@ pub enum Method {
         /// AdamW: weight decay shrinks the weights themselves.
         decoupled: bool,
     },
+    /// Muon (K. Jordan et al. 2024) as PyTorch defines it, for weights of convolutions and dense layers: the step is SGD's,
+    /// made orthogonal, so that every direction of it is as long as every other, times `sqrt(max(1, out / in))`; weight decay
+    /// shrinks the weights themselves. Parameters that are no matrices take SGD's step, with the same momentum. Of a
+    /// convolution in groups the filters of all groups are one matrix.
+    Muon {
+        /// Part of the previous velocity that is kept, below 1.
+        momentum: f64,
+        /// Look ahead along the velocity.
+        nesterov: bool,
+        /// Iterations of Newton and Schulz, from 1 to 100: about 5.
+        ns_steps: u32,
+        /// Each weight is brought to a norm of `sqrt(out)` before its step: for convolutions whose outputs are normalised, so
+        /// that the rate is the part of the weights that a step replaces.
+        #[serde(default)]
+        rescale: bool,
+    },
 }
 
 impl Method {
@@ -38,10 +55,49 @@ impl Method {
     pub const ADAM: Method = Method::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: false };
     /// AdamW with PyTorch's defaults.
     pub const ADAMW: Method = Method::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: true };
+    /// Muon with PyTorch's defaults.
+    pub const MUON: Method = Method::Muon { momentum: 0.95, nesterov: true, ns_steps: 5, rescale: false };
+
+    /// Refuses numbers by which no step in the precision of `A` can be made.
+    fn check<A: Real>(&self) -> Result<()> {
+        let fraction = |what: &str, value: f64| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::invalid(what, value, "must be at least 0 and below 1")),
+        };
+        match *self {
+            Method::Sgd { momentum, .. } => fraction("momentum", momentum),
+            Method::Adam { beta1, beta2, eps, .. } => {
+                fraction("beta1", beta1)?;
+                fraction("beta2", beta2)?;
+                let rounded = A::from_f64(eps).as_f64();
+                match rounded > 0.0 && rounded.is_finite() {
+                    true => Ok(()),
+                    false => Err(Error::invalid("eps", eps, format!("must be above 0 and finite in {}", A::DTYPE))),
+                }
+            }
+            Method::Muon { momentum, ns_steps, .. } => {
+                fraction("momentum", momentum)?;
+                match (1..=100).contains(&ns_steps) {
+                    true => Ok(()),
+                    false => Err(Error::invalid("ns_steps", ns_steps, "must be from 1 to 100")),
+                }
+            }
+        }
+    }
+
+    /// The method that a parameter of this kind and shape gets, where this one is asked for.
+    fn of(self, kind: Kind, shape: Shape) -> Self {
+        match self {
+            Method::Muon { momentum, nesterov, .. } if kind != Kind::Weight || shape.rank() < 2 => {
+                Method::Sgd { momentum, nesterov }
+            }
+            method => method,
+        }
+    }
 }
 
-/// Parameters with a learning rate or a weight decay of their own: a backbone that is fine-tuned gently, biases that do
-/// not decay.
+/// Parameters with a learning rate, a weight decay or a method of their own: a backbone that is fine-tuned gently, biases that
+/// do not decay, a last layer that SGD moves where the others have Muon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// Which parameters, by their names: `fc.weight`, `layer1.*`, `*.bias`. A `*` is any text. Of several groups that
@@ -53,6 +109,9 @@ pub struct Group {
     /// In place of [`OptimizerOptions::weight_decay`], for biases and normalisations too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
+    /// In place of [`OptimizerOptions::method`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
 }
 
 fn one() -> f64 {
@@ -62,7 +121,7 @@ fn one() -> f64 {
 impl Group {
     /// Parameters whose names match `pattern`, the learning rate times `lr_scale`.
     pub fn new(pattern: impl Into<String>, lr_scale: f64) -> Self {
-        Group { pattern: pattern.into(), lr_scale, weight_decay: None }
+        Group { pattern: pattern.into(), lr_scale, weight_decay: None, method: None }
     }
 
     /// Whether the parameter of this name belongs to the group.
@@ -141,31 +200,21 @@ impl OptimizerOptions {
     /// Refuses numbers by which a step would make weights of the precision of `A` infinite or no numbers.
     ///
     /// # Errors
-    /// A momentum or a decay of a moment outside of \[0, 1), a weight decay or a factor of a group that is below 0 or infinite
+    /// A momentum or a decay of a moment outside of \[0, 1), no iterations of Muon or more than 100, a weight decay or a factor of a group that is below 0 or infinite
     /// in `A`, an `eps` that is 0 or infinite there, and a norm to clip to that is 0 or less.
     pub fn check<A: Real>(&self) -> Result<()> {
         let in_dtype = |rule: &str| format!("must be {rule} in {}", A::DTYPE);
         let rounded = |value: f64| A::from_f64(value).as_f64();
-        let fraction = |what: &str, value: f64| match (0.0..1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::invalid(what, value, "must be at least 0 and below 1")),
-        };
-        match self.method {
-            Method::Sgd { momentum, .. } => fraction("momentum", momentum)?,
-            Method::Adam { beta1, beta2, eps, .. } => {
-                fraction("beta1", beta1)?;
-                fraction("beta2", beta2)?;
-                if !(rounded(eps) > 0.0 && rounded(eps).is_finite()) {
-                    return Err(Error::invalid("eps", eps, in_dtype("above 0 and finite")));
-                }
-            }
-        }
+        self.method.check::<A>()?;
         let factor = |what: String, value: f64| match value >= 0.0 && rounded(value).is_finite() {
             true => Ok(()),
             false => Err(Error::invalid(what, value, in_dtype("at least 0 and finite"))),
         };
         factor("weight_decay".into(), self.weight_decay)?;
-        for Group { pattern, lr_scale, weight_decay } in &self.groups {
+        for Group { pattern, lr_scale, weight_decay, method } in &self.groups {
+            if let Some(Err(error)) = method.map(|method| method.check::<A>()) {
+                return Err(Error::invalid("method of the parameter group", pattern, error.to_string()));
+            }
             factor(format!("lr_scale of the parameter group {pattern}"), *lr_scale)?;
             factor(format!("weight_decay of the parameter group {pattern}"), weight_decay.unwrap_or_default())?;
         }
@@ -175,11 +224,13 @@ impl OptimizerOptions {
         }
     }
 
-    /// How the parameter of this name and kind is treated.
-    pub(super) fn treatment(&self, name: &str, kind: Kind) -> Treatment {
+    /// How the parameter of this name, kind and shape is treated.
+    pub(super) fn treatment(&self, name: &str, kind: Kind, shape: Shape) -> Treatment {
         let group = self.groups.iter().find(|group| group.matches(name));
+        let method = group.and_then(|group| group.method).unwrap_or(self.method);
         let usual = if self.decay_all || kind == Kind::Weight { self.weight_decay } else { 0.0 };
         Treatment {
+            method: method.of(kind, shape),
             lr_scale: group.map_or(1.0, |group| group.lr_scale),
             weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(usual),
         }
@@ -199,6 +250,7 @@ impl OptimizerOptions {
 /// How one parameter is treated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Treatment {
+    pub(super) method: Method,
     pub(super) lr_scale: f64,
     pub(super) weight_decay: f64,
 }

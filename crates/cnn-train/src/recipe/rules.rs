@@ -1,6 +1,6 @@
 //! What every value of a recipe must be.
 
-use super::{AugmentRecipe, OptimizerRecipe, ScheduleRecipe};
+use super::{AugmentRecipe, OptimizerKind, OptimizerRecipe, ScheduleRecipe};
 use crate::{Error, Recipe, Result};
 
 impl Recipe {
@@ -13,6 +13,7 @@ impl Recipe {
             return Err(Error::recipe("classes", "[]", "must be at least one, or not given for all"));
         }
         let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
+        let iterations = self.optimizer.ns_steps.unwrap_or(5);
         let ScheduleRecipe { warmup_epochs, pct_start, start, end, step_epochs, gamma, .. } = self.schedule;
         let (every, decay, ramp) = self.average.as_ref().map_or((1, 0.0, 0.0), |a| (a.every, a.decay, a.ramp));
         let AugmentRecipe { mixup, cutmix, .. } = self.augment;
@@ -50,6 +51,7 @@ impl Recipe {
             ("max_seconds", max_seconds, above_0(max_seconds), "must be above 0 and finite"),
             ("lr", lr, above_0(lr), "must be above 0 and finite in 32 bits"),
             ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
+            ("ns_steps", f64::from(iterations), (1..=100).contains(&iterations), "must be from 1 to 100"),
             ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite in 32 bits"),
             (
                 "clip_grad_norm",
@@ -67,6 +69,13 @@ impl Recipe {
             ("step_epochs", step_epochs, above_0(step_epochs), "must be above 0 and finite"),
             ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
         ];
+        let OptimizerRecipe { kind, ns_steps, rescale, .. } = self.optimizer;
+        let of_muon = [("ns_steps", ns_steps.map(|n| n.to_string())), ("rescale", rescale.map(|r| r.to_string()))];
+        if let Some((field, value)) = of_muon.into_iter().find_map(|(field, value)| Some((field, value?)))
+            && kind != OptimizerKind::Muon
+        {
+            return Err(Error::recipe(field, value, "must not be set: only muon has it"));
+        }
         if let Some(init) = self.init.iter().find(|init| !finite(init.value)) {
             return Err(Error::recipe("init.value", init.value, "must be finite in 32 bits"));
         }
@@ -100,6 +109,12 @@ mod tests {
             let error = recipe.check().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name} ")) && error.ends_with("finite in 32 bits"), "{text}: {error}");
         }
+        for field in ["ns_steps = 5", "rescale = true"] {
+            let (name, value) = field.split_once(" = ").unwrap();
+            let error = error("kind = \"sgd\"", &format!("kind = \"adam\"\n{field}"));
+            assert_eq!(error, format!("{name} {value}: must not be set: only muon has it"));
+        }
+        assert_eq!(error("kind = \"sgd\"", "kind = \"muon\"\nns_steps = 0"), "ns_steps 0: must be from 1 to 100");
         assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
     }
 }

@@ -65,6 +65,8 @@ pub enum OptimizerKind {
     Adam,
     /// Adam, weight decay apart from the gradient.
     AdamW,
+    /// Muon for the weights of convolutions and dense layers, SGD for the rest.
+    Muon,
 }
 
 /// How gradients become steps.
@@ -75,10 +77,16 @@ pub struct OptimizerRecipe {
     pub kind: OptimizerKind,
     /// The highest learning rate.
     pub lr: f64,
-    /// SGD: part of the velocity that is kept. Adam ignores it.
+    /// SGD and Muon: part of the velocity that is kept. Adam ignores it.
     pub momentum: f64,
-    /// SGD: look ahead along the velocity. Adam ignores it.
+    /// SGD and Muon: look ahead along the velocity. Adam ignores it.
     pub nesterov: bool,
+    /// Muon: iterations that make a step orthogonal; 5 where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ns_steps: Option<u32>,
+    /// Muon: each weight is brought to a norm of the root of its outputs before its step; no where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescale: Option<bool>,
     /// Weight decay.
     pub weight_decay: f64,
     /// Whether biases and normalisations decay too.
@@ -87,7 +95,7 @@ pub struct OptimizerRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(alias = "max_norm")]
     pub clip_grad_norm: Option<f64>,
-    /// Parameters with a rate or a decay of their own.
+    /// Parameters with a rate, a decay or a method of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
 }

@@ -184,7 +184,7 @@ pub(crate) struct RecipeArgs {
     /// Highest learning rate [default: by model and optimizer]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
-    /// sgd, adam or adamw [default: sgd]
+    /// sgd, adam, adamw or muon [default: sgd]
     #[arg(long, value_name = "NAME")]
     pub(crate) optimizer: Option<String>,
     /// How activations are stored: f32, bf16 for half the memory, or tf32: f32 that a GPU multiplies faster, by 19 of its

@@ -93,19 +93,21 @@ fn set<T: Clone>(field: &mut T, option: Option<&T>) {
     }
 }
 
-/// Another optimiser starts from PyTorch's defaults, as SGD's rate and decay would not suit it.
+/// Another optimiser starts from defaults of its own (Adam's are PyTorch's), as SGD's rate and decay would not suit it.
 fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
-    const NAMES: [&str; 3] = ["sgd", "adam", "adamw"];
+    const NAMES: [&str; 4] = ["sgd", "adam", "adamw", "muon"];
     let (kind, lr, weight_decay) = match names::meant(name, NAMES) {
         Some("sgd") => (OptimizerKind::Sgd, 0.05, 5e-4),
         Some("adam") => (OptimizerKind::Adam, 1e-3, 0.0),
         Some("adamw") => (OptimizerKind::AdamW, 1e-3, 1e-2),
+        Some("muon") => (OptimizerKind::Muon, 2e-2, 1e-2),
         _ => return Err(Failure::usage(names::unknown("optimizer", name, NAMES))),
     };
     if recipe.optimizer.kind != kind {
         recipe.optimizer.kind = kind;
         recipe.optimizer.lr = lr;
         recipe.optimizer.weight_decay = weight_decay;
+        (recipe.optimizer.ns_steps, recipe.optimizer.rescale) = (None, None);
     }
     Ok(())
 }
@@ -137,16 +139,24 @@ const NOTES: &[Note] = &[
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
     ("", "tta", "judge the test images also by six views of each", Some("true")),
     ("", "max_seconds", "seconds after which the run ends, is tested, and can be resumed with more", Some("3600.0")),
-    ("optimizer", "kind", "sgd, adam or adamw", None),
+    ("optimizer", "kind", "sgd, adam, adamw, or muon for weights with sgd for the rest", None),
     ("optimizer", "lr", "highest learning rate", None),
-    ("optimizer", "momentum", "sgd: part of the velocity that is kept", None),
-    ("optimizer", "nesterov", "sgd: look ahead along the velocity", None),
+    ("optimizer", "momentum", "sgd, muon: part of the velocity that is kept", None),
+    ("optimizer", "nesterov", "sgd, muon: look ahead along the velocity", None),
+    ("optimizer", "ns_steps", "muon: iterations that make a step orthogonal", Some("5")),
+    ("optimizer", "rescale", "muon: each weight is brought to the norm sqrt(outputs) before its step", Some("false")),
     ("optimizer", "weight_decay", "pull of the weights towards 0", None),
     ("optimizer", "decay_all", "whether biases and normalisations decay too", None),
     ("optimizer", "clip_grad_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
     ("[optimizer.groups]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
     ("[optimizer.groups]", "lr_scale", "factor on their learning rate", Some("2.0")),
     ("[optimizer.groups]", "weight_decay", "in place of the others'", Some("0.0")),
+    (
+        "[optimizer.groups]",
+        "method",
+        "in place of the others'",
+        Some(r#"{ kind = "sgd", momentum = 0.9, nesterov = true }"#),
+    ),
     ("schedule", "kind", "one-cycle, cosine, step, linear, triangle or constant", None),
     ("schedule", "warmup_epochs", "epochs of linear rise before it", None),
     ("schedule", "pct_start", "one-cycle, triangle: part of the run in which the rate rises", None),

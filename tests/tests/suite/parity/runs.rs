@@ -28,15 +28,15 @@ macro_rules! runs {
 
 runs! {
     naive_f64: Naive::<f64>::new() =>
-        narrow "narrow" narrow_imagenet "narrow imagenet" narrow_adam "narrow adam" narrow_clipped "narrow clipped"
+        narrow "narrow" narrow_imagenet "narrow imagenet" narrow_adam "narrow adam" narrow_muon "narrow muon" narrow_clipped "narrow clipped"
         stepwise_wide "stepwise wide";
     cpu_f64: Cpu::<f64>::with_threads(2).unwrap() =>
         stepwise "stepwise" stepwise_wide "stepwise wide" narrow "narrow" narrow_imagenet "narrow imagenet"
-        narrow_adam "narrow adam" narrow_clipped "narrow clipped" resnet18 "resnet18"
+        narrow_adam "narrow adam" narrow_muon "narrow muon" narrow_clipped "narrow clipped" resnet18 "resnet18"
         resnet18_imagenet "resnet18 imagenet";
     cpu_f32: Cpu::<f32>::with_threads(2).unwrap() =>
         stepwise "stepwise" stepwise_wide "stepwise wide" narrow "narrow" narrow_imagenet "narrow imagenet"
-        narrow_adam "narrow adam" narrow_clipped "narrow clipped" resnet18 "resnet18"
+        narrow_adam "narrow adam" narrow_muon "narrow muon" narrow_clipped "narrow clipped" resnet18 "resnet18"
         resnet18_imagenet "resnet18 imagenet";
 }
 
@@ -185,8 +185,13 @@ fn model<B: Backend>(backend: &B, case: &Value) -> Result<Box<dyn Module<B> + Se
 /// The optimiser of a case and its learning rate.
 fn optimizer(case: &Value) -> (OptimizerOptions, f64) {
     let decimal = |key: &str| case[key].as_f64().unwrap_or_else(|| panic!("no {key} in {case}"));
+    let nesterov = case["nesterov"] == Value::Bool(true);
     let method = match case["method"].as_str() {
-        Some("sgd") => Method::Sgd { momentum: decimal("momentum"), nesterov: case["nesterov"] == Value::Bool(true) },
+        Some("sgd") => Method::Sgd { momentum: decimal("momentum"), nesterov },
+        Some("muon") => {
+            let ns_steps = number(&case["ns_steps"]) as u32;
+            Method::Muon { momentum: decimal("momentum"), nesterov, ns_steps, rescale: false }
+        }
         kind => Method::Adam {
             beta1: decimal("beta1"),
             beta2: decimal("beta2"),
