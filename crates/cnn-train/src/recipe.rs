@@ -2,6 +2,7 @@
 
 mod ending;
 mod presets;
+mod reading;
 mod rules;
 mod tables;
 
@@ -218,24 +219,6 @@ impl Recipe {
             early_stopping: None,
             extended: Vec::new(),
         })
-    }
-
-    /// Reads a recipe and checks it.
-    ///
-    /// # Errors
-    /// TOML that does not parse, a field that is missing or unknown, a value that breaks a rule.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        let recipe: Recipe = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            Error::recipe("recipe", format!("line {line}"), error.message())
-        })?;
-        recipe.check()?;
-        Ok(recipe)
-    }
-
-    /// The recipe as [`Recipe::from_toml`] reads it.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::recipe("recipe", "", error))
     }
 
     /// What to open to find the data again: where it was found before, if it is a path that is still there, or

@@ -6,7 +6,9 @@ use cnn_core::Backend;
 use cnn_core::archive::{Archive, Values};
 use cnn_core::state_dict::load_state_dict;
 
-use super::{ARITHMETIC, BEST, Best, METRICS, Progress, SECONDS, TO_BEAT, TRAINED, Timed, ToBeat, Trained, belongs};
+use super::{
+    ARITHMETIC, AVERAGED, BEST, Best, METRICS, Progress, SECONDS, TO_BEAT, TRAINED, Timed, ToBeat, Trained, belongs,
+};
 use crate::disk::{self, Staged};
 use crate::run_folder::RunFolder;
 use crate::weights::{Weights, WeightsInfo, read_archive};
@@ -178,7 +180,8 @@ fn described(state: &Archive) -> Result<(Progress, Option<Timed>), String> {
     let best = state.metadata.get(BEST).cloned().map(serde_json::from_value::<Best>).transpose();
     let best = best.map_err(|error| format!("metadata {BEST}: {error}"))?;
     let epoch = u32::try_from(field("epoch")?).map_err(|error| format!("epoch: {error}"))?;
-    let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, sums, best, to_beat };
+    let averaged = if state.metadata.contains_key(AVERAGED) { field(AVERAGED)? } else { 0 };
+    let progress = Progress { epoch, batch: field("batch")?, step: field("step")?, averaged, sums, best, to_beat };
     let timed = match (state.arrays.get(METRICS), numbers(SECONDS)?.as_deref()) {
         (None, None) => None,
         (Some(rows), Some(&[seconds])) => match &rows.values {

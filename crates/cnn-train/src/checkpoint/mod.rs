@@ -37,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) batch: u64,
     /// Steps in all.
     pub(crate) step: u64,
+    /// Steps behind which the average of the weights has last moved.
+    pub(crate) averaged: u64,
     /// Of the unfinished epoch: summed loss, correct images, images, seconds.
     pub(crate) sums: [f64; 4],
     /// The epoch whose weights are kept as the best.
@@ -85,6 +87,8 @@ const METRICS: &str = "timed.metrics";
 const SECONDS: &str = "timed.seconds";
 /// Key of the state's arrays: [`ToBeat`].
 const TO_BEAT: &str = "early_stopping";
+/// Key of the state's metadata: the last move of the average. States of version 0.1 have none.
+const AVERAGED: &str = "averaged";
 /// Key of the state's metadata: [`Best`].
 const BEST: &str = "best";
 
@@ -142,7 +146,7 @@ pub(crate) fn save<B: Backend>(
 
 /// Writes down where the run stands.
 fn describe(state: &mut Archive, progress: &Progress, timed: &Timed) {
-    let Progress { epoch, batch, step, sums, best, to_beat } = progress;
+    let Progress { epoch, batch, step, averaged, sums, best, to_beat } = progress;
     let bytes = timed.metrics.as_bytes().to_vec();
     let arrays = [
         ("progress.sums", Some(Array::float(vec![4], sums))),
@@ -151,8 +155,9 @@ fn describe(state: &mut Archive, progress: &Progress, timed: &Timed) {
         (SECONDS, Some(Array::float(vec![1], &[timed.seconds]))),
     ];
     state.arrays.extend(arrays.into_iter().filter_map(|(name, array)| Some((name.to_owned(), array?))));
-    let entries = [("epoch", json!(epoch)), ("batch", json!(batch)), ("step", json!(step)), (BEST, json!(best))];
-    state.metadata.extend(entries.into_iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.to_owned(), v)));
+    let counts = [("epoch", json!(epoch)), ("batch", json!(batch)), ("step", json!(step)), (AVERAGED, json!(averaged))];
+    let entries = counts.into_iter().chain([(BEST, json!(best))]);
+    state.metadata.extend(entries.filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.to_owned(), v)));
 }
 
 /// Gives the checkpoint that is there the names of the one before.

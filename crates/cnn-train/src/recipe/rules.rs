@@ -115,6 +115,5 @@ mod tests {
             assert_eq!(error, format!("{name} {value}: must not be set: only muon has it"));
         }
         assert_eq!(error("kind = \"sgd\"", "kind = \"muon\"\nns_steps = 0"), "ns_steps 0: must be from 1 to 100");
-        assert!(error("momentum", "momentun").contains("unknown field `momentun`"));
     }
 }

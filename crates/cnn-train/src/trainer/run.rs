@@ -219,6 +219,8 @@ impl<B: Backend> Trainer<B> {
         if self.settle(&mut pending, 0, &mut settled, observe)? == Control::Stop {
             return Ok(Some(End::Interrupted));
         }
+        // What the epoch is judged by counts its last steps.
+        self.move_average()?;
         let [loss, correct, images, spent] = self.progress.sums;
         let validation = match self.validation {
             None => None,
@@ -253,8 +255,8 @@ impl<B: Backend> Trainer<B> {
     /// Counts an epoch, and compares it with those before.
     fn complete(&mut self, report: &EpochReport) {
         let (epoch, step) = (report.epoch, report.step);
-        let Progress { best, to_beat, .. } = std::mem::take(&mut self.progress);
-        self.progress = Progress { epoch, step, best, to_beat, ..Progress::default() };
+        let Progress { averaged, best, to_beat, .. } = std::mem::take(&mut self.progress);
+        self.progress = Progress { epoch, step, averaged, best, to_beat, ..Progress::default() };
         let Some(Evaluation { correct, count, loss, .. }) = report.validation else { return };
         if self.progress.best.as_ref().is_none_or(|best| correct > best.correct) {
             self.progress.best = Some(Best { epoch, step, correct, count });
@@ -430,12 +432,14 @@ impl<B: Backend> Trainer<B> {
         Ok(frozen?)
     }
 
-    /// Moves the average towards the weights if that is due before the next step. By then a step that was not finite is known
-    /// where the device does not run behind, and nothing of it is in the average.
+    /// Moves the average towards the weights if that is due: before the next step, or at the end of the epoch. By then a step
+    /// that was not finite is known where the device does not run behind, and nothing of it is in the average.
     fn move_average(&mut self) -> Result<()> {
-        let total = self.steps() * u64::from(self.recipe.epochs_at(self.progress.step));
+        let step = self.progress.step;
+        let total = self.steps() * u64::from(self.recipe.epochs_at(step));
         let (Some(average), Some(of)) = (&mut self.average, &self.recipe.average) else { return Ok(()) };
-        let Some(decay) = of.decay(self.progress.step, total) else { return Ok(()) };
+        let Some(decay) = of.decay(step, total).filter(|_| self.progress.averaged < step) else { return Ok(()) };
+        self.progress.averaged = step;
         average.update_by(&self.model, decay)?;
         if of.kind == AverageKind::Lookahead {
             average.put(&mut self.model)?;

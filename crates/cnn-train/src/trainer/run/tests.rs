@@ -159,6 +159,25 @@ fn a_run_with_an_average_is_resumed_to_the_same_bits() {
     }
 }
 
+/// An average that moves all the way behind the last step, which is also the end of an epoch, is what that step left.
+#[test]
+fn the_last_step_of_a_run_is_in_its_average() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str, average: Option<AverageRecipe>| {
+        let folder = RunFolder::create(place.path().join(name)).unwrap();
+        let recipe = Recipe { batch: 6, epochs: 2, average, ..recipe() };
+        let mut trainer = Trainer::new(&cpu(), recipe, dataset()).unwrap();
+        let steps = trainer.run(&folder, &mut |_| Control::Continue).unwrap().steps;
+        (steps, Archive::from_bytes(&fs::read(folder.weights()).unwrap()).unwrap().arrays)
+    };
+    let (every, plain) = run("plain", None);
+    for kind in [AverageKind::Ema, AverageKind::Lookahead] {
+        let average = |every| Some(AverageRecipe { kind, every, decay: 0.0, ramp: 0.0 });
+        assert!(run(&format!("{kind:?}"), average(every)).1 == plain, "{kind:?}");
+        assert!(run(&format!("{kind:?} earlier"), average(every - 1)).1 != plain, "{kind:?}");
+    }
+}
+
 #[test]
 fn a_step_in_parts_is_the_same_step() {
     let place = tempfile::tempdir().unwrap();
