@@ -19,6 +19,11 @@ use crate::pages::{self, HUGE};
 /// Every block starts on a cache line.
 const ALIGN: usize = 64;
 
+/// How many times as large as a request the block may be that serves it. With 4, a batch that is the last of its epoch finds the
+/// blocks of those before it; with more, a small request can keep a large one from the only block of its size, and ResNet and the
+/// `fast` networks take no less memory, or more.
+const MOST_TOO_LARGE: usize = 4;
+
 /// The free list of a backend.
 #[derive(Default)]
 pub(crate) struct Pool {
@@ -78,19 +83,18 @@ impl Pool {
             let mut free = self.lock();
             #[cfg(test)]
             free.fail_when_due()?;
-            let recycled = free.blocks.get_mut(&wanted).and_then(Vec::pop);
+            let recycled = free.recycle(wanted);
             match recycled {
-                Some(_) => {
-                    free.idle -= wanted;
-                    free.hand_out(wanted);
+                Some((_, capacity)) => {
+                    free.idle -= capacity;
+                    free.hand_out(capacity);
                 }
-                None if free.idle > free.peak => free.clear(), // the sizes have changed: what waits is of no use
-                None => {}
+                None => free.make_room(wanted),
             }
             recycled
         };
-        let at = match recycled {
-            Some(at) => at,
+        let (at, capacity) = match recycled {
+            Some(recycled) => recycled,
             None => {
                 // What waits for requests of other sizes may be what this one needs.
                 let at = fresh(wanted, self.untouched).or_else(|| {
@@ -98,10 +102,10 @@ impl Pool {
                     fresh(wanted, self.untouched)
                 })?;
                 self.lock().hand_out(wanted);
-                at
+                (at, wanted)
             }
         };
-        let mut block = Block { at, capacity: wanted, pool: self.clone(), host: None };
+        let mut block = Block { at, capacity, pool: self.clone(), host: None };
         block.poison_in_tests();
         Some(block)
     }
@@ -114,6 +118,35 @@ impl Pool {
 }
 
 impl Free {
+    /// The smallest block that waits and serves a request of this capacity, and its own.
+    fn recycle(&mut self, wanted: usize) -> Option<(NonNull<u8>, usize)> {
+        take_one(self.blocks.range_mut(wanted..=wanted.saturating_mul(MOST_TOO_LARGE)))
+    }
+
+    /// Gives back what waits and will not be asked for, before there is more memory for this request.
+    ///
+    /// Where there would be more bytes in all than ever before, sizes have grown: large blocks that it is too large for go, the largest
+    /// first. What repeats finds all of its blocks from its third or fourth time on: where a block went that is asked for again,
+    /// the most that there were grows. Small blocks go when they are more than was ever used.
+    fn make_room(&mut self, wanted: usize) {
+        let small = self.blocks.range(..HUGE).map(|(capacity, blocks)| capacity * blocks.len()).sum::<usize>();
+        while wanted >= HUGE && self.used + self.idle + wanted > self.most {
+            let Some((at, capacity)) = take_one(self.blocks.range_mut(HUGE..wanted).rev()) else { break };
+            self.let_go(at, capacity);
+        }
+        while wanted < HUGE && small > self.peak {
+            let Some((at, capacity)) = take_one(self.blocks.range_mut(..HUGE)) else { break };
+            self.let_go(at, capacity);
+        }
+    }
+
+    /// Gives a block that was in the list back to the system.
+    fn let_go(&mut self, at: NonNull<u8>, capacity: usize) {
+        self.idle -= capacity;
+        // SAFETY: `fresh` gave a block of this capacity, and the list was its only owner.
+        unsafe { give_back(at, capacity) }
+    }
+
     /// Counts bytes that are handed out.
     fn hand_out(&mut self, bytes: usize) {
         self.used += bytes;
@@ -135,14 +168,17 @@ impl Free {
 
     /// Gives all idle blocks back to the system.
     fn clear(&mut self) {
-        for (capacity, list) in std::mem::take(&mut self.blocks) {
-            for at in list {
-                // SAFETY: `fresh` gave a block of this capacity, and the list was its only owner.
-                unsafe { give_back(at, capacity) }
-            }
+        while let Some((at, capacity)) = take_one(self.blocks.iter_mut()) {
+            self.let_go(at, capacity);
         }
-        self.idle = 0;
     }
+}
+
+/// A block of the first of these sizes that has one.
+fn take_one<'a>(
+    mut sizes: impl Iterator<Item = (&'a usize, &'a mut Vec<NonNull<u8>>)>,
+) -> Option<(NonNull<u8>, usize)> {
+    sizes.find_map(|(capacity, blocks)| Some((blocks.pop()?, *capacity)))
 }
 
 impl Drop for Free {
@@ -154,13 +190,12 @@ impl Drop for Free {
 impl Debug for Pool {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let free = self.lock();
-        f.debug_struct("Pool").field("used", &free.used).field("idle", &free.idle).field("peak", &free.peak).finish()
+        f.debug_struct("Pool").field("used", &free.used).field("idle", &free.idle).field("most", &free.most).finish()
     }
 }
 
 /// The size of the block that serves a request of `bytes` bytes, so that requests of about one size share blocks: at most
-/// an eighth more, or what is left of a line or, from the first on, of a huge page. A request takes no block of another
-/// size: what repeats finds all of its blocks the second time.
+/// an eighth more, or what is left of a line or, from the first on, of a huge page.
 fn capacity(bytes: usize) -> usize {
     let eighth = bytes.max(1).next_power_of_two() / 16;
     bytes.max(1).next_multiple_of(eighth.max(if bytes >= HUGE { HUGE } else { ALIGN }))
@@ -349,6 +384,52 @@ mod tests {
     }
 
     #[test]
+    fn a_request_takes_the_smallest_block_that_serves_it_and_is_not_much_too_large() {
+        let pool = Arc::new(Pool::default());
+        let sizes = [3, 4, 8].map(|pages| pages * HUGE);
+        let starts = sizes.map(|size| Buffer::<u8>::new(&pool, size).unwrap()).map(|buffer| buffer.as_slice().as_ptr());
+        let take = |pages: usize| Buffer::<u8>::new(&pool, pages * HUGE).unwrap();
+        let (of_4, of_8) = (take(4), take(4));
+        assert_eq!([of_4.as_slice().as_ptr(), of_8.as_slice().as_ptr()], starts[1..]);
+        let held = pool.most_held();
+        assert_eq!(take(3).as_slice().as_ptr(), starts[0]);
+        assert_eq!(pool.most_held(), held);
+        drop((of_4, of_8));
+        // The block of 3 pages is in use: 1 page is a quarter of 4, and 1 is no quarter of 8.
+        let (of_3, of_4) = (take(3), take(1));
+        assert_eq!([of_3.as_slice().as_ptr(), of_4.as_slice().as_ptr()], starts[..2]);
+        take(1);
+        assert_eq!(pool.most_held(), held + HUGE);
+    }
+
+    #[test]
+    fn blocks_that_are_too_small_go_before_there_are_more() {
+        let pool = Arc::new(Pool::default());
+        let batch = |pages: usize| drop([1, 2, 4].map(|part| Buffer::<u8>::new(&pool, part * pages * HUGE).unwrap()));
+        batch(8);
+        assert_eq!(pool.most_held(), 7 * 8 * HUGE);
+        // The blocks of 16 and of 32 pages serve the first two, that of 8 pages goes for the third.
+        batch(12);
+        assert!(pool.most_held() <= (16 + 32 + 48) * HUGE, "{pool:?}");
+        batch(80);
+        assert_eq!(pool.most_held(), 7 * 80 * HUGE);
+        // What is smaller again finds room, and what repeats asks for nothing new.
+        for pages in [8, 12, 80, 8, 12, 80] {
+            batch(pages);
+        }
+        assert!(pool.most_held() <= 7 * 80 * HUGE + 8 * 7 * HUGE, "{pool:?}");
+    }
+
+    #[test]
+    fn small_blocks_of_many_sizes_go_when_they_are_more_than_was_ever_used() {
+        let pool = Arc::new(Pool::default());
+        for size in (1..200).map(|i| i * 10_000) {
+            drop(Buffer::<u8>::new(&pool, size).unwrap());
+            assert!(pool.most_held() <= 2 * capacity(size) + capacity(size), "{size}: {pool:?}");
+        }
+    }
+
+    #[test]
     fn a_shared_buffer_is_copied_before_it_is_changed() {
         let pool = Arc::new(Pool::default());
         let mut a = Buffer::<u32>::new(&pool, 3).unwrap();
@@ -404,7 +485,7 @@ mod tests {
             assert_eq!(error.to_string(), format!("cpu: out of memory: {} bytes were asked for", 4 * len as u128));
         }
         let debug = format!("{pool:?}");
-        assert_eq!(debug, "Pool { used: 0, idle: 0, peak: 0 }", "what was not had is not counted");
+        assert_eq!(debug, "Pool { used: 0, idle: 0, most: 0 }", "what was not had is not counted");
         assert!(Buffer::<f32>::new(&pool, 10).is_ok());
     }
 

@@ -5,10 +5,10 @@
 
 use std::process::Command;
 
-use cnn_core::{Device, Shape, Tensor, bf16};
+use cnn_core::{Device, Frozen, Shape, Tensor, bf16};
 use cnn_cpu::{Cpu, CpuElement};
 use cnn_measure::memory::Network;
-use cnn_measure::networks::{Inference, Training};
+use cnn_measure::networks::Training;
 use cnn_measure::timing::peak_memory;
 use cnn_models::Arch;
 
@@ -20,15 +20,20 @@ fn train<T: CpuElement>(name: &str, batch: usize) {
     let cpu = Cpu::<T>::with_threads(THREADS).unwrap();
     let mut training = Training::new(&cpu, name, batch).unwrap();
     (0..3).for_each(|_| training.step().unwrap());
-    let shape = Shape::new(&[128, 32, 32, 3]).unwrap();
-    let images = Tensor::from_data(&cpu, shape, cpu.fill(shape.numel(), T::default()).unwrap()).unwrap();
-    training.freeze().unwrap().run(images).unwrap();
+    training.freeze().unwrap().run(images(&cpu, 128)).unwrap();
 }
 
 fn infer<T: CpuElement>(name: &str, batch: usize) {
     let cpu = Cpu::<T>::with_threads(THREADS).unwrap();
-    let mut inference = Inference::new(&cpu, name, batch).unwrap();
-    (0..2).for_each(|_| inference.run().unwrap());
+    let mut model = name.parse::<Arch>().unwrap().build(&cpu, 0, [32, 32, 3], 10).unwrap();
+    let frozen = Frozen::new(&cpu, &mut *model, &[32, 32, 3]).unwrap();
+    drop(model);
+    (0..2).for_each(|_| drop(frozen.run(images(&cpu, batch)).unwrap()));
+}
+
+fn images<T: CpuElement>(cpu: &Cpu<T>, count: usize) -> Tensor<Cpu<T>> {
+    let shape = Shape::new(&[count, 32, 32, 3]).unwrap();
+    Tensor::from_data(cpu, shape, cpu.fill(shape.numel(), T::default()).unwrap()).unwrap()
 }
 
 /// Runs what this process was started for, and says what it held before and at most.
