@@ -123,6 +123,11 @@ impl<T: CpuElement> Cpu<T> {
         self.0.conv
     }
 
+    /// Whether it computes nothing: what its memory holds means nothing then.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.idle.is_some()
+    }
+
     /// How many threads work on an operation, the caller's among them.
     pub fn threads(&self) -> usize {
         self.0.idle.unwrap_or_else(|| self.0.workers.as_ref().map_or(1, Workers::threads))
@@ -160,7 +165,7 @@ impl<T: CpuElement> Cpu<T> {
 
     /// Calls `body` with every number below `count`, in parallel.
     pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
-        if self.0.idle.is_some() {
+        if self.is_idle() {
             return;
         }
         match &self.0.workers {
