@@ -23,6 +23,15 @@ pub fn one_of<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Strin
     format!("must be one of {}{}", names.join(", "), meant.unwrap_or_default())
 }
 
+/// `must match a parameter of the model`, what they are called, and which of them was probably meant by `pattern`.
+pub fn no_parameter(pattern: &str, parameters: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let meant = closest(pattern, parameters.iter().copied()).map(|name| format!("; did you mean {name}?"));
+    let more = if parameters.len() > SHOWN { format!(", ... ({} in all)", parameters.len()) } else { String::new() };
+    let shown = &parameters[..parameters.len().min(SHOWN)];
+    format!("must match a parameter of the model: {}{more}{}", shown.join(", "), meant.unwrap_or_default())
+}
+
 /// The error of a `what` called `text`, which is none of `names`.
 pub fn unknown<'a>(what: &str, text: &str, names: impl IntoIterator<Item = &'a str>) -> Error {
     Error::invalid(what, text, one_of(text, names))

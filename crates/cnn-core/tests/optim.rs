@@ -286,7 +286,12 @@ fn groups_have_a_rate_and_a_decay_of_their_own() {
         let options = OptimizerOptions::new(Method::ADAM).group(group);
         Optimizer::new(&Naive::<f64>::new(), &model(), options).unwrap_err().to_string()
     };
-    assert_eq!(refused(Group::new("fc.*", 0.1)), "parameter group fc.*: must match a parameter of the model");
+    let rule = "must match a parameter of the model: 0.weight, 0.bias, 1.weight, 1.bias";
+    assert_eq!(refused(Group::new("fc.*", 0.1)), format!("parameter group fc.*: {rule}"));
+    assert_eq!(
+        refused(Group::new("0.weigth", 0.1)),
+        format!("parameter group 0.weigth: {rule}; did you mean 0.weight?")
+    );
     assert_eq!(
         refused(Group::new("*", -1.0)),
         "lr_scale of the parameter group * -1: must be at least 0 and finite in f64"

@@ -36,8 +36,8 @@ pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
 pub use recipe::{
-    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, EarlyStoppingRecipe, ExtensionRecipe, FreezeRecipe,
-    InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, EarlyStoppingRecipe, ExtensionRecipe,
+    FreezeRecipe, InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
 };
 pub use report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 pub use run_folder::RunFolder;

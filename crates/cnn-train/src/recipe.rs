@@ -1,6 +1,7 @@
 //! Everything that decides a run, in one struct that is stored with it as TOML.
 
 mod ending;
+mod fitting;
 mod presets;
 mod reading;
 mod rules;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 pub use ending::{EarlyStoppingRecipe, ExtensionRecipe, Monitor};
+pub use fitting::Chosen;
 pub use tables::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, InitRecipe, OptimizerKind, OptimizerRecipe,
     Precision, ScheduleKind, ScheduleRecipe,

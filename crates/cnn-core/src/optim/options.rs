@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::element::Real;
 use crate::nn::Kind;
 use crate::shape::Shape;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,7 +240,8 @@ impl OptimizerOptions {
     pub(super) fn check_groups(&self, names: &[&str]) -> Result<()> {
         for group in &self.groups {
             if !names.iter().any(|name| group.matches(name)) {
-                return Err(Error::invalid("parameter group", &group.pattern, "must match a parameter of the model"));
+                let rule = names::no_parameter(&group.pattern, names);
+                return Err(Error::invalid("parameter group", &group.pattern, rule));
             }
         }
         Ok(())

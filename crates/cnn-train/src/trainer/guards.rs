@@ -1,5 +1,5 @@
-//! What a run warns of while something can still be changed: gradients and outputs that explode, units that are never active, and
-//! time spent waiting for images. Nothing of it moves a weight or a statistic, or draws a random number.
+//! What a run warns of while something can still be changed: gradients and outputs that explode, a loss that is worse than a guess,
+//! units that are never active, and time spent waiting for images. Nothing of it moves a weight or a statistic, or draws a random number.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,7 @@ use cnn_data::{Augment, Loader, LoaderOptions};
 use super::Trainer;
 use crate::Result;
 use crate::control::Control;
-use crate::report::Event;
+use crate::report::{EpochReport, Event};
 
 /// Steps whose norms are not compared with yet: growth over so many is seen, however slow it is from step to step.
 const RECENT: usize = 10;
@@ -32,6 +32,8 @@ const NUMBERS: usize = LOOKED_AT * 32 * 32 * 3;
 const LARGE_OUTPUT: f64 = 1e4;
 /// Part of the time of the steps that is spent on looking, about: where an epoch lasts a second, not every one is looked at.
 const LOOKING: f64 = 0.02;
+/// So many times the loss of who guesses is more than an epoch's hard images make of it.
+const WORSE_THAN_A_GUESS: f64 = 2.0;
 /// Part of an epoch, and seconds of it, that may go by waiting for images.
 const WAITING: (f64, f64) = (0.2, 5.0);
 
@@ -53,9 +55,10 @@ pub(super) struct Guards {
     /// Seconds of all epochs of this process, and those that went by looking at what the layers answer.
     trained: f64,
     pub(super) looked: f64,
-    /// Whether exploding gradients were told of in this epoch, and waiting in any.
+    /// Whether exploding gradients were told of in this epoch, and waiting and the loss in any.
     told_norm: bool,
     told_waiting: bool,
+    told_loss: bool,
     /// Silent channels of a layer when they were last told of, and whether large outputs were.
     silent: BTreeMap<String, usize>,
     told_outputs: bool,
@@ -112,6 +115,19 @@ impl Guards {
             "{:.0}% of epoch {epoch} ({waited:.0} s) went by waiting for images: they are read and decoded slower than the network \
              learns; smaller files, a faster disk or more threads would help",
             100.0 * waiting,
+        ))
+    }
+
+    /// Says once that an epoch's training loss is far above that of giving every class the same probability; in the first epoch it
+    /// may be, until the network has found its bounds.
+    fn loss(&mut self, epoch: u32, loss: f64, classes: usize) -> Option<String> {
+        let guess = (classes as f64).ln();
+        if self.told_loss || epoch < 2 || loss <= WORSE_THAN_A_GUESS * guess.max(0.1) {
+            return None;
+        }
+        self.told_loss = true;
+        Some(format!(
+            "the training loss of epoch {epoch}, {loss:.2}, is far above that of a guess, {guess:.2}: the steps are too long; a lower              learning rate (--lr), or --optimizer adamw, may hold them",
         ))
     }
 
@@ -203,8 +219,10 @@ impl<B: Backend> Observer<B> for Seen {
 
 impl<B: Backend> Trainer<B> {
     /// Looks at an epoch that is complete, and at what the layers answer to some of the training images.
-    pub(super) fn guard_epoch(&mut self, epoch: u32, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
+    pub(super) fn guard_epoch(&mut self, report: &EpochReport, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
+        let epoch = report.epoch;
         let mut words: Vec<String> = self.guards.waiting(epoch).into_iter().collect();
+        words.extend(self.guards.loss(epoch, report.train_loss, self.info.classes.len()));
         self.guards.trained += self.guards.spent;
         if self.guards.looked <= LOOKING * self.guards.trained {
             let start = Instant::now();
@@ -306,6 +324,21 @@ mod tests {
         let text = told(20.0, 80.0).unwrap();
         assert!(text.starts_with("25% of epoch 2 (20 s) went by waiting for images"), "{text}");
         assert_eq!(told(40.0, 80.0), None);
+    }
+
+    #[test]
+    fn a_loss_that_is_worse_than_a_guess_is_told_of_once() {
+        let mut guards = Guards::default();
+        assert_eq!(guards.loss(1, 19.0, 4), None, "the first epoch finds its bounds");
+        assert_eq!(guards.loss(2, 2.7, 4), None);
+        let text = guards.loss(3, 24.16, 4).unwrap();
+        assert!(
+            text.starts_with("the training loss of epoch 3, 24.16, is far above that of a guess, 1.39: "),
+            "{text}"
+        );
+        assert_eq!(guards.loss(4, 30.0, 4), None);
+        // Of one class every answer is right.
+        assert_eq!(Guards::default().loss(2, 1e-3, 1), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Instant;
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters, parameters_mut};
 use cnn_core::optim::{Average, Group, Optimizer};
-use cnn_core::{Backend, Real, Tensor};
+use cnn_core::{Backend, Real, Tensor, names};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
@@ -198,7 +198,7 @@ impl<B: Backend> Trainer<B> {
         for (table, pattern) in frozen.chain(recipe.init.iter().map(|init| ("init", &init.pattern))) {
             let group = Group::new(pattern, 1.0);
             if !names.iter().any(|name| group.matches(name)) {
-                return Err(Error::recipe(table, pattern, "must match a parameter of the model"));
+                return Err(Error::recipe(table, pattern, names::no_parameter(pattern, &names)));
             }
         }
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
@@ -311,6 +311,11 @@ impl<B: Backend> Trainer<B> {
         (trainer.progress, trainer.timed, trainer.warnings) = (progress, timed, warnings);
         trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());
         Ok(trainer)
+    }
+
+    /// Whether all of its epochs are made.
+    pub fn is_complete(&self) -> bool {
+        self.progress.epoch >= self.recipe.all_epochs()
     }
 
     /// Adds epochs to the run, behind those that it has: from the next step on the learning rate is that which a run of so many

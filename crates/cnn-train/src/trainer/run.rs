@@ -248,7 +248,7 @@ impl<B: Backend> Trainer<B> {
         self.timed.seconds = seconds();
         self.save(folder, observe)?;
         self.watch_epoch(&report, observe);
-        let told = self.guard_epoch(epoch, observe);
+        let told = self.guard_epoch(&report, observe);
         Ok((told.max(observe(&Event::EpochEnd(report))) == Control::Stop).then_some(End::Interrupted))
     }
 

@@ -273,7 +273,7 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Test on all pictures of a folder that has no test folder of its own, not on a tenth of them
-    #[arg(long, requires = "data")]
+    #[arg(long)]
     pub(crate) all: bool,
     /// Images that are classified at a time
     #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]

@@ -63,10 +63,21 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
         output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
     }
     let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
+    let own = recipe_of(args).is_some_and(|recipe| same_place(&data, recipe.find_data()));
+    if args.all && own {
+        let rule = "most of these pictures were trained on: this accuracy says little of new ones";
+        output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
+    }
     let [height, width, _] = info.image;
     let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
     let options = options.used_classes(&info.classes).skip_bad(skip_bad);
     same_classes(super::data::open_test(&data, &source, options)?, &info.classes)
+}
+
+/// Whether both are one folder.
+fn same_place(one: &str, other: &str) -> bool {
+    let whole = |path: &str| fs::canonicalize(path).ok();
+    whole(one).is_some_and(|one| Some(one) == whole(other))
 }
 
 /// The recipe in the run's folder, which knows where the images are and how they were opened.
@@ -128,7 +139,11 @@ const MOST_COLUMNS: usize = 20;
 
 fn to_text(evaluation: &Evaluation, views: Option<&Evaluation>, classes: &[String]) -> String {
     let Evaluation { correct, top5, count, loss, confusion, .. } = evaluation;
-    let mut out = format!("test accuracy {} ({correct} of {count})", percent(*correct, *count));
+    let mut out = format!(
+        "test accuracy {} ({correct} of {count}{})",
+        percent(*correct, *count),
+        output::margin(*correct, *count)
+    );
     if classes.len() > 5 {
         out += &format!(", top-5 {}", percent(*top5, *count));
     }

@@ -104,6 +104,32 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
 }
 
+/// `; 33% to 79% would be no surprise` behind a share of so few that chance decides about whole per cents: Wilson's interval for
+/// 95% (E. B. Wilson, 1927); nothing behind a share of a thousand and more.
+pub(crate) fn margin(part: u64, whole: u64) -> String {
+    if whole == 0 || whole >= 1000 {
+        return String::new();
+    }
+    const Z: f64 = 1.96;
+    let (n, p) = (whole as f64, part as f64 / whole as f64);
+    let middle = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let [low, high] = [middle - half, middle + half].map(|share| 100.0 * share.clamp(0.0, 1.0));
+    format!("; with so few, of others {low:.0}% to {high:.0}% may be right")
+}
+
+/// `1 step`, `2 steps`, `2 classes`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let ending = if number == 1 {
+        ""
+    } else if what.ends_with('s') {
+        "es"
+    } else {
+        "s"
+    };
+    format!("{} {what}{ending}", grouped(number))
+}
+
 /// Rows of cells in columns as wide as their widest cell, the columns in `left` flush left, the others flush right.
 pub(crate) fn table(rows: &[Vec<String>], left: &[usize]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
@@ -134,6 +160,14 @@ mod tests {
     fn a_shell_reads_paths_as_they_are() {
         let quoted = ["runs/a-001", "it's a $HOME", "-dash"].map(|path| quoted(path.as_ref()));
         assert_eq!(quoted, ["runs/a-001", r"'it'\''s a $HOME'", "./-dash"]);
+    }
+
+    #[test]
+    fn a_share_of_few_is_told_with_what_chance_makes_of_it() {
+        assert_eq!(margin(8, 14), "; with so few, of others 33% to 79% may be right");
+        assert_eq!(margin(8, 8), "; with so few, of others 68% to 100% may be right");
+        assert_eq!([margin(0, 0), margin(997, 1000)], ["", ""]);
+        assert_eq!([count(1, "step"), count(1200, "step"), count(2, "class")], ["1 step", "1,200 steps", "2 classes"]);
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn epoch_line(report: &EpochReport, epochs: u32) -> String {
         format!("  validation loss {:.4}  accuracy {:.2}%", held_out.loss, 100.0 * held_out.accuracy())
     });
     format!(
-        "epoch {epoch:>width$}/{epochs}  loss {train_loss:.4}  accuracy {:5.2}%{}  {} images/s  {}",
+        "epoch {epoch:>width$}/{epochs}  training loss {train_loss:.4}  accuracy {:5.2}%{}  {} images/s  {}",
         100.0 * train_accuracy,
         held_out.unwrap_or_default(),
         output::grouped(*images_per_second as u64),

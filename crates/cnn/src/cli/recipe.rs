@@ -6,7 +6,7 @@ use std::path::Path;
 use cnn::core::names;
 use cnn::data::Known;
 use cnn::models::Arch;
-use cnn::train::{EarlyStoppingRecipe, OptimizerKind, Recipe};
+use cnn::train::{Chosen, EarlyStoppingRecipe, OptimizerKind, Recipe};
 
 use super::args::RecipeArgs;
 use super::failure::Failure;
@@ -14,7 +14,18 @@ use super::output;
 
 /// Runs the command: prints the recipe that `train` would follow.
 pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
-    output::print(&commented(&of(args, None)?)?)
+    let mut recipe = of(args, None)?;
+    if Path::new(&recipe.data).is_dir() {
+        let images = super::data::training_images(&recipe)?;
+        fit(&mut recipe, images, args);
+    }
+    output::print(&commented(&recipe)?)
+}
+
+/// Fits defaults to few images, but not what was chosen by `args`; says what has changed.
+pub(super) fn fit(recipe: &mut Recipe, images: usize, args: &RecipeArgs) -> Option<String> {
+    let chosen = Chosen { batch: args.batch.is_some(), epochs: args.epochs.is_some(), lr: args.lr.is_some() };
+    if args.recipe.is_none() { recipe.fit_to(images, chosen) } else { None }
 }
 
 /// What `data` is trained with when no more is said, by this model or by its own.
@@ -77,6 +88,11 @@ pub(super) fn preset_or_file(path: &Path) -> Result<Recipe, Failure> {
     let preset = path.to_str().and_then(|name| Recipe::presets().find(|preset| *preset == name));
     match preset {
         Some(name) => Recipe::preset(name).map_err(Failure::usage),
+        // A word is rather a preset's name than a file's.
+        None if !path.exists() && path.extension().is_none() && path.components().count() == 1 => {
+            let name = path.to_string_lossy();
+            Err(Failure::usage(names::unknown("recipe", &name, Recipe::presets().chain(["the path of a file"]))))
+        }
         None => read(path),
     }
 }

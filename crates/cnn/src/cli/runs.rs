@@ -1,11 +1,12 @@
 //! `cnn runs`: runs in a table, and together those that differ in their seeds alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cnn::train::{RunFolder, write_atomically};
+use cnn::train::{Recipe, RunFolder, write_atomically};
 use cnn_pages::{Group, Run, Spread, runs_page, spread_text};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::RunsArgs;
 use super::failure::Failure;
@@ -70,12 +71,14 @@ fn run_folders(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn text(groups: &[Group]) -> String {
     let percent = |part: Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.2}%", 100.0 * part));
     let time = |seconds: Option<f64>| seconds.map_or("-".to_owned(), output::duration);
+    let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
+    let settings = differing(&runs.iter().map(|run| &run.recipe).collect::<Vec<_>>());
     let mut lines = vec![
-        ["run", "model", "data", "epochs", "accuracy", "six views", "training", "in all", "seed"]
+        ["run", "model", "data", "epochs", "accuracy", "six views", "training", "in all", "seed", "settings"]
             .map(str::to_owned)
             .to_vec(),
     ];
-    for run in groups.iter().flat_map(|group| &group.runs) {
+    for (run, settings) in runs.into_iter().zip(settings) {
         let data = Path::new(&run.recipe.data)
             .file_name()
             .map_or(run.recipe.data.clone(), |name| name.to_string_lossy().into());
@@ -89,9 +92,18 @@ fn text(groups: &[Group]) -> String {
             time(run.training_seconds()),
             time(run.result("seconds")),
             run.recipe.seed.to_string(),
+            settings,
         ]);
     }
-    let mut out = table(&lines, &[0, 1, 2]);
+    // A column that would be empty is not there.
+    for column in (0..lines[0].len()).rev() {
+        if lines[1..].iter().all(|line| matches!(line[column].as_str(), "-" | "")) {
+            lines.iter_mut().for_each(|line| drop(line.remove(column)));
+        }
+    }
+    let last = lines[0].len() - 1;
+    let left = if lines[0][last] == "settings" { vec![0, 1, 2, last] } else { vec![0, 1, 2] };
+    let mut out = table(&lines, &left);
     for group in groups.iter().filter(|group| group.runs.len() > 1) {
         let Some(plain) = group.result("test_accuracy") else { continue };
         out += &format!("\n{}: {} over {} runs", output::printable(&group.name()), spread_text(&plain), plain.count);
@@ -103,7 +115,43 @@ fn text(groups: &[Group]) -> String {
     out
 }
 
-fn run_json(run: &Run) -> serde_json::Value {
+/// Of each recipe the settings in which they differ, but for those that have a column of their own, and where files are.
+fn differing(recipes: &[&Recipe]) -> Vec<String> {
+    const SHOWN: [&str; 6] = ["model", "data", "data_path", "epochs", "seed", "checkpoint_minutes"];
+    let all: Vec<BTreeMap<String, String>> = recipes
+        .iter()
+        .map(|recipe| {
+            let mut settings = BTreeMap::new();
+            flatten("", &serde_json::to_value(recipe).unwrap_or_default(), &mut settings);
+            settings.retain(|key, _| !SHOWN.contains(&key.as_str()));
+            settings
+        })
+        .collect();
+    let keys: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    let differ: Vec<_> =
+        keys.into_iter().filter(|key| all.iter().any(|one| one.get(*key) != all[0].get(*key))).collect();
+    let of = |one: &BTreeMap<String, String>| {
+        let set = differ.iter().filter_map(|key| Some(format!("{key} {}", one.get(*key)?)));
+        set.collect::<Vec<_>>().join(", ")
+    };
+    all.iter().map(of).collect()
+}
+
+/// Every value in a recipe, by the path of its keys.
+fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+    let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(table) => table.iter().for_each(|(key, value)| flatten(&at(key), value, into)),
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            list.iter().enumerate().for_each(|(i, value)| flatten(&at(&i.to_string()), value, into));
+        }
+        Value::Null => {}
+        Value::String(text) => drop(into.insert(path.to_owned(), text.clone())),
+        value => drop(into.insert(path.to_owned(), value.to_string())),
+    }
+}
+
+fn run_json(run: &Run) -> Value {
     json!({
         "event": "run",
         "run": run.name,
@@ -120,7 +168,7 @@ fn run_json(run: &Run) -> serde_json::Value {
     })
 }
 
-fn group_json(group: &Group) -> serde_json::Value {
+fn group_json(group: &Group) -> Value {
     let spread = |field: &str| {
         group
             .result(field)

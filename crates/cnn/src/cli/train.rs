@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::data::Dataset;
-use cnn::train::{Control, Error, Event, Recipe, RunFolder, Stopped, Summary, Trainer};
+use cnn::train::{Control, Error, Event, Monitor, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
-use super::args::TrainArgs;
+use super::args::{RecipeArgs, TrainArgs};
 use super::device::{self, Command, Device};
 use super::failure::Failure;
-use super::output::{self, grouped, shown};
+use super::output::{self, count, grouped, shown};
 use super::progress::Progress;
 use super::recipe;
 use super::report;
@@ -46,10 +46,31 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if let (Start::New(out), Some(images)) = (&start, &dataset.path) {
         outside(out.as_deref().unwrap_or(Path::new(RUNS)), images)?;
     }
+    if recipe.classes.as_ref().map_or(dataset.train.classes().len(), Vec::len) < 2 {
+        return Err(Failure::usage("classes: there is one, and nothing to tell it apart from"));
+    }
+    fit(&start, &mut recipe, &dataset, &args.recipe);
     if dataset.validation.is_some() && recipe.validation > 0.0 {
         output::note("note: the set's own validation images are not used: --validation holds some of the others out");
     }
     device.run(Train { recipe, dataset, start, args })
+}
+
+/// Fits the defaults of a new run to few images, and says so of them and of a batch that is larger than the data.
+fn fit(start: &Start, recipe: &mut Recipe, dataset: &Dataset, args: &RecipeArgs) {
+    let images = dataset.train.len();
+    let images = images - if dataset.validation.is_none() { (images as f64 * recipe.validation) as usize } else { 0 };
+    if matches!(start, Start::New(_)) {
+        recipe::fit(recipe, images, args).iter().for_each(|said| output::note(&format!("note: {said}")));
+    }
+    if recipe.batch > images && images > 0 {
+        let epochs = recipe.all_epochs();
+        output::note(&format!(
+            "note: a step of {} images takes all {images} of them: {} in all, which may be too few to learn by",
+            recipe.batch,
+            count(epochs.into(), "step"),
+        ));
+    }
 }
 
 /// Everything that a run needs but for a device.
@@ -116,7 +137,7 @@ impl Command for Train<'_> {
         if let Some(evaluation) = &summary.test {
             report::at_the_end(backend, &folder, evaluation, &test);
         }
-        tell(&summary, &folder, recorder.map(|recorder| recorder.page()), json)?;
+        tell(&summary, trainer.recipe(), &folder, recorder.map(|recorder| recorder.page()), json)?;
         match signals.stop() {
             Some(signal) if summary.interrupted => Err(Failure::Stopped(signal)),
             _ => Ok(()),
@@ -154,7 +175,10 @@ fn resumed<B: Machine>(
     trainer.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     if let Some(epochs) = args.extend {
         trainer.extend(epochs)?;
-        output::note(&format!("{epochs} epochs more: {} in all", trainer.recipe().all_epochs()));
+        output::note(&format!("{} more: {} in all", count(epochs.into(), "epoch"), trainer.recipe().all_epochs()));
+    } else if trainer.is_complete() {
+        let epochs = count(trainer.recipe().all_epochs().into(), "epoch");
+        output::note(&format!("this run is complete, {epochs}, and is only tested; --extend N adds epochs"));
     }
     if let Some(seconds) = args.recipe.max_seconds {
         trainer.limit_seconds(seconds)?;
@@ -216,13 +240,13 @@ fn announce<B: Backend>(backend: &B, trainer: &Trainer<B>, folder: &RunFolder) {
     let [h, w, c] = info.image;
     let weights: usize = parameters(trainer.model()).iter().map(|parameter| parameter.shape().numel()).sum();
     output::note(&format!(
-        "{}: {} parameters; {}: {h}x{w}x{c}, {} classes, {} steps of {} images an epoch",
+        "{}: {} parameters; {}: {h}x{w}x{c}, {}, {} of {} an epoch",
         recipe.model,
         grouped(weights as u64),
         info.data,
-        info.classes.len(),
-        trainer.steps(),
-        recipe.batch,
+        count(info.classes.len() as u64, "class"),
+        count(trainer.steps(), "step"),
+        count(recipe.batch as u64, "image"),
     ));
     output::note(&shown(folder.path()));
     if !folder.is_locked() {
@@ -255,17 +279,32 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
 }
 
 /// The results line.
-fn tell(summary: &Summary, folder: &RunFolder, timeline: Option<PathBuf>, json: bool) -> Result<(), Failure> {
+fn tell(
+    summary: &Summary,
+    recipe: &Recipe,
+    folder: &RunFolder,
+    timeline: Option<PathBuf>,
+    json: bool,
+) -> Result<(), Failure> {
     let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, interrupted, .. } = summary;
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     let best = summary.best.filter(|_| folder.best().is_file());
     let timeline = timeline.filter(|page| page.is_file());
     match summary.stopped {
-        Some(Stopped::Early) => output::note(&format!("stopped early after epoch {epochs}: it got no better")),
+        Some(Stopped::Early) => {
+            let figure = recipe.early_stopping.as_ref().map_or("figure", |stopping| match stopping.by {
+                Monitor::Accuracy => "accuracy",
+                Monitor::Loss => "loss",
+            });
+            output::note(&format!(
+                "stopped early after epoch {epochs}: no better {figure} of the images held out since"
+            ));
+        }
         Some(Stopped::Time) => {
-            let folder = output::quoted(folder.path());
-            let advice = format!("go on with: cnn train --resume {folder} --max-seconds MORE");
-            output::note(&format!("its time is over after {epochs} epochs, {steps} steps; {advice}"));
+            let (folder, more) = (output::quoted(folder.path()), 2.0 * recipe.max_seconds.unwrap_or(*seconds));
+            let advice = format!("go on with: cnn train --resume {folder} --max-seconds {more} (of the whole run)");
+            let made = [count((*epochs).into(), "epoch"), count(*steps, "step")].join(", ");
+            output::note(&format!("its time is over after {made}; {advice}"));
         }
         None => {}
     }
@@ -297,26 +336,35 @@ fn tell(summary: &Summary, folder: &RunFolder, timeline: Option<PathBuf>, json: 
     }
     let Some(test) = test else {
         let (path, folder) = (shown(&weights), output::quoted(folder.path()));
-        output::note(&format!("stopped after {epochs} epochs, {steps} steps; go on with: cnn train --resume {folder}"));
+        let made = [count((*epochs).into(), "epoch"), count(*steps, "step")].join(", ");
+        output::note(&format!("stopped after {made}; go on with: cnn train --resume {folder}"));
         return output::print(&format!("saved {path}\n"));
     };
     let best = best.map(|best| {
         let (accuracy, path) = (100.0 * best.validation_accuracy, shown(&folder.best()));
-        format!("best epoch {}, validation accuracy {accuracy:.2}%: {path}\n", best.epoch)
+        let folder = output::quoted(folder.path());
+        format!(
+            "best epoch {}, validation accuracy {accuracy:.2}%: {path}, tested by: cnn eval {folder} --best\n",
+            best.epoch
+        )
     });
     let peak = peak.map(|peak| format!(", peak memory {}", output::bytes(peak))).unwrap_or_default();
     let by_views = match test_tta {
         Some(test) => format!(", {} by six views of each", output::percent(test.correct, test.count)),
         None => String::new(),
     };
+    let margin = output::margin(test.correct, test.count);
+    // A finished run that was resumed made no step.
+    let speed = Some(*images_per_second as u64).filter(|speed| *speed > 0);
+    let speed = speed.map(|speed| format!(", {} images/s", grouped(speed))).unwrap_or_default();
     output::print(&format!(
-        "test accuracy {} ({} of {}){by_views}, loss {:.4}, {epochs} epochs in {}, {} images/s{peak}, seed {seed}\n{}saved {}\n",
+        "test accuracy {} ({} of {}{margin}){by_views}, loss {:.4}, {} in {}{speed}{peak}, seed {seed}\n{}saved {}\n",
         output::percent(test.correct, test.count),
         test.correct,
         test.count,
         test.loss,
+        count((*epochs).into(), "epoch"),
         output::duration(*seconds),
-        grouped(*images_per_second as u64),
         best.unwrap_or_default(),
         shown(&weights),
     ))

@@ -61,7 +61,10 @@ fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
     place.refuses(&[&train[..], &["--seed", "1"]].concat(), 1, &["run/recipe.toml: is of another run"]);
     let (stdout, _) = place.succeeds(&train);
     assert!(place.read("run/model.safetensors") == weights, "the bits differ");
-    assert!(stdout.contains("\nbest epoch ") && stdout.contains(": run/best.safetensors\n"), "{stdout}");
+    assert!(
+        stdout.contains("\nbest epoch ") && stdout.contains(": run/best.safetensors, tested by: cnn eval run --best\n"),
+        "{stdout}"
+    );
 
     place.refuses(&["train", "--resume", "run", "--extend", "0"], 2, &["extended.epochs 0: must be at least 1"]);
     cnn(place.path()).args(["train", "--extend", "3"]).assert().code(2);
@@ -91,8 +94,44 @@ fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
     let timed = ["train", "--data", "photos", "--size", "16x16", "--model", "stepwise", "--out", "timed"];
     let (stdout, stderr) = place.succeeds(&[&timed[..], &["--max-seconds", "0.000001", "--json"]].concat());
     assert_eq!(json_lines(&stdout).pop().unwrap()["stopped"], "time");
-    assert!(stderr.contains("go on with: cnn train --resume timed --max-seconds MORE"), "{stderr}");
+    assert!(
+        stderr.contains("go on with: cnn train --resume timed --max-seconds 0.000002 (of the whole run)"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("few images (32): steps of 8 images, not 64, 60 epochs, not 10, a rate of 0.001875"),
+        "{stderr}"
+    );
     let (_, stderr) = place.succeeds(&["train", "--resume", "timed", "--max-seconds", "1000"]);
-    assert!(stderr.contains("epoch 10/10"), "{stderr}");
+    assert!(stderr.contains("epoch 60/60"), "{stderr}");
     place.refuses(&["train", "--max-seconds", "-1"], 2, &["max_seconds -1: must be above 0 and finite"]);
+}
+
+#[test]
+fn a_complete_run_says_so_and_runs_that_differ_are_told_apart() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let train = ["train", "--data", "photos", "--size", "16", "--model", "stepwise", "--epochs", "1", "--batch", "64"];
+    let (_, stderr) = place.succeeds(&[&train[..], &["--out", "runs/plain"]].concat());
+    assert!(stderr.contains("a step of 64 images takes all 32 of them: 1 step in all"), "{stderr}");
+    place.succeeds(&[&train[..], &["--out", "runs/muon", "--optimizer", "muon"]].concat());
+    let (stdout, stderr) = place.succeeds(&["train", "--resume", "runs/plain"]);
+    assert!(stderr.contains("this run is complete, 1 epoch, and is only tested; --extend N adds epochs"), "{stderr}");
+    assert!(!stdout.contains("images/s"), "{stdout}");
+    let (table, _) = place.succeeds(&["runs", "runs"]);
+    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("muon").ends_with("optimizer.kind muon, optimizer.lr 0.02, optimizer.weight_decay 0.01"), "{table}");
+    assert!(
+        line("plain").ends_with("optimizer.kind sgd, optimizer.lr 0.015, optimizer.weight_decay 0.0005"),
+        "{table}"
+    );
+    assert!(!table.contains("six views"), "{table}");
+
+    place.refuses(&[&train[..], &["--classes", "red"]].concat(), 2, &["classes: there is one, and nothing to tell"]);
+    place.refuses(&["recipe", "--recipe", "cifar10-93"], 2, &["recipe cifar10-93: must be one of", "cifar10-94"]);
+    // Those that it was trained on are no test of it.
+    let (_, stderr) = place.succeeds(&["eval", "runs/plain", "--all"]);
+    assert!(stderr.contains("warning: most of these pictures were trained on"), "{stderr}");
+    let (_, stderr) = place.succeeds(&["eval", "runs/plain"]);
+    assert!(!stderr.contains("warning"), "{stderr}");
 }

@@ -112,7 +112,7 @@ fn every_epoch_has_its_line_on_every_terminal_and_none_wraps() {
     for setting in ["env -u TERM", "env TERM=dumb", "env TERM=xterm NO_COLOR=1", "env TERM=xterm"] {
         let Some(screen) = on_a_terminal(&place, setting, train) else { return };
         for epoch in 1..=3 {
-            let lines = screen.matches(&format!("epoch {epoch}/3  loss ")).count();
+            let lines = screen.matches(&format!("epoch {epoch}/3  training loss ")).count();
             assert_eq!(lines, 1, "{setting}, epoch {epoch}: {screen:?}");
         }
         assert_eq!(screen.contains('\u{1b}'), setting.contains("xterm"), "{setting}: {screen:?}");

@@ -1,0 +1,93 @@
+//! What a recipe's defaults become for few images: they are made for tens of thousands.
+
+use super::{OptimizerKind, Recipe};
+
+/// Steps of an epoch that batches are made small enough for, and the smallest such batch.
+const STEPS_OF_AN_EPOCH: usize = 16;
+const SMALLEST_BATCH: usize = 8;
+/// Steps of a run that there are epochs enough for: fewer do not bring a rate up and down again.
+const STEPS_OF_A_RUN: usize = 400;
+/// And the most epochs for that.
+const MOST_EPOCHS: usize = 60;
+
+/// Which of these were chosen, and stay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chosen {
+    /// [`Recipe::batch`].
+    pub batch: bool,
+    /// [`Recipe::epochs`].
+    pub epochs: bool,
+    /// The highest learning rate.
+    pub lr: bool,
+}
+
+impl Recipe {
+    /// Makes batches smaller and epochs more for `images` training images, where an epoch would have fewer than 16 steps, and with
+    /// batches SGD's rate in proportion (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017). Says what has changed; none where
+    /// nothing has.
+    pub fn fit_to(&mut self, images: usize, chosen: Chosen) -> Option<String> {
+        let (batch, epochs, lr) = (self.batch, self.epochs, self.optimizer.lr);
+        if images == 0 || images.div_ceil(batch) >= STEPS_OF_AN_EPOCH {
+            return None;
+        }
+        if !chosen.batch {
+            let most = (images / STEPS_OF_AN_EPOCH).max(1);
+            // The largest power of two of at most so many.
+            self.batch = (1usize << most.ilog2()).clamp(SMALLEST_BATCH.min(batch), batch).max(self.accumulate);
+            if !chosen.lr && self.optimizer.kind == OptimizerKind::Sgd {
+                self.optimizer.lr *= self.batch as f64 / batch as f64;
+            }
+        }
+        if !chosen.epochs {
+            let enough = STEPS_OF_A_RUN.div_ceil(images.div_ceil(self.batch)).min(MOST_EPOCHS);
+            self.epochs = epochs.max(enough as u32);
+        }
+        let new = [
+            (self.batch != batch).then(|| format!("steps of {} images, not {batch}", self.batch)),
+            (self.epochs != epochs).then(|| format!("{} epochs, not {epochs}", self.epochs)),
+            (self.optimizer.lr != lr).then(|| format!("a rate of {}, not {lr}", self.optimizer.lr)),
+        ];
+        let new: Vec<String> = new.into_iter().flatten().collect();
+        (!new.is_empty())
+            .then(|| format!("few images ({images}): {}; --batch, --epochs and --lr choose", new.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_images_get_more_steps_and_many_none() {
+        let recipe = || Recipe::default_for("small", "photos").unwrap();
+        let fitted = |images, chosen| {
+            let mut recipe = recipe();
+            let said = recipe.fit_to(images, chosen);
+            recipe.check().unwrap();
+            (recipe.batch, recipe.epochs, recipe.optimizer.lr, said)
+        };
+        let none = Chosen::default();
+        for images in [0, 1024, 50_000] {
+            assert_eq!(fitted(images, none), (64, 10, 0.05, None));
+        }
+        let said = "few images (106): steps of 8 images, not 64, 29 epochs, not 10, a rate of 0.00625, not 0.05; \
+                    --batch, --epochs and --lr choose";
+        assert_eq!(fitted(106, none), (8, 29, 0.00625, Some(said.into())));
+        let (batch, epochs, lr, _) = fitted(900, none);
+        assert_eq!((batch, epochs, lr), (32, 14, 0.025));
+        for images in 1..20 {
+            let (batch, epochs, lr, _) = fitted(images, none);
+            assert_eq!((batch, epochs, lr), (8, 60, 0.00625), "{images} images");
+        }
+        // What was chosen stays.
+        let chosen = |batch, epochs, lr| fitted(106, Chosen { batch, epochs, lr });
+        assert_eq!(chosen(true, true, false), (64, 10, 0.05, None));
+        assert_eq!(chosen(true, false, false).1, 60);
+        assert_eq!(chosen(false, true, true).2, 0.05);
+        // Adam's rate says how far a weight moves, whatever the batch.
+        let mut adam = recipe();
+        adam.optimizer.kind = OptimizerKind::Adam;
+        adam.fit_to(106, none);
+        assert_eq!((adam.batch, adam.optimizer.lr), (8, 0.05));
+    }
+}
