@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The PyTorch twin of `cnn train --recipe cifar10-94`: the same network, trained and tested in the same way.
+"""The PyTorch twin of `cnn train --recipe cifar10-94-sgd`: the same network, trained and tested in the same way.
 
     python3 cifar10_94.py data/cifar-10-batches-bin --seed 0 --threads 2
     python3 cifar10_94.py data/cifar-10-batches-bin --weights exported.safetensors
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, gelu, max_pool2d, unfold
 
-PRESET = Path(__file__).resolve().parents[2] / "crates/cnn-train/src/recipe/presets/cifar10-94.toml"
+PRESET = Path(__file__).resolve().parents[2] / "crates/cnn-train/src/recipe/presets/cifar10-94-sgd.toml"
 
 # What this script does, setting by setting of the preset; `...` where it does whatever is asked for.
 KNOWN = {

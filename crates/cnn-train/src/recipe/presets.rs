@@ -3,8 +3,9 @@
 use crate::{Error, Recipe, Result};
 
 /// Their names and texts.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 6] = [
     ("cifar10-94", include_str!("presets/cifar10-94.toml")),
+    ("cifar10-94-sgd", include_str!("presets/cifar10-94-sgd.toml")),
     ("cifar10-95", include_str!("presets/cifar10-95.toml")),
     ("cifar10-96", include_str!("presets/cifar10-96.toml")),
     ("resnet18-16", include_str!("presets/resnet18-16.toml")),

@@ -191,7 +191,7 @@ pub(crate) struct RecipeArgs {
     /// bits [default: f32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe: cifar10-94, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
+    /// Read everything from a recipe: cifar10-94, -94-sgd, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
     /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
