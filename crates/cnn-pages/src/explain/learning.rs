@@ -6,6 +6,7 @@ use super::Explanation;
 use super::dense::CLASSES;
 use super::layers::What;
 use super::sections::{Focus, colour, first_convolution};
+use super::step::Step;
 use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, table};
 use crate::picture::{Picture, channel, largest};
 use crate::svg::short;
@@ -54,30 +55,64 @@ pub(crate) fn learning(of: &Explanation) -> String {
     out += &table("The logits' gradients", &columns, &rows);
     out += &filters(of);
     out += &lengths(of);
+    out += &outcome(step, &name);
+    out + "<p class=\"note\">This step was made for this page alone, on this one image; the weights file is as it was. Training does the \
+           same with many images at a time, thousands of times.</p>\n"
+}
+
+/// What the step did, beside what the gradient let expect of it.
+fn outcome(step: &Step, name: &str) -> String {
     let [before, after] = step.loss;
-    let verdict = if step.refused {
-        "Something was not finite, so no weight was moved."
-    } else if after < before {
-        "The step did what it should: the loss is smaller."
-    } else if after > before {
-        "The loss is larger: this rate is too large for the step, which jumped over the valley that it should walk down into. Try a \
-         smaller --lr."
-    } else {
-        "The loss is the same: there was nothing left to improve that this rate could move."
-    };
-    let _ = writeln!(
-        out,
+    let mut out = format!(
         "<p class=\"result\">All weights moved at once, by SGD with a learning rate of {}. Loss before: <strong>{}</strong>, after: \
-         <strong>{}</strong>. Probability of <bdi>{name}</bdi>: {} before, {} after. {verdict}</p>",
+         <strong>{}</strong>. Probability of <bdi>{name}</bdi>: {} before, {} after. {}</p>\n",
         step.lr,
         number(before, 6),
         number(after, 6),
         percent(step.probabilities[0][step.label]),
         percent(step.probabilities[1][step.label]),
+        verdict(step)
     );
-    out + "<p class=\"note\">This step was made for this page alone, on this one image; the weights file is as it was. Training does the \
-           same with many images at a time, thousands of times.</p>\n"
+    if !step.refused {
+        let _ = writeln!(
+            out,
+            "<p>The gradient predicts a fall by the learning rate times the squared length of the whole gradient, as if the loss were \
+             a straight slope: {} \u{d7} {} = <strong id=\"predicted\">{}</strong>. The real fall is <strong \
+             id=\"fall\">{}</strong>.</p>",
+            step.lr,
+            number(step.squared_length, 6),
+            number(step.predicted(), 6),
+            number(before - after, 6)
+        );
+    }
+    out
 }
+
+/// The fall of the loss in words.
+fn verdict(step: &Step) -> &'static str {
+    let [before, after] = step.loss;
+    let part = (before - after) / step.predicted();
+    if step.refused {
+        "Something was not finite, so no weight was moved."
+    } else if after > before {
+        "The loss rose: this rate is too large for the step, which jumped over the valley that it should walk down into. Try a smaller \
+         --lr."
+    } else if after == before {
+        "The loss is the same: there was nothing left to improve that this rate could move."
+    } else if step.predicted() > before {
+        "The loss fell, but by less than the gradient predicts, which is more than the whole loss: a step of this rate goes much \
+         further than the slope at its beginning can tell of. Try a smaller --lr."
+    } else if part < AS_PREDICTED[0] {
+        "The loss fell by less than the gradient predicts, because the loss is curved: it becomes flatter on the way."
+    } else if part > AS_PREDICTED[1] {
+        "The loss fell by more than the gradient predicts, because the loss is curved: it becomes steeper on the way."
+    } else {
+        "The loss fell about as the gradient predicts."
+    }
+}
+
+/// Parts of the predicted fall that are about the whole of it.
+const AS_PREDICTED: [f64; 2] = [0.8, 1.25];
 
 /// The first convolution's gradient, and one weight before and after.
 fn filters(of: &Explanation) -> String {
@@ -145,4 +180,31 @@ fn lengths(of: &Explanation) -> String {
         let _ = writeln!(out, "<p class=\"note\">The first {PARAMETERS} of {} layers.</p>", weights.len());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_judged_by_what_was_predicted() {
+        let said = |loss: [f64; 2], predicted: f64| {
+            verdict(&Step {
+                label: 0,
+                lr: 0.01,
+                loss,
+                squared_length: predicted / 0.01,
+                probabilities: [vec![0.5], vec![0.5]],
+                filters: None,
+                gradients: Vec::new(),
+                refused: false,
+            })
+        };
+        assert!(said([1.0, 0.8], 0.21).contains("about as"));
+        assert!(said([1.0, 0.8], 0.5).contains("flatter"));
+        assert!(said([1.0, 0.5], 0.3).contains("steeper"));
+        assert!(said([0.203, 0.000_002], 1.9).contains("more than the whole loss"));
+        assert!(said([1.0, 1.1], 0.3).contains("rose"));
+        assert!(said([1.0, 1.0], 1e-20).contains("the same"));
+    }
 }

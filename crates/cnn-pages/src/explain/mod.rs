@@ -28,18 +28,12 @@ use crate::picture::Picture;
 pub use page::explain_page;
 
 /// What is to be explained beside the answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ExplainOptions {
     label: Option<String>,
     classes: Vec<String>,
-    lr: f64,
+    lr: Option<f64>,
     training: Option<ImageSet>,
-}
-
-impl Default for ExplainOptions {
-    fn default() -> Self {
-        ExplainOptions { label: None, classes: Vec::new(), lr: 0.01, training: None }
-    }
 }
 
 impl ExplainOptions {
@@ -53,9 +47,10 @@ impl ExplainOptions {
         ExplainOptions { classes: classes.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// Learning rate of that step, of plain SGD; 0.01 by default.
+    /// Learning rate of that step, of plain SGD; by default 0.01, or less where the gradient would predict that the step takes
+    /// away more than half of the loss.
     pub fn lr(self, lr: f64) -> Self {
-        ExplainOptions { lr, ..self }
+        ExplainOptions { lr: Some(lr), ..self }
     }
 
     /// Training images among which the nearest are looked for.

@@ -12,7 +12,10 @@ use super::layers::narrow;
 pub(crate) struct Step {
     pub(crate) label: usize,
     pub(crate) lr: f64,
+    /// Before and after.
     pub(crate) loss: [f64; 2],
+    /// Squared length of the whole gradient.
+    pub(crate) squared_length: f64,
     /// Of every class, before and after.
     pub(crate) probabilities: [Vec<f64>; 2],
     /// Of the first convolution's weight; none if it is not trained.
@@ -23,6 +26,13 @@ pub(crate) struct Step {
     pub(crate) refused: bool,
 }
 
+impl Step {
+    /// By how much the loss would fall if it were as steep all the way as it is where the step begins.
+    pub(crate) fn predicted(&self) -> f64 {
+        self.lr * self.squared_length
+    }
+}
+
 /// A parameter's values, in the order of memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Moved {
@@ -31,14 +41,30 @@ pub(crate) struct Moved {
     pub(crate) after: Vec<f32>,
 }
 
-/// Makes a step of plain SGD by `lr` towards `label`, looks at what it did, and puts the weights back. Normalisations go by
-/// their running statistics, as a batch of one image has none worth the name.
+/// The largest rate that is chosen.
+const RATE: f64 = 0.01;
+
+/// The rate of a step for which none was asked: [`RATE`], or less where the gradient is so long that it would predict a fall
+/// of more than half of the loss, which no straight line can be trusted with. Rounded down to two digits.
+fn chosen_rate(loss: f64, squared_length: f64) -> f64 {
+    let most = loss / (2.0 * squared_length);
+    if !(most > 0.0 && most < RATE) {
+        return RATE;
+    }
+    let unit = 10f64.powi(most.log10().floor() as i32 - 1);
+    // By way of text, as a product with a power of ten is not the number that a reader writes.
+    let rounded = format!("{:.1e}", (most / unit).floor() * unit).parse().unwrap_or(most);
+    if rounded <= most { rounded } else { most }
+}
+
+/// Makes a step of plain SGD by `lr`, or by a rate that suits it, towards `label`, looks at what it did, and puts the weights
+/// back. Normalisations go by their running statistics, as a batch of one image has none worth the name.
 pub(crate) fn step<B: Backend>(
     backend: &B,
     model: &mut (impl Module<B> + ?Sized),
     image: &Tensor<B>,
     label: usize,
-    lr: f64,
+    lr: Option<f64>,
     filters: Option<&str>,
 ) -> Result<Step> {
     let saved: Vec<Wide<B>> = parameters(model).iter().map(|parameter| parameter.value().clone()).collect();
@@ -54,7 +80,7 @@ fn moved<B: Backend>(
     model: &mut (impl Module<B> + ?Sized),
     image: &Tensor<B>,
     label: usize,
-    lr: f64,
+    lr: Option<f64>,
     filters: Option<&str>,
 ) -> Result<Step> {
     let host = |values: &Wide<B>| -> Result<Vec<f32>> { Ok(narrow(&backend.download(values)?)) };
@@ -75,6 +101,8 @@ fn moved<B: Backend>(
             moved = Some(Moved { before: host(parameter.value())?, gradient: values, after: Vec::new() });
         }
     }
+    let squared_length: f64 = lengths.iter().map(|(_, _, length)| length * length).sum();
+    let lr = lr.unwrap_or_else(|| chosen_rate(loss_before, squared_length));
     let options = OptimizerOptions::new(Method::Sgd { momentum: 0.0, nesterov: false }).weight_decay(0.0);
     Optimizer::new(backend, model, options)?.step(lr, model, &gradients)?;
     if let Some(moved) = &mut moved {
@@ -91,9 +119,27 @@ fn moved<B: Backend>(
         label,
         lr,
         loss: [loss_before, loss_after],
+        squared_length,
         probabilities: [before, after].map(|row| row.iter().map(|p| p.as_f64()).collect()),
         filters: moved,
         gradients: lengths,
         refused: !finite,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_rate_predicts_a_fall_of_at_most_half_of_the_loss() {
+        assert_eq!([chosen_rate(2.0, 50.0), chosen_rate(2.0, 100.0), chosen_rate(0.0, 0.0)], [0.01; 3]);
+        assert_eq!([chosen_rate(5.99, 1000.0), chosen_rate(0.203, 46.0)], [0.0029, 0.0022]);
+        assert_eq!([chosen_rate(f64::NAN, 1.0), chosen_rate(1.0, f64::INFINITY)], [0.01; 2]);
+        for squared_length in (1..400).map(|i| 1.09f64.powi(i)) {
+            let rate = chosen_rate(0.7, squared_length);
+            assert!(rate > 0.0 && rate <= 0.01 && rate * squared_length <= 0.35, "{rate} of {squared_length}");
+            assert!(rate == 0.01 || rate * squared_length > 0.31, "{rate} of {squared_length} is less than need be");
+        }
+    }
 }

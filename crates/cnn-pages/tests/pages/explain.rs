@@ -1,7 +1,7 @@
 //! The page that explains a network.
 
 use cnn_core::archive::Values;
-use cnn_core::nn::parameters;
+use cnn_core::nn::{Param, parameters, parameters_mut};
 use cnn_core::state_dict::{Naming, state_dict};
 use cnn_core::{Device, Pass, Tensor};
 use cnn_data::ImageSet;
@@ -84,6 +84,17 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
     let loss = loss.to_f64().unwrap();
     assert!((number(&page, "Loss before: <strong>") - loss).abs() < 2e-5, "{loss}");
     assert!(number(&page, "after: <strong>") < loss, "the step of a small rate makes the loss smaller");
+    // The fall that is predicted is the rate times the squared lengths of all gradients.
+    let pass = Pass::eval_recorded(&backend);
+    let tensor = Tensor::from_slice(&backend, [1, SIDE, SIDE, 3], &values).unwrap();
+    let logits = network.model_mut().call(&pass.input(tensor).unwrap()).unwrap();
+    let gradients = logits.cross_entropy(&[2], 0.0).unwrap().backward().unwrap();
+    let squares = |p: &Param<Backend>| -> f64 {
+        let values = backend.download(gradients.parameter(p).unwrap()).unwrap();
+        values.iter().map(|&g| f64::from(g) * f64::from(g)).sum()
+    };
+    let predicted = 0.005 * parameters(network.model()).into_iter().map(squares).sum::<f64>();
+    assert!((number(&page, "id=\"predicted\">") - predicted).abs() < 1e-4 * predicted, "{predicted}");
     // A weight before, its gradient and the weight after belong together.
     let line = page.split_once("<span class=\"numbers\">").unwrap().1;
     let equation = line.split_once("</strong>").unwrap().0.replace('\u{2212}', "-").replace("<strong>", "");
@@ -93,6 +104,34 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
         panic!("{equation}")
     };
     assert!((before - step * gradient - after).abs() < 2e-6, "{equation}");
+}
+
+/// A page of the step-by-step network with other weights: `change` is given a parameter's name and its values.
+fn altered(options: &ExplainOptions, change: impl Fn(&str, &mut Vec<f32>)) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let mut network = trained(place.path(), "stepwise", SIDE, 7);
+    let backend = *network.backend();
+    for parameter in parameters_mut(&mut **network.model_mut()) {
+        let mut values = backend.download(parameter.value()).unwrap();
+        change(parameter.name(), &mut values);
+        *parameter.value_mut() = backend.upload(&values).unwrap();
+    }
+    let file = picture(place.path(), SIDE as u32);
+    explain_page(&Explanation::of("altered", &mut network, &file, options).unwrap(), None)
+}
+
+#[test]
+fn a_step_of_the_default_rate_is_one_that_the_gradient_can_predict() {
+    // Large weights make long gradients: a step of 0.01 would go past the valley.
+    let page = altered(&ExplainOptions::default().label("emu"), |name, values| {
+        values.iter_mut().filter(|_| name == "fc2.weight").for_each(|weight| *weight *= 5.0);
+    });
+    let (loss, after_it) = (number(&page, "Loss before: <strong>"), number(&page, "after: <strong>"));
+    let (predicted, fall) = (number(&page, "id=\"predicted\">"), number(&page, "id=\"fall\">"));
+    let rate: f64 = after(&page, "with a learning rate of ").split(". ").next().unwrap().parse().unwrap();
+    assert!(rate < 0.01 && predicted <= 0.5 * loss + 1e-6 && predicted > 0.4 * loss, "{rate}: {predicted} of {loss}");
+    assert!((loss - after_it - fall).abs() < 2e-6 && fall > 0.0 && after_it > 0.1 * loss, "{fall} of {loss}");
+    assert!(page.contains("gradient predicts") && !page.contains("did what it should"));
 }
 
 #[test]

@@ -21,7 +21,10 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     }
     // Stored as f32 whatever the training was: what is spelt out is then what was computed.
     let device = Device::open(&args.device, Precision::F32, &networks[0].1.info().conv_algo)?;
-    let mut options = ExplainOptions::default().classes(&args.classes).lr(args.lr);
+    let mut options = ExplainOptions::default().classes(&args.classes);
+    if let Some(lr) = args.lr {
+        options = options.lr(lr);
+    }
     if let Some(label) = &args.label {
         options = options.label(label);
     }

@@ -25,9 +25,9 @@ pub(crate) struct ExplainArgs {
     /// Classes whose places in the image are shown, beside those of the three most probable ones
     #[arg(long = "class", value_name = "CLASSES", value_delimiter = ',')]
     pub(crate) classes: Vec<String>,
-    /// Learning rate of that step, of plain SGD
-    #[arg(long, value_name = "X", default_value_t = 0.01, allow_negative_numbers = true)]
-    pub(crate) lr: f64,
+    /// Learning rate of that step, of plain SGD [default: 0.01, or less where that would be too far]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
     /// Images, as for `train`, among which the nearest training images are looked for
     #[arg(long)]
     pub(crate) data: Option<String>,
