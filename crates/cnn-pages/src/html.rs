@@ -164,6 +164,21 @@ pub(crate) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
+/// As [`number`], but with three significant digits where so many decimals would leave fewer: `1.20e-8` for what would
+/// read 0.000000.
+pub(crate) fn precise(value: f64, decimals: usize) -> String {
+    let shown = value.abs() * 10f64.powi(decimals as i32);
+    if value == 0.0 || !value.is_finite() || shown >= 99.5 {
+        return number(value, decimals);
+    }
+    let text = format!("{value:.2e}");
+    // 0.01 and 0.5 are better read as they are; nothing is lost.
+    if format!("{value:.decimals$}").parse() == Ok(value) {
+        return number(value, decimals);
+    }
+    text.strip_prefix('-').map_or_else(|| text.clone(), |digits| format!("\u{2212}{digits}"))
+}
+
 /// A part of one in per cent.
 pub(crate) fn percent(part: f64) -> String {
     if part.is_finite() { format!("{:.2}%", 100.0 * part) } else { "\u{2013}".to_owned() }
@@ -213,6 +228,14 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([number(-0.25, 2), number(-0.001, 2), number(1.0, 0)], ["\u{2212}0.25", "0.00", "1"]);
         assert_eq!([grouped(7200), grouped(999)], ["7,200", "999"]);
+        assert_eq!(
+            [precise(0.25, 4), precise(0.0, 6), precise(-0.484_934_2, 6)],
+            ["0.2500", "0.000000", "\u{2212}0.484934"]
+        );
+        assert_eq!(
+            [precise(0.000_12, 6), precise(1.234e-8, 6), precise(-5e-5, 4)],
+            ["0.000120", "1.23e-8", "\u{2212}5.00e-5"]
+        );
         assert_eq!(
             [short_name("/a/b/cat/1.png"), short_name("cat/1.png"), short_name("1.png")],
             ["cat/1.png", "cat/1.png", "1.png"]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Explanation;
 use super::layers::{Layer, shape};
-use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, table};
+use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, precise, table};
 use crate::picture::{Colours, Picture, largest};
 
 /// From an image of channels to a row of numbers.
@@ -155,7 +155,7 @@ pub(crate) fn softmax(of: &Explanation) -> String {
             vec![
                 format!("<bdi>{}</bdi>", escape(&of.info.classes[class])),
                 number(of.logits[class].into(), 3),
-                number(powers[class], 4),
+                precise(powers[class], 4),
                 format!("{}{}", percent(of.probabilities[class]), bar(of.probabilities[class])),
             ]
         })

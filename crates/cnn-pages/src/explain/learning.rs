@@ -7,12 +7,14 @@ use super::dense::CLASSES;
 use super::layers::What;
 use super::sections::{Focus, colour, first_convolution};
 use super::step::Step;
-use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, table};
+use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, precise, table};
 use crate::picture::{Picture, channel, largest};
 use crate::svg::short;
 
 /// Filters whose gradients are shown.
 const FILTERS: usize = 32;
+/// Of the weights' length: along a shorter gradient, a step of rate 0.01 moves the weights by less than f32 tells apart.
+const NEGLIGIBLE: f64 = 1e-6;
 /// Parameters whose gradients' lengths are shown.
 const PARAMETERS: usize = 24;
 
@@ -21,14 +23,26 @@ pub(crate) fn learning(of: &Explanation) -> String {
     let step = &of.step;
     let name = escape(&of.info.classes[step.label]);
     let probability = step.probabilities[0][step.label];
+    let supposed = if of.second {
+        format!(
+            "The network is so sure of <bdi>{}</bdi> that with this label there would be next to nothing to learn: the loss would be {}. \
+             So suppose that the label is the second likeliest class, <bdi>{name}</bdi>, and that the network is wrong; \
+             <code>--label CLASS</code> chooses another.",
+            escape(of.answer().0),
+            precise(-of.answer().1.ln(), 4)
+        )
+    } else {
+        let thinks =
+            if step.label == of.ranked[0] { "as the network thinks" } else { "which the network does not think" };
+        format!("Suppose that this one's is <bdi>{name}</bdi>, {thinks}.")
+    };
     let mut out = paragraphs(&[
         &format!(
-            "So far nothing was learned. In training, each image comes with its label. Suppose that this one's is \
-             <bdi>{name}</bdi>{}. The <strong>loss</strong> says how wrong the answer is: minus the logarithm of the label's \
-             probability, \u{2212}ln({}) = <strong>{}</strong>. It would be 0 for a probability of 1.",
-            if step.label == of.ranked[0] { ", as the network thinks" } else { ", which the network does not think" },
-            number(probability, 4),
-            number(step.loss[0], 4)
+            "So far nothing was learned. In training, each image comes with its label. {supposed} The <strong>loss</strong> says how \
+             wrong the answer is: minus the logarithm of the label's probability, \u{2212}ln({}) = <strong>{}</strong>. It would be 0 \
+             for a probability of 1.",
+            precise(probability, 4),
+            precise(step.loss[0], 4)
         ),
         "<strong>Backpropagation</strong> asks of every number in the network: if you were a little larger, how would the loss \
          change? The answer is that number's gradient. For the logits it is simple: the probability, minus 1 for the label. From \
@@ -46,7 +60,7 @@ pub(crate) fn learning(of: &Explanation) -> String {
                 format!("<bdi>{}</bdi>", escape(&of.info.classes[class])),
                 percent(before),
                 number(wanted, 0),
-                number(before - wanted, 4),
+                precise(before - wanted, 4),
                 percent(after),
             ]
         })
@@ -56,8 +70,17 @@ pub(crate) fn learning(of: &Explanation) -> String {
     out += &filters(of);
     out += &lengths(of);
     out += &outcome(step, &name);
+    if short_form(&out) {
+        out += "<p class=\"note\">Small numbers are written with an e: 1.20e-7 is 0.000000120.</p>\n";
+    }
     out + "<p class=\"note\">This step was made for this page alone, on this one image; the weights file is as it was. Training does the \
            same with many images at a time, thousands of times.</p>\n"
+}
+
+/// Whether numbers with exponents are among the text.
+fn short_form(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit();
+    text.as_bytes().windows(4).any(|w| digit(w[0]) && w[1..3] == *b"e-" && digit(w[3]))
 }
 
 /// What the step did, beside what the gradient let expect of it.
@@ -67,8 +90,8 @@ fn outcome(step: &Step, name: &str) -> String {
         "<p class=\"result\">All weights moved at once, by SGD with a learning rate of {}. Loss before: <strong>{}</strong>, after: \
          <strong>{}</strong>. Probability of <bdi>{name}</bdi>: {} before, {} after. {}</p>\n",
         step.lr,
-        number(before, 6),
-        number(after, 6),
+        precise(before, 6),
+        precise(after, 6),
         percent(step.probabilities[0][step.label]),
         percent(step.probabilities[1][step.label]),
         verdict(step)
@@ -80,9 +103,9 @@ fn outcome(step: &Step, name: &str) -> String {
              a straight slope: {} \u{d7} {} = <strong id=\"predicted\">{}</strong>. The real fall is <strong \
              id=\"fall\">{}</strong>.</p>",
             step.lr,
-            number(step.squared_length, 6),
-            number(step.predicted(), 6),
-            number(before - after, 6)
+            precise(step.squared_length, 6),
+            precise(step.predicted(), 6),
+            precise(before - after, 6)
         );
     }
     out
@@ -128,7 +151,19 @@ fn filters(of: &Explanation) -> String {
         "Of each filter, its weights and below them their gradients, as pictures of the same kind. Where the gradient is bright, larger \
          weights would make the loss larger; the step goes the other way.",
     ]);
-    let (most, steepest) = (largest(&moved.before), largest(&moved.gradient));
+    let (most, mut steepest) = (largest(&moved.before), largest(&moved.gradient));
+    let [length, gradient] = [&moved.before, &moved.gradient]
+        .map(|values| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt());
+    if gradient < NEGLIGIBLE * length {
+        let _ = writeln!(
+            out,
+            "<p>Here the gradients are negligible: all together they are {} long, and the weights {}. So they are drawn grey; in \
+             colours they would look like more than they are.</p>",
+            precise(gradient, 4),
+            precise(length, 4)
+        );
+        steepest = f32::INFINITY;
+    }
     out += "<div class=\"tiles plain\">\n";
     for k in 0..filters.min(FILTERS) {
         let tile = |values: &[f32], most: f32| {
@@ -143,7 +178,7 @@ fn filters(of: &Explanation) -> String {
     let rows: Vec<Vec<String>> = (0..weights[0].len())
         .map(|i| {
             let (row, column, k) = (i / (kw * channels), i / channels % kw, i % channels);
-            let [before, gradient, after] = [0, 1, 2].map(|which| number(weights[which][i].into(), 6));
+            let [before, gradient, after] = [0, 1, 2].map(|which| precise(weights[which][i].into(), 6));
             vec![format!("row {row}, column {column}, {}", colour(channels, k)), before, gradient, after]
         })
         .collect();

@@ -37,7 +37,8 @@ pub struct ExplainOptions {
 }
 
 impl ExplainOptions {
-    /// The class that the step of backpropagation is made towards; by default the one that the network finds.
+    /// The class that the step of backpropagation is made towards; by default the one that the network finds, or where it is
+    /// so sure of it that there is nothing to learn, the second likeliest.
     pub fn label(self, label: impl Into<String>) -> Self {
         ExplainOptions { label: Some(label.into()), ..self }
     }
@@ -78,6 +79,8 @@ pub struct Explanation {
     /// Classes, the most probable first.
     ranked: Vec<usize>,
     step: Step,
+    /// Whether the step is made towards the second likeliest class because the likeliest leaves nothing to learn.
+    second: bool,
     class_maps: Vec<ClassMap>,
     occlusion: Map,
     neighbours: Option<Neighbours>,
@@ -85,6 +88,9 @@ pub struct Explanation {
 
 /// How many of the most probable classes have maps of their own.
 const MAPPED: usize = 3;
+
+/// A loss below which a step would show nothing but zeros.
+const NOTHING_TO_LEARN: f64 = 1e-3;
 
 /// Pixels of the longer side that a reader sees of the image, at least.
 const SHOWN: usize = 320;
@@ -145,7 +151,9 @@ impl Explanation {
             _ => None,
         };
         let filters = sections::first_convolution(&run.layers).map(|at| format!("{}.weight", run.layers[at].path));
-        let (label, model) = (label.unwrap_or(best), &mut **trained.model_mut());
+        let second = label.is_none() && classes > 1 && -run.probabilities[best].ln() < NOTHING_TO_LEARN;
+        let label = label.unwrap_or(ranked[usize::from(second)]);
+        let model = &mut **trained.model_mut();
         let step = step::step(&backend, model, &tensor, label, options.lr, filters.as_deref())?;
         let image_name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy().into_owned();
         Ok(Explanation {
@@ -160,6 +168,7 @@ impl Explanation {
             probabilities: run.probabilities,
             ranked,
             step,
+            second,
             class_maps,
             occlusion,
             neighbours,

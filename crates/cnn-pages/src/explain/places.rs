@@ -21,12 +21,20 @@ pub(crate) fn places(of: &Explanation) -> String {
         ]);
         out += &class_maps(of);
     }
+    let (name, probability) = (escape(of.answer().0), of.answer().1);
+    let lowest = (probability - f64::from(of.occlusion.most)).max(0.0);
+    let lost = if percent(lowest) == percent(probability) {
+        format!("Here no one place is needed: wherever it lies, <bdi>{name}</bdi> keeps its {}.", percent(probability))
+    } else {
+        format!(
+            "Bright is where <bdi>{name}</bdi> lost most: from {} down to {}.",
+            percent(probability),
+            percent(lowest)
+        )
+    };
     out += &paragraphs(&[&format!(
         "<strong>Occlusion</strong> asks the image itself: a grey square of a quarter of its sides covers one place after the other, \
-         and the network answers again. Bright is where <bdi>{}</bdi> lost most: up to {} of its {}.",
-        escape(of.answer().0),
-        percent(of.occlusion.most.into()),
-        percent(of.answer().1)
+         and the network answers again. {lost}"
     )]);
     out + "<div class=\"row\">\n" + &occlusion(of) + "</div>\n"
 }

@@ -134,6 +134,30 @@ fn a_step_of_the_default_rate_is_one_that_the_gradient_can_predict() {
     assert!(page.contains("gradient predicts") && !page.contains("did what it should"));
 }
 
+/// A network whose first class has this bias in the last layer.
+fn sure(bias: f32, options: &ExplainOptions) -> String {
+    altered(options, |name, values| {
+        if name == "fc2.bias" {
+            *values = vec![bias, 0.0, -1.0];
+        }
+    })
+}
+
+#[test]
+fn a_sure_network_is_shown_a_step_that_shows_something() {
+    let page = sure(20.0, &ExplainOptions::default());
+    assert!(page.contains("second likeliest class") && page.contains("<code>--label CLASS</code>"));
+    assert!(number(&page, "Loss before: <strong>") > 10.0 && number(&page, "id=\"fall\">") > 1.0);
+    assert!(page.contains("no one place is needed") && !page.contains("drawn grey"));
+    // Who asks for the class itself is shown it, with digits, and without colours that promise more.
+    let asked = sure(20.0, &ExplainOptions::default().label(CLASSES[0]));
+    assert!(!asked.contains("second likeliest") && asked.contains("Small numbers are written with an e"));
+    let asked = sure(40.0, &ExplainOptions::default().label(CLASSES[0]));
+    assert!(asked.contains("they are drawn grey"));
+    // Not sure enough for that.
+    assert!(!sure(0.0, &ExplainOptions::default()).contains("second likeliest"));
+}
+
 #[test]
 fn names_are_text_and_slips_are_answered() {
     let (page, ..) = stepwise(&ExplainOptions::default());

@@ -19,7 +19,8 @@ pub(crate) struct ExplainArgs {
     /// The HTML file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Class that the shown step of backpropagation is made towards [default: the one that the network finds]
+    /// Class that the shown step of backpropagation is made towards [default: the one that the network finds, or the second
+    /// where it is too sure of the first]
     #[arg(long, value_name = "CLASS")]
     pub(crate) label: Option<String>,
     /// Classes whose places in the image are shown, beside those of the three most probable ones
