@@ -61,11 +61,51 @@ impl Block<'_> {
         self.layers.iter().rev().find(|layer| layer.image().is_some_and(|[h, w, _]| h * w > 1)).copied()
     }
 
+    /// Layers of the block that `id` comes through, last first.
+    fn behind(&self, id: usize) -> Vec<&Layer> {
+        let mut found: Vec<&Layer> = Vec::new();
+        let mut ids = vec![id];
+        while let Some(id) = ids.pop() {
+            let makers = self.layers.iter().filter(|layer| layer.id == id);
+            for layer in makers.filter(|layer| !found.iter().any(|other| other.id == layer.id)).collect::<Vec<_>>() {
+                found.push(layer);
+                ids.extend(&layer.inputs);
+            }
+        }
+        found
+    }
+
+    /// What it computes, in a line: its layers in their order, but those of a shortcut, which runs beside the others, where it
+    /// is added.
+    fn told(&self) -> String {
+        let joined = |layers: &[&Layer]| layers.iter().map(|l| l.name()).collect::<Vec<_>>().join(" \u{2192} ");
+        let mut main = self.layers.clone();
+        let mut parts: Vec<String> = Vec::new();
+        for layer in &self.layers {
+            let (true, [sum, shortcut]) = (layer.adds(), &layer.inputs[..]) else { continue };
+            let own: Vec<usize> = self.behind(*sum).iter().map(|layer| layer.id).collect();
+            let mut beside: Vec<&Layer> = self.behind(*shortcut);
+            beside.retain(|layer| !own.contains(&layer.id));
+            beside.reverse();
+            main.retain(|layer| !beside.iter().any(|other| other.id == layer.id));
+            let end = main.iter().position(|other| other.id == layer.id).map_or(main.len(), |at| at + 1);
+            let shortcut = match beside[..] {
+                [] => "what entered the block, unchanged".to_owned(),
+                _ => joined(&beside),
+            };
+            let path: Vec<&Layer> = main.drain(..end).collect();
+            let then = layer.activation().map_or(String::new(), |activation| format!(", then {}", activation.name()));
+            parts.push(format!("{}, plus the shortcut: {shortcut}{then}", joined(&path)));
+        }
+        if !main.is_empty() {
+            parts.push(joined(&main));
+        }
+        parts.join(" \u{2192} ")
+    }
+
     /// A heading, what it computes, and what comes out.
     pub(crate) fn html(&self) -> String {
-        let names: Vec<String> = self.layers.iter().map(|layer| layer.name()).collect();
-        let mut out =
-            format!("<h3>{}</h3>\n<p class=\"note\">{}.</p>\n", escape(&self.name), escape(&names.join(" \u{2192} ")));
+        let mut out = format!("<h3>{}</h3>\n<p class=\"note\">{}.</p>\n", escape(&self.name), escape(&self.told()));
         if let Some(maps) = self.maps() {
             out += &feature_maps(maps, CHANNELS);
         }
@@ -103,9 +143,34 @@ pub(crate) fn feature_maps(layer: &Layer, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cnn_core::backend::Activation;
 
     fn layer(path: &str, what: What) -> Layer {
         Layer { path: path.to_owned(), what, inputs: Vec::new(), id: 0, dims: vec![1, 2], values: Vec::new() }
+    }
+
+    #[test]
+    fn a_shortcut_is_told_where_it_is_added() {
+        let numbered =
+            |id: usize, inputs: &[usize], what: What| Layer { id, inputs: inputs.to_vec(), ..layer("layer2.0", what) };
+        let dense = || What::Linear { weight: Vec::new(), bias: None };
+        let norm = |add: bool| What::Norm { add, activation: Some(Activation::Relu).filter(|_| add) };
+        let convolved = [
+            numbered(1, &[0], What::Other("1x1".into())),
+            numbered(2, &[1], norm(false)),
+            numbered(3, &[0], dense()),
+            numbered(4, &[3, 2], norm(true)),
+            numbered(5, &[4], What::Flatten),
+        ];
+        let told = |layers: &[Layer]| Block { name: String::new(), layers: layers.iter().collect() }.told();
+        assert_eq!(
+            told(&convolved),
+            "dense layer \u{2192} batch normalisation, plus the shortcut: 1x1 \u{2192} batch normalisation, then ReLU \u{2192} flatten"
+        );
+        let unchanged = [numbered(3, &[0], dense()), numbered(4, &[3, 0], norm(true))];
+        let text =
+            "dense layer \u{2192} batch normalisation, plus the shortcut: what entered the block, unchanged, then ReLU";
+        assert_eq!(told(&unchanged), text);
     }
 
     #[test]
@@ -125,6 +190,7 @@ mod tests {
         let found: Vec<(String, usize)> = blocks(&layers).into_iter().map(|b| (b.name, b.layers.len())).collect();
         let expected = [("conv1", 2), ("layer1.0", 2), ("layer1.1", 1), ("flatten", 1), ("fc", 1)];
         assert_eq!(found, expected.map(|(name, count)| (name.to_owned(), count)));
+        assert_eq!(blocks(&layers)[1].told(), "dense layer \u{2192} flatten");
         assert_eq!([block_of("block1.conv1"), block_of("0"), block_of("conv")], ["block1", "0", "conv"]);
     }
 }

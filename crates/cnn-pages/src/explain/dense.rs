@@ -7,8 +7,9 @@ use super::layers::{Layer, shape};
 use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, precise, table};
 use crate::picture::{Colours, Picture, largest};
 
-/// From an image of channels to a row of numbers.
-pub(crate) fn flatten(before: &Layer, after: &Layer) -> String {
+/// From an image of channels to a row of numbers; `weight` is the name of the dense weight that reads the row and whose columns
+/// a file has in PyTorch's order.
+pub(crate) fn flatten(before: &Layer, after: &Layer, weight: Option<&str>) -> String {
     let [h, w, c] = before.image().unwrap_or([1, 1, 1]);
     let count = after.values.len();
     let mut out = paragraphs(&[&format!(
@@ -19,14 +20,23 @@ pub(crate) fn flatten(before: &Layer, after: &Layer) -> String {
     )]);
     if h * w > 1 {
         let largest_at = (0..count).fold(0, |best, i| if after.values[i] > after.values[best] { i } else { best });
+        let (row, column, k) = (largest_at / (w * c), largest_at / c % w, largest_at % c);
         out += &paragraphs(&[&format!(
-            "Number {} of the row, for example, was row {}, column {}, channel {}. It is the largest: {}.",
-            grouped(largest_at),
-            largest_at / (w * c),
-            largest_at / c % w,
-            largest_at % c,
-            number(after.values[largest_at].into(), 3)
+            "The largest number, {}, for example was row {row}, column {column}, channel {k}. It is number {} of the row here, counted \
+             from 0.",
+            number(after.values[largest_at].into(), 3),
+            grouped(largest_at)
         )]);
+        if let Some(weight) = weight {
+            out += &paragraphs(&[&format!(
+                "Who looks into the weights file finds it elsewhere: its weights are column <span id=\"file-column\">{}</span> of \
+                 <code>{}</code> there. The file follows PyTorch, which puts one channel after the other: channel, row, column, and so \
+                 {k} \u{d7} {} + {row} \u{d7} {w} + {column}.",
+                grouped(k * h * w + row * w + column),
+                escape(weight),
+                h * w
+            )]);
+        }
         let columns = (count as f64 * 3.0).sqrt().ceil() as usize;
         let rows = count.div_ceil(columns);
         let padded: Vec<f32> = (0..rows * columns).map(|i| after.values.get(i).copied().unwrap_or(0.0)).collect();

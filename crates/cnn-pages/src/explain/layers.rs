@@ -65,6 +65,19 @@ impl Layer {
         }
     }
 
+    /// Whether it adds a second value, the shortcut, to what it read.
+    pub(crate) fn adds(&self) -> bool {
+        matches!(self.what, What::Norm { add: true, .. })
+    }
+
+    /// The activation that is part of it.
+    pub(crate) fn activation(&self) -> Option<Activation> {
+        match self.what {
+            What::Norm { activation, .. } => activation,
+            _ => None,
+        }
+    }
+
     /// What it is called on the page.
     pub(crate) fn name(&self) -> String {
         match &self.what {
@@ -74,10 +87,11 @@ impl Layer {
                 let stride = if down > 1 { format!(" with stride {down}") } else { String::new() };
                 format!("convolution by {out_channels} filters of {h}\u{d7}{w}{stride}")
             }
-            What::Norm { add, activation } => {
-                let add = if *add { ", plus the shortcut" } else { "" };
+            // What is added, and what follows that, is told with the shortcut.
+            What::Norm { add: true, .. } => "batch normalisation".to_owned(),
+            What::Norm { activation, .. } => {
                 let activation = activation.map_or(String::new(), |a| format!(", {}", a.name()));
-                format!("batch normalisation{add}{activation}")
+                format!("batch normalisation{activation}")
             }
             What::Activation(activation) => activation.name().to_owned(),
             What::MaxPool(pool) => format!("max-pooling over {}\u{d7}{}", pool.window[0], pool.window[1]),

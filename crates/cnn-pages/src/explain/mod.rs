@@ -14,6 +14,7 @@ mod step;
 use std::path::Path;
 
 use cnn_core::image::{Border, ImageSpec, SampleView};
+use cnn_core::nn::{self, Layout};
 use cnn_core::{Backend, Shape, Tensor, names};
 use cnn_data::{ImageSet, decode_image};
 use cnn_train::{Error, Result, Trained, WeightsInfo};
@@ -74,6 +75,8 @@ pub struct Explanation {
     /// The same part of it, as large as a reader likes it.
     shown: Picture,
     layers: Vec<Layer>,
+    /// Names of dense weights whose columns a file has in PyTorch's order of an image's numbers, not in this memory's.
+    from_images: Vec<String>,
     logits: Vec<f32>,
     probabilities: Vec<f64>,
     /// Classes, the most probable first.
@@ -154,6 +157,12 @@ impl Explanation {
         let second = label.is_none() && classes > 1 && -run.probabilities[best].ln() < NOTHING_TO_LEARN;
         let label = label.unwrap_or(ranked[usize::from(second)]);
         let model = &mut **trained.model_mut();
+        let from_images = nn::parameters(model)
+            .into_iter()
+            .filter(|parameter| matches!(parameter.layout(), Layout::Transposed { dims: [h, w, ..] } if h * w > 1))
+            .filter(|parameter| parameter.shape().dims().len() == 2)
+            .map(|parameter| parameter.name().to_owned())
+            .collect();
         let step = step::step(&backend, model, &tensor, label, options.lr, filters.as_deref())?;
         let image_name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy().into_owned();
         Ok(Explanation {
@@ -164,6 +173,7 @@ impl Explanation {
             bytes,
             shown,
             layers: run.layers,
+            from_images,
             logits: run.logits,
             probabilities: run.probabilities,
             ranked,

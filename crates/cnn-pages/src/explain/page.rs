@@ -158,7 +158,12 @@ fn end(of: &Explanation, layer: &Layer, focus: Focus, number: usize, page: &mut 
             body += &feature_maps(before, 8);
             page.section(&id, "From maps to single numbers", body);
         }
-        What::Flatten => page.section(&id, "Flatten: one long row", dense::flatten(before, layer)),
+        What::Flatten => {
+            let reads = of.layers.iter().find(|other| other.inputs.first() == Some(&layer.id));
+            let weight = reads.map(|reads| format!("{}.weight", reads.path));
+            let weight = weight.filter(|weight| of.from_images.contains(weight));
+            page.section(&id, "Flatten: one long row", dense::flatten(before, layer, weight.as_deref()));
+        }
         What::Linear { weight, bias } => {
             let after = of
                 .layers

@@ -190,6 +190,22 @@ fn deep(arch: &str, side: usize) -> String {
 }
 
 #[test]
+fn the_row_is_found_again_in_the_weights_file() {
+    let (page, network, _) = stepwise(&ExplainOptions::default());
+    let archive = state_dict(network.backend(), network.model(), Naming::Torchvision).unwrap();
+    let Values::F32(file) = &archive.arrays["fc1.weight"].values else { panic!("{:?}", archive.arrays["fc1.weight"]) };
+    let memory = parameters(network.model()).into_iter().find(|p| p.name() == "fc1.weight").unwrap();
+    let memory = network.backend().download(memory.value()).unwrap();
+    let grouped = |before: &str| after(&page, before).replace(',', "").parse::<usize>().unwrap();
+    let column = grouped("<span id=\"file-column\">");
+    let here = after(&page, "It is number ").split(" of the row here").next().unwrap().replace(',', "");
+    let here: usize = here.parse().unwrap();
+    let inputs = memory.len() / 128;
+    assert_ne!(column, here);
+    (0..128).for_each(|i| assert_eq!(file[i * inputs + column], memory[here * 128 + i], "output {i}"));
+}
+
+#[test]
 fn deep_networks_are_told_block_by_block() {
     let page = deep("small", 16);
     for part in [
