@@ -54,26 +54,37 @@ pub(crate) fn flatten(before: &Layer, after: &Layer, weight: Option<&str>) -> St
 /// Contributions to a sum that are written out.
 const WRITTEN: usize = 6;
 
-/// The sum of one output of a dense layer: its largest products, the rest together, the bias.
+/// A sum of products, the largest first, the rest of them together, and a bias. `factor` and `total` write numbers.
+pub(crate) fn sum(
+    products: &[(f64, f64)],
+    bias: Option<f64>,
+    factor: impl Fn(f64) -> String,
+    total: impl Fn(f64) -> String,
+) -> String {
+    let mut order: Vec<(f64, f64)> = products.iter().copied().filter(|(a, b)| a * b != 0.0).collect();
+    order.sort_by(|a, b| (b.0 * b.1).abs().total_cmp(&(a.0 * a.1).abs()));
+    let written = order.len().min(WRITTEN);
+    let terms: Vec<String> =
+        (order[..written].iter()).map(|&(a, b)| format!("{} \u{d7} {}", factor(a), factor(b))).collect();
+    let mut text = if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") };
+    let rest: f64 = order[written..].iter().map(|(a, b)| a * b).sum();
+    if products.len() > written {
+        let _ = write!(text, " + {} (the other {})", total(rest), grouped(products.len() - written));
+    }
+    if let Some(bias) = bias.filter(|bias| *bias != 0.0) {
+        let _ = write!(text, " + {} (bias)", total(bias));
+    }
+    let all: f64 = order.iter().map(|(a, b)| a * b).sum();
+    format!("{text} = <strong>{}</strong>", total(all + bias.unwrap_or(0.0)))
+}
+
+/// The sum of one output of a dense layer.
 fn spelt_out(input: &[f32], weight: &[f32], bias: Option<&[f32]>, output: usize) -> String {
     let outputs = weight.len() / input.len().max(1);
-    let product = |i: usize| f64::from(input[i]) * f64::from(weight[i * outputs + output]);
-    let mut order: Vec<usize> = (0..input.len()).collect();
-    order.sort_by(|&a, &b| product(b).abs().total_cmp(&product(a).abs()));
-    let terms: Vec<String> = (order.iter().take(WRITTEN))
-        .map(|&i| format!("{} \u{d7} {}", number(input[i].into(), 2), number(weight[i * outputs + output].into(), 3)))
-        .collect();
-    let rest: f64 = order.iter().skip(WRITTEN).map(|&i| product(i)).sum();
-    let sum: f64 = order.iter().map(|&i| product(i)).sum();
-    let mut text = terms.join(" + ");
-    if order.len() > WRITTEN {
-        let _ = write!(text, " + {} (the other {})", number(rest, 3), grouped(order.len() - WRITTEN));
-    }
-    let bias = bias.map_or(0.0, |bias| f64::from(bias[output]));
-    if bias != 0.0 {
-        let _ = write!(text, " + {} (bias)", number(bias, 3));
-    }
-    format!("{text} = <strong>{}</strong>", number(sum + bias, 3))
+    let products: Vec<(f64, f64)> =
+        (input.iter().enumerate()).map(|(i, &x)| (x.into(), weight[i * outputs + output].into())).collect();
+    let bias = bias.map(|bias| f64::from(bias[output]));
+    sum(&products, bias, |value| number(value, 3), |value| number(value, 3))
 }
 
 /// A dense layer in the middle: `after` is what its activation left, `before` what it read.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Explanation;
+use super::backwards;
 use super::dense::CLASSES;
 use super::layers::What;
 use super::sections::{Focus, colour, first_convolution};
@@ -67,6 +68,7 @@ pub(crate) fn learning(of: &Explanation) -> String {
         .collect();
     let columns = ["class", "probability", "wanted", "gradient of the logit", "after the step"];
     out += &table("The logits' gradients", &columns, &rows);
+    out += &backwards::products(of);
     out += &filters(of);
     out += &lengths(of);
     out += &outcome(step, &name);
@@ -182,12 +184,11 @@ fn filters(of: &Explanation) -> String {
             vec![format!("row {row}, column {column}, {}", colour(channels, k)), before, gradient, after]
         })
         .collect();
-    let steep =
-        (0..weights[1].len()).fold(0, |best, i| if weights[1][i].abs() > weights[1][best].abs() { i } else { best });
+    let steep = backwards::steepest(&moved.gradient, filters, focus.channel);
     let _ = writeln!(
         out,
         "<p>Each weight becomes: weight \u{2212} learning rate \u{d7} gradient. For the one of filter {} with the largest gradient ({}): \
-         <span class=\"numbers\">{} \u{2212} {} \u{d7} {} = <strong>{}</strong></span></p>",
+         <span class=\"numbers\" id=\"update\">{} \u{2212} {} \u{d7} {} = <strong>{}</strong></span></p>",
         focus.channel, rows[steep][0], rows[steep][1], of.step.lr, rows[steep][2], rows[steep][3]
     );
     let _ = writeln!(out, "<details><summary>All {} weights of filter {}</summary>", rows.len(), focus.channel);

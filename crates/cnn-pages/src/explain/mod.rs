@@ -1,5 +1,6 @@
 //! A network's way through one image, and the page that shows it.
 
+mod backwards;
 mod blocks;
 mod dense;
 pub(crate) mod layers;
@@ -19,6 +20,7 @@ use cnn_core::{Backend, Shape, Tensor, names};
 use cnn_data::{ImageSet, decode_image};
 use cnn_train::{Error, Result, Trained, WeightsInfo};
 
+use backwards::Heard;
 use layers::Layer;
 use neighbours::Neighbours;
 use regions::{ClassMap, Map};
@@ -82,6 +84,8 @@ pub struct Explanation {
     /// Classes, the most probable first.
     ranked: Vec<usize>,
     step: Step,
+    /// Gradients of the values on the way back from the logits, in that order.
+    errors: Vec<Heard>,
     /// Whether the step is made towards the second likeliest class because the likeliest leaves nothing to learn.
     second: bool,
     class_maps: Vec<ClassMap>,
@@ -164,6 +168,9 @@ impl Explanation {
             .map(|parameter| parameter.name().to_owned())
             .collect();
         let step = step::step(&backend, model, &tensor, label, options.lr, filters.as_deref())?;
+        let wanted = |class: usize| f64::from(u8::from(class == label));
+        let logits = step.probabilities[0].iter().enumerate().map(|(class, p)| (p - wanted(class)) as f32).collect();
+        let errors = backwards::errors(&backend, &run.graph, &run.layers, logits)?;
         let image_name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy().into_owned();
         Ok(Explanation {
             name: name.to_owned(),
@@ -178,6 +185,7 @@ impl Explanation {
             probabilities: run.probabilities,
             ranked,
             step,
+            errors,
             second,
             class_maps,
             occlusion,

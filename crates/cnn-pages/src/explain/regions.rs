@@ -28,17 +28,42 @@ pub(crate) struct ClassMap {
 
 /// The last feature maps that all that follows goes through, before pooling loses their places.
 pub(crate) fn last_maps<B: Backend>(graph: &Graph<B>, layers: &[Layer]) -> Option<usize> {
-    let made = |id: usize| graph.nodes.iter().position(|node| node.output == id);
-    let is_cut = |at: usize| {
-        let later = graph.nodes.iter().skip(at + 1).flat_map(|node| &node.inputs);
-        later.copied().all(|id| made(id).is_some_and(|maker| maker >= at))
-    };
     let is_maps = |node: &Node<B>| {
         let pooled = matches!(node.op, Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::Input);
         let image = layers.iter().find(|layer| layer.id == node.output).and_then(Layer::image);
         !pooled && image.is_some_and(|[h, w, _]| h * w > 1)
     };
-    (0..graph.nodes.len()).rev().find(|&at| is_maps(&graph.nodes[at]) && is_cut(at))
+    (0..graph.nodes.len()).rev().find(|&at| is_maps(&graph.nodes[at]) && is_cut(graph, at))
+}
+
+/// Whether all that follows node `at` goes through the value that it makes.
+pub(crate) fn is_cut<B: Backend>(graph: &Graph<B>, at: usize) -> bool {
+    let made = |id: usize| graph.nodes.iter().position(|node| node.output == id);
+    let later = graph.nodes.iter().skip(at + 1).flat_map(|node| &node.inputs);
+    later.copied().all(|id| made(id).is_some_and(|maker| maker >= at))
+}
+
+/// The gradient of the value that node `at`, a cut, makes, where that of the logits is `logits`.
+pub(crate) fn gradient_at<B: Backend>(
+    backend: &B,
+    graph: &Graph<B>,
+    layers: &[Layer],
+    at: usize,
+    logits: &[f32],
+) -> Result<Vec<f32>> {
+    let node = &graph.nodes[at];
+    // The rest of the network, which begins with this value.
+    let enters = Node { op: Op::Input, inputs: Vec::new(), ..node.clone() };
+    let nodes = std::iter::once(enters).chain(graph.nodes[at + 1..].iter().cloned()).collect();
+    let mut rest = Graph { nodes, output: graph.output };
+    let value = layers.iter().find(|layer| layer.id == node.output).map_or(&[][..], |layer| &layer.values);
+    let wide = |values: &[f32]| values.iter().map(|&v| Real::from_f64(f64::from(v))).collect::<Vec<_>>();
+    let pass = Pass::eval_recorded(backend);
+    let x = pass.input(Tensor::from_slice(backend, node.shape, &wide(value))?)?.keep_gradient();
+    let out = rest.call(&x)?;
+    let gradients = out.backward_from(Tensor::from_slice(backend, out.shape(), &wide(logits))?)?;
+    let gradient = Tensor::from_data(backend, x.shape(), gradients.of(&x)?.clone())?;
+    Ok(narrow(&gradient.to_vec(backend)?))
 }
 
 /// Grad-CAM of each of `classes`, at the value that node `at` makes.
@@ -52,24 +77,13 @@ pub(crate) fn class_maps<B: Backend>(
     let node = &graph.nodes[at];
     let Some(layer) = layers.iter().find(|layer| layer.id == node.output) else { return Ok(Vec::new()) };
     let Some([h, w, c]) = layer.image() else { return Ok(Vec::new()) };
-    // The rest of the network, which begins with these maps.
-    let enters = Node { op: Op::Input, inputs: Vec::new(), ..node.clone() };
-    let nodes = std::iter::once(enters).chain(graph.nodes[at + 1..].iter().cloned()).collect();
-    let mut rest = Graph { nodes, output: graph.output };
-    let wide: Vec<_> = layer.values.iter().map(|&v| Real::from_f64(f64::from(v))).collect();
-    let maps = Tensor::from_slice(backend, [1, h, w, c], &wide)?;
+    let count = layers.iter().find(|layer| layer.id == graph.output).map_or(0, |logits| logits.values.len());
     classes
         .iter()
         .map(|&class| {
-            let pass = Pass::eval_recorded(backend);
-            let x = pass.input(maps.clone())?.keep_gradient();
-            let logits = rest.call(&x)?;
-            let [_, count] = logits.shape().matrix("logits")?;
-            let one: Vec<_> = (0..count).map(|i| Real::from_f64(if i == class { 1.0 } else { 0.0 })).collect();
-            let gradients = logits.backward_from(Tensor::from_slice(backend, [1, count], &one)?)?;
-            let gradient = Tensor::from_data(backend, x.shape(), gradients.of(&x)?.clone())?;
-            let map = grad_cam(&layer.values, &narrow(&gradient.to_vec(backend)?), [h, w, c]);
-            Ok(ClassMap { class, map })
+            let one: Vec<f32> = (0..count).map(|i| f32::from(u8::from(i == class))).collect();
+            let gradient = gradient_at(backend, graph, layers, at, &one)?;
+            Ok(ClassMap { class, map: grad_cam(&layer.values, &gradient, [h, w, c]) })
         })
         .collect()
 }

@@ -33,6 +33,12 @@ impl Focus {
     }
 }
 
+/// Number `at` of an image by its row, column and channel.
+pub(crate) fn place(layer: &Layer, at: usize) -> String {
+    let [_, w, c] = layer.image().unwrap_or([1, 1, 1]);
+    format!("row {}, column {}, channel {}", at / (w * c), at / c % w, at % c)
+}
+
 /// What one colour channel of an image is called.
 pub(crate) fn colour(channels: usize, channel: usize) -> &'static str {
     match (channels, channel) {
@@ -115,21 +121,30 @@ struct Tap {
     weight: f32,
 }
 
+impl Conv {
+    /// Which number of the image weight `tap` of a filter lies on for the output at this place; none outside of the image.
+    /// `tap` counts rows, columns and channels of the filter.
+    pub(crate) fn below(&self, row: usize, column: usize, filter: usize, tap: usize) -> Option<usize> {
+        let [_, kw, channels, filters] = self.spec.weight_shape();
+        let [_, h, w, c] = self.spec.input_shape();
+        let (dy, dx, channel) = (tap / (kw * channels), tap / channels % kw, tap % channels);
+        let y = (row * self.spec.stride[0] + dy * self.spec.dilation[0]).checked_sub(self.spec.padding.top)?;
+        let x = (column * self.spec.stride[1] + dx * self.spec.dilation[1]).checked_sub(self.spec.padding.left)?;
+        let first = filter / (filters / self.spec.groups) * channels;
+        (y < h && x < w).then_some((y * w + x) * c + first + channel)
+    }
+}
+
 /// The products that the output at `focus` is the sum of, by rows, columns and channels of the filter.
 fn taps(conv: &Conv, input: &[f32], focus: Focus) -> Vec<Tap> {
     let [kh, kw, channels, filters] = conv.spec.weight_shape();
-    let [_, h, w, c] = conv.spec.input_shape();
     let first = focus.channel / (filters / conv.spec.groups) * channels;
-    let mut taps = Vec::with_capacity(kh * kw * channels);
-    for i in 0..kh * kw * channels {
-        let (dy, dx, channel) = (i / (kw * channels), i / channels % kw, i % channels);
-        let y = (focus.row * conv.spec.stride[0] + dy * conv.spec.dilation[0]).checked_sub(conv.spec.padding.top);
-        let x = (focus.column * conv.spec.stride[1] + dx * conv.spec.dilation[1]).checked_sub(conv.spec.padding.left);
-        let at = y.zip(x).filter(|&(y, x)| y < h && x < w).map(|(y, x)| (y * w + x) * c + first + channel);
+    let tap = |i: usize| {
+        let at = conv.below(focus.row, focus.column, focus.channel, i);
         let weight = conv.weight[i * filters + focus.channel];
-        taps.push(Tap { inside: at.is_some(), channel: first + channel, x: at.map_or(0.0, |at| input[at]), weight });
-    }
-    taps
+        Tap { inside: at.is_some(), channel: first + i % channels, x: at.map_or(0.0, |at| input[at]), weight }
+    };
+    (0..kh * kw * channels).map(tap).collect()
 }
 
 /// Most filters that are shown.
@@ -450,16 +465,17 @@ pub(crate) fn max_pooling(before: &Layer, after: &Layer, pool: &Pool2dSpec, focu
     out + "</table></div>\n</div>\n"
 }
 
-/// Places of a channel that some window takes; of equal ones the first.
+/// Places of a channel that some window takes.
 fn chosen(map: &[f32], pool: &Pool2dSpec) -> std::collections::HashSet<usize> {
     let [oh, ow] = pool.output;
+    (0..oh * ow).filter_map(|at| window_choice(map, pool, [at / ow, at % ow])).collect()
+}
+
+/// The place of a channel that the window at this place of the output takes; of equal ones the first.
+pub(crate) fn window_choice(map: &[f32], pool: &Pool2dSpec, [y, x]: [usize; 2]) -> Option<usize> {
     let w = pool.input[1];
-    let mut chosen = std::collections::HashSet::new();
-    for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
-        let places = pool.span(0, y).0.flat_map(|row| pool.span(1, x).0.map(move |column| row * w + column));
-        chosen.extend(places.reduce(|best, at| if map[at] > map[best] { at } else { best }));
-    }
-    chosen
+    let places = pool.span(0, y).0.flat_map(|row| pool.span(1, x).0.map(move |column| row * w + column));
+    places.reduce(|best, at| if map[at] > map[best] { at } else { best })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
     let predicted = 0.005 * parameters(network.model()).into_iter().map(squares).sum::<f64>();
     assert!((number(&page, "id=\"predicted\">") - predicted).abs() < 1e-4 * predicted, "{predicted}");
     // A weight before, its gradient and the weight after belong together.
-    let line = page.split_once("<span class=\"numbers\">").unwrap().1;
+    let line = page.split_once("id=\"update\">").unwrap().1;
     let equation = line.split_once("</strong>").unwrap().0.replace('\u{2212}', "-").replace("<strong>", "");
     let [before, step, gradient, after] =
         equation.split([' ', '\u{d7}', '=']).filter_map(|part| part.parse::<f64>().ok()).collect::<Vec<_>>()[..]
@@ -104,6 +104,55 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
         panic!("{equation}")
     };
     assert!((before - step * gradient - after).abs() < 2e-6, "{equation}");
+}
+
+#[test]
+fn the_error_is_followed_back_to_the_filters() {
+    let (page, mut network, image) = stepwise(&ExplainOptions::default().label("emu"));
+    let backend = *network.backend();
+    let values: Vec<f32> = image.iter().map(|&v| v as f32).collect();
+    let pass = Pass::eval_recorded(&backend);
+    let tensor = Tensor::from_slice(&backend, [1, SIDE, SIDE, 3], &values).unwrap();
+    let logits = network.model_mut().call(&pass.input(tensor).unwrap()).unwrap();
+    let gradients = logits.cross_entropy(&[2], 0.0).unwrap().backward().unwrap();
+    let gradient = |name: &str| {
+        let parameter = parameters(network.model()).into_iter().find(|p| p.name() == name).unwrap();
+        backend.download(gradients.parameter(parameter).unwrap()).unwrap()
+    };
+    let way = page.split_once("id=\"way\">").unwrap().1.split_once("</ol>").unwrap().0;
+    let items: Vec<String> = way.split("<li>").skip(1).map(|item| item.replace('\u{2212}', "-")).collect();
+    let kinds = items.iter().map(|item| after(item, "<strong>").replace('.', "")).collect::<Vec<_>>();
+    let expected = ["The last layer", "ReLU", "The dense layer", "Flatten", "Max-pooling", "ReLU", "The filter"];
+    assert_eq!(kinds, expected);
+    let close = |told: f64, real: f32| {
+        assert!((told - f64::from(real)).abs() < 1e-5 + 2e-3 * f64::from(real.abs()), "{told}, not {real}");
+    };
+    let between = |text: &str, from: &str, to: &str| {
+        text.split_once(from).unwrap().1.split_once(to).unwrap().0.replace(',', "").parse::<usize>().unwrap()
+    };
+    // The gradient of one weight of each dense layer, and of a bias.
+    let hidden = between(&items[0], "weight from number ", " to the logit");
+    let names = ["&lt;script", "cat &amp;", "emu"];
+    let class = names.iter().position(|name| items[0].contains(&format!("logit of <bdi>{name}"))).unwrap();
+    close(number(&items[0], "<b>"), gradient("fc2.weight")[hidden * 3 + class]);
+    close(
+        after(&items[0], "so its gradient is ").split(". ").next().unwrap().parse().unwrap(),
+        gradient("fc2.bias")[class],
+    );
+    let from = between(&items[2], "weight from number ", " to number");
+    let to = between(&items[2], " to number ", " of the layer");
+    assert_eq!(to, hidden);
+    close(number(&items[2], "<b>"), gradient("fc1.weight")[from * 128 + to]);
+    // What the hidden number hears is the gradient of its own bias, as the gate is open.
+    close(number(items[0].rsplit_once(" = ").unwrap().1, "<strong>"), gradient("fc1.bias")[hidden]);
+    // The sum over all places is the gradient that the table has, and the step used.
+    let filter = between(&items[6], "of filter ", " at row");
+    let of_filter: Vec<f32> = gradient("conv.weight").into_iter().skip(filter).step_by(32).collect();
+    let largest = of_filter.iter().copied().fold(0.0f32, |best, g| if g.abs() > best.abs() { g } else { best });
+    close(number(items[6].rsplit_once(" = ").unwrap().1, "<strong>"), largest);
+    assert!(items[6].contains("for each of the 100 places") && items[6].contains("(the other 94)"), "{}", items[6]);
+    let bias = items[6].rsplit_once("places' gradients, ").unwrap().1.split(".</li>").next().unwrap();
+    close(bias.parse().unwrap(), gradient("conv.bias")[filter]);
 }
 
 /// A page of the step-by-step network with other weights: `change` is given a parameter's name and its values.
