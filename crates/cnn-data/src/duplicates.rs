@@ -2,8 +2,9 @@
 
 use crate::pool::Pool;
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -17,41 +18,36 @@ pub(crate) struct FileSize {
 /// Bytes at a file's end that are compared before the whole: pictures of one camera begin alike.
 const TAIL: u64 = 4096;
 
-/// Each file of `others` that is also in `train`, as \[training file, other file\], in the order of `others`.
+/// The files that are the same, as lists of at least two indices into `files`, each in their order, by the first of each.
 ///
-/// Only files of a length that both have are opened. A file that cannot be read is like no other.
-pub(crate) fn find(train: &[FileSize], others: &[FileSize], pool: &Pool) -> Vec<[String; 2]> {
-    let lengths = |files: &[FileSize]| files.iter().map(|file| file.length).collect::<HashSet<_>>();
-    let (ours, theirs) = (lengths(train), lengths(others));
-    let both: HashSet<u64> = ours.intersection(&theirs).copied().collect();
-    let alike = |files: &[FileSize]| files.iter().filter(|file| both.contains(&file.length)).cloned().collect();
-    let same = |files: Vec<FileSize>, tail: Option<u64>| {
-        let digests = pool.map(files.len(), |i| digest(&files[i].path, tail));
-        files.into_iter().zip(digests).filter_map(|(file, digest)| Some((file, digest?))).collect::<Vec<_>>()
-    };
+/// Only files of a length that several have are opened. A file that cannot be read is like no other.
+pub(crate) fn find(files: &[FileSize], pool: &Pool) -> Vec<Vec<usize>> {
+    let all = (0..files.len()).collect();
+    let lengths = alike(all, |i| Some(files[i].length));
     // By their ends first, and of those that are left by everything.
-    let (train, others) = (same(alike(train), Some(TAIL)), same(alike(others), Some(TAIL)));
-    let tails = |files: &[(FileSize, Hash)]| files.iter().map(|file| (file.0.length, file.1)).collect::<HashSet<_>>();
-    let (ours, theirs) = (tails(&train), tails(&others));
-    let kept = |files: Vec<(FileSize, Hash)>, there: HashSet<(u64, Hash)>| {
-        let kept = files.into_iter().filter(|file| there.contains(&(file.0.length, file.1)));
-        same(kept.map(|file| file.0).collect(), None)
+    let by_digest = |groups: Vec<Vec<usize>>, tail: Option<u64>| {
+        let some = groups.concat();
+        let digests = pool.map(some.len(), |i| digest(&files[some[i]].path, tail));
+        let digests: HashMap<usize, Option<Digested>> = some.into_iter().zip(digests).collect();
+        let split = |group| alike(group, |i| digests[&i]);
+        groups.into_iter().flat_map(split).collect::<Vec<_>>()
     };
-    let (train, others) = (kept(train, theirs), kept(others, ours));
-    let mut first = HashMap::new();
-    for (file, digest) in &train {
-        first.entry(digest).or_insert(&file.path);
-    }
-    let pair = |(file, digest): &(FileSize, Hash)| {
-        first.get(digest).map(|train| [train.display().to_string(), file.path.display().to_string()])
-    };
-    others.iter().filter_map(pair).collect()
+    let mut same = by_digest(by_digest(lengths, Some(TAIL)), None);
+    same.sort_unstable();
+    same
 }
 
-type Hash = [u8; 32];
+/// Those of `items` that have the same key as another, together; those without a key are like no other.
+fn alike<K: Eq + Hash>(items: Vec<usize>, key: impl Fn(usize) -> Option<K>) -> Vec<Vec<usize>> {
+    let mut groups: HashMap<K, Vec<usize>> = HashMap::new();
+    items.into_iter().for_each(|i| key(i).into_iter().for_each(|key| groups.entry(key).or_default().push(i)));
+    groups.into_values().filter(|group| group.len() > 1).collect()
+}
+
+type Digested = [u8; 32];
 
 /// The SHA-256 of the last `tail` bytes of a file, or of all.
-fn digest(path: &Path, tail: Option<u64>) -> Option<Hash> {
+fn digest(path: &Path, tail: Option<u64>) -> Option<Digested> {
     let mut file = File::open(path).ok()?;
     if let Some(tail) = tail {
         let length = file.metadata().ok()?.len();

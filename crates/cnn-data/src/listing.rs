@@ -4,8 +4,9 @@ use crate::dataset::Dataset;
 use crate::duplicates::{self, FileSize};
 use crate::image_set::{ImageSet, decoded_bytes};
 use crate::options::{Decoding, OpenOptions};
-use crate::report::{BadFile, ClassCount, Report};
+use crate::report::{BadFile, ClassCount, Report, SameFile};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,7 +84,7 @@ impl Listing {
         let validation = self.validation.as_ref().map(|set| reading.split(set)).transpose()?;
         self.report.bad = reading.finish()?;
         lost_class(&train, &self.train)?;
-        self.report.duplicates = self.duplicates();
+        self.compare();
         let listing = Listing { train, validation, test, ..self }.counted();
         Dataset::of(listing.name, listing.path, [listing.train, listing.test], listing.validation, listing.report)
     }
@@ -107,12 +108,26 @@ impl Listing {
         let [train, test] = [&self.train, &self.test].map(|set| reading.checked(set, true));
         let validation = self.validation.as_ref().map(|set| reading.checked(set, true));
         self.report.bad = bad_files(std::mem::take(&mut reading.bad));
-        self.report.duplicates = self.duplicates();
+        self.compare();
         Listing { train, validation, test, ..self }.counted().report
     }
 
-    fn duplicates(&self) -> Vec<[String; 2]> {
-        duplicates::find(&self.files[0], &self.files[1], &self.options.pool)
+    /// Tells of the files that are the same.
+    fn compare(&mut self) {
+        let [train, others] = &self.files;
+        let all: Vec<FileSize> = train.iter().chain(others).cloned().collect();
+        let watched = self.validation.iter().flat_map(ImageSet::labels);
+        let labels: Vec<u32> = self.train.labels().iter().chain(watched).chain(self.test.labels()).copied().collect();
+        let path = |&i: &usize| all[i].path.display().to_string();
+        for group in duplicates::find(&all, &self.options.pool) {
+            if let Some(first) = group.iter().find(|&&i| i < train.len()) {
+                let others = group.iter().filter(|&&i| i >= train.len());
+                self.report.duplicates.extend(others.map(|other| [path(first), path(other)]));
+            }
+            let classes: BTreeSet<u32> = group.iter().map(|&i| labels[i]).collect();
+            let classes = classes.into_iter().map(|label| self.train.classes()[label as usize].clone()).collect();
+            self.report.same.push(SameFile { paths: group.iter().map(path).collect(), classes });
+        }
     }
 }
 

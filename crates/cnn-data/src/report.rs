@@ -26,6 +26,8 @@ pub struct Report {
     pub bad: Vec<BadFile>,
     /// Files that are tested with and, byte for byte, trained on: each as \[training file, other file\].
     pub duplicates: Vec<[String; 2]>,
+    /// Files that are there more than once, byte for byte, in whatever split.
+    pub same: Vec<SameFile>,
     /// What else there is to know before a training starts, a sentence each.
     pub notes: Vec<String>,
 }
@@ -64,6 +66,16 @@ pub struct BadFile {
     pub reason: String,
 }
 
+/// A file that is there more than once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SameFile {
+    /// Every place where it is.
+    pub paths: Vec<String>,
+    /// The classes that it is in. Of several, at most one is right.
+    pub classes: Vec<String>,
+}
+
 /// Entries of a list that text shows.
 const SHOWN: usize = 5;
 /// Classes that text shows.
@@ -92,6 +104,22 @@ impl Report {
         if !self.duplicates.is_empty() {
             let pairs: Vec<_> = self.duplicates.iter().map(|[train, other]| format!("{other} = {train}")).collect();
             lines.push(format!("trained on and tested with, so that the accuracy flatters: {}", some(&pairs)));
+        }
+        for SameFile { paths, classes } in self.same.iter().filter(|same| same.classes.len() > 1).take(SHOWN) {
+            let classes = classes.join(" and in ");
+            lines
+                .push(format!("the same picture is in {classes}, so that one of its labels is wrong: {}", some(paths)));
+        }
+        let contradicting = self.same.iter().filter(|same| same.classes.len() > 1).count();
+        if contradicting > SHOWN {
+            lines.push(format!("{} more pictures are in several classes", contradicting - SHOWN));
+        }
+        let told = |same: &&SameFile| {
+            same.classes.len() > 1 || self.duplicates.iter().any(|pair| same.paths.contains(&pair[0]))
+        };
+        let again: Vec<_> = self.same.iter().filter(|same| !told(same)).map(|same| same.paths.join(" = ")).collect();
+        if !again.is_empty() {
+            lines.push(format!("there more than once: {}", some(&again)));
         }
         if let [only] = &self.classes[..] {
             lines.push(format!("{:?} is the only class: whatever a network answers is right", only.name));

@@ -297,3 +297,19 @@ fn a_name_that_is_nearly_right_is_understood_or_offered() {
     let message = open("photographs", root.path(), &OpenOptions::default()).unwrap_err().to_string();
     assert!(!message.contains("did you mean"), "{message}");
 }
+
+#[test]
+fn the_same_picture_in_two_classes_is_told_with_both() {
+    let root = folder(&["ball", "tree"], 12);
+    assert!(report(&root).same.is_empty());
+    let copy = |from: &str, to: &str| fs::copy(root.path().join(from), root.path().join(to)).unwrap();
+    copy("ball/3.png", "tree/copy.png");
+    copy("ball/5.png", "ball/again.png");
+    copy("ball/5.png", "ball/again2.png");
+    let report = list(root.path().to_str().unwrap(), root.path(), &OpenOptions::default()).unwrap().check();
+    let same: Vec<_> = report.same.iter().map(|same| (same.paths.len(), same.classes.join(" "))).collect();
+    assert_eq!(same, [(2, "ball tree".to_owned()), (3, "ball".to_owned())]);
+    assert!(report.same[0].paths[0].ends_with("ball/3.png") && report.same[0].paths[1].ends_with("tree/copy.png"));
+    notes_say(&report, &["the same picture is in ball and in tree", "tree/copy.png"]);
+    assert!(serde_json::to_value(&report).unwrap()["same"][0]["classes"][1] == "tree");
+}

@@ -33,7 +33,8 @@ runs
 data
   name, path, format, size, split,
   classes: for each, name, train, validation, test
-  left_out: reason, paths; bad: path, reason; duplicates: pairs of paths; notes
+  left_out: reason, paths; bad: path, reason; duplicates: pairs of paths (a
+  training image and another); same (what is there more than once): paths, classes; notes
 
 doctor
   event (\"doctor\"), good (whether all is), findings: what, good, words
