@@ -1,30 +1,36 @@
 //! Training and test pictures where nobody has told them apart.
 //!
-//! A picture is tested with if the SHA-256 of `CLASS/FILE` falls into the lowest tenth, so the split is the same on every
-//! machine and stays when pictures are added; only a class too small to have pictures on both sides moves one over.
+//! Of every class the tenth is tested with whose SHA-256 of `CLASS/FILE` is lowest, rounded, and at least one picture of
+//! a class of two or more. So the split is the same on every machine and in every order, every class gives its share, and a
+//! picture that is added moves at most one other to the other side.
 
 use super::{Found, Notes, Splits};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 
 /// The pictures, sorted by class, split by the hash of each one's name; `because` says why.
 pub(super) fn by_hash(found: Vec<Found>, because: &str, notes: &mut Notes) -> Splits {
-    let (mut train, mut test) = (Vec::new(), Vec::new());
-    let mut found = found.into_iter().peekable();
-    while let Some(class) = found.peek().map(|picture| picture.class.clone()) {
-        let mut members = Vec::new();
-        while let Some(picture) = found.next_if(|picture| picture.class == class) {
-            members.push((hash(&picture), picture));
-        }
-        let lowest = members.iter().map(|member| member.0).min().unwrap_or(0);
-        let highest = members.iter().map(|member| member.0).max().unwrap_or(0);
-        for (hash, picture) in members {
-            let held_out = hash < u32::MAX / 10 || hash == lowest;
-            if held_out && hash != highest { test.push(picture) } else { train.push(picture) }
-        }
+    let mut ranks: HashMap<&str, Vec<(u32, usize)>> = HashMap::new();
+    for (at, picture) in found.iter().enumerate() {
+        ranks.entry(&picture.class).or_default().push((hash(picture), at));
     }
-    let split = format!("{because}: a tenth of the pictures, chosen by their names, is tested with");
+    let mut tested = vec![false; found.len()];
+    for mut ranked in ranks.into_values() {
+        ranked.sort_unstable();
+        ranked[..share(ranked.len())].iter().for_each(|&(_, at)| tested[at] = true);
+    }
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (picture, tested) in found.into_iter().zip(tested) {
+        if tested { test.push(picture) } else { train.push(picture) }
+    }
+    let split = format!("{because}: a tenth of the pictures of each class, chosen by their names, is tested with");
     notes.sentences.push(split.clone());
     Splits { train, validation: None, test, split }
+}
+
+/// How many pictures of a class of `count` are tested with.
+fn share(count: usize) -> usize {
+    if count < 2 { 0 } else { ((count + 5) / 10).max(1) }
 }
 
 fn hash(found: &Found) -> u32 {

@@ -91,12 +91,18 @@ fn a_validation_folder_beside_a_test_folder_is_watched_with() {
 #[test]
 fn a_split_of_our_own_is_said() {
     let root = folder(&["train/cat", "train/dog"], 5);
-    notes_say(&report(&root), &["no test folder beside", "a tenth of the pictures, chosen by their names"]);
+    notes_say(
+        &report(&root),
+        &["no test folder beside", "a tenth of the pictures of each class, chosen by their names"],
+    );
     let root = folder(&["cat", "dog"], 5);
     let listed = list(root.path().to_str().unwrap(), Path::new("none"), &OpenOptions::default()).unwrap();
     let (test, report) = listed.read_test().unwrap();
     assert_eq!(test.len(), report.images()[2]);
-    notes_say(&report, &["no train and test folders: a tenth of the pictures, chosen by their names, is tested with"]);
+    notes_say(
+        &report,
+        &["no train and test folders: a tenth of the pictures of each class, chosen by their names, is tested with"],
+    );
 }
 
 #[test]
@@ -296,6 +302,36 @@ fn a_name_that_is_nearly_right_is_understood_or_offered() {
     }
     let message = open("photographs", root.path(), &OpenOptions::default()).unwrap_err().to_string();
     assert!(!message.contains("did you mean"), "{message}");
+}
+
+/// Which pictures of `root` are tested with, as CLASS/FILE.
+fn tested(root: &TempDir) -> Vec<String> {
+    let data = open_folder(root).unwrap();
+    let place = format!("{}/", root.path().display());
+    (0..data.test.len()).map(|i| data.test.name(i).replace(&place, "")).collect()
+}
+
+#[test]
+fn every_class_gives_its_tenth_and_keeps_it_when_pictures_come() {
+    let root = folder(&["ant"], 2);
+    add(&root, &["bee"], 14);
+    add(&root, &["cat"], 26);
+    add(&root, &["dog"], 30);
+    let counts = report(&root).classes.into_iter().map(|class| (class.train, class.test)).collect::<Vec<_>>();
+    assert_eq!(counts, [(1, 1), (13, 1), (23, 3), (27, 3)]);
+    // A class of one picture trains on it.
+    add(&root, &["ape"], 1);
+    let ape = report(&root).classes.swap_remove(1);
+    assert_eq!((ape.name.as_str(), ape.train, ape.test), ("ape", 1, 0));
+    // A picture more moves at most one that was there; other classes do not care.
+    for count in 31..50 {
+        let before = tested(&root);
+        picture(&root.path().join(format!("dog/{count}.png")), 4, 4, count);
+        let after = tested(&root);
+        let moved = before.iter().filter(|picture| !after.contains(picture)).count();
+        assert!(moved <= 1 && after.iter().filter(|picture| !picture.starts_with("dog")).count() == 5, "{moved}");
+    }
+    assert_eq!(tested(&root).len(), 10);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_folder_is_accounted_for() {
     // The run remembers that they were to be left out.
     place.succeeds(&["train", "--resume", "run"]);
     let (_, notes) = place.succeeds(&["eval", "run"]);
-    assert!(notes.contains("a tenth of the pictures, chosen by their names, is tested with"), "{notes}");
+    assert!(notes.contains("a tenth of the pictures of each class, chosen by their names, is tested with"), "{notes}");
 }
 
 #[test]
