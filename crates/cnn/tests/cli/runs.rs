@@ -99,7 +99,7 @@ fn a_run_is_started_again_extended_and_judged_by_its_best_weights() {
         "{stderr}"
     );
     assert!(
-        stderr.contains("few images (32): steps of 8 images, not 64, 60 epochs, not 10, a rate of 0.001875"),
+        stderr.contains("few images (36): steps of 8 images, not 64, 60 epochs, not 10, a rate of 0.001875"),
         "{stderr}"
     );
     let (_, stderr) = place.succeeds(&["train", "--resume", "timed", "--max-seconds", "1000"]);
@@ -113,7 +113,7 @@ fn a_complete_run_says_so_and_runs_that_differ_are_told_apart() {
     place.pictures("photos", 16);
     let train = ["train", "--data", "photos", "--size", "16", "--model", "stepwise", "--epochs", "1", "--batch", "64"];
     let (_, stderr) = place.succeeds(&[&train[..], &["--out", "runs/plain"]].concat());
-    assert!(stderr.contains("a step of 64 images takes all 32 of them: 1 step in all"), "{stderr}");
+    assert!(stderr.contains("a step of 64 images takes all 36 of them: 1 step in all"), "{stderr}");
     place.succeeds(&[&train[..], &["--out", "runs/muon", "--optimizer", "muon"]].concat());
     let (stdout, stderr) = place.succeeds(&["train", "--resume", "runs/plain"]);
     assert!(stderr.contains("this run is complete, 1 epoch, and is only tested; --extend N adds epochs"), "{stderr}");
