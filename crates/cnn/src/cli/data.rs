@@ -67,16 +67,6 @@ pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Poo
     }
 }
 
-/// How many images of the folder that `recipe` names are trained on, as far as can be said without decoding them.
-pub(crate) fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
-    let listing = list(&recipe.data, Path::new(DATA_ROOT), &OpenOptions::default().size(recipe.size))?;
-    let classes = &listing.report().classes;
-    let meant = |name: &String| recipe.classes.as_ref().is_none_or(|classes| classes.contains(name));
-    let (train, held_out) = (classes.iter().filter(|class| meant(&class.name)))
-        .fold((0, 0), |(train, held_out), class| (train + class.train, held_out + class.validation));
-    Ok(train - if held_out == 0 { (train as f64 * recipe.validation) as usize } else { 0 })
-}
-
 /// The images of `spec` to test with, and nothing else of it.
 pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<ImageSet, Failure> {
     let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;

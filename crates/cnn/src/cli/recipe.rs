@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use cnn::core::names;
-use cnn::data::Known;
+use cnn::data::{Known, OpenOptions, list};
 use cnn::models::Arch;
 use cnn::train::{Chosen, EarlyStoppingRecipe, OptimizerKind, Recipe};
 
-use super::args::RecipeArgs;
+use super::args::{DATA_ROOT, RecipeArgs};
 use super::failure::Failure;
 use super::output;
 
@@ -16,10 +16,20 @@ use super::output;
 pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
     let mut recipe = of(args, None)?;
     if Path::new(&recipe.data).is_dir() {
-        let images = super::data::training_images(&recipe)?;
+        let images = training_images(&recipe)?;
         fit(&mut recipe, images, args);
     }
     output::print(&commented(&recipe)?)
+}
+
+/// How many images of the folder that `recipe` names are trained on, as far as can be said without decoding them.
+fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
+    let listing = list(&recipe.data, Path::new(DATA_ROOT), &OpenOptions::default().size(recipe.size))?;
+    let classes = &listing.report().classes;
+    let meant = |name: &String| recipe.classes.as_ref().is_none_or(|classes| classes.contains(name));
+    let (train, held_out) = (classes.iter().filter(|class| meant(&class.name)))
+        .fold((0, 0), |(train, held_out), class| (train + class.train, held_out + class.validation));
+    Ok(train - if held_out == 0 { (train as f64 * recipe.validation) as usize } else { 0 })
 }
 
 /// Fits defaults to few images, but not what was chosen by `args`; says what has changed.
