@@ -331,7 +331,11 @@ mod tests {
         let error = |text: &str| Recipe::from_toml(text).unwrap_err().to_string();
         assert!(error(&text).starts_with(&format!("recipe line {lines}: ")), "{}", error(&text));
         let none = text.replace("by = 3\n", "");
-        assert!(error(&none).starts_with(&format!("recipe line {}: missing field", lines - 1)), "{}", error(&none));
+        assert!(
+            error(&none).starts_with(&format!("recipe line {}: misses the key patience", lines - 1)),
+            "{}",
+            error(&none)
+        );
     }
 
     #[test]

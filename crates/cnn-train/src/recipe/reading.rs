@@ -37,6 +37,19 @@ impl Recipe {
     }
 }
 
+/// The tables that every recipe has.
+const TABLES: [&str; 3] = ["optimizer", "schedule", "augment"];
+
+/// Which of them has a key of this name.
+fn table_of(key: &str) -> Option<&'static str> {
+    let text = Recipe::default_for("small", "shapes").and_then(|recipe| recipe.to_toml()).ok()?;
+    let parts = TABLES.map(|table| (table, text.split_once(&format!("[{table}]")).map(|(_, behind)| behind)));
+    let has = |part: &str| {
+        part.lines().take_while(|line| !line.starts_with('[')).any(|line| line.starts_with(&format!("{key} =")))
+    };
+    parts.into_iter().find_map(|(table, part)| part.is_some_and(has).then_some(table))
+}
+
 /// What the parser says of a line.
 fn in_words(number: usize, line: &str, message: &str) -> Error {
     let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
@@ -47,8 +60,21 @@ fn in_words(number: usize, line: &str, message: &str) -> Error {
     {
         let known = quoted(list);
         let rule = names::one_of(found, known.iter().map(String::as_str));
-        let what = if problem.starts_with("unknown field") { "key " } else { "" };
-        return Error::recipe("recipe", at(&format!("{what}{found}")), rule);
+        let is_key = problem.starts_with("unknown field");
+        let what = if is_key { "key " } else { "" };
+        let table = table_of(found).filter(|_| is_key);
+        let hint =
+            table.map(|table| format!(" (or stand below [{table}], whose line may be missing)")).unwrap_or_default();
+        return Error::recipe("recipe", at(&format!("{what}{found}")), rule + &hint);
+    }
+    if let ("missing field", [field]) = (message.split(" `").next().unwrap_or_default(), &quoted(message)[..]) {
+        let what = if TABLES.contains(&field.as_str()) { "the table [" } else { "the key " };
+        let end = if what.ends_with('[') { "]" } else { "" };
+        return Error::recipe("recipe", format!("line {number}"), format!("misses {what}{field}{end}"));
+    }
+    if message == "duplicate key" {
+        let rule = "must stand once in its table; the line of a table, such as [schedule], may be missing above";
+        return Error::recipe("recipe", at(line), rule);
     }
     let expected = message.split_once(", expected ").filter(|(problem, _)| problem.starts_with("invalid"));
     let kind = expected.and_then(|(_, expected)| match expected.starts_with("struct ") {
@@ -95,6 +121,22 @@ mod tests {
         let precision = "must be one of f32, tf32, bf16; did you mean bf16?";
         let expected = format!("recipe line {}: bf6: {precision}", line("precision"));
         assert_eq!(error("precision", "precision = \"bf6\""), expected);
+        // A table whose line is gone.
+        let headless = Recipe::from_toml(&text.replace("[schedule]\n", "")).unwrap_err().to_string();
+        assert!(
+            headless.ends_with(
+                "kind = \"one-cycle\": must stand once in its table; the line of a table, such as \
+            [schedule], may be missing above"
+            ),
+            "{headless}"
+        );
+        let top = Recipe::from_toml(&format!("decay_all = true\n{text}")).unwrap_err().to_string();
+        assert!(top.starts_with("recipe line 1: key decay_all: must be one of "), "{top}");
+        assert!(top.ends_with("(or stand below [optimizer], whose line may be missing)"), "{top}");
+        let none = Recipe::from_toml(text.split_once("[optimizer]").unwrap().0).unwrap_err().to_string();
+        assert_eq!(none, "recipe line 1: misses the table [optimizer]");
+        let none = Recipe::from_toml(&text.replace("epochs = 10\n", "")).unwrap_err().to_string();
+        assert_eq!(none, "recipe line 1: misses the key epochs");
         let momentun = error("momentum", "momentun = 0.9");
         assert!(momentun.starts_with(&format!("recipe line {}: key momentun: must be one of", line("momentum"))));
         assert!(momentun.ends_with("did you mean momentum?"), "{momentun}");
