@@ -40,7 +40,8 @@ pub(crate) fn blocks(layers: &[Layer]) -> Vec<Block<'_>> {
     blocks
 }
 
-fn block_of(path: &str) -> &str {
+/// The block that a path belongs to.
+pub(crate) fn block_of(path: &str) -> &str {
     let mut end = 0;
     for part in path.split('.') {
         end += part.len();

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Explanation;
-use super::layers::{Layer, shape};
+use super::layers::{Layer, What, shape};
+use super::sections::BIAS;
 use crate::html::{bar, escape, figure, grouped, number, paragraphs, percent, precise, table};
 use crate::picture::{Colours, Picture, largest};
 
@@ -143,10 +144,17 @@ pub(crate) const CLASSES: usize = 10;
 pub(crate) fn logits(of: &Explanation, before: &Layer, weight: &[f32], bias: Option<&[f32]>) -> String {
     let best = of.ranked[0];
     let classes = &of.info.classes;
+    let met = |layer: &Layer| match &layer.what {
+        What::Conv(conv) => conv.bias.is_some(),
+        // The last layer's own is there, too.
+        What::Linear { bias, weight: own } => bias.is_some() && own.len() != weight.len(),
+        _ => false,
+    };
+    let explained = if bias.is_none() || of.layers.iter().any(met) { String::new() } else { format!(" {BIAS}") };
     let mut out = paragraphs(&[
         &format!(
             "The last layer has one number for each of the {} classes, called a logit: again a sum of products, of the {} numbers \
-             before it. The larger it is, the more speaks for the class.",
+             before it. The larger it is, the more speaks for the class.{explained}",
             classes.len(),
             grouped(before.values.len())
         ),

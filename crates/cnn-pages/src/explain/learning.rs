@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Explanation;
 use super::backwards;
+use super::blocks::block_of;
 use super::dense::CLASSES;
 use super::layers::What;
 use super::sections::{Focus, colour, first_convolution};
@@ -16,7 +17,7 @@ use crate::svg::short;
 const FILTERS: usize = 32;
 /// Of the weights' length: along a shorter gradient, a step of rate 0.01 moves the weights by less than f32 tells apart.
 const NEGLIGIBLE: f64 = 1e-6;
-/// Parameters whose gradients' lengths are shown.
+/// Parameters of a network whose gradients are shown one by one.
 const PARAMETERS: usize = 24;
 
 /// The section.
@@ -196,31 +197,60 @@ fn filters(of: &Explanation) -> String {
     out + "</details>\n"
 }
 
-/// How long each parameter's gradient is.
+/// Name, count and length of each parameter's gradient, or where there are many of them each block's.
+fn grouped_gradients(gradients: &[(String, usize, f64)]) -> Vec<(&str, usize, f64)> {
+    let mut rows: Vec<(&str, usize, f64)> = Vec::new();
+    for (name, count, length) in gradients {
+        let key = if gradients.len() > PARAMETERS { block_of(name) } else { name };
+        match rows.last_mut().filter(|row| row.0 == key) {
+            Some(row) => *row = (key, row.1 + count, row.2.hypot(*length)),
+            None => rows.push((key, *count, *length)),
+        }
+    }
+    rows
+}
+
+/// How long the gradients are.
 fn lengths(of: &Explanation) -> String {
-    let gradients = &of.step.gradients;
-    let weights: Vec<_> = gradients.iter().filter(|(name, ..)| name.ends_with("weight")).collect();
-    let Some(most) = weights.iter().map(|(.., length)| *length).reduce(f64::max).filter(|most| *most > 0.0) else {
+    let rows = grouped_gradients(&of.step.gradients);
+    let Some(most) = rows.iter().map(|row| row.2).reduce(f64::max).filter(|most| *most > 0.0) else {
         return String::new();
     };
-    let rows: Vec<Vec<String>> = (weights.iter().take(PARAMETERS))
-        .map(|(name, count, length)| {
-            vec![escape(name), grouped(*count), format!("{}{}", short(*length), bar(length / most))]
+    let cells: Vec<Vec<String>> = (rows.iter())
+        .map(|&(name, count, length)| {
+            vec![escape(name), grouped(count), format!("{}{}", short(length), bar(length / most))]
         })
         .collect();
-    let mut out = "<h3>How far the error reaches</h3>\n<p>The length of each layer's gradient: where it is long, this image would change \
-                   the layer most.</p>\n"
-        .to_owned();
-    out += &table("Gradients by layer", &["weights", "how many", "length of the gradient"], &rows);
-    if weights.len() > PARAMETERS {
-        let _ = writeln!(out, "<p class=\"note\">The first {PARAMETERS} of {} layers.</p>", weights.len());
-    }
-    out
+    let (each, what) = if of.step.gradients.len() > PARAMETERS {
+        ("each block's gradient, of its weights and biases together", "block")
+    } else {
+        ("the gradient of each layer's weights and biases", "parameter")
+    };
+    format!(
+        "<h3>How far the error reaches</h3>\n<p>The length of {each}: where it is long, this image would change the layer most. The \
+         error starts at the last row.</p>\n"
+    ) + &table("Gradients by layer", &[what, "how many", "length of the gradient"], &cells)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_gradients_are_told_by_their_blocks_to_the_last() {
+        let mut names = vec!["conv1.weight".to_owned(), "bn1.weight".to_owned(), "bn1.bias".to_owned()];
+        for block in 0..8 {
+            let parts = ["conv1.weight", "bn1.weight", "bn1.bias", "downsample.0.weight"];
+            names.extend(parts.map(|part| format!("layer{}.{}.{part}", block / 2 + 1, block % 2)));
+        }
+        names.extend(["fc.weight".to_owned(), "fc.bias".to_owned()]);
+        let gradients: Vec<(String, usize, f64)> = names.into_iter().map(|name| (name, 10, 3.0)).collect();
+        let rows = grouped_gradients(&gradients);
+        assert_eq!(rows.len(), 11);
+        assert_eq!((rows[0], rows[2].0, rows[2].1, rows[10].0), (("conv1", 10, 3.0), "layer1.0", 40, "fc"));
+        assert!((rows[2].2 - 6.0).abs() < 1e-9, "{rows:?}");
+        assert_eq!(grouped_gradients(&gradients[..3])[2], ("bn1.bias", 10, 3.0));
+    }
 
     #[test]
     fn a_step_is_judged_by_what_was_predicted() {

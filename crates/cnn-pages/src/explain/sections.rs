@@ -147,6 +147,39 @@ fn taps(conv: &Conv, input: &[f32], focus: Focus) -> Vec<Tap> {
     (0..kh * kw * channels).map(tap).collect()
 }
 
+/// What a bias is, where one is first met.
+pub(crate) const BIAS: &str =
+    "The bias is one more learned number that is added to every sum, whatever the layer is given.";
+
+/// At how many places the filter fits, and why.
+fn places(conv: &Conv) -> String {
+    let [_, h, w, _] = conv.spec.input_shape();
+    let ([kh, kw], [oh, ow], [down, right]) = (conv.spec.kernel, conv.spec.output, conv.spec.stride);
+    let padding = conv.spec.padding;
+    let around = padding.top + padding.bottom + padding.left + padding.right;
+    let edges = if around == 0 {
+        format!(
+            "A window of {kh} \u{d7} {kw} stays inside of the image (there is no <strong>padding</strong>), so it cannot be centred on \
+             the outermost pixels"
+        )
+    } else {
+        format!(
+            "<strong>Padding</strong> puts zeros around the image ({} above, {} below, {} left, {} right), so that the window can be \
+             centred on pixels at the edge, too",
+            padding.top, padding.bottom, padding.left, padding.right
+        )
+    };
+    let steps = if down * right > 1 {
+        format!(", and it moves by {down} rows and {right} columns at a time")
+    } else {
+        String::new()
+    };
+    format!(
+        "{edges}{steps}: {h} \u{d7} {w} pixels become {oh} \u{d7} {ow} numbers of each filter. Rows, columns, channels and filters are \
+         counted from 0 on this page."
+    )
+}
+
 /// Most filters that are shown.
 const FILTERS: usize = 64;
 
@@ -163,6 +196,7 @@ pub(crate) fn convolution(of: &Explanation, at: usize) -> String {
              looks like the filter. This layer has <strong>{filters} filters</strong>, so its output is {} numbers.",
             shape(&layer.dims)
         ),
+        &if conv.bias.is_some() { format!("{} {BIAS}", places(conv)) } else { places(conv) },
         "The weights were not written by anybody: training found them. Below, each filter is shown as a little picture (grey is a weight \
          of 0, brighter is positive, for each colour by itself) beside what it makes of this image: orange is positive, blue \
          negative, each scaled by its own largest number. Choose one to look at it closely.",

@@ -153,7 +153,9 @@ impl Timeline {
         ]);
         let have_moved = moved.first().is_some_and(|(_, by)| *by > 0.0);
         if have_moved {
-            out += "<p>The filters that moved most come first.</p>\n";
+            out += "<p>The filters that moved most come first. How far one moved is told in per cent of its length before the first \
+                    step, the length being the root of the sum of its squared weights: at 100% it is as far from where it began \
+                    as it was from nothing there.</p>\n";
         } else if end > begin {
             let _ = writeln!(out, "<p>Until epoch {end} none of them has moved: they are not trained.</p>");
         }

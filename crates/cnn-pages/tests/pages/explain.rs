@@ -107,6 +107,24 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
 }
 
 #[test]
+fn words_are_explained_and_every_parameter_is_named() {
+    let page = stepwise(&ExplainOptions::default()).0;
+    for part in [
+        "there is no <strong>padding</strong>",
+        "12 \u{d7} 12 pixels become 10 \u{d7} 10 numbers",
+        "counted from 0 on this page",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("The bias is one more learned number").count(), 1);
+    for name in
+        ["conv", "fc1", "fc2"].into_iter().flat_map(|layer| ["weight", "bias"].map(|of| format!("{layer}.{of}")))
+    {
+        assert!(page.contains(&format!("<th scope=\"row\">{name}</th>")), "{name}");
+    }
+}
+
+#[test]
 fn the_error_is_followed_back_to_the_filters() {
     let (page, mut network, image) = stepwise(&ExplainOptions::default().label("emu"));
     let backend = *network.backend();
@@ -263,6 +281,10 @@ fn deep_networks_are_told_block_by_block() {
         "<h3>conv3</h3>",
         "and after, each scaled by its own",
         "of the 6 training images",
+        // Words that a newcomer does not know.
+        "The bias is one more learned number",
+        "<strong>Padding</strong> puts zeros around the image (1 above, 1 below, 1 left, 1 right)",
+        "16 \u{d7} 16 pixels become 16 \u{d7} 16 numbers",
     ] {
         assert!(page.contains(part), "{part}");
     }

@@ -147,6 +147,7 @@ fn a_damaged_record_is_told_from_none() {
 fn the_timeline_is_drawn() {
     let place = tempfile::tempdir().unwrap();
     let (mut timeline, page) = recorded(place.path(), "small", 0..=20);
+    assert!(page.contains("in per cent of its length before the first step"));
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
     let ask = r##"(() => {
