@@ -204,6 +204,11 @@ pub(crate) fn short_name(name: &str) -> &str {
     cuts.nth(1).map_or(name, |(at, _)| &name[at + 1..])
 }
 
+/// The last line of a picture's caption: where it is from, broken where it has to be.
+pub(crate) fn file_name(name: &str) -> String {
+    format!("<span class=\"file\"><bdi>{}</bdi></span>", escape(short_name(name)))
+}
+
 /// `count` things by the word for one or for several of them.
 pub(crate) fn counted(count: usize, one: &str, several: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { several })

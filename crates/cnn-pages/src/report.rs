@@ -6,7 +6,7 @@ use cnn_data::ImageSet;
 use cnn_train::{Evaluation, Judged, Result};
 use serde_json::{Map, Value};
 
-use crate::html::{Page, escape, figure, grouped, number, paragraphs, percent, short_name, table};
+use crate::html::{Page, cards, escape, figure, file_name, grouped, number, paragraphs, percent, short_name, table};
 use crate::picture::Picture;
 use crate::run::{Epoch, Run};
 use crate::svg::{Bin, Line, lines, reliability};
@@ -169,7 +169,7 @@ fn by_class(evaluation: &Evaluation, classes: &[String]) -> String {
             ]
         })
         .collect();
-    out += &table("Classes", &["class", "images", "precision", "recall", "F1", "most often taken for"], &rows);
+    out += &cards("Classes", &["class", "images", "precision", "recall", "F1", "most often taken for"], &rows);
     out
 }
 
@@ -311,7 +311,8 @@ fn gallery(which: &[usize], judged: &[Judged], images: &ImageSet) -> Result<Stri
         } else {
             format!("taken for <bdi>{said}</bdi>, {}", percent(confidence.into()))
         };
-        let caption = format!("<b><bdi>{own}</bdi></b> {}<br>{said}", percent(probability.into()));
+        let caption =
+            format!("<b><bdi>{own}</bdi></b> {}<br>{said}{}", percent(probability.into()), file_name(&images.name(i)));
         out += &figure(&picture.photo(112, short_name(&images.name(i))), &caption);
     }
     Ok(out + "</div>\n")

@@ -26,6 +26,7 @@ use neighbours::Neighbours;
 use regions::{ClassMap, Map};
 use step::Step;
 
+use crate::html::short_name;
 use crate::picture::Picture;
 
 pub use page::explain_page;
@@ -191,6 +192,12 @@ impl Explanation {
             occlusion,
             neighbours,
         })
+    }
+
+    /// The name of the training image that this image is, if it was found among those that were searched: its pixels are the same.
+    pub fn learned_from(&self) -> Option<&str> {
+        let nearest = &self.neighbours.as_ref()?.nearest;
+        nearest.iter().find(|near| near.bytes == self.bytes).map(|near| short_name(&near.name))
     }
 
     /// The most probable class and its probability.

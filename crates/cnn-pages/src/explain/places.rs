@@ -2,7 +2,7 @@
 
 use super::Explanation;
 use super::regions::Map;
-use crate::html::{escape, figure, grouped, number, paragraphs, percent, short_name};
+use crate::html::{escape, figure, file_name, grouped, number, paragraphs, percent, short_name};
 use crate::picture::Picture;
 
 /// CSS pixels of a picture with a map over it.
@@ -77,10 +77,18 @@ pub(crate) fn neighbours(of: &Explanation) -> Option<String> {
         "The numbers that enter the last layer are the network's summary of an image. Compared by the angle between their \
          summaries, these are the nearest of {searched} to yours. 1 means: the same direction."
     )]);
+    if let Some(name) = of.learned_from() {
+        out += &paragraphs(&[&format!(
+            "<strong>This image is itself one of the training images</strong>: <bdi>{}</bdi> has the same pixels. The network learned \
+             from it, so its answer here says little of how it answers for images that are new to it.",
+            escape(name)
+        )]);
+    }
     out += "<div class=\"tiles plain\">\n";
     for near in &found.nearest {
         let picture = Picture::of_bytes(&near.bytes, of.info.image).photo(96, short_name(&near.name));
-        let caption = format!("<bdi>{}</bdi> {}", escape(&near.class), number(near.similarity, 3));
+        let caption =
+            format!("<bdi>{}</bdi> {}{}", escape(&near.class), number(near.similarity, 3), file_name(&near.name));
         out += &figure(&picture, &caption);
     }
     Some(out + "</div>\n")

@@ -107,6 +107,27 @@ fn the_step_is_a_real_one_and_leaves_the_network_as_it_was() {
 }
 
 #[test]
+fn an_image_that_was_learned_from_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let mut network = trained(place.path(), "stepwise", SIDE, 7);
+    let file = picture(place.path(), SIDE as u32);
+    let other: Vec<u8> = (0..SIDE * SIDE * 3).map(|i| (i % 251) as u8).collect();
+    let own = image::open(&file).unwrap().into_rgb8().into_raw();
+    let mut near = own.clone();
+    near[5] ^= 1;
+    for (pixels, is_own) in [(own, true), (near, false)] {
+        let bytes = [&other[..], &pixels].concat();
+        let images = ImageSet::from_bytes("made", [SIDE, SIDE, 3], &CLASSES, vec![0, 1], bytes).unwrap();
+        let options = ExplainOptions::default().training(images);
+        let explained = Explanation::of("a", &mut network, &file, &options).unwrap();
+        assert_eq!(explained.learned_from(), is_own.then_some("made: image 1"));
+        let page = explain_page(&explained, None);
+        assert_eq!(page.contains("itself one of the training images"), is_own);
+        assert!(page.contains("<span class=\"file\"><bdi>made: image 0</bdi></span>"));
+    }
+}
+
+#[test]
 fn words_are_explained_and_every_parameter_is_named() {
     let page = stepwise(&ExplainOptions::default()).0;
     for part in [
@@ -298,6 +319,16 @@ fn the_page_is_drawn_and_answers() {
     let (page, network, image) = stepwise(&ExplainOptions::default());
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
+    // On a phone the pixels, the filter and the products are all in sight.
+    let ask = r#"(() => {
+      const box = page.querySelector(".grids");
+      return { rights: [...box.querySelectorAll(".grid span")].map((e) => e.getBoundingClientRect().right),
+               hidden: box.scrollWidth - box.clientWidth, cells: box.querySelectorAll(".grid span").length };
+    })()"#;
+    let narrow = look(&chromium, &page, Look { width: 390, dark: false, ask })["asked"].clone();
+    let rights = narrow["rights"].as_array().unwrap();
+    assert!(rights.iter().all(|right| right.as_f64() < Some(390.0)) && narrow["hidden"] == 0, "{narrow}");
+    assert_eq!(narrow["cells"], 81);
     let ask = r#"(() => {
       const set = (id, value) => { const e = page.getElementById(id); e.value = value; e.dispatchEvent(new view.Event("input")); };
       set("x-row", 2); set("x-column", 4);

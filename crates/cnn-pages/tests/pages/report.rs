@@ -69,10 +69,19 @@ fn a_report_says_what_was_measured() {
     assert_eq!(after(&page, "id=\"ece\">"), format!("{:.2}%", 100.0 * error));
     // The most confident mistake is the last image, and comes first.
     let first = page.split_once("Most confident mistakes").unwrap().1;
-    assert!(first.split_once("<img").unwrap().1.split_once("</figure>").unwrap().0.contains("image 29"));
+    let caption = first.split_once("<figcaption>").unwrap().1.split_once("</figcaption>").unwrap().0;
+    assert!(caption.contains("<span class=\"file\"><bdi>") && caption.contains("image 29"), "{caption}");
 
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
+    // On a phone a class is a card, which needs no moving sideways.
+    let ask = r##"(() => {
+      const box = page.querySelector("#classes"), table = box.querySelector("table");
+      return { wide: table.getBoundingClientRect().right, scroll: box.querySelectorAll(".scroll").length,
+               labels: [...new Set([...table.querySelectorAll("td")].map((c) => view.getComputedStyle(c, "::before").content))].length };
+    })()"##;
+    let narrow = look(&chromium, &page, Look { width: 390, dark: false, ask })["asked"].clone();
+    assert!(narrow["wide"].as_f64() <= Some(390.0) && narrow["scroll"] == 0 && narrow["labels"] == 5, "{narrow}");
     let ask = r##"({ charts: [...page.querySelectorAll("svg")].map((s) => s.getBoundingClientRect().width > 200 && s.getBoundingClientRect().height > 100),
                     cells: page.querySelectorAll(".confusion tbody td").length,
                     curves: page.querySelectorAll("#curves polyline").length })"##;

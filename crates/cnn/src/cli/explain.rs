@@ -63,7 +63,13 @@ impl Command for Explain<'_> {
             explained.push(Explanation::of(&name, &mut trained, &args.image, &options)?);
         }
         let (class, probability) = explained[0].answer();
-        let answer = format!("{}: {} {}", shown(&args.image), output::printable(class), percent_of(probability));
+        let mut answer = format!("{}: {} {}", shown(&args.image), output::printable(class), percent_of(probability));
+        if let Some(name) = explained[0].learned_from() {
+            answer += &format!(
+                "\nthis is one of the training images, {}: the network learned from it",
+                output::printable(name)
+            );
+        }
         *page = Some((explain_page(&explained[0], explained.get(1)), answer));
         Ok(())
     }
