@@ -44,7 +44,7 @@ pub(crate) fn learning(of: &Explanation) -> String {
              wrong the answer is: minus the logarithm of the label's probability, \u{2212}ln({}) = <strong>{}</strong>. It would be 0 \
              for a probability of 1.",
             precise(probability, 4),
-            precise(step.loss[0], 4)
+            precise(step.loss[0], 6)
         ),
         "<strong>Backpropagation</strong> asks of every number in the network: if you were a little larger, how would the loss \
          change? The answer is that number's gradient. For the logits it is simple: the probability, minus 1 for the label. From \
@@ -62,7 +62,7 @@ pub(crate) fn learning(of: &Explanation) -> String {
                 format!("<bdi>{}</bdi>", escape(&of.info.classes[class])),
                 percent(before),
                 number(wanted, 0),
-                precise(before - wanted, 4),
+                precise(before - wanted, 6),
                 percent(after),
             ]
         })
