@@ -164,7 +164,7 @@ fn by_class(evaluation: &Evaluation, classes: &[String]) -> String {
                 percent(of.recall()),
                 percent(of.f1()),
                 worst.map_or("\u{2013}".to_owned(), |(other, times)| {
-                    format!("<bdi>{}</bdi> ({times})", escape(&classes[other]))
+                    format!("<span><bdi>{}</bdi> ({times})</span>", escape(&classes[other]))
                 }),
             ]
         })
