@@ -39,7 +39,18 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     // The root, its splits, their classes, and what lies in a class.
     let tree = Tree::read(path, 3)?;
     if !tree.folders.iter().any(Tree::has_pictures) {
+        if tree.folders.is_empty() && !tree.pictures.is_empty() {
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            let above =
+                above.map_or_else(|| "one with a folder for each class".to_owned(), |a| a.display().to_string());
+            let value = format!("holds {} pictures and no folders of classes", tree.pictures.len());
+            return Err(Error::invalid(path.display(), value, format!("give the folder above it, {above}")));
+        }
         return Ok(None);
+    }
+    if let Some(inner) = too_high(&tree) {
+        let rule = format!("did you mean {}?", inner.path.display());
+        return Err(Error::invalid(path.display(), "its folders hold no pictures but folders of pictures", rule));
     }
     let [height, width] = options.size.unwrap_or([32, 32]);
     check_target(height, width)?;
@@ -67,6 +78,16 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     listing.report.left_out = notes.left_out();
     listing.report.notes = notes.sentences;
     Ok(Some(listing))
+}
+
+/// A folder of classes in `tree`, if that stands one level above those: each of its folders, none a split, holds classes.
+fn too_high(tree: &Tree) -> Option<&Tree> {
+    let above = |folder: &Tree| {
+        folder.pictures.is_empty()
+            && role(folder).is_none()
+            && folder.folders.iter().any(|class| !class.pictures.is_empty())
+    };
+    tree.folders.first().filter(|_| tree.folders.iter().all(above))
 }
 
 fn size_of(found: &Found) -> FileSize {

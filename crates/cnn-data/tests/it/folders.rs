@@ -349,3 +349,15 @@ fn the_same_picture_in_two_classes_is_told_with_both() {
     notes_say(&report, &["the same picture is in ball and in tree", "tree/copy.png"]);
     assert!(serde_json::to_value(&report).unwrap()["same"][0]["classes"][1] == "tree");
 }
+
+#[test]
+fn a_folder_of_the_wrong_level_is_told_from_the_right_one() {
+    let root = folder(&["photos/cat", "photos/dog"], 12);
+    fails(open_folder(&root), &["did you mean ", "/photos?"]);
+    let class = root.path().join("photos/cat");
+    let alone = open(class.to_str().unwrap(), root.path(), &OpenOptions::default());
+    fails(alone, &["cat: holds 12 pictures and no folders of classes: give the folder above it, ", "/photos"]);
+    // Splits are no such level.
+    let root = folder(&["train/cat", "train/dog"], 12);
+    assert_eq!(**open_folder(&root).unwrap().train.classes(), ["cat", "dog"]);
+}
