@@ -37,8 +37,10 @@ data
   training image and another); same (what is there more than once): paths, classes; notes
 
 doctor
-  event (\"doctor\"), good (whether all is), findings: what, good, words
-  overfit: images, correct, loss, steps, lr; rates: trials (rate and loss of each step), lowest, fastest, diverged
+  event (\"doctor\"), model, epochs, batch, lr (the highest), good (whether all is), findings: what, good, words
+  overfit: images, correct, loss, steps, lr; rates: trials (rate and loss of each step), smooth (those losses smoothed), start
+  (the loss at first), lowest, fastest, explodes (the rate from which on it is more than at first), diverged
+  explodes: the rate at which it explodes on the recipe's own way, if that was tried and it does; suggested_lr: one that it bears
 
 info
   model, input, classes, parameters, macs, activation_bytes, and of a network that the program knows, for batch images on a CPU:

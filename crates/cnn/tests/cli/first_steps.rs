@@ -133,17 +133,36 @@ fn the_doctor_finds_what_is_wrong() {
         let line = text.lines().find(|line| line[6..].starts_with(what)).unwrap_or_else(|| panic!("{what}: {text}"));
         line[..4].trim().to_owned()
     };
-    assert!(notes.contains("\ncpu: "), "{notes}");
-    for what in ["images", "balance", "by heart"] {
-        assert!(text.contains(what), "{text}");
-    }
-    assert_eq!(of(&text, "by heart"), "ok");
+    assert!(notes.contains("cpu: "), "{notes}");
+    assert!(text.starts_with("small on photos: 16x16x3, "), "{text}");
+    let found = ["images", "balance", "test", "duplicates", "by heart"].map(|what| of(&text, what));
+    assert_eq!(found, ["LOOK", "ok", "LOOK", "ok", "ok"], "{text}");
+    assert!(
+        text.contains("fewer than 50 training images: blue 18, red 18") && text.contains("in steps of 50%"),
+        "{text}"
+    );
     // A rate at which nothing is learned, and one at which everything breaks.
-    for (lr, verdict) in [("1e-12", "slowly"), ("1e6", "times as high")] {
+    for (lr, verdict) in [("1e-12", "slowly"), ("1e6", "the loss explodes at")] {
         let text = place.succeeds(&["doctor", "photos", "--size", "16", "--lr", lr]).0;
         assert_eq!((of(&text, "by heart"), of(&text, "rates")), ("LOOK".to_owned(), "LOOK".to_owned()), "{text}");
-        assert!(text.contains(verdict) || text.contains("too high"), "{text}");
+        assert!(text.contains(verdict) && text.lines().last().unwrap().contains("try "), "{text}");
     }
+    // Damage does not keep it from the rest.
+    let photos = place.path().join("photos");
+    fs::write(photos.join("red/bad.jpg"), "text").unwrap();
+    fs::copy(photos.join("red/3.png"), photos.join("blue/copy.png")).unwrap();
+    let text = place.succeeds(&["doctor", "photos", "--size", "16"]).0;
+    // By heart the one picture cannot be learned as both, if it is among those.
+    let found = ["damaged", "duplicates", "test"].map(|what| of(&text, what));
+    assert_eq!(found, ["LOOK"; 3], "{text}");
+    assert!(["by heart", "rates"].into_iter().all(|what| !of(&text, what).is_empty()), "{text}");
+    for part in ["red/bad.jpg: not a JPEG", "give --skip-bad", "is in blue and in red: ", "blue/copy.png", "red/3.png"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = place.succeeds(&["doctor", "photos", "--size", "16", "--classes", "red", "--skip-bad"]).0;
+    assert_eq!(["damaged", "balance"].map(|what| of(&text, what)), ["ok", "LOOK"], "{text}");
+    assert!(text.contains("one class, red: there is nothing to tell apart"), "{text}");
     place.refuses(&["doctor", "nowhere"], 2, &["nowhere"]);
 }
 
