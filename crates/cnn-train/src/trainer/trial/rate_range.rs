@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::trainer::Trainer;
 
+/// The rate of a step, and the mean loss before it.
+type Trial = (f64, f64);
+
 /// What steps at rising rates came to, by the loss smoothed. It "clearly" falls or rises where it does so by more than
 /// its scatter from step to step can.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ const DIVERGED: [f64; 2] = [4.0, 2.0];
 
 impl RateRange {
     /// What `trials` show; `next` is the rate after the last of them if the loss there was not finite.
-    fn of(trials: Vec<(f64, f64)>, next: Option<f64>) -> Self {
+    fn of(trials: Vec<Trial>, next: Option<f64>) -> Self {
         let smooth = smoothed(&trials);
         let first = &trials[..trials.len().min(FIRST)];
         let start = first.iter().map(|trial| trial.1).sum::<f64>() / first.len().max(1) as f64;
@@ -78,9 +81,9 @@ impl RateRange {
 }
 
 /// A moving average without the bias towards 0 that it has at first (D. Kingma and J. Ba, 2014, section 3).
-fn smoothed(trials: &[(f64, f64)]) -> Vec<f64> {
+fn smoothed(trials: &[Trial]) -> Vec<f64> {
     let (mut average, mut weight) = (0.0, 0.0);
-    let mut next = |&(_, loss): &(f64, f64)| {
+    let mut next = |&(_, loss): &Trial| {
         average = KEPT * average + (1.0 - KEPT) * loss;
         weight = KEPT * weight + (1.0 - KEPT);
         average / weight
@@ -89,7 +92,7 @@ fn smoothed(trials: &[(f64, f64)]) -> Vec<f64> {
 }
 
 /// Standard deviation of a single loss, from the differences of neighbours, so that a slope does not count.
-fn scatter(trials: &[(f64, f64)]) -> f64 {
+fn scatter(trials: &[Trial]) -> f64 {
     let squares = trials.windows(2).map(|two| (two[1].1 - two[0].1).powi(2));
     (squares.sum::<f64>() / (2 * trials.len().saturating_sub(1).max(1)) as f64).sqrt()
 }
@@ -103,7 +106,7 @@ impl<B: Backend> Trainer<B> {
     /// Images that cannot be read, and what the model and the device say.
     pub fn rate_range(self, low: f64, high: f64, steps: usize) -> Result<RateRange> {
         let factor = (high / low).powf(1.0 / (steps.max(2) - 1) as f64);
-        let diverged = |trials: &[(f64, f64)]| RateRange::of(trials.to_vec(), None).diverged;
+        let diverged = |trials: &[Trial]| RateRange::of(trials.to_vec(), None).diverged;
         let (trials, next) = self.tried(steps, |_, step| low * factor.powi(step as i32), diverged)?;
         Ok(RateRange::of(trials, next))
     }
@@ -120,7 +123,7 @@ impl<B: Backend> Trainer<B> {
         let all = self.steps() * u64::from(self.recipe.all_epochs());
         let top = (0..all).find(|&step| self.rate(step + 1) < self.rate(step)).unwrap_or(0);
         let steps = (2 * (top + 1)).max(20).min(all).min(most as u64) as usize;
-        let high = |trials: &[(f64, f64)]| smoothed(trials).last().is_some_and(|&last| last > DIVERGED[1] * start);
+        let high = |trials: &[Trial]| smoothed(trials).last().is_some_and(|&last| last > DIVERGED[1] * start);
         let (trials, next) = self.tried(steps, |trainer, step| trainer.rate(step as u64), high)?;
         Ok(next.or_else(|| trials.last().map(|trial| trial.0).filter(|_| high(&trials))))
     }
@@ -131,8 +134,8 @@ impl<B: Backend> Trainer<B> {
         mut self,
         steps: usize,
         rate: impl Fn(&Self, usize) -> f64,
-        enough: impl Fn(&[(f64, f64)]) -> bool,
-    ) -> Result<(Vec<(f64, f64)>, Option<f64>)> {
+        enough: impl Fn(&[Trial]) -> bool,
+    ) -> Result<(Vec<Trial>, Option<f64>)> {
         let (mut trials, mut epoch) = (Vec::with_capacity(steps), 0);
         while trials.len() < steps {
             for batch in self.loader.epoch(epoch, &self.recipe.augment()) {
