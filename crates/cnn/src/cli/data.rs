@@ -86,6 +86,12 @@ pub(crate) fn found_before(source: &DataArgs, recipe: &Recipe) -> DataArgs {
     }
 }
 
+/// The recipe in a run's folder, which knows where the images are and how they were opened.
+pub(crate) fn recipe_of(weights: &WeightsArgs) -> Option<Recipe> {
+    let text = fs::read_to_string(weights.weights.join("recipe.toml")).ok()?;
+    Recipe::from_toml(&text).ok()
+}
+
 /// The folder in which a set with a name was looked for, from the root, if it is not the usual one.
 pub(crate) fn root_of(source: &DataArgs, recipe: &Recipe) -> Option<String> {
     Known::meant(&recipe.data).filter(|_| source.data_root != Path::new(DATA_ROOT))?;

@@ -30,12 +30,19 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let pool: Pool = device.pool()?;
     let dataset = super::data::open_for(&recipe, recipe.find_data(), &args.source, pool)?;
-    device.run(Doctor { recipe, dataset, skip_bad, json: args.json })
+    // By heart are learned as many as fit into memory at once, which a batch that was made smaller for more steps does not say.
+    let at_once = IMAGES.min(recipe.batch);
+    recipe::fit(&mut recipe, dataset.train.len(), &asked)
+        .iter()
+        .for_each(|said| output::note(&format!("note: {said}")));
+    device.run(Doctor { recipe, dataset, at_once, skip_bad, json: args.json })
 }
 
 struct Doctor {
     recipe: Recipe,
     dataset: Dataset,
+    /// Images of a step that are to be learned by heart.
+    at_once: usize,
     skip_bad: bool,
     json: bool,
 }
@@ -49,7 +56,7 @@ struct Finding {
 
 impl Command for Doctor {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
-        let Doctor { recipe, dataset, skip_bad, json } = self;
+        let Doctor { recipe, dataset, at_once, skip_bad, json } = self;
         output::note(&device::describe(backend));
         let trainer = || Trainer::new(backend, recipe.clone(), dataset.clone());
         let (first, steps) = {
@@ -63,7 +70,7 @@ impl Command for Doctor {
         if !json {
             findings.iter().try_for_each(show)?;
         }
-        let overfit = by_heart(&recipe, &trainer)?;
+        let overfit = by_heart(recipe.optimizer.lr, at_once, &trainer)?;
         let learned = heart(&overfit, dataset.train.classes().len());
         if !json {
             show(&learned)?;
@@ -115,12 +122,13 @@ fn show(finding: &Finding) -> Result<(), Failure> {
 
 /// Learns a few images by heart, by the recipe's rate or a lower one.
 fn by_heart<B: Machine>(
-    recipe: &Recipe,
+    lr: f64,
+    images: usize,
     trainer: &impl Fn() -> cnn::train::Result<Trainer<B>>,
 ) -> Result<Overfit, Failure> {
     let mut last = None;
-    for lr in [1.0, 0.1, 0.01].map(|part| part * recipe.optimizer.lr) {
-        let overfit = trainer()?.overfit(IMAGES.min(recipe.batch.max(1)), STEPS, lr)?;
+    for lr in [1.0, 0.1, 0.01].map(|part| part * lr) {
+        let overfit = trainer()?.overfit(images, STEPS, lr)?;
         if overfit.succeeded() {
             return Ok(overfit);
         }

@@ -54,7 +54,7 @@ impl Command for Eval<'_> {
 
 /// The test images that are asked for: those of the weights' own data if nothing is said.
 pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Result<ImageSet, Failure> {
-    let recipe = args.data.is_none().then(|| recipe_of(args)).flatten();
+    let recipe = args.data.is_none().then(|| super::data::recipe_of(&args.weights)).flatten();
     let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
     let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
     let source = recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
@@ -63,7 +63,7 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
         output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
     }
     let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
-    let own = recipe_of(args).is_some_and(|recipe| same_place(&data, recipe.find_data()));
+    let own = super::data::recipe_of(&args.weights).is_some_and(|recipe| same_place(&data, recipe.find_data()));
     if args.all && own {
         let rule = "most of these pictures were trained on: this accuracy says little of new ones";
         output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
@@ -78,12 +78,6 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
 fn same_place(one: &str, other: &str) -> bool {
     let whole = |path: &str| fs::canonicalize(path).ok();
     whole(one).is_some_and(|one| Some(one) == whole(other))
-}
-
-/// The recipe in the run's folder, which knows where the images are and how they were opened.
-fn recipe_of(args: &EvalArgs) -> Option<Recipe> {
-    let text = fs::read_to_string(args.weights.weights.join("recipe.toml")).ok()?;
-    Recipe::from_toml(&text).ok()
 }
 
 /// The set's classes brought to those of the weights, where they are some of them or stand in another order.

@@ -31,7 +31,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     if let Some(data) = &args.data {
         let [height, width, _] = networks[0].1.info().image;
         let opened = OpenOptions::default().size([height, width]).pool(device.pool()?);
-        options = options.training(super::data::open(data, &args.source, opened)?.train);
+        let recipe = super::data::recipe_of(&args.weights);
+        let source = recipe.map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, &recipe));
+        options = options.training(super::data::open(data, &source, opened)?.train);
     }
     let mut page = None;
     device.run(Explain { networks, args, options, page: &mut page })?;

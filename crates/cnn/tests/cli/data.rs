@@ -1,6 +1,7 @@
 //! Folders of pictures and sets with a name: what is used, found again, and refused.
 
 use std::fs;
+use std::path::Path;
 
 use super::support::{Place, cnn, json_lines};
 
@@ -51,6 +52,8 @@ fn a_run_remembers_where_a_set_with_a_name_was_found() {
     let train = ["train", "--data", "cifar10", "--data-root", "sets", "--epochs", "1", "--out", "run", "--offline"];
     place.succeeds(&train);
     place.succeeds(&["eval", "run", "--offline"]);
+    let star = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/star.png").display().to_string();
+    place.succeeds(&["explain", "run", &star, "-o", "star.html", "--data", "cifar10", "--offline"]);
     place.succeeds(&["train", "--resume", "run", "--offline"]);
     // Also from elsewhere.
     let folder = place.path().join("other");
