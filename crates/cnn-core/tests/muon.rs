@@ -216,6 +216,21 @@ fn a_resumed_run_goes_on_in_the_same_bits() {
 }
 
 #[test]
+fn a_rate_that_is_infinite_by_the_shape_is_refused_and_long_gradients_end_in_no_nan() {
+    let mut case = layer::<f32>(1, 100, &[1.0; 100], &[1.0; 100]);
+    let mut optimizer = case.optimizer(muon(0.9, 5, false));
+    let error = optimizer.step(1e38, &mut case.layer, &case.gradients).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("learning rate 1"), "{error}");
+    // The velocity passes the largest number of f32, the step is refused or stays finite.
+    let mut case = layer::<f32>(4, 3, &[1.0; 12], &[2e38; 12]);
+    let mut optimizer = case.optimizer(muon(0.9, 5, true));
+    for _ in 0..4 {
+        optimizer.step(0.1, &mut case.layer, &case.gradients).unwrap();
+        assert!(case.values()[0].iter().all(|w| w.is_finite()), "{:?}", case.values());
+    }
+}
+
+#[test]
 fn options_that_no_step_can_be_made_with_are_refused() {
     let case = layer::<f64>(2, 3, &[1.0; 6], &[1.0; 6]);
     let refused =

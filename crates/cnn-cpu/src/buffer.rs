@@ -129,13 +129,14 @@ impl Free {
     /// first. What repeats finds all of its blocks from its third or fourth time on: where a block went that is asked for again,
     /// the most that there were grows. Small blocks go when they are more than was ever used.
     fn make_room(&mut self, wanted: usize) {
-        let small = self.blocks.range(..HUGE).map(|(capacity, blocks)| capacity * blocks.len()).sum::<usize>();
         while wanted >= HUGE && self.used + self.idle + wanted > self.most {
             let Some((at, capacity)) = take_one(self.blocks.range_mut(HUGE..wanted).rev()) else { break };
             self.let_go(at, capacity);
         }
+        let mut small: usize = self.blocks.range(..HUGE).map(|(capacity, blocks)| capacity * blocks.len()).sum();
         while wanted < HUGE && small > self.peak {
             let Some((at, capacity)) = take_one(self.blocks.range_mut(..HUGE)) else { break };
+            small -= capacity;
             self.let_go(at, capacity);
         }
     }

@@ -7,8 +7,8 @@ use cnn_models::{Arch, Model};
 
 use crate::networks::Training;
 
-/// Steps after which nothing more is taken: the second finds all that it asks for.
-const STEPS: u32 = 3;
+/// Steps after which nothing more is taken: the fourth finds all that it asks for.
+const STEPS: u32 = 4;
 /// Images of an evaluation at a time.
 const EVALUATED: usize = 128;
 

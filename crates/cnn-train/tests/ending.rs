@@ -5,14 +5,16 @@ mod support;
 use std::fs;
 
 use cnn_train::{
-    Control, EarlyStoppingRecipe, Event, Monitor, Recipe, RunFolder, ScheduleKind, Stopped, Summary, Trainer, Weights,
+    AverageKind, AverageRecipe, Control, EarlyStoppingRecipe, Event, Monitor, Recipe, RunFolder, ScheduleKind, Stopped,
+    Summary, Trainer, Weights,
 };
 use support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, trainer};
 
-/// Six steps an epoch.
+/// Six steps an epoch, and an average that moves behind each, further the later it is.
 fn schedule(kind: ScheduleKind) -> Recipe {
     let mut recipe = recipe();
     recipe.schedule.kind = kind;
+    recipe.average = Some(AverageRecipe { kind: AverageKind::Lookahead, every: 1, decay: 0.9, ramp: 1.0 });
     recipe
 }
 

@@ -7,17 +7,19 @@ use num_traits::Zero;
 
 use crate::Result;
 use crate::backend::{Accum, Backend, Epilogue, Health, LinearSpec, SgdParam, SgdStep, Wide};
+use crate::shape::Shape;
 
 /// Coefficients of the polynomial `a x + b x^3 + c x^5` that each iteration applies to the singular values: five of them take
 /// every value from 0.01 to 1 into about \[0.7, 1.2\], which is near enough to 1 (K. Jordan et al., "Muon", 2024).
 const POLYNOMIAL: [f64; 3] = [3.4445, -4.775, 2.0315];
 
 /// A norm that no gradient worth a step is below: to divide by a norm, numbers are clipped to this one, and multiplied by its
-/// reciprocal, both exact in binary.
+/// reciprocal. Norms of up to 1e28 leave a factor that f32 has in full.
 const TINY: f64 = 1.0 / 1_073_741_824.0;
 
 /// The numbers of one step of Muon. With `u` as SGD's step for the momentum, and `O` the orthogonal matrix nearest to it,
-/// `w -= lr * (sqrt(max(1, out / in)) * O + weight_decay * w)`, as PyTorch's `Muon` defines it.
+/// `w -= lr * lr_scale * (O + weight_decay * w)`, as PyTorch's `Muon` defines it where `lr_scale` has the factor
+/// `sqrt(max(1, out / in))`, and `weight_decay` its reciprocal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MuonStep {
     pub(super) lr: f64,
@@ -43,6 +45,12 @@ pub(super) struct MuonParam<'a, B: Backend> {
     pub(super) weight_decay: f64,
 }
 
+/// Rows and columns of the matrix that a weight's numbers are: inputs, and for a convolution the pixels of its filters; outputs.
+pub(super) fn matrix(shape: Shape) -> [usize; 2] {
+    let columns = shape.dims().last().copied().unwrap_or(1);
+    [shape.numel() / columns.max(1), columns]
+}
+
 /// One step for each of `parameters`; nothing changes when `health` says the step is not finite.
 pub(super) fn step<B: Backend>(
     backend: &B,
@@ -60,17 +68,21 @@ pub(super) fn step<B: Backend>(
         let orthogonal = orthogonal(backend, &direction, rows, columns, ns_steps)?;
 
         let plain = |lr: f64| SgdStep { lr, momentum: 0.0, nesterov: false, max_norm: f64::INFINITY };
-        // These steps have no momentum: what they leave for a velocity is of no use.
-        let velocity = &mut direction;
+        // These steps have no momentum: what they leave for a velocity is of no use, but 0 times what was there must be 0.
+        let mut unused = zeros(backend, value)?;
         if rescale {
             let mut change = unit(backend, value, (columns as f64).sqrt())?;
             backend.blend(&mut change, 1.0, value, -1.0)?;
-            let param = SgdParam { value: &mut *value, gradient: &change, velocity, lr_scale: 1.0, weight_decay: 0.0 };
+            let param = SgdParam {
+                value: &mut *value,
+                gradient: &change,
+                velocity: &mut unused,
+                lr_scale: 1.0,
+                weight_decay: 0.0,
+            };
             backend.sgd(&plain(-1.0), &mut [param], health)?;
         }
-        let shape = (columns as f64 / rows as f64).max(1.0).sqrt();
-        let [lr_scale, weight_decay] = [lr_scale * shape, weight_decay / shape];
-        let param = SgdParam { value, gradient: &orthogonal, velocity: &mut direction, lr_scale, weight_decay };
+        let param = SgdParam { value, gradient: &orthogonal, velocity: &mut unused, lr_scale, weight_decay };
         backend.sgd(&plain(lr), &mut [param], health)?;
     }
     Ok(())

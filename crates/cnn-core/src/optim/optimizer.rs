@@ -150,8 +150,7 @@ impl<B: Backend> Optimizer<B> {
             let Together { sgd, adam, muon, .. } = &mut together[at];
             match (state, method) {
                 (State::Velocity(velocity), Method::Muon { .. }) => {
-                    let columns = shape.dims().last().copied().unwrap_or(1);
-                    let rows = len / columns.max(1);
+                    let [rows, columns] = muon::matrix(shape);
                     muon.push(MuonParam { value, gradient, velocity, rows, columns, lr_scale, weight_decay });
                 }
                 (State::Velocity(velocity), _) => {

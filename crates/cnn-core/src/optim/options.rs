@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::muon::matrix;
 use crate::element::Real;
 use crate::nn::Kind;
 use crate::shape::Shape;
@@ -9,7 +10,7 @@ use crate::{Error, Result, names};
 
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Method {
     /// Stochastic gradient descent as PyTorch defines it: see [`SgdStep`](crate::backend::SgdStep).
     Sgd {
@@ -99,6 +100,7 @@ impl Method {
 /// Parameters with a learning rate, a weight decay or a method of their own: a backbone that is fine-tuned gently, biases that
 /// do not decay, a last layer that SGD moves where the others have Muon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Group {
     /// Which parameters, by their names: `fc.weight`, `layer1.*`, `*.bias`. A `*` is any text. Of several groups that
     /// match a name the first counts.
@@ -200,8 +202,8 @@ impl OptimizerOptions {
     /// Refuses numbers by which a step would make weights of the precision of `A` infinite or no numbers.
     ///
     /// # Errors
-    /// A momentum or a decay of a moment outside of \[0, 1), no iterations of Muon or more than 100, a weight decay or a factor of a group that is below 0 or infinite
-    /// in `A`, an `eps` that is 0 or infinite there, and a norm to clip to that is 0 or less.
+    /// A momentum or a decay of a moment outside of \[0, 1), no iterations of Muon or more than 100, a weight decay or a factor of a
+    /// group that is below 0 or infinite in `A`, an `eps` that is 0 or infinite there, and a norm to clip to that is 0 or less.
     pub fn check<A: Real>(&self) -> Result<()> {
         let in_dtype = |rule: &str| format!("must be {rule} in {}", A::DTYPE);
         let rounded = |value: f64| A::from_f64(value).as_f64();
@@ -229,10 +231,16 @@ impl OptimizerOptions {
         let group = self.groups.iter().find(|group| group.matches(name));
         let method = group.and_then(|group| group.method).unwrap_or(self.method);
         let usual = if self.decay_all || kind == Kind::Weight { self.weight_decay } else { 0.0 };
-        Treatment {
-            method: method.of(kind, shape),
-            lr_scale: group.map_or(1.0, |group| group.lr_scale),
-            weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(usual),
+        let lr_scale = group.map_or(1.0, |group| group.lr_scale);
+        let weight_decay = group.and_then(|group| group.weight_decay).unwrap_or(usual);
+        match method.of(kind, shape) {
+            // Of the decay, the rate is what it is without the factor.
+            method @ Method::Muon { .. } => {
+                let [rows, columns] = matrix(shape).map(|side| side as f64);
+                let factor = (columns / rows.max(1.0)).max(1.0).sqrt();
+                Treatment { method, lr_scale: lr_scale * factor, weight_decay: weight_decay / factor }
+            }
+            method => Treatment { method, lr_scale, weight_decay },
         }
     }
 

@@ -22,18 +22,34 @@ pub struct Chosen {
 }
 
 impl Recipe {
+    /// Images of a step that each of its parts has one of, or two where they are mixed with each other; at most the batch.
+    fn parts_together(&self) -> usize {
+        let each = if self.augment.mixup > 0.0 || self.augment.cutmix > 0.0 { 2 } else { 1 };
+        (each * self.accumulate).min(self.batch)
+    }
+
+    /// How many of `images` training images are left to train on when the recipe's part of them is held out.
+    pub fn trained_on(&self, images: usize) -> usize {
+        images - self.held_out(images)
+    }
+
+    /// How many of them are held out.
+    pub(crate) fn held_out(&self, images: usize) -> usize {
+        ((self.validation * images as f64).round() as usize).min(images)
+    }
+
     /// Makes batches smaller and epochs more for `images` training images, where an epoch would have fewer than 16 steps, and with
     /// batches SGD's rate in proportion (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017). Says what has changed; none where
     /// nothing has.
     pub fn fit_to(&mut self, images: usize, chosen: Chosen) -> Option<String> {
         let (batch, epochs, lr) = (self.batch, self.epochs, self.optimizer.lr);
-        if images == 0 || images.div_ceil(batch) >= STEPS_OF_AN_EPOCH {
+        if images == 0 || batch == 0 || images.div_ceil(batch) >= STEPS_OF_AN_EPOCH {
             return None;
         }
         if !chosen.batch {
             let most = (images / STEPS_OF_AN_EPOCH).max(1);
             // The largest power of two of at most so many.
-            self.batch = (1usize << most.ilog2()).clamp(SMALLEST_BATCH.min(batch), batch).max(self.accumulate);
+            self.batch = (1usize << most.ilog2()).clamp(SMALLEST_BATCH.min(batch), batch).max(self.parts_together());
             if !chosen.lr && self.optimizer.kind == OptimizerKind::Sgd {
                 self.optimizer.lr *= self.batch as f64 / batch as f64;
             }
@@ -84,6 +100,15 @@ mod tests {
         assert_eq!(chosen(true, true, false), (64, 10, 0.05, None));
         assert_eq!(chosen(true, false, false).1, 60);
         assert_eq!(chosen(false, true, true).2, 0.05);
+        let with = |batch, accumulate, mixup| {
+            let mut recipe = Recipe { batch, accumulate, ..recipe() };
+            recipe.augment.mixup = mixup;
+            recipe.fit_to(106, none);
+            recipe
+        };
+        assert_eq!(with(0, 1, 0.0).batch, 0, "what no recipe may have is left to its check");
+        assert_eq!((with(64, 8, 0.2).batch, with(64, 8, 0.0).batch), (16, 8));
+        with(64, 8, 0.2).check().unwrap();
         // Adam's rate says how far a weight moves, whatever the batch.
         let mut adam = recipe();
         adam.optimizer.kind = OptimizerKind::Adam;

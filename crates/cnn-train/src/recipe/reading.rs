@@ -5,14 +5,15 @@ use cnn_core::names;
 use crate::{Error, Recipe, Result};
 
 /// How the parser calls what it expects, and what that is.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     ("u32", "a whole number from 0 to 4294967295"),
-    ("u64", "a whole number of at least 0"),
-    ("usize", "a whole number of at least 0"),
+    ("u64", "a whole number from 0 to 18446744073709551615"),
+    ("usize", "a whole number from 0 to 18446744073709551615"),
     ("f64", "a number"),
     ("a boolean", "true or false"),
     ("a string", "a text in quotes"),
     ("a sequence", "a list"),
+    ("internally tagged enum Method", r#"a table, such as { kind = "sgd", momentum = 0.9, nesterov = true }"#),
     ("an array of length 2", "a list of two, such as [32, 32]"),
 ];
 
@@ -106,8 +107,8 @@ mod tests {
             assert_eq!(error("epochs", &format!("epochs = {value}")), expected);
         }
         for (key, to, rule) in [
-            ("seed", "seed = -1", "must be a whole number of at least 0"),
-            ("batch", "batch = [1]", "must be a whole number of at least 0"),
+            ("seed", "seed = -1", "must be a whole number from 0 to 18446744073709551615"),
+            ("batch", "batch = [1]", "must be a whole number from 0 to 18446744073709551615"),
             ("model", "model = 5", "must be a text in quotes"),
             ("lr", "lr = true", "must be a number"),
             ("nesterov", "nesterov = 1", "must be true or false"),
@@ -121,6 +122,19 @@ mod tests {
         let precision = "must be one of f32, tf32, bf16; did you mean bf16?";
         let expected = format!("recipe line {}: bf6: {precision}", line("precision"));
         assert_eq!(error("precision", "precision = \"bf6\""), expected);
+        let group = |rest: &str| Recipe::from_toml(&format!("{text}[[optimizer.groups]]\npattern = \"*\"\n{rest}\n"));
+        let error_of = |rest: &str| group(rest).unwrap_err().to_string();
+        assert!(error_of("lr_scal = 64.0").contains("lr_scal: must be one of pattern, lr_scale"));
+        assert!(
+            error_of("method = 5")
+                .ends_with("method = 5: must be a table, such as { kind = \"sgd\", momentum = 0.9, nesterov = true }")
+        );
+        let muon = |rest: &str| error_of(&format!("method = {{ kind = \"muon\", nesterov = true, {rest} }}"));
+        assert!(muon("momentum = 0.9, ns_steps = 5, rescal = true").contains("rescal"));
+        assert_eq!(
+            muon("momentum = 7.0, ns_steps = 5"),
+            "method of the parameter group *: momentum 7: must be at least 0 and below 1"
+        );
         // A table whose line is gone.
         let headless = Recipe::from_toml(&text.replace("[schedule]\n", "")).unwrap_err().to_string();
         assert!(

@@ -87,7 +87,11 @@ impl Recipe {
         }
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
-            None => self.check_ending(),
+            None => {
+                // The rules of a group's method are the optimiser's own.
+                self.optimizer_options().check::<f32>()?;
+                self.check_ending()
+            }
         }
     }
 }

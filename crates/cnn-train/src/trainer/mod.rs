@@ -171,7 +171,7 @@ impl<B: Backend> Trainer<B> {
         }
         let (images, labels) = (train.len() as u64, train.labels());
         let labels = digest(&labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
-        let (train, validation) = match (recipe.validation * train.len() as f64).round() as usize {
+        let (train, validation) = match recipe.held_out(train.len()) {
             0 if recipe.validation > 0.0 => {
                 let rule = format!("holds out none of the {} training images", train.len());
                 return Err(Error::recipe("validation", recipe.validation, rule));

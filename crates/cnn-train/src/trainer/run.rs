@@ -436,7 +436,8 @@ impl<B: Backend> Trainer<B> {
     /// that was not finite is known where the device does not run behind, and nothing of it is in the average.
     fn move_average(&mut self) -> Result<()> {
         let step = self.progress.step;
-        let total = self.steps() * u64::from(self.recipe.epochs_at(step));
+        // What was decided at the end of a run is not known behind its last step.
+        let total = self.steps() * u64::from(self.recipe.epochs_at(step.saturating_sub(1)));
         let (Some(average), Some(of)) = (&mut self.average, &self.recipe.average) else { return Ok(()) };
         let Some(decay) = of.decay(step, total).filter(|_| self.progress.averaged < step) else { return Ok(()) };
         self.progress.averaged = step;

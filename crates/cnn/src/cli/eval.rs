@@ -64,7 +64,8 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     }
     let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
     let own = super::data::recipe_of(&args.weights).is_some_and(|recipe| same_place(&data, recipe.find_data()));
-    if args.all && own {
+    let split = std::path::Path::new(&data).join("test").is_dir();
+    if args.all && own && !split {
         let rule = "most of these pictures were trained on: this accuracy says little of new ones";
         output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
     }

@@ -104,7 +104,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.2}%", 100.0 * part as f64 / whole as f64) }
 }
 
-/// `; 33% to 79% would be no surprise` behind a share of so few that chance decides about whole per cents: Wilson's interval for
+/// What is to be said behind a share of so few that chance decides about whole per cents: Wilson's interval for
 /// 95% (E. B. Wilson, 1927); nothing behind a share of a thousand and more.
 pub(crate) fn margin(part: u64, whole: u64) -> String {
     if whole == 0 || whole >= 1000 {

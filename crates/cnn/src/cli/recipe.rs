@@ -15,9 +15,9 @@ use super::output;
 /// Runs the command: prints the recipe that `train` would follow.
 pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
     let mut recipe = of(args, None)?;
-    if Path::new(&recipe.data).is_dir() {
+    if args.recipe.is_none() && Known::meant(&recipe.data).is_none() && Path::new(&recipe.data).is_dir() {
         let images = training_images(&recipe)?;
-        fit(&mut recipe, images, args);
+        fit(&mut recipe, images, args).iter().for_each(|said| output::note(&format!("note: {said}")));
     }
     output::print(&commented(&recipe)?)
 }
@@ -27,9 +27,7 @@ fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
     let listing = list(&recipe.data, Path::new(DATA_ROOT), &OpenOptions::default().size(recipe.size))?;
     let classes = &listing.report().classes;
     let meant = |name: &String| recipe.classes.as_ref().is_none_or(|classes| classes.contains(name));
-    let (train, held_out) = (classes.iter().filter(|class| meant(&class.name)))
-        .fold((0, 0), |(train, held_out), class| (train + class.train, held_out + class.validation));
-    Ok(train - if held_out == 0 { (train as f64 * recipe.validation) as usize } else { 0 })
+    Ok(recipe.trained_on(classes.iter().filter(|class| meant(&class.name)).map(|class| class.train).sum()))
 }
 
 /// Fits defaults to few images, but not what was chosen by `args`; says what has changed.

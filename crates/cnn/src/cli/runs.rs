@@ -72,6 +72,9 @@ fn text(groups: &[Group]) -> String {
     let percent = |part: Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.2}%", 100.0 * part));
     let time = |seconds: Option<f64>| seconds.map_or("-".to_owned(), output::duration);
     let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
+    if runs.is_empty() {
+        return String::new();
+    }
     let settings = differing(&runs.iter().map(|run| &run.recipe).collect::<Vec<_>>());
     let mut lines = vec![
         ["run", "model", "data", "epochs", "accuracy", "six views", "training", "in all", "seed", "settings"]
@@ -96,7 +99,7 @@ fn text(groups: &[Group]) -> String {
         ]);
     }
     // A column that would be empty is not there.
-    for column in (0..lines[0].len()).rev() {
+    for column in (1..lines[0].len()).rev() {
         if lines[1..].iter().all(|line| matches!(line[column].as_str(), "-" | "")) {
             lines.iter_mut().for_each(|line| drop(line.remove(column)));
         }

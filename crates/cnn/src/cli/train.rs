@@ -58,16 +58,15 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
 
 /// Fits the defaults of a new run to few images, and says so of them and of a batch that is larger than the data.
 fn fit(start: &Start, recipe: &mut Recipe, dataset: &Dataset, args: &RecipeArgs) {
-    let images = dataset.train.len();
-    let images = images - if dataset.validation.is_none() { (images as f64 * recipe.validation) as usize } else { 0 };
+    let images = recipe.trained_on(dataset.train.len());
     if matches!(start, Start::New(_)) {
         recipe::fit(recipe, images, args).iter().for_each(|said| output::note(&format!("note: {said}")));
     }
     if recipe.batch > images && images > 0 {
         let epochs = recipe.all_epochs();
         output::note(&format!(
-            "note: a step of {} images takes all {images} of them: {} in all, which may be too few to learn by",
-            recipe.batch,
+            "note: a step of {} takes every image, {images}: {} in all, which may be too few to learn by",
+            count(recipe.batch as u64, "image"),
             count(epochs.into(), "step"),
         ));
     }
@@ -301,7 +300,7 @@ fn tell(
             ));
         }
         Some(Stopped::Time) => {
-            let (folder, more) = (output::quoted(folder.path()), 2.0 * recipe.max_seconds.unwrap_or(*seconds));
+            let (folder, more) = (output::quoted(folder.path()), 2.0 * recipe.max_seconds.unwrap_or(*seconds).min(1e9));
             let advice = format!("go on with: cnn train --resume {folder} --max-seconds {more} (of the whole run)");
             let made = [count((*epochs).into(), "epoch"), count(*steps, "step")].join(", ");
             output::note(&format!("its time is over after {made}; {advice}"));

@@ -113,12 +113,15 @@ fn a_complete_run_says_so_and_runs_that_differ_are_told_apart() {
     place.pictures("photos", 16);
     let train = ["train", "--data", "photos", "--size", "16", "--model", "stepwise", "--epochs", "1", "--batch", "64"];
     let (_, stderr) = place.succeeds(&[&train[..], &["--out", "runs/plain"]].concat());
-    assert!(stderr.contains("a step of 64 images takes all 36 of them: 1 step in all"), "{stderr}");
+    assert!(stderr.contains("a step of 64 images takes every image, 36: 1 step in all"), "{stderr}");
     place.succeeds(&[&train[..], &["--out", "runs/muon", "--optimizer", "muon"]].concat());
     let (stdout, stderr) = place.succeeds(&["train", "--resume", "runs/plain"]);
     assert!(stderr.contains("this run is complete, 1 epoch, and is only tested; --extend N adds epochs"), "{stderr}");
     assert!(!stdout.contains("images/s"), "{stdout}");
     let (table, _) = place.succeeds(&["runs", "runs"]);
+    fs::create_dir_all(place.path().join("broken/a")).unwrap();
+    fs::write(place.path().join("broken/a/recipe.toml"), "x = 1").unwrap();
+    place.refuses(&["runs", "broken"], 1, &["recipe line 1: key x: must be one of"]);
     let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(line("muon").ends_with("optimizer.kind muon, optimizer.lr 0.02, optimizer.weight_decay 0.01"), "{table}");
     assert!(
