@@ -191,7 +191,7 @@ mod tests {
         let classes = ["cat", "dog", "emu"].map(str::to_owned);
         let text = to_text(&evaluation, None, &classes);
         let expected = "\
-test accuracy 70.00% (7 of 10), loss 0.5000
+test accuracy 70.00% (7 of 10; with so few, of others 40% to 89% may be right), loss 0.5000
 
 class  images  recall  precision  most often taken for
 cat         4  75.00%     60.00%  dog (1)
