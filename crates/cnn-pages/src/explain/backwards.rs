@@ -9,8 +9,9 @@ use cnn_core::{Backend, Pool2dSpec, Result};
 use super::Explanation;
 use super::dense::sum;
 use super::layers::{Conv, Layer, What};
+use super::pooling::window_choice;
 use super::regions;
-use super::sections::{Focus, colour, place, window_choice};
+use super::sections::{Focus, colour, place};
 use crate::html::{escape, grouped, paragraphs, precise};
 use crate::picture::channel;
 

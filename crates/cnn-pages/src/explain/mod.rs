@@ -8,6 +8,7 @@ mod learning;
 mod neighbours;
 mod page;
 mod places;
+mod pooling;
 pub(crate) mod regions;
 pub(crate) mod sections;
 mod step;

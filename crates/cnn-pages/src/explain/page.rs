@@ -4,6 +4,7 @@ use cnn_core::backend::Activation;
 
 use super::blocks::{self, Block, feature_maps};
 use super::layers::{Layer, What, shape};
+use super::pooling;
 use super::sections::{self, Focus, first_convolution};
 use super::{Explanation, dense, learning, places};
 use crate::html::{Page, bar, escape, figure, grouped, paragraphs, percent};
@@ -144,7 +145,7 @@ fn end(of: &Explanation, layer: &Layer, focus: Focus, number: usize, page: &mut 
             page.section(
                 &id,
                 "Max-pooling: only the largest number stays",
-                sections::max_pooling(before, layer, pool, focus),
+                pooling::max_pooling(before, layer, pool, focus),
             );
         }
         What::MaxPool(_) | What::AvgPool(_) => {
