@@ -7,11 +7,12 @@ use std::sync::Arc;
 use cnn_core::{Error, Plain, Result};
 use rayon::ThreadPool;
 
-use crate::buffer::{Buffer, Pool};
+use crate::buffer::Buffer;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::plans::Plans;
 use crate::element::{CpuElement, lanes};
 use crate::optimised;
+use crate::pool::Pool;
 use crate::scratch::{Rooms, Scratch};
 use crate::simd::{Isa, SimdKernel};
 use crate::threads::{CHUNK, Parts, chunks};

@@ -26,6 +26,7 @@ mod optimised;
 #[cfg(test)]
 mod out_of_memory;
 mod pages;
+mod pool;
 mod pool2d;
 mod roofline;
 mod scratch;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use cnn_core::{Plain, Result};
 
-use crate::buffer::{Block, Pool};
+use crate::pool::{Block, Pool};
 
 /// Working memory of one owner. Unlike a buffer it is not shared, and getting one does not touch the heap.
 pub(crate) struct Scratch<T: Plain> {

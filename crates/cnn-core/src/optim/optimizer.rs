@@ -2,12 +2,13 @@
 
 use num_traits::Float;
 
-use super::muon::{self, MuonParam, MuonStep};
+use super::muon;
 use super::options::{Method, OptimizerOptions, Treatment};
 use crate::archive::{Archive, Array};
 use crate::backend::{Accum, AdamParam, AdamStep, Backend, Health, SgdParam, SgdStep, Wide, download_one};
 use crate::element::{Element, Real};
 use crate::nn::{Fields, Param, model_of, parameters, parameters_mut};
+use crate::shape::Shape;
 use crate::tape::Identity;
 use crate::{Error, Gradients, Result};
 
@@ -39,12 +40,12 @@ enum State<B: Backend> {
     },
 }
 
-/// The parameters of one method in a step; two of the lists are empty.
+/// The parameters of one method in a step: those with a velocity and their shapes, or Adam's.
 struct Together<'a, B: Backend> {
     method: Method,
-    sgd: Vec<SgdParam<'a, B>>,
+    moving: Vec<SgdParam<'a, B>>,
+    shapes: Vec<Shape>,
     adam: Vec<AdamParam<'a, B>>,
-    muon: Vec<MuonParam<'a, B>>,
 }
 
 /// An array of a state in a file.
@@ -144,35 +145,32 @@ impl<B: Backend> Optimizer<B> {
             };
             let value = parameter.value_mut();
             let at = together.iter().position(|together| together.method == method).unwrap_or_else(|| {
-                together.push(Together { method, sgd: Vec::new(), adam: Vec::new(), muon: Vec::new() });
+                together.push(Together { method, moving: Vec::new(), shapes: Vec::new(), adam: Vec::new() });
                 together.len() - 1
             });
-            let Together { sgd, adam, muon, .. } = &mut together[at];
-            match (state, method) {
-                (State::Velocity(velocity), Method::Muon { .. }) => {
-                    let [rows, columns] = muon::matrix(shape);
-                    muon.push(MuonParam { value, gradient, velocity, rows, columns, lr_scale, weight_decay });
+            let Together { moving, shapes, adam, .. } = &mut together[at];
+            match state {
+                State::Velocity(velocity) => {
+                    moving.push(SgdParam { value, gradient, velocity, lr_scale, weight_decay });
+                    shapes.push(shape);
                 }
-                (State::Velocity(velocity), _) => {
-                    sgd.push(SgdParam { value, gradient, velocity, lr_scale, weight_decay });
-                }
-                (State::Adam { m, v, steps }, _) => {
+                State::Adam { m, v, steps } => {
                     adam.push(AdamParam { value, gradient, m, v, steps, lr_scale, weight_decay });
                 }
             }
         }
-        for Together { method, mut sgd, mut adam, muon } in together {
+        for Together { method, mut moving, shapes, mut adam } in together {
             match method {
                 Method::Sgd { momentum, nesterov } => {
-                    backend.sgd(&SgdStep { lr, momentum, nesterov, max_norm }, &mut sgd, &health)?;
+                    backend.sgd(&SgdStep { lr, momentum, nesterov, max_norm }, &mut moving, &health)?;
                 }
                 Method::Adam { beta1, beta2, eps, decoupled } => {
                     let step = AdamStep { lr, beta1, beta2, eps, decoupled, max_norm };
                     backend.adam(&step, &mut adam, &health)?;
                 }
                 Method::Muon { momentum, nesterov, ns_steps, rescale } => {
-                    let step = MuonStep { lr, momentum, nesterov, ns_steps, rescale, max_norm };
-                    muon::step(backend, &step, muon, &health)?;
+                    let step = SgdStep { lr, momentum, nesterov, max_norm };
+                    muon::step(backend, &step, (ns_steps, rescale), moving.into_iter().zip(shapes), &health)?;
                 }
             }
         }
