@@ -120,13 +120,14 @@ impl Listing {
         let labels: Vec<u32> = self.train.labels().iter().chain(watched).chain(self.test.labels()).copied().collect();
         let path = |&i: &usize| all[i].path.display().to_string();
         for group in duplicates::find(&all, &self.options.pool) {
-            if let Some(first) = group.iter().find(|&&i| i < train.len()) {
-                let others = group.iter().filter(|&&i| i >= train.len());
-                self.report.duplicates.extend(others.map(|other| [path(first), path(other)]));
+            let (ours, others): (Vec<usize>, Vec<usize>) = group.iter().partition(|&&i| i < train.len());
+            let leaked = if ours.is_empty() { 0 } else { others.len() };
+            for other in &others[..leaked] {
+                self.report.duplicates.push([path(&ours[0]), path(other)]);
             }
             let classes: BTreeSet<u32> = group.iter().map(|&i| labels[i]).collect();
             let classes = classes.into_iter().map(|label| self.train.classes()[label as usize].clone()).collect();
-            self.report.same.push(SameFile { paths: group.iter().map(path).collect(), classes });
+            self.report.same.push(SameFile { paths: group.iter().map(path).collect(), classes, leaked });
         }
     }
 }

@@ -18,6 +18,9 @@ pub struct Report {
     pub size: [usize; 3],
     /// Where the split into training and test images comes from.
     pub split: String,
+    /// Whether every picture is tested with, those to train on too. JSON has it not: nobody asks for that there.
+    #[serde(skip)]
+    pub tested_all: bool,
     /// Images of each class.
     pub classes: Vec<ClassCount>,
     /// What is there and not read.
@@ -74,6 +77,8 @@ pub struct SameFile {
     pub paths: Vec<String>,
     /// The classes that it is in. Of several, at most one is right.
     pub classes: Vec<String>,
+    /// How many of the places are tested or watched with, if another one is trained on.
+    pub leaked: usize,
 }
 
 /// Entries of a list that text shows.
@@ -105,7 +110,7 @@ impl Report {
             let pairs: Vec<_> = self.duplicates.iter().map(|[train, other]| format!("{other} = {train}")).collect();
             lines.push(format!("trained on and tested with, so that the accuracy flatters: {}", some(&pairs)));
         }
-        for SameFile { paths, classes } in self.same.iter().filter(|same| same.classes.len() > 1).take(SHOWN) {
+        for SameFile { paths, classes, .. } in self.same.iter().filter(|same| same.classes.len() > 1).take(SHOWN) {
             let classes = classes.join(" and in ");
             lines
                 .push(format!("the same picture is in {classes}, so that one of its labels is wrong: {}", some(paths)));
@@ -114,9 +119,7 @@ impl Report {
         if contradicting > SHOWN {
             lines.push(format!("{} more pictures are in several classes", contradicting - SHOWN));
         }
-        let told = |same: &&SameFile| {
-            same.classes.len() > 1 || self.duplicates.iter().any(|pair| same.paths.contains(&pair[0]))
-        };
+        let told = |same: &&SameFile| same.classes.len() > 1 || same.leaked > 0;
         let again: Vec<_> = self.same.iter().filter(|same| !told(same)).map(|same| same.paths.join(" = ")).collect();
         if !again.is_empty() {
             lines.push(format!("there more than once: {}", some(&again)));

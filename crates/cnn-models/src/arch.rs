@@ -24,22 +24,30 @@ pub enum Arch {
     ResNet(ResNetConfig),
 }
 
-const NAMED: [(&str, Arch); 9] = [
-    ("stepwise", Arch::Stepwise),
-    ("small", Arch::Small),
-    ("fast", Arch::Fast(FastConfig::FAST)),
-    ("fast-wide", Arch::Fast(FastConfig::WIDE)),
-    ("fast-deep", Arch::Fast(FastConfig::DEEP)),
-    ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar))),
-    ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar))),
-    ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet))),
-    ("resnet34-imagenet", Arch::ResNet(ResNetConfig::resnet34(Stem::ImageNet))),
+/// A name, what it is the name of, and a line on that.
+type Named = (&'static str, Arch, &'static str);
+
+const NAMED: [Named; 9] = [
+    ("stepwise", Arch::Stepwise, "one convolution, to be followed step by step"),
+    ("small", Arch::Small, "three convolutions, for a first try"),
+    ("fast", Arch::Fast(FastConfig::FAST), "most accuracy in least time, 32x32"),
+    ("fast-wide", Arch::Fast(FastConfig::WIDE), "the same with more channels"),
+    ("fast-deep", Arch::Fast(FastConfig::DEEP), "the same with more channels and convolutions"),
+    ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar)), "ResNet for about 32x32"),
+    ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar)), "the same, deeper"),
+    ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet)), "ResNet for about 224x224, untrained"),
+    ("resnet34-imagenet", Arch::ResNet(ResNetConfig::resnet34(Stem::ImageNet)), "the same, deeper"),
 ];
 
 impl Arch {
     /// The names that [`Arch::from_str`] knows; it does not mind capitals and hyphens.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMED.iter().map(|(name, _)| *name)
+        NAMED.iter().map(|(name, ..)| *name)
+    }
+
+    /// Every name with a line on what it is the name of.
+    pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+        NAMED.iter().map(|(name, _, words)| (*name, *words))
     }
 
     /// The model for images \[height, width, channels\], its initial weights fixed by `seed`.
@@ -68,7 +76,7 @@ impl Arch {
 
 impl Display for Arch {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(NAMED.iter().find(|(_, arch)| arch == self).map_or("resnet", |(name, _)| name))
+        f.write_str(NAMED.iter().find(|(_, arch, _)| arch == self).map_or("resnet", |(name, ..)| name))
     }
 }
 
@@ -76,8 +84,8 @@ impl FromStr for Arch {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let meant = names::meant(text, Arch::names());
-        let found = NAMED.iter().find(|(name, _)| Some(*name) == meant);
-        found.map(|(_, arch)| *arch).ok_or_else(|| names::unknown("model", text, Arch::names()))
+        let found = NAMED.iter().find(|(name, ..)| Some(*name) == meant);
+        found.map(|(_, arch, _)| *arch).ok_or_else(|| names::unknown("model", text, Arch::names()))
     }
 }
 
@@ -102,7 +110,7 @@ mod tests {
     #[test]
     fn weights_are_counted_without_making_them() {
         let backend = Naive::<f32>::new();
-        for (name, arch) in NAMED {
+        for (name, arch, _) in NAMED {
             for (image, classes) in [([32, 32, 3], 10), ([17, 9, 1], 3)] {
                 let model = arch.build(&backend, 0, image, classes).unwrap();
                 let made: usize = parameters(&model).iter().map(|parameter| parameter.shape().numel()).sum();

@@ -55,7 +55,7 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     let [height, width] = options.size.unwrap_or([32, 32]);
     check_target(height, width)?;
     let mut notes = Notes::default();
-    let Splits { train, validation, test, split } = splits(tree, options, &mut notes)?;
+    let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;
     if train.is_empty() || test.is_empty() {
         let rule = "needs pictures for both (.jpg, .jpeg, .jfif or .png), in a folder for each class";
         let value = format!("{} to train on, {} to test on", train.len(), test.len());
@@ -75,6 +75,7 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     listing.validation = validation.map(set).transpose()?;
     listing.files = files;
     listing.report.split = split;
+    listing.report.tested_all = tested_all;
     listing.report.left_out = notes.left_out();
     listing.report.notes = notes.sentences;
     Ok(Some(listing))
@@ -122,6 +123,8 @@ struct Splits {
     train: Vec<Found>,
     validation: Option<Vec<Found>>,
     test: Vec<Found>,
+    /// Whether the pictures to train on are tested with too.
+    tested_all: bool,
     /// Where the split comes from.
     split: String,
 }
@@ -194,7 +197,7 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
             let text = format!("{} is tested with: no test folder", validation_place.display());
             notes.sentences.push(text.clone());
             same_classes(&train_place, &train, &validation_place, &test)?;
-            Ok(Splits { train, validation: None, test, split: text })
+            Ok(Splits { train, validation: None, test, tested_all: false, split: text })
         }
         (validation, Some(test)) => {
             same_classes(&train_place, &train, &test_place, &test)?;
@@ -206,7 +209,7 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
                     notes.sentences.push(format!("{place} has no pictures of class {class:?}"));
                 }
             }
-            Ok(Splits { train, validation, test, split })
+            Ok(Splits { train, validation, test, tested_all: false, split })
         }
     }
 }
@@ -228,7 +231,7 @@ fn all_to_test(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<S
     let split = format!("all pictures in {} are tested with", tree.path.display());
     notes.sentences.push(split.clone());
     let all = found(tree, options, notes)?;
-    Ok(Splits { train: all.clone(), validation: None, test: all, split })
+    Ok(Splits { train: all.clone(), validation: None, test: all, tested_all: true, split })
 }
 
 /// The pictures of the classes in `tree`, sorted by class and file.

@@ -25,7 +25,7 @@ pub(super) fn by_hash(found: Vec<Found>, because: &str, notes: &mut Notes) -> Sp
     }
     let split = format!("{because}: a tenth of the pictures of each class, chosen by their names, is tested with");
     notes.sentences.push(split.clone());
-    Splits { train, validation: None, test, split }
+    Splits { train, validation: None, test, tested_all: false, split }
 }
 
 /// How many pictures of a class of `count` are tested with.

@@ -22,8 +22,8 @@ pub struct Chosen {
 }
 
 impl Recipe {
-    /// Images of a step that each of its parts has one of, or two where they are mixed with each other; at most the batch.
-    fn parts_together(&self) -> usize {
+    /// The smallest batch that each part of a step has an image of, or two where they are mixed with each other.
+    fn least_batch(&self) -> usize {
         let each = if self.augment.mixup > 0.0 || self.augment.cutmix > 0.0 { 2 } else { 1 };
         (each * self.accumulate).min(self.batch)
     }
@@ -49,7 +49,7 @@ impl Recipe {
         if !chosen.batch {
             let most = (images / STEPS_OF_AN_EPOCH).max(1);
             // The largest power of two of at most so many.
-            self.batch = (1usize << most.ilog2()).clamp(SMALLEST_BATCH.min(batch), batch).max(self.parts_together());
+            self.batch = (1usize << most.ilog2()).clamp(SMALLEST_BATCH.min(batch), batch).max(self.least_batch());
             if !chosen.lr && self.optimizer.kind == OptimizerKind::Sgd {
                 self.optimizer.lr *= self.batch as f64 / batch as f64;
             }

@@ -68,10 +68,10 @@ fn in_words(number: usize, line: &str, message: &str) -> Error {
             table.map(|table| format!(" (or stand below [{table}], whose line may be missing)")).unwrap_or_default();
         return Error::recipe("recipe", at(&format!("{what}{found}")), rule + &hint);
     }
-    if let ("missing field", [field]) = (message.split(" `").next().unwrap_or_default(), &quoted(message)[..]) {
-        let what = if TABLES.contains(&field.as_str()) { "the table [" } else { "the key " };
-        let end = if what.ends_with('[') { "]" } else { "" };
-        return Error::recipe("recipe", format!("line {number}"), format!("misses {what}{field}{end}"));
+    if let Some(field) = message.strip_prefix("missing field ").map(|field| field.trim_matches('`')) {
+        let is_table = TABLES.contains(&field);
+        let rule = if is_table { format!("misses the table [{field}]") } else { format!("misses the key {field}") };
+        return Error::recipe("recipe", format!("line {number}"), rule);
     }
     if message == "duplicate key" {
         let rule = "must stand once in its table; the line of a table, such as [schedule], may be missing above";

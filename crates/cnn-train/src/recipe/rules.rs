@@ -13,7 +13,6 @@ impl Recipe {
             return Err(Error::recipe("classes", "[]", "must be at least one, or not given for all"));
         }
         let OptimizerRecipe { lr, momentum, weight_decay, clip_grad_norm, .. } = self.optimizer;
-        let iterations = self.optimizer.ns_steps.unwrap_or(5);
         let ScheduleRecipe { warmup_epochs, pct_start, start, end, step_epochs, gamma, .. } = self.schedule;
         let (every, decay, ramp) = self.average.as_ref().map_or((1, 0.0, 0.0), |a| (a.every, a.decay, a.ramp));
         let AugmentRecipe { mixup, cutmix, .. } = self.augment;
@@ -40,7 +39,12 @@ impl Recipe {
             ),
             ("mixup", mixup, (0.0..=100.0).contains(&mixup), "must be from 0 to 100"),
             ("cutmix", cutmix, (0.0..=100.0).contains(&cutmix), "must be from 0 to 100"),
-            ("validation", self.validation, fraction(self.validation), "must be at least 0 and below 1"),
+            (
+                "validation",
+                self.validation,
+                fraction(self.validation),
+                "must be at least 0 and below 1: 0.2 for a fifth of the images",
+            ),
             ("label_smoothing", self.label_smoothing, fraction(self.label_smoothing), "must be at least 0 and below 1"),
             (
                 "checkpoint_minutes",
@@ -51,7 +55,6 @@ impl Recipe {
             ("max_seconds", max_seconds, above_0(max_seconds), "must be above 0 and finite"),
             ("lr", lr, above_0(lr), "must be above 0 and finite in 32 bits"),
             ("momentum", momentum, fraction(momentum), "must be at least 0 and below 1"),
-            ("ns_steps", f64::from(iterations), (1..=100).contains(&iterations), "must be from 1 to 100"),
             ("weight_decay", weight_decay, at_least_0(weight_decay), "must be at least 0 and finite in 32 bits"),
             (
                 "clip_grad_norm",
@@ -70,11 +73,11 @@ impl Recipe {
             ("gamma", gamma, above_0(gamma), "must be above 0 and finite"),
         ];
         let OptimizerRecipe { kind, ns_steps, rescale, .. } = self.optimizer;
-        let of_muon = [("ns_steps", ns_steps.map(|n| n.to_string())), ("rescale", rescale.map(|r| r.to_string()))];
-        if let Some((field, value)) = of_muon.into_iter().find_map(|(field, value)| Some((field, value?)))
-            && kind != OptimizerKind::Muon
-        {
-            return Err(Error::recipe(field, value, "must not be set: only muon has it"));
+        let only_muon = |field, value: String| Err(Error::recipe(field, value, "must not be set: only muon has it"));
+        match (kind, ns_steps, rescale) {
+            (OptimizerKind::Muon, ..) | (_, None, None) => {}
+            (_, Some(steps), _) => return only_muon("ns_steps", steps.to_string()),
+            (_, None, Some(rescale)) => return only_muon("rescale", rescale.to_string()),
         }
         if let Some(init) = self.init.iter().find(|init| !finite(init.value)) {
             return Err(Error::recipe("init.value", init.value, "must be finite in 32 bits"));
@@ -88,7 +91,7 @@ impl Recipe {
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => {
-                // The rules of a group's method are the optimiser's own.
+                // The rules of Muon and of a group's method are the optimiser's own.
                 self.optimizer_options().check::<f32>()?;
                 self.check_ending()
             }

@@ -1,6 +1,7 @@
 //! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
 
 mod pages;
+mod train;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use cnn::train::{EVALUATION_BATCH, Precision};
 use cnn_measure::Area;
 
 pub(crate) use pages::{ExplainArgs, ReportArgs, RunsArgs};
+pub(crate) use train::{DoctorArgs, RecipeArgs, TrainArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,9 +55,7 @@ pub(crate) enum Command {
     /// List what this machine can compute with, what is missing and how to get it
     Devices(DevicesArgs),
     /// Print the recipe that `train` would follow with these options: every default, each with a word on what it does
-    #[command(
-        after_help = "Example:\n  cnn recipe --model resnet18 --data photos > photos.toml\n  cnn train --recipe photos.toml"
-    )]
+    #[command(after_help = train::with_networks(train::RECIPE_EXAMPLE))]
     Recipe(RecipeArgs),
     /// Explain the fields of every command's --json
     #[command(after_help = "Example:\n  cnn json | less")]
@@ -128,130 +128,11 @@ pub(crate) struct DataCommandArgs {
     /// Replace the page's file if it exists
     #[arg(long, requires = "sheet")]
     pub(crate) force: bool,
-    #[command(flatten)]
-    pub(crate) source: DataArgs,
     /// One JSON object on stdout: the classes, and every path
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-const DOCTOR_EXAMPLES: &str = "\
-Examples:
-  cnn doctor photos --size 64x64
-  cnn doctor cifar10 --model resnet18 --lr 0.1";
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = DOCTOR_EXAMPLES)]
-pub(crate) struct DoctorArgs {
-    /// Images, as for `train`: the name of a set, or the path of a folder or archive
-    #[arg(value_name = "DATA", conflicts_with = "data")]
-    pub(crate) images: Option<String>,
-    #[command(flatten)]
-    pub(crate) recipe: RecipeArgs,
-    /// Leave out pictures that cannot be decoded, and say so
-    #[arg(long)]
-    pub(crate) skip_bad: bool,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where sets with a name are")]
     pub(crate) source: DataArgs,
-    /// One JSON object on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What a run is made by: `train` follows it, `recipe` prints it.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct RecipeArgs {
-    /// Network: stepwise, small, fast, fast-wide, fast-deep, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
-    #[arg(long)]
-    pub(crate) model: Option<String>,
-    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Train on these classes only, in this order
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub(crate) classes: Option<Vec<String>>,
-    /// Height and width that a folder's images are resized to, such as 64x48, or 64 for both [default: 32x32]
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    pub(crate) size: Option<[usize; 2]>,
-    /// Passes over the training images [default: by the model, 2 to 30]
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u32>,
-    /// Images in a step [default: by the model, 32 to 128]
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<usize>,
-    /// Highest learning rate [default: by model and optimizer]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub(crate) lr: Option<f64>,
-    /// sgd, adam, adamw or muon [default: sgd]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) optimizer: Option<String>,
-    /// How activations are stored: f32, bf16 for half the memory, or tf32: f32 that a GPU multiplies faster, by 19 of its
-    /// bits [default: f32]
-    #[arg(long, value_name = "TYPE", value_parser = precision)]
-    pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe: cifar10-94, -94-sgd, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Part of the training images that is held out to watch the training with [default: 0]
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
-    pub(crate) validation: Option<f64>,
-    /// End after so many epochs in a row without a better accuracy of the images held out, which --validation sets, or the data
-    /// has; or without a smaller loss, where the recipe says loss
-    #[arg(long, value_name = "EPOCHS")]
-    pub(crate) early_stopping: Option<u32>,
-    /// Seconds after which the run ends, is tested, and can be resumed with more; those before it was resumed count too
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
-    pub(crate) max_seconds: Option<f64>,
-}
-
-const TRAIN_EXAMPLES: &str = "\
-Examples:
-  cnn train --data shapes
-  cnn train --model resnet18 --data cifar10 --epochs 20 --lr 0.1
-  cnn train --data photos --size 64x64           photos/CLASS/*.jpg, or photos/train/CLASS/* and photos/test/CLASS/*
-  cnn train --data cifar10 --classes cat,dog
-  cnn train --model resnet18 --data cifar10 --precision bf16
-  cnn train --model fast --data cifar10 --explain cat.jpg
-  cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
-  cnn train --resume runs/resnet18-cifar10-001 --extend 5
-
-SIGINT, SIGTERM and SIGHUP end a training after the step it is at, with everything saved; SIGUSR1 saves and goes on.";
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = TRAIN_EXAMPLES)]
-pub(crate) struct TrainArgs {
-    #[command(flatten)]
-    pub(crate) recipe: RecipeArgs,
-    /// Folder of the run; it must not hold one that has saved anything [default: a new one, runs/MODEL-DATA-001]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Go on with the run in this folder, by its own recipe
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
-        "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "early_stopping", "out"])]
-    pub(crate) resume: Option<PathBuf>,
-    /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
-    /// and is said once
-    #[arg(long, value_name = "N", requires = "resume")]
-    pub(crate) extend: Option<u32>,
-    /// Also write timeline.html into the run's folder: how the answer for this image and the first filters change from epoch to
-    /// epoch. For up to 4 images; a run that is resumed goes on with those that it has
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) explain: Vec<PathBuf>,
-    /// Leave out pictures that cannot be decoded, and say so
-    #[arg(long)]
-    pub(crate) skip_bad: bool,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-    #[command(flatten)]
-    pub(crate) source: DataArgs,
-    /// One JSON object a line on stdout: every epoch, and the result last
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which weights a command reads.
@@ -287,13 +168,13 @@ pub(crate) struct EvalArgs {
     /// Leave out pictures that cannot be decoded, and say so
     #[arg(long)]
     pub(crate) skip_bad: bool,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-    #[command(flatten)]
-    pub(crate) source: DataArgs,
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Machine")]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten, next_help_heading = "Where sets with a name are")]
+    pub(crate) source: DataArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -313,11 +194,11 @@ pub(crate) struct PredictArgs {
     /// How activations are stored: f32, bf16, or on a GPU tf32 [default: as in training, f32 for tf32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
     /// One JSON object a line on stdout, for each image, with every class
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Machine")]
+    pub(crate) device: DeviceArgs,
 }
 
 const INFO_EXAMPLES: &str = "\
@@ -407,11 +288,11 @@ pub(crate) struct BenchArgs {
     /// How activations are stored: f32, bf16, or on a GPU tf32
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = precision)]
     pub(crate) precision: Precision,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
     /// One JSON object a line on stdout: the limits first, then every measurement
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Machine")]
+    pub(crate) device: DeviceArgs,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

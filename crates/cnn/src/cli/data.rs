@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, list};
+use cnn::data::{Dataset, Decoding, Error, ImageSet, Known, Listing, OpenOptions, Pool, Report, list};
 use cnn::train::{Recipe, write_atomically};
 use cnn_pages::sheet_page;
 
@@ -67,11 +67,11 @@ pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Poo
     }
 }
 
-/// The images of `spec` to test with, and nothing else of it.
-pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<ImageSet, Failure> {
+/// The images of `spec` to test with, and nothing else of it but what was found.
+pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<(ImageSet, Report), Failure> {
     let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;
     report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
-    Ok(images)
+    Ok((images, report))
 }
 
 /// Where to look for the data of `recipe`: a set with a name that is not where `source` says is looked for where the run

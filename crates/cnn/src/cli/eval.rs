@@ -54,7 +54,9 @@ impl Command for Eval<'_> {
 
 /// The test images that are asked for: those of the weights' own data if nothing is said.
 pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Result<ImageSet, Failure> {
-    let recipe = args.data.is_none().then(|| super::data::recipe_of(&args.weights)).flatten();
+    let run = super::data::recipe_of(&args.weights);
+    let place = run.as_ref().map(|recipe| recipe.find_data().to_owned());
+    let recipe = run.filter(|_| args.data.is_none());
     let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
     let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
     let source = recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
@@ -63,16 +65,15 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
         output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
     }
     let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
-    let own = super::data::recipe_of(&args.weights).is_some_and(|recipe| same_place(&data, recipe.find_data()));
-    let split = std::path::Path::new(&data).join("test").is_dir();
-    if args.all && own && !split {
-        let rule = "most of these pictures were trained on: this accuracy says little of new ones";
-        output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
-    }
     let [height, width, _] = info.image;
     let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
     let options = options.used_classes(&info.classes).skip_bad(skip_bad);
-    same_classes(super::data::open_test(&data, &source, options)?, &info.classes)
+    let (images, report) = super::data::open_test(&data, &source, options)?;
+    if report.tested_all && place.is_some_and(|place| same_place(&data, &place)) {
+        let rule = "most of these pictures were trained on: this accuracy says little of new ones";
+        output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
+    }
+    same_classes(images, &info.classes)
 }
 
 /// Whether both are one folder.

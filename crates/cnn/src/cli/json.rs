@@ -34,7 +34,7 @@ data
   name, path, format, size, split,
   classes: for each, name, train, validation, test
   left_out: reason, paths; bad: path, reason; duplicates: pairs of paths (a
-  training image and another); same (what is there more than once): paths, classes; notes
+  training image and another); same (what is there more than once): paths, classes, leaked (tested with and trained on); notes
 
 doctor
   event (\"doctor\"), model, epochs, batch, lr (the highest), good (whether all is), findings: what, good, words

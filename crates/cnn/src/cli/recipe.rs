@@ -141,12 +141,7 @@ fn choose_optimizer(recipe: &mut Recipe, name: &str) -> Result<(), Failure> {
 type Note = (&'static str, &'static str, &'static str, Option<&'static str>);
 
 const NOTES: &[Note] = &[
-    (
-        "",
-        "model",
-        "stepwise, small, fast, fast-wide, fast-deep, resnet18, resnet34, resnet18-imagenet or resnet34-imagenet",
-        None,
-    ),
+    ("", "model", "name of the network; cnn train --help has them all", None),
     ("", "data", "shapes, cifar10, cifar100, mnist, or the path of a folder or archive", None),
     ("", "data_path", "where that was found, if it is no longer where it says", None),
     ("", "classes", "only these classes, in this order", Some(r#"["cat", "dog"]"#)),

@@ -38,9 +38,9 @@ pub(crate) struct ExplainArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Machine")]
     pub(crate) device: DeviceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where sets with a name are")]
     pub(crate) source: DataArgs,
 }
 
@@ -58,9 +58,9 @@ pub(crate) struct ReportArgs {
     /// Replace the file of --out if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Machine")]
     pub(crate) device: DeviceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where sets with a name are")]
     pub(crate) source: DataArgs,
 }
 

@@ -188,11 +188,10 @@ fn same_pixels(train: &ImageSet, test: &ImageSet) -> Vec<Same> {
 }
 
 fn same_files(dataset: &Dataset) -> Vec<Same> {
-    let leaked = |paths: &[String]| dataset.report.duplicates.iter().filter(|pair| paths.contains(&pair[1])).count();
     let same = |same: &cnn::data::report::SameFile| Same {
         names: same.paths.clone(),
         classes: same.classes.clone(),
-        leaked: leaked(&same.paths),
+        leaked: same.leaked,
     };
     dataset.report.same.iter().map(same).collect()
 }
