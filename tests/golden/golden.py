@@ -8,10 +8,12 @@ FNV-1a hash gives multiples of 2^-19 in [-1, 1), which are exact in f32. A large
 two projections on such noise (which see every element) and up to 64 of its elements. Everything is f64, torch on one
 thread; the cases stand in the files' metadata, so the Rust side reads what to run from here.
 """
+import argparse
 import itertools
 import json
 import math
 import pathlib
+from collections import OrderedDict
 
 import numpy as np
 import torch
@@ -463,6 +465,39 @@ def checkpoint(**spelling):
     return {key: v if v.dtype == np.int64 else v.astype(np.float32) for key, v in zip(theirs, ours)}
 
 
+def pickles():
+    """Small files of torch.save in each of its formats, with tensors of every kind and every way to view a storage."""
+    rows = torch.arange(6.0).reshape(2, 3)
+    kinds = {"half": torch.float16, "bfloat16": torch.bfloat16, "double": torch.float64}
+    weights = {
+        "plain": rows,
+        "transposed": rows.T,
+        "column": rows[:, 1],
+        "tied": rows,
+        **{name: torch.tensor([1.5, -2.0, 0.25], dtype=kind) for name, kind in kinds.items()},
+        "parameter": nn.Parameter(torch.ones(1, 1, 1, 2)),
+        "empty": torch.zeros(0, 4),
+        "num_batches_tracked": torch.tensor(7),
+        "int": torch.tensor([-1, 2], dtype=torch.int32),
+        "bool": torch.tensor([True, False]),
+    }
+    checkpoint = {
+        "epoch": 3,
+        "loss": 0.5,
+        "best": None,
+        "names": ("cat", ["dog"], {1, 2}),
+        "large": 1 << 100,
+        "arguments": argparse.Namespace(lr=0.1, shape=torch.Size([2, 3])),
+        "state_dict": OrderedDict(weights),
+        "optimizer": {"state": {0: {"exp_avg": torch.tensor([3.0])}}},
+    }
+    torch.save(checkpoint, HERE / "zip.pth")
+    torch.save(checkpoint, HERE / "protocol_4.pth", pickle_protocol=4)
+    torch.save(checkpoint, HERE / "older.pth", _use_new_zipfile_serialization=False)
+    for file in ["zip.pth", "protocol_4.pth", "older.pth"]:
+        print(f"{file}: {(HERE / file).stat().st_size / 1024:.0f} KiB")
+
+
 def save(file, arrays, cases=None):
     arrays = {key: np.asarray(value, order="C") for key, value in arrays.items()}
     ours = json.dumps({"cases": cases, "torch": torch.__version__.split("+")[0]}, sort_keys=True)
@@ -478,3 +513,4 @@ if __name__ == "__main__":
     save("checkpoint_torchvision.safetensors", checkpoint())
     save("checkpoint_pytorch_cifar.safetensors", checkpoint(side="shortcut", head="linear"))
     save("runs.safetensors", *runs())
+    pickles()

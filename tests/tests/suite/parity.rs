@@ -2,6 +2,7 @@
 //!
 //! Neither inputs nor initial weights are stored: both sides make them from their names, see [`golden`].
 
+mod files;
 mod golden;
 mod layers;
 mod names;
