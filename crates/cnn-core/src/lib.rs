@@ -51,6 +51,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod pass;
+pub mod pretrained;
 pub mod pytorch;
 pub mod rng;
 pub mod shape;

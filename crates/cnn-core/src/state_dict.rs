@@ -21,6 +21,9 @@ pub enum Naming {
 const RENAMED: [(&str, &str); 2] = [("downsample", "shortcut"), ("fc", "linear")];
 
 impl Naming {
+    /// All of them.
+    pub(crate) const ALL: [Naming; 2] = [Naming::Torchvision, Naming::PytorchCifar];
+
     /// The name of a field path in this naming.
     pub fn name(self, path: &str) -> String {
         let component = |ours| match self {
@@ -31,9 +34,9 @@ impl Naming {
     }
 
     /// The naming under which a file has most of these field paths; torchvision's if they are equal.
-    fn of_file(archive: &Archive, paths: &[String]) -> Self {
-        let found =
-            |naming: Naming| paths.iter().filter(|path| archive.arrays.contains_key(&naming.name(path))).count();
+    fn of_file(archive: &Archive, entries: &[Entry]) -> Self {
+        let has = |name: String| archive.arrays.contains_key(&name);
+        let found = |naming: Naming| entries.iter().filter(|entry| has(naming.name(&entry.path))).count();
         if found(Naming::PytorchCifar) > found(Naming::Torchvision) {
             Naming::PytorchCifar
         } else {
@@ -45,10 +48,10 @@ impl Naming {
     ///
     /// # Errors
     /// Two of them have one name.
-    fn names(self, paths: &[String]) -> Result<Vec<String>> {
-        let names: Vec<String> = paths.iter().map(|path| self.name(path)).collect();
+    fn names(self, entries: &[Entry]) -> Result<Vec<String>> {
+        let names: Vec<String> = entries.iter().map(|entry| self.name(&entry.path)).collect();
         let mut known = BTreeMap::new();
-        for (name, path) in names.iter().zip(paths) {
+        for (name, Entry { path, .. }) in names.iter().zip(entries) {
             let rule = match known.insert(name, path) {
                 None => continue,
                 Some(other) if other == path => "is that of two fields: give one of them another".to_owned(),
@@ -63,11 +66,32 @@ impl Naming {
     }
 }
 
-/// The paths of a model's leaves, in order.
-fn paths<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<String> {
-    let mut paths = Vec::new();
-    model.visit(&mut Path::default(), &mut |path, _| paths.push(path.as_str().to_owned()));
-    paths
+/// What a model's state dict has at a place.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The field path.
+    pub(crate) path: String,
+    /// As in files.
+    pub(crate) shape: Vec<usize>,
+    /// Whether training moves it: a parameter.
+    pub(crate) learned: bool,
+    /// Whether files may lack it: a count of batches.
+    pub(crate) optional: bool,
+}
+
+/// A model's leaves, in order.
+pub(crate) fn entries<B: Backend>(model: &(impl Fields<B> + ?Sized)) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    model.visit(&mut Path::default(), &mut |path, leaf| {
+        let shape = match leaf {
+            Leaf::Param(parameter) => parameter.file_shape(),
+            Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
+            Leaf::Count(_) => Vec::new(),
+        };
+        let (learned, optional) = (matches!(leaf, Leaf::Param(_)), matches!(leaf, Leaf::Count(_)));
+        entries.push(Entry { path: path.as_str().to_owned(), shape, learned, optional });
+    });
+    entries
 }
 
 impl std::str::FromStr for Naming {
@@ -88,7 +112,7 @@ impl std::str::FromStr for Naming {
 pub fn state_dict<B: Backend>(backend: &B, model: &(impl Fields<B> + ?Sized), naming: Naming) -> Result<Archive> {
     let mut archive = Archive::default();
     let mut result = Ok(());
-    let mut names = naming.names(&paths(model))?.into_iter();
+    let mut names = naming.names(&entries(model))?.into_iter();
     model.visit(&mut Path::default(), &mut |path, leaf| {
         let Some(name) = names.next() else { return };
         let array = match leaf {
@@ -119,49 +143,46 @@ pub fn load_state_dict<B: Backend>(
     model: &mut (impl Fields<B> + ?Sized),
     archive: &Archive,
 ) -> Result<()> {
-    let paths = paths(model);
-    let mut names = Naming::of_file(archive, &paths).names(&paths)?.into_iter();
-    let mut expected = Vec::new();
-    model.visit(&mut Path::default(), &mut |_, leaf| {
-        let Some(name) = names.next() else { return };
-        let shape = match leaf {
-            Leaf::Param(parameter) => parameter.file_shape(),
-            Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
-            Leaf::Count(_) => Vec::new(),
-        };
-        expected.push((name, shape, matches!(leaf, Leaf::Count(_))));
-    });
-    check(&expected, archive)?;
+    let expected = entries(model);
+    let names = Naming::of_file(archive, &expected).names(&expected)?;
+    check(&expected, &names, archive)?;
+    let held = |name: String| Some(name).filter(|name| archive.arrays.contains_key(name));
+    put(backend, model, archive, &names.into_iter().map(held).collect::<Vec<_>>())
+}
 
+/// Replaces each leaf of a model by the array of the name that stands for it, if one does, which has its shape.
+///
+/// # Errors
+/// A number that is not finite, or a variance below 0. The model stays as it was.
+pub(crate) fn put<B: Backend>(
+    backend: &B,
+    model: &mut (impl Fields<B> + ?Sized),
+    archive: &Archive,
+    names: &[Option<String>],
+) -> Result<()> {
     // Everything is read and uploaded before anything of the model changes.
     let mut loaded = Vec::new();
     let mut result = Ok(());
-    let mut names = expected.iter().map(|(name, ..)| name);
+    let mut left = names.iter();
     model.visit(&mut Path::default(), &mut |_, leaf| {
-        let Some(name) = names.next() else { return };
-        match read(backend, archive.arrays.get(name), leaf) {
+        let Some(name) = left.next() else { return };
+        let array = name.as_ref().and_then(|name| Some((name, archive.arrays.get(name)?)));
+        match array.map(|(name, array)| read(backend, array, leaf).map_err(|error| (name, error))).transpose() {
             Ok(value) => loaded.push(value),
-            Err(error) => result = Err(Error::StateDict(format!("{name}: {error}"))),
+            Err((name, error)) => result = Err(Error::StateDict(format!("{name}: {error}"))),
         }
     });
     result?;
     let mut loaded = loaded.into_iter();
-    model.visit_mut(&mut Path::default(), &mut |_, leaf| match (leaf, &mut loaded) {
-        (LeafMut::Scope(_), _) => {}
-        (LeafMut::Param(parameter), loaded) => {
-            if let Some(Loaded::Values(values)) = loaded.next() {
-                *parameter.value_mut() = values;
-            }
+    model.visit_mut(&mut Path::default(), &mut |_, leaf| {
+        if matches!(leaf, LeafMut::Scope(_)) {
+            return;
         }
-        (LeafMut::Statistic(statistic), loaded) => {
-            if let Some(Loaded::Values(values)) = loaded.next() {
-                *statistic.value_mut() = values;
-            }
-        }
-        (LeafMut::Count(count), loaded) => {
-            if let Some(Loaded::Count(value)) = loaded.next() {
-                count.set(value);
-            }
+        match (leaf, loaded.next().flatten()) {
+            (LeafMut::Param(parameter), Some(Loaded::Values(values))) => *parameter.value_mut() = values,
+            (LeafMut::Statistic(statistic), Some(Loaded::Values(values))) => *statistic.value_mut() = values,
+            (LeafMut::Count(count), Some(Loaded::Count(value))) => count.set(value),
+            _ => {}
         }
     });
     Ok(())
@@ -172,39 +193,45 @@ enum Loaded<V> {
     Count(u64),
 }
 
-/// What the file has for a leaf; it has an array for all but counts.
-fn read<B: Backend>(backend: &B, array: Option<&Array>, leaf: Leaf<'_, B>) -> Result<Loaded<Wide<B>>> {
-    let numbers = |least| array.map_or_else(|| Ok(Vec::new()), |array| array.to_finite::<Accum<B>>(least));
+/// What an array is for a leaf.
+fn read<B: Backend>(backend: &B, array: &Array, leaf: Leaf<'_, B>) -> Result<Loaded<Wide<B>>> {
     Ok(match leaf {
         Leaf::Param(parameter) => {
-            let values = parameter.layout().from_file(&numbers(f64::NEG_INFINITY)?);
+            let values = parameter.layout().from_file(&array.to_finite::<Accum<B>>(f64::NEG_INFINITY)?);
             Loaded::Values(backend.upload(&values)?)
         }
-        Leaf::Statistic(statistic) => Loaded::Values(backend.upload(&numbers(statistic.least())?)?),
-        Leaf::Count(count) => Loaded::Count(array.map_or(Ok(count.get()), Array::to_count)?),
+        Leaf::Statistic(statistic) => Loaded::Values(backend.upload(&array.to_finite::<Accum<B>>(statistic.least())?)?),
+        Leaf::Count(_) => Loaded::Count(array.to_count()?),
     })
 }
 
 /// The most names of one kind that an error lists.
 const LISTED: usize = 4;
 
-/// Compares what a model has (name, shape, whether the file may lack it) with what a file has.
-fn check(expected: &[(String, Vec<usize>, bool)], archive: &Archive) -> Result<()> {
-    let mut problems = [Vec::new(), Vec::new(), Vec::new()];
-    let [missing, unexpected, misshapen] = &mut problems;
-    for (name, shape, optional) in expected {
+/// Compares what a model has, under these names, with what a file has.
+fn check(expected: &[Entry], names: &[String], archive: &Archive) -> Result<()> {
+    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    for (entry, name) in expected.iter().zip(names) {
         match archive.arrays.get(name) {
-            None if *optional => {}
+            None if entry.optional => {}
             None => missing.push(name.clone()),
-            Some(array) if array.shape != *shape => {
-                misshapen.push(format!("{name} is {:?}, the model has {shape:?}", array.shape));
-            }
+            Some(array) if array.shape != entry.shape => misshapen.push(other_shape(name, array, entry)),
             Some(_) => {}
         }
     }
-    let known: BTreeSet<&str> = expected.iter().map(|(name, ..)| name.as_str()).collect();
-    unexpected.extend(archive.arrays.keys().filter(|name| !known.contains(name.as_str())).cloned());
-    let parts: Vec<String> = (["missing", "unexpected", "of another shape"].iter().zip(&problems))
+    let known: BTreeSet<&String> = names.iter().collect();
+    let unexpected = archive.arrays.keys().filter(|name| !known.contains(name)).cloned().collect();
+    refuse([("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)])
+}
+
+/// The words on an array whose shape is not the model's.
+pub(crate) fn other_shape(name: &str, array: &Array, entry: &Entry) -> String {
+    format!("{name} is {:?}, the model has {:?}", array.shape, entry.shape)
+}
+
+/// The error of what does not fit, by kind, if anything does not.
+pub(crate) fn refuse<const N: usize>(problems: [(&str, Vec<String>); N]) -> Result<()> {
+    let parts: Vec<String> = (problems.iter())
         .filter(|(_, names)| !names.is_empty())
         .map(|(kind, names)| {
             let more = names.len().saturating_sub(LISTED);
