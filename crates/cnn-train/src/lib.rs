@@ -20,6 +20,7 @@ mod fault_tests;
 mod memory;
 mod metrics;
 mod networks;
+mod pretrained;
 mod recipe;
 mod report;
 mod run_folder;
@@ -35,9 +36,11 @@ pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
+pub use pretrained::{Loaded, load_pretrained, weights_info};
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, EarlyStoppingRecipe, ExtensionRecipe,
-    FreezeRecipe, InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, Recipe, ScheduleKind, ScheduleRecipe,
+    FreezeRecipe, InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, PretrainedRecipe, Recipe,
+    ScheduleKind, ScheduleRecipe,
 };
 pub use report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 pub use run_folder::RunFolder;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
-use cnn_core::optim::{Anneal, Method, OptimizerOptions, Schedule};
+use cnn_core::optim::{Anneal, Group, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
 use cnn_data::{Augment, Known, Mixing};
 use cnn_models::Arch;
@@ -23,7 +23,7 @@ pub use ending::{EarlyStoppingRecipe, ExtensionRecipe, Monitor};
 pub use fitting::Chosen;
 pub use tables::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, InitRecipe, OptimizerKind, OptimizerRecipe,
-    Precision, ScheduleKind, ScheduleRecipe,
+    Precision, PretrainedRecipe, ScheduleKind, ScheduleRecipe,
 };
 
 /// A training run, but for where its files go and what it runs on.
@@ -83,6 +83,9 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// What is done to training images at random.
     pub augment: AugmentRecipe,
+    /// Weights to begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PretrainedRecipe>,
     /// The average of the weights that the run is about, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageRecipe>,
@@ -115,6 +118,11 @@ fn is_false(value: &bool) -> bool {
 fn checkpoint_minutes() -> f64 {
     5.0
 }
+
+/// The pattern of the last layer's parameters, whatever it is called.
+pub(crate) const HEAD: &str = "head";
+/// The pattern of all others.
+pub(crate) const BACKBONE: &str = "backbone";
 
 /// Whether `data` names one of the published sets, and is not the path of pictures of one's own.
 fn is_published(data: &str) -> bool {
@@ -215,6 +223,7 @@ impl Recipe {
                 mixup: 0.0,
                 cutmix: 0.0,
             },
+            pretrained: None,
             average: None,
             init: Vec::new(),
             freeze: Vec::new(),
@@ -268,8 +277,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// The optimiser's options.
-    pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
+    /// The optimiser's options, for a model whose last layer's names begin with `head`.
+    pub(crate) fn optimizer_options(&self, head: &str) -> OptimizerOptions {
         let OptimizerRecipe { kind, momentum, nesterov, ns_steps, rescale, weight_decay, decay_all, .. } =
             self.optimizer;
         let clip_grad_norm = self.optimizer.clip_grad_norm;
@@ -283,7 +292,11 @@ impl Recipe {
             }
         };
         let options = OptimizerOptions::new(method).weight_decay(weight_decay).decay_all(decay_all);
-        let options = self.optimizer.groups.iter().cloned().fold(options, OptimizerOptions::group);
+        let named = |group: &Group| match &*group.pattern {
+            HEAD => Group { pattern: format!("{head}*"), ..group.clone() },
+            _ => group.clone(),
+        };
+        let options = self.optimizer.groups.iter().map(named).fold(options, OptimizerOptions::group);
         options.clip_grad_norm(clip_grad_norm.unwrap_or(f64::INFINITY))
     }
 

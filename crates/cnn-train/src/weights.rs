@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cnn_core::archive::Archive;
+use cnn_core::pytorch;
 use serde::{Deserialize, Serialize};
 
 use crate::run_folder::WEIGHTS;
@@ -144,13 +145,36 @@ const MOST_VALUES: usize = 1 << 28;
 /// The least deviation of a channel that pixels are divided by; that of bytes is at least 1/255.
 const LEAST_STD: f32 = 1e-6;
 
-/// Reads a safetensors file.
+/// Reads a file of arrays: safetensors, or one of PyTorch.
 pub(crate) fn read_archive(path: &Path) -> Result<Archive> {
-    Archive::read(path).map_err(|error| match error {
+    let read = || match pytorch::read(path)? {
+        Some(archive) => Ok(archive),
+        None => Archive::read(path),
+    };
+    read().map_err(|error| match error {
         // It names the file already.
         error @ cnn_core::Error::Io { .. } => error.into(),
         error => Error::file(path, error),
     })
+}
+
+/// The file of weights that is meant by a path: that of a run by its folder.
+pub(crate) fn file_of(path: &Path) -> PathBuf {
+    let in_folder = path.join(WEIGHTS);
+    if in_folder.is_file() { in_folder } else { path.to_owned() }
+}
+
+/// What an archive says of itself; none of one that says nothing, as those of other programs.
+pub(crate) fn info_of(path: &Path, archive: &Archive) -> Result<Option<WeightsInfo>> {
+    if archive.metadata.is_empty() {
+        return Ok(None);
+    }
+    let metadata = serde_json::Value::Object(archive.metadata.clone());
+    let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
+        Error::file(path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))
+    })?;
+    info.check().map_err(|reason| Error::file(path, format!("metadata cnn: {reason}")))?;
+    Ok(Some(info))
 }
 
 /// A weights file that was read, for a [`Classifier`](crate::Classifier) on whatever backend suits it.
@@ -167,15 +191,12 @@ impl Weights {
     /// # Errors
     /// A file that does not parse, or does not say what it is.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        let in_folder = path.join(WEIGHTS);
-        let path = if in_folder.is_file() { in_folder } else { path };
+        let path = file_of(&path.into());
         let archive = read_archive(&path)?;
-        let metadata = serde_json::Value::Object(archive.metadata.clone());
-        let info: WeightsInfo = serde_json::from_value(metadata).map_err(|error| {
-            Error::file(&path, format!("metadata cnn: {error}: must say arch, classes, image, mean, std of the model"))
+        let info = info_of(&path, &archive)?.ok_or_else(|| {
+            let rule = "does not say which network it is of: train from it (--init), which writes one that does";
+            Error::file(&path, rule)
         })?;
-        info.check().map_err(|reason| Error::file(&path, format!("metadata cnn: {reason}")))?;
         Ok(Weights { path, archive, info })
     }
 

@@ -1,6 +1,8 @@
 //! What a recipe's defaults become for few images: they are made for tens of thousands.
 
-use super::{OptimizerKind, Recipe};
+use cnn_core::optim::Group;
+
+use super::{HEAD, OptimizerKind, Recipe};
 
 /// Steps of an epoch that batches are made small enough for, and the smallest such batch.
 const STEPS_OF_AN_EPOCH: usize = 16;
@@ -36,6 +38,19 @@ impl Recipe {
     /// How many of them are held out.
     pub(crate) fn held_out(&self, images: usize) -> usize {
         ((self.validation * images as f64).round() as usize).min(images)
+    }
+
+    /// Makes defaults those of weights that are trained already: a tenth of the rate, but for the last layer, a third of the
+    /// epochs, and labels that are smoothed.
+    pub fn fine_tune(&mut self, chosen: Chosen) {
+        if !chosen.lr {
+            self.optimizer.lr /= 10.0;
+        }
+        if !chosen.epochs {
+            self.epochs = self.epochs.div_ceil(3);
+        }
+        self.label_smoothing = self.label_smoothing.max(0.1);
+        self.optimizer.groups.insert(0, Group::new(HEAD, 10.0));
     }
 
     /// Makes batches smaller and epochs more for `images` training images, where an epoch would have fewer than 16 steps, and with

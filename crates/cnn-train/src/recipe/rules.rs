@@ -82,6 +82,13 @@ impl Recipe {
         if let Some(init) = self.init.iter().find(|init| !finite(init.value)) {
             return Err(Error::recipe("init.value", init.value, "must be finite in 32 bits"));
         }
+        if let Some(freeze) = self.freeze.iter().find(|f| f.before_epochs.is_none() && f.after_epochs.is_none()) {
+            let rule = "must say when: before_epochs, after_epochs, or both";
+            return Err(Error::recipe("freeze", &freeze.pattern, rule));
+        }
+        if let Some(pretrained) = &self.pretrained {
+            pretrained.check()?;
+        }
         let part = self.batch / self.accumulate.max(1);
         if (mixup > 0.0 || cutmix > 0.0) && part < 2 {
             let rule =
@@ -92,7 +99,7 @@ impl Recipe {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),
             None => {
                 // The rules of Muon and of a group's method are the optimiser's own.
-                self.optimizer_options().check::<f32>()?;
+                self.optimizer_options("").check::<f32>()?;
                 self.check_ending()
             }
         }

@@ -222,11 +222,47 @@ pub struct InitRecipe {
 }
 
 /// Parameters that are trained for some epochs only.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeRecipe {
-    /// Which, by their names: as in a group of the optimiser.
+    /// Which, by their names: as in a group of the optimiser; `head` for the last layer, `backbone` for all others.
     pub pattern: String,
+    /// Epochs for which they stay as they are at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_epochs: Option<u32>,
     /// Epochs after which they stay as they are; 0 for never trained.
-    pub after_epochs: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_epochs: Option<u32>,
+    /// Whether the normalisations whose weights are among them keep their running statistics too, and normalise by those.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub statistics: bool,
+}
+
+impl FreezeRecipe {
+    /// Whether the parameters stay as they are in an epoch, counted from 0.
+    pub(crate) fn holds(&self, epoch: u32) -> bool {
+        self.before_epochs.is_some_and(|first| epoch < first) || self.after_epochs.is_some_and(|last| epoch >= last)
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Weights to begin with, which another run or another program has trained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainedRecipe {
+    /// The file: of a run, or of PyTorch (`.pth`, `.safetensors`).
+    pub file: String,
+    /// SHA-256 of its arrays; a run whose recipe says it is refused another file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Mean of each channel that pixels are normalised by, of pixels from 0 to 1: that of the images that the weights were
+    /// trained on. Not set: what the file says, or else ImageNet's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f64>>,
 }

@@ -1,6 +1,7 @@
 //! A run: made from a recipe and a data set, or found again in its folder. Its file `run` is the loop, `rehearsal` a step that is
 //! taken back, `trial` steps that belong to no run.
 
+mod freezing;
 mod guards;
 mod rehearsal;
 mod run;
@@ -13,22 +14,23 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cnn_core::image::{Border, ImageSpec};
-use cnn_core::nn::{Module, parameters, parameters_mut};
+use cnn_core::nn::{Module, parameters_mut};
 use cnn_core::optim::{Average, Group, Optimizer};
-use cnn_core::{Backend, Real, Tensor, names};
+use cnn_core::{Backend, Real, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
 use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
-use crate::checkpoint::{self, Loaded, Progress, Timed, digest};
+use crate::checkpoint::{self, Progress, Timed, digest};
 use crate::events::EventFile;
 use crate::memory::{Need, free};
 use crate::metrics;
 use crate::networks::Networks;
 use crate::run_folder::RunFolder;
 use crate::weights::{LAYOUT, WeightsInfo};
-use crate::{Error, ExtensionRecipe, InitRecipe, Recipe, Result};
+use crate::{Error, ExtensionRecipe, InitRecipe, Loaded, Recipe, Result};
 
+use freezing::Freezing;
 use guards::Guards;
 pub use trial::{Overfit, RateRange};
 
@@ -55,6 +57,10 @@ pub struct Trainer<B: Backend> {
     warnings: Vec<String>,
     /// What TensorBoard shows of the run, as long as that can be written.
     events: Option<EventFile>,
+    /// What of the weights the file had that they began as.
+    loaded: Option<Loaded>,
+    /// Which parameters stay as they are, and when.
+    freezing: Freezing,
     /// What is looked at on the way.
     guards: Guards,
     /// Steps that the device may run behind the loop.
@@ -147,14 +153,20 @@ impl<B: Backend> Trainer<B> {
     ///
     /// # Errors
     /// As [`Trainer::new`], and those of the network.
-    pub fn with_networks(backend: &B, mut recipe: Recipe, dataset: Dataset, networks: &Networks<B>) -> Result<Self> {
+    pub fn with_networks(backend: &B, recipe: Recipe, dataset: Dataset, networks: &Networks<B>) -> Result<Self> {
+        Self::made(backend, recipe, dataset, networks, true)
+    }
+
+    /// A run at its beginning; `fresh` if its first weights are to be read where the recipe says so, and not to be replaced by
+    /// those of a checkpoint.
+    fn made(backend: &B, mut recipe: Recipe, dataset: Dataset, networks: &Networks<B>, fresh: bool) -> Result<Self> {
         recipe.check()?;
         recipe.check_backend(backend)?;
         let dataset = match &recipe.classes {
             Some(names) => dataset.keep_classes(names)?,
             None => dataset,
         };
-        let Dataset { name, path, train, validation, test, mean, std, .. } = dataset;
+        let Dataset { name, path, train, validation, test, mut mean, mut std, .. } = dataset;
         let found @ [height, width] = [train.height(), train.width()];
         if let Some([h, w]) = recipe.size.filter(|size| *size != found) {
             let rule = format!("must be {height}x{width}, the size of the images of {name}");
@@ -193,15 +205,11 @@ impl<B: Backend> Trainer<B> {
             .map_err(|error| refused(error, &recipe.model, image))?;
         let need = Need::of(backend, &mut *model, image)?;
         need.check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
-        let names: Vec<&str> = parameters(&*model).iter().map(|parameter| parameter.name()).collect();
-        let frozen = recipe.freeze.iter().map(|freeze| ("freeze", &freeze.pattern));
-        for (table, pattern) in frozen.chain(recipe.init.iter().map(|init| ("init", &init.pattern))) {
-            let group = Group::new(pattern, 1.0);
-            if !names.iter().any(|name| group.matches(name)) {
-                return Err(Error::recipe(table, pattern, names::no_parameter(pattern, &names)));
-            }
+        let freezing = Freezing::new(&*model, &recipe.freeze)?;
+        for InitRecipe { pattern, .. } in &recipe.init {
+            freezing::matching(&*model, "init", pattern, |name| Group::new(pattern, 1.0).matches(name))?;
         }
-        let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options())?;
+        let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options(freezing.head()))?;
         // A last batch of one image has no variance to normalise by; it alone is left out.
         let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;
         let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).drop_last(drop_last);
@@ -215,15 +223,22 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("early_stopping.patience", stopping.patience, rule));
         }
         let augment = recipe.augment();
-        let spec = |border| ImageSpec::new(image, border, &mean, &std);
-        initialise(backend, &mut *model, &train, spec(Border::Zero))?;
+        initialise(backend, &mut *model, &train, ImageSpec::new(image, Border::Zero, &mean, &std))?;
         for InitRecipe { pattern, value } in &recipe.init {
             let group = Group::new(pattern, 1.0);
             for parameter in parameters_mut(&mut *model).into_iter().filter(|p| group.matches(p.name())) {
                 *parameter.value_mut() = backend.fill(parameter.shape().numel(), Real::from_f64(*value))?;
             }
         }
+        let mut loaded = None;
+        if let Some(pretrained) = &mut recipe.pretrained {
+            if fresh {
+                loaded = Some(pretrained.load(backend, &mut *model, &classes, image[2])?);
+            }
+            (mean, std) = pretrained.normalisation(image[2])?;
+        }
         let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
+        let spec = |border| ImageSpec::new(image, border, &mean, &std);
         let train = DeviceBatches::new(backend, &train, spec(augment.border));
         let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
         // What is plain reads nothing outside of an image.
@@ -259,6 +274,8 @@ impl<B: Backend> Trainer<B> {
             home: None,
             warnings: Vec::new(),
             events: None,
+            loaded,
+            freezing,
             guards: Guards::default(),
             behind: backend.steps_behind(),
             other_arithmetic: None,
@@ -291,11 +308,11 @@ impl<B: Backend> Trainer<B> {
         let path = folder.recipe();
         let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
         let recipe = Recipe::from_toml(&text).map_err(|error| Error::file(&path, error))?;
-        let mut trainer = Trainer::with_networks(backend, recipe, dataset, networks)?;
+        let mut trainer = Trainer::made(backend, recipe, dataset, networks, false)?;
         let Trainer { model, optimizer, average, recipe, info, .. } = &mut trainer;
         let trained = checkpoint::Trained { model: &mut **model, optimizer, average };
         let loaded = checkpoint::load(folder, backend, trained, recipe, info)?;
-        let Loaded { progress, timed, arithmetic, mut warnings } = loaded;
+        let checkpoint::Loaded { progress, timed, arithmetic, mut warnings } = loaded;
         info.step = progress.step;
         let steps = trainer.steps();
         if progress.step != u64::from(progress.epoch) * steps + progress.batch {
@@ -311,6 +328,11 @@ impl<B: Backend> Trainer<B> {
         (trainer.progress, trainer.timed, trainer.warnings) = (progress, timed, warnings);
         trainer.other_arithmetic = arithmetic.filter(|arithmetic| *arithmetic != backend.arithmetic());
         Ok(trainer)
+    }
+
+    /// What of its first weights came from the file that the recipe names, if it names one; none of a run that was resumed.
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
     }
 
     /// Whether all of its epochs are made.

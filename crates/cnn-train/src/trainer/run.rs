@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cnn_core::nn::{RunningStatistics, parameters_mut};
+use cnn_core::nn::RunningStatistics;
 use cnn_core::ops::Labels;
-use cnn_core::optim::{Group, Outcome, StepOutcome};
+use cnn_core::optim::{Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Gradients, Pass, Tensor};
 use cnn_data::Batch;
 
@@ -19,7 +19,7 @@ use crate::diagnose::first_not_finite;
 use crate::disk::{remove, replace};
 use crate::evaluation::{EVALUATION_BATCH, Evaluation, View, evaluate};
 use crate::metrics;
-use crate::recipe::{AverageKind, FreezeRecipe, Monitor};
+use crate::recipe::{AverageKind, Monitor};
 use crate::report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 use crate::run_folder::RunFolder;
 use crate::{Error, Recipe, Result};
@@ -174,7 +174,7 @@ impl<B: Backend> Trainer<B> {
         if observe(&begin) == Control::Stop {
             return Ok(Some(End::Interrupted));
         }
-        self.freeze();
+        self.freezing.apply(&mut *self.model, self.progress.epoch);
         self.guards.begin_epoch();
         let pause = Duration::try_from_secs_f64(60.0 * self.recipe.checkpoint_minutes).unwrap_or(Duration::MAX);
         let mut batches = self.loader.epoch_from(epoch - 1, self.progress.batch as usize, &self.recipe.augment());
@@ -446,18 +446,6 @@ impl<B: Backend> Trainer<B> {
             average.put(&mut self.model)?;
         }
         Ok(())
-    }
-
-    /// Freezes the parameters that are trained no longer.
-    fn freeze(&mut self) {
-        for FreezeRecipe { pattern, after_epochs } in &self.recipe.freeze {
-            let group = Group::new(pattern, 1.0);
-            for parameter in parameters_mut(&mut self.model) {
-                if *after_epochs <= self.progress.epoch && group.matches(parameter.name()) {
-                    parameter.set_requires_grad(false);
-                }
-            }
-        }
     }
 
     fn save(&mut self, folder: &RunFolder, observe: &mut dyn FnMut(&Event) -> Control) -> Result<()> {

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use cnn::core::names;
+use cnn::core::optim::Group;
 use cnn::data::{Known, OpenOptions, list};
 use cnn::models::Arch;
-use cnn::train::{Chosen, EarlyStoppingRecipe, OptimizerKind, Recipe};
+use cnn::train::{Chosen, EarlyStoppingRecipe, FreezeRecipe, OptimizerKind, PretrainedRecipe, Recipe, weights_info};
 
 use super::args::{DATA_ROOT, RecipeArgs};
 use super::failure::Failure;
@@ -32,8 +33,14 @@ fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
 
 /// Fits defaults to few images, but not what was chosen by `args`; says what has changed.
 pub(super) fn fit(recipe: &mut Recipe, images: usize, args: &RecipeArgs) -> Option<String> {
-    let chosen = Chosen { batch: args.batch.is_some(), epochs: args.epochs.is_some(), lr: args.lr.is_some() };
-    if args.recipe.is_none() { recipe.fit_to(images, chosen) } else { None }
+    let said = if args.recipe.is_none() { recipe.fit_to(images, chosen(args)) } else { None };
+    set_head_lr(recipe, args);
+    said
+}
+
+/// What of a recipe was chosen by `args`.
+fn chosen(args: &RecipeArgs) -> Chosen {
+    Chosen { batch: args.batch.is_some(), epochs: args.epochs.is_some(), lr: args.lr.is_some() }
 }
 
 /// What `data` is trained with when no more is said, by this model or by its own.
@@ -53,10 +60,19 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let asked = asked.map(|arch| arch.to_string());
     // A published set by its own name, however it was spelled.
     let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
+    // Weights of a run say which network they are of, and which size of images.
+    let own = match &args.init {
+        Some(file) if asked.is_none() && args.recipe.is_none() => weights_info(file).map_err(Failure::usage)?,
+        _ => None,
+    };
+    let asked = asked.or_else(|| own.as_ref().map(|info| info.arch.clone()));
+    let size = args.size.or_else(|| own.map(|info| [info.image[0], info.image[1]]));
     let mut recipe = match &args.recipe {
         Some(path) => preset_or_file(path)?,
-        None => default_of(asked.as_deref(), given.as_deref().unwrap_or("shapes"), args.size)?,
+        None => default_of(asked.as_deref(), given.as_deref().unwrap_or("shapes"), size)?,
     };
+    // Sets with a name have sizes of their own.
+    let size = size.filter(|_| args.size.is_some() || Known::meant(&recipe.data).is_none() && recipe.data != "shapes");
     if let Some(name) = &args.optimizer {
         choose_optimizer(&mut recipe, name)?;
     }
@@ -82,12 +98,53 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
         recipe.early_stopping = Some(EarlyStoppingRecipe { patience, by });
     }
     recipe.max_seconds = args.max_seconds.or(recipe.max_seconds);
+    fine_tuning(&mut recipe, args)?;
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
-    recipe.size = args.size.or(recipe.size);
+    recipe.size = size.or(recipe.size);
     recipe.check().map_err(Failure::usage)?;
     recipe.model.parse::<Arch>().map_err(Failure::usage)?;
     Ok(recipe)
+}
+
+/// What `--init`, `--freeze` and `--head-lr` make of a recipe.
+fn fine_tuning(recipe: &mut Recipe, args: &RecipeArgs) -> Result<(), Failure> {
+    if let Some(file) = &args.init {
+        let Some(file) = file.to_str() else {
+            return Err(Failure::usage(format!("init {}: must be a path in UTF-8", file.display())));
+        };
+        if args.recipe.is_none() {
+            recipe.fine_tune(chosen(args));
+        }
+        let before = recipe.pretrained.take().unwrap_or_default();
+        recipe.pretrained = Some(PretrainedRecipe { file: file.to_owned(), digest: None, ..before });
+    }
+    for asked in &args.freeze {
+        let (pattern, first) = match asked.rsplit_once(':') {
+            Some((pattern, epochs)) => {
+                let rule = || Failure::usage(format!("freeze {asked}: must end with a number of epochs behind the :"));
+                (pattern, Some(epochs.parse().map_err(|_| rule())?))
+            }
+            None => (&**asked, None),
+        };
+        let after_epochs = if first.is_none() { Some(0) } else { None };
+        let pattern = pattern.to_owned();
+        recipe.freeze.push(FreezeRecipe { pattern, before_epochs: first, after_epochs, statistics: true });
+    }
+    if let Some(lr) = args.head_lr.filter(|lr| !(*lr > 0.0 && lr.is_finite())) {
+        return Err(Failure::usage(format!("head-lr {lr}: must be above 0 and finite")));
+    }
+    set_head_lr(recipe, args);
+    Ok(())
+}
+
+/// Gives the last layer its rate, which a recipe has as a factor of the others'.
+fn set_head_lr(recipe: &mut Recipe, args: &RecipeArgs) {
+    if let Some(lr) = args.head_lr {
+        recipe.optimizer.groups.retain(|group| group.pattern != "head");
+        // Of several that match, the first counts.
+        recipe.optimizer.groups.insert(0, Group::new("head", lr / recipe.optimizer.lr));
+    }
 }
 
 /// The recipe that comes with the program by that name, or the one in a file; a file of a preset's name is written with its
@@ -218,9 +275,15 @@ const NOTES: &[Note] = &[
     ("average", "every", "steps from one of its moves to the next", Some("5")),
     ("average", "decay", "what a move leaves of it", Some("0.98")),
     ("average", "ramp", "the decay is multiplied by the part of the run that is over, to this power", Some("1.0")),
+    ("pretrained", "file", "weights to begin with: of a run, or of PyTorch", Some(r#""resnet18.pth""#)),
+    ("pretrained", "digest", "SHA-256 of its arrays", None),
+    ("pretrained", "mean", "of each channel of pixels from 0 to 1; not set: as the file says, or ImageNet's", None),
+    ("pretrained", "std", "likewise", None),
     ("[init]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
     ("[init]", "value", "the number that they begin with", Some("0.0")),
     ("[freeze]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
+    ("[freeze]", "before_epochs", "epochs for which they stay as they are at first", Some("2")),
+    ("[freeze]", "statistics", "whether the normalisations among them keep their statistics", Some("true")),
     ("[freeze]", "after_epochs", "epochs after which they stay as they are", Some("3")),
     (
         "early_stopping",
@@ -263,9 +326,10 @@ fn commented(recipe: &Recipe) -> Result<String, Failure> {
 fn unset_table(table: &str, toml: &str) -> String {
     let examples =
         NOTES.iter().filter(|note| note.0 == table).map(|(_, key, words, value)| Some((key, words, (*value)?)));
-    let Some(examples) = examples.collect::<Option<Vec<_>>>().filter(|_| !toml.contains(&format!("[{table}]"))) else {
+    let examples: Vec<_> = examples.flatten().collect();
+    if examples.is_empty() || toml.contains(&format!("[{table}]")) {
         return String::new();
-    };
+    }
     let lines = |mark: &str| -> String {
         let key = |(key, words, value): &(&&str, &&str, &str)| format!("# {words}\n{mark}{key} = {value}\n");
         examples.iter().map(key).collect()

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
+use cnn::core::pretrained::Taken;
 use cnn::data::Dataset;
-use cnn::train::{Control, Error, Event, Monitor, Recipe, RunFolder, Stopped, Summary, Trainer};
+use cnn::train::{Control, Error, Event, Loaded, Monitor, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -90,6 +91,7 @@ impl Command for Train<'_> {
             Start::Resumed(folder) => resumed(backend, folder, dataset, args)?,
             Start::New(_) => Trainer::new(backend, recipe, dataset)?,
         };
+        trainer.loaded().iter().flat_map(|loaded| tell_loaded(loaded)).for_each(|line| output::note(&line));
         let resumed = if let Start::Resumed(folder) = &start { Some(folder) } else { None };
         let timeline = timeline::of(resumed, trainer.info(), &args.explain)?;
         let memory = trainer.rehearse()?;
@@ -142,6 +144,32 @@ impl Command for Train<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// What of a file of weights was taken, a line each.
+fn tell_loaded(loaded: &Loaded) -> Vec<String> {
+    let Taken { prefix, taken, new, missing, unexpected, elsewhere, .. } = &loaded.taken;
+    let some = |names: &[String]| {
+        let more = names.len().saturating_sub(4);
+        let listed = names.iter().take(4).map(|name| output::printable(name)).collect::<Vec<_>>().join(", ");
+        if more > 0 { format!("{listed} and {more} more") } else { listed }
+    };
+    let named = if prefix.is_empty() { String::new() } else { format!(" under {}", output::printable(prefix)) };
+    let fresh = if new.is_empty() { String::new() } else { format!("; {} new, as the classes are others", some(new)) };
+    let mut lines = vec![format!("{}: {}{named} taken{fresh}", shown(&loaded.file), count(*taken as u64, "array"))];
+    if !missing.is_empty() {
+        lines.push(format!("note: the file does not have {}", some(missing)));
+    }
+    if !unexpected.is_empty() {
+        lines.push(format!("note: the network has no place for {}", some(unexpected)));
+    }
+    if *elsewhere > 0 {
+        lines.push(format!(
+            "note: not read: {} of the file, of an optimiser or a copy",
+            count(*elsewhere as u64, "other array")
+        ));
+    }
+    lines
 }
 
 /// Says where a run that an error ended can go on; from a step that was not finite it would come to the same one.

@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, writes, refuses, and with which status it ends.
 
 mod data;
+mod fine_tuning;
 mod first_steps;
 #[cfg(feature = "cuda")]
 mod gpus;

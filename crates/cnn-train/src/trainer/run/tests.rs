@@ -3,14 +3,14 @@
 use std::fs;
 
 use cnn_core::archive::Archive;
-use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Param, Scope, name_fields, parameters};
+use cnn_core::nn::{BatchNorm2d, Init, Linear, Module, Param, Scope, name_fields, parameters, parameters_mut};
 use cnn_core::{Device, Mode, Var, named_fields};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
 
 use super::*;
 use crate::fault_tests::{cpu, dataset, left, recipe};
-use crate::{AugmentRecipe, AverageRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
+use crate::{AugmentRecipe, AverageRecipe, FreezeRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
 
 #[test]
 fn a_device_that_runs_behind_makes_the_same_run() {
@@ -131,7 +131,7 @@ fn a_run_with_an_average_is_resumed_to_the_same_bits() {
             tta: true,
             checkpoint_minutes: 1e30,
             average: Some(AverageRecipe { kind, every: 2, decay: 0.5, ramp: 1.0 }),
-            freeze: vec![FreezeRecipe { pattern: "fc*.bias".into(), after_epochs: 1 }],
+            freeze: vec![FreezeRecipe { pattern: "fc*.bias".into(), after_epochs: Some(1), ..FreezeRecipe::default() }],
             augment: AugmentRecipe { mixup: 0.5, cutmix: 1.0, ..recipe().augment },
             ..recipe()
         };
@@ -243,7 +243,7 @@ fn images_are_mixed_and_their_labels_with_them() {
 
 #[test]
 fn what_is_frozen_is_a_parameter() {
-    let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: 1 }];
+    let freeze = vec![FreezeRecipe { pattern: "layer9.*".into(), after_epochs: Some(1), ..FreezeRecipe::default() }];
     let error = Trainer::new(&cpu(), Recipe { freeze, ..recipe() }, dataset()).unwrap_err().to_string();
     assert!(error.starts_with("freeze layer9.*: must match a parameter of the model: conv.weight, "), "{error}");
 }

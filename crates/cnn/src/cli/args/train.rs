@@ -41,6 +41,17 @@ pub(crate) struct RecipeArgs {
     /// Read everything from a recipe: cifar10-94, -94-sgd, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
+    /// Begin with weights that are trained: of a run, or a file of PyTorch (.pth, .pt, .safetensors) for this network; the last layer
+    /// is new where the classes are others
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+    /// Leave parameters as they are, and the normalisations among them: backbone for all but the last layer, or names such as
+    /// layer1.*; with :N, for the first N epochs
+    #[arg(long, value_delimiter = ',', value_name = "NAMES[:N]")]
+    pub(crate) freeze: Vec<String>,
+    /// Learning rate of the last layer [default: the others'; 10 times it with --init]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) head_lr: Option<f64>,
     /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -64,6 +75,7 @@ Examples:
   cnn train --data cifar10 --classes cat,dog
   cnn train --model resnet18 --data cifar10 --precision bf16
   cnn train --model fast --data cifar10 --explain cat.jpg
+  cnn train --model resnet18-imagenet --init resnet18.pth --data photos --size 224
   cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
   cnn train --resume runs/resnet18-cifar10-001 --extend 5
 
@@ -93,7 +105,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
-        "optimizer", "precision", "conv_algo", "recipe", "seed", "validation", "early_stopping", "out"])]
+        "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
     /// and is said once

@@ -1,0 +1,134 @@
+//! Weights of another run or another program to begin with.
+
+use std::path::{Path, PathBuf};
+
+use cnn_core::Backend;
+use cnn_core::nn::Module;
+use cnn_core::pretrained::{self, Head, Taken};
+
+use crate::recipe::PretrainedRecipe;
+use crate::weights::{WeightsInfo, file_of, info_of, read_archive};
+use crate::{Error, Result};
+
+/// Mean and deviation of ImageNet's channels, by which the weights of torchvision and most others are trained.
+const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
+/// What a file of weights had for a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The file.
+    pub file: PathBuf,
+    /// SHA-256 of its arrays.
+    pub digest: String,
+    /// What was taken, and what was not.
+    pub taken: Taken,
+    /// What the file says of itself, if it is a run's.
+    pub info: Option<WeightsInfo>,
+}
+
+/// Puts the weights of `path`, a run's folder or file or one of PyTorch (`.pth`, `.pt`, `.safetensors`), into `model`, which
+/// tells `classes` apart.
+///
+/// The last layer stays as it is where the file says that it is of other classes, or says nothing and has another number.
+///
+/// # Errors
+/// A file that cannot be read, and as [`cnn_core::pretrained::load_pretrained`].
+pub fn load_pretrained<B: Backend>(
+    backend: &B,
+    model: &mut dyn Module<B>,
+    path: impl AsRef<Path>,
+    classes: &[String],
+) -> Result<Loaded> {
+    let file = file_of(path.as_ref());
+    let archive = read_archive(&file)?;
+    let info = info_of(&file, &archive)?;
+    let head = match &info {
+        Some(info) if info.classes != classes => Head::New,
+        _ => Head::IfItFits,
+    };
+    let taken = pretrained::load_pretrained(backend, model, &archive, head).map_err(|error| match &info {
+        Some(info) => Error::file(&file, format!("{error} (it is of {})", info.arch)),
+        None => Error::file(&file, error),
+    })?;
+    Ok(Loaded { digest: archive.digest(), file, taken, info })
+}
+
+/// What the weights in `path`, the file or folder of a run, say of themselves; none of those of another program.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn weights_info(path: impl AsRef<Path>) -> Result<Option<WeightsInfo>> {
+    let file = file_of(path.as_ref());
+    info_of(&file, &read_archive(&file)?)
+}
+
+impl PretrainedRecipe {
+    /// Refuses what no pixels can be normalised by.
+    pub(crate) fn check(&self) -> Result<()> {
+        let list = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+        match (&self.mean, &self.std) {
+            (Some(mean), Some(std)) => {
+                if let Some(value) = mean.iter().find(|mean| !(-1e3..=1e3).contains(*mean)) {
+                    return Err(Error::recipe("pretrained.mean", value, "must be a number of pixels from 0 to 1"));
+                }
+                match std.iter().find(|std| !(1e-6..=1e6).contains(*std)) {
+                    Some(value) => Err(Error::recipe("pretrained.std", value, "must be from 1e-6 to 1e6")),
+                    None if std.len() == mean.len() => Ok(()),
+                    None => Err(Error::recipe("pretrained.std", list(std), "must be as many as the means")),
+                }
+            }
+            (None, None) => Ok(()),
+            (Some(mean), None) => Err(Error::recipe("pretrained.mean", list(mean), "must stand beside a std")),
+            (None, Some(std)) => Err(Error::recipe("pretrained.std", list(std), "must stand beside a mean")),
+        }
+    }
+
+    /// Reads the file into `model`, and notes what is needed to begin by it again: its digest, and what pixels are normalised by.
+    pub(crate) fn load<B: Backend>(
+        &mut self,
+        backend: &B,
+        model: &mut dyn Module<B>,
+        classes: &[String],
+        channels: usize,
+    ) -> Result<Loaded> {
+        let loaded = load_pretrained(backend, model, &self.file, classes)?;
+        if let Some(digest) = self.digest.as_ref().filter(|digest| **digest != loaded.digest) {
+            let rule = format!("is not that of {}, {}: the file is another one now", self.file, loaded.digest);
+            return Err(Error::recipe("pretrained.digest", digest, rule));
+        }
+        self.digest = Some(loaded.digest.clone());
+        // The recipe may be followed from elsewhere.
+        if let Some(path) = std::path::absolute(&loaded.file).ok().as_deref().and_then(Path::to_str) {
+            self.file = path.to_owned();
+        }
+        if self.mean.is_none() {
+            let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+            let (mean, std) = match &loaded.info {
+                Some(info) => (wide(&info.mean), wide(&info.std)),
+                None if channels == 3 => (IMAGENET[0].to_vec(), IMAGENET[1].to_vec()),
+                None => {
+                    let rule = "must be set, with std, for the images of another number of channels than 3";
+                    return Err(Error::recipe("pretrained.mean", "not set", rule));
+                }
+            };
+            (self.mean, self.std) = (Some(mean), Some(std));
+        }
+        Ok(loaded)
+    }
+
+    /// Mean and deviation of each of the images' channels.
+    pub(crate) fn normalisation(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+        let narrow =
+            |values: &Option<Vec<f64>>| -> Vec<f32> { values.iter().flatten().map(|&value| value as f32).collect() };
+        let (mean, std) = (narrow(&self.mean), narrow(&self.std));
+        if mean.len() != channels || std.len() != channels {
+            let rule = format!("must be of {channels} channels, as the images");
+            return Err(Error::recipe("pretrained.mean", format!("of {} channels", mean.len()), rule));
+        }
+        Ok((mean, std))
+    }
+}
+
+#[cfg(test)]
+mod tests;

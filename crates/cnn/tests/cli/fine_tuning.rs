@@ -1,0 +1,57 @@
+//! Weights of another run or program to begin with.
+
+use std::fs;
+
+use cnn::core::archive::Archive;
+
+use crate::support::Place;
+
+#[test]
+fn a_run_begins_with_the_weights_of_another_and_a_new_last_layer() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    let first =
+        ["train", "--data", "shapes", "--model", "small", "--epochs", "1", "--max-seconds", "1", "--out", "first"];
+    place.succeeds(&first);
+    // Network and size are the weights'; the classes are others.
+    let next = [
+        "train",
+        "--data",
+        "photos",
+        "--init",
+        "first",
+        "--epochs",
+        "1",
+        "--head-lr",
+        "0.01",
+        "--freeze",
+        "conv1.*:1,bn1.*:1",
+    ];
+    let (_, stderr) = place.succeeds(&[&next[..], &["--out", "next"]].concat());
+    assert!(stderr.contains("first/model.safetensors: 18 arrays taken; fc.weight, fc.bias new"), "{stderr}");
+    assert!(stderr.contains("small: ") && stderr.contains("photos: 32x32x3"), "{stderr}");
+    let arrays = |run: &str| Archive::from_bytes(&place.read(&format!("{run}/model.safetensors"))).unwrap().arrays;
+    let (before, after) = (arrays("first"), arrays("next"));
+    assert_eq!(before["conv1.weight"], after["conv1.weight"]);
+    assert_eq!(before["bn1.running_var"], after["bn1.running_var"]);
+    assert_ne!(before["conv2.weight"], after["conv2.weight"]);
+    let recipe = String::from_utf8(place.read("next/recipe.toml")).unwrap();
+    for part in
+        ["before_epochs = 1", "statistics = true", "pattern = \"head\"\nlr_scale = 16.0", "digest = \"", "mean = ["]
+    {
+        assert!(recipe.contains(part), "{recipe}");
+    }
+    // The recipe is that of another run too, and the run in the folder is resumed without the file.
+    place.succeeds(&["train", "--recipe", "next/recipe.toml", "--out", "again"]);
+    assert!(arrays("again") == after);
+    fs::remove_dir_all(place.path().join("first")).unwrap();
+    place.succeeds(&["train", "--resume", "next", "--extend", "1"]);
+
+    place.refuses(&[&next[..], &["--out", "lost"]].concat(), 2, &["first"]);
+    let with = |option: &'static str, value: &'static str| ["train", "--data", "photos", option, value];
+    place.refuses(&with("--freeze", "conv1.*:two"), 2, &["freeze conv1.*:two: must end with a number of epochs"]);
+    place.refuses(&with("--freeze", "conv9.*"), 2, &["freeze conv9.*: "]);
+    place.refuses(&with("--head-lr", "0"), 2, &["head-lr 0: must be above 0"]);
+    fs::write(place.path().join("text.pth"), "no weights").unwrap();
+    place.refuses(&with("--init", "text.pth"), 2, &["text.pth: not a safetensors file"]);
+}
