@@ -4,11 +4,11 @@ use cnn_core::nn::Module;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{Device, Frozen, Pass, Real, Tensor, bf16};
 use cnn_cpu::{Cpu, CpuElement};
-use cnn_models::{ResNet, ResNetConfig, Stem};
+use cnn_models::{Block, ResNet, ResNetConfig, Stem};
 
 /// What is held at most by steps of training and an answer.
 fn most_held<T: CpuElement>(cpu: &Cpu<T>, batch: usize) -> u64 {
-    let config = ResNetConfig { stem: Stem::Cifar, blocks: [1; 4], channels: [16, 32, 48, 64] };
+    let config = ResNetConfig { stem: Stem::Cifar, block: Block::Basic, blocks: [1; 4], channels: [16, 32, 48, 64] };
     let mut model = ResNet::new(cpu, 0, &config, 3, 10).unwrap();
     let mut optimizer = Optimizer::new(cpu, &model, OptimizerOptions::new(Method::NESTEROV)).unwrap();
     let images = vec![T::Accum::from_f64(0.5); batch * 32 * 32 * 3];

@@ -3,13 +3,9 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-use cnn_core::nn::Module;
 use cnn_core::{Backend, Error, Naive, Result, names};
 
-use crate::{Fast, FastConfig, ResNet, ResNetConfig, Small, Stem, Stepwise};
-
-/// A model whose architecture was chosen at run time.
-pub type Model<B> = Box<dyn Module<B> + Send>;
+use crate::{Fast, FastConfig, Model, ResNet, ResNetConfig, Small, Stem, Stepwise};
 
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +16,14 @@ pub enum Arch {
     Small,
     /// `fast`, `fast-wide`, `fast-deep`: CIFAR-10 in minutes.
     Fast(FastConfig),
-    /// `resnet18`, `resnet34` and the same with `-imagenet`.
+    /// `resnet18`, `resnet34`, the same with `-imagenet`, and the larger ones, which are for large images.
     ResNet(ResNetConfig),
 }
 
 /// A name, what it is the name of, and a line on that.
 type Named = (&'static str, Arch, &'static str);
 
-const NAMED: [Named; 9] = [
+const NAMED: [Named; 13] = [
     ("stepwise", Arch::Stepwise, "one convolution, to be followed step by step"),
     ("small", Arch::Small, "three convolutions, for a first try"),
     ("fast", Arch::Fast(FastConfig::FAST), "most accuracy in least time, 32x32"),
@@ -37,6 +33,10 @@ const NAMED: [Named; 9] = [
     ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar)), "the same, deeper"),
     ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet)), "ResNet for about 224x224, untrained"),
     ("resnet34-imagenet", Arch::ResNet(ResNetConfig::resnet34(Stem::ImageNet)), "the same, deeper"),
+    ("resnet50", Arch::ResNet(ResNetConfig::RESNET50), "of bottlenecks, for about 224x224"),
+    ("resnet101", Arch::ResNet(ResNetConfig::RESNET101), "the same, deeper"),
+    ("wide-resnet50-2", Arch::ResNet(ResNetConfig::WIDE_RESNET50_2), "the same, wider"),
+    ("resnext50-32x4d", Arch::ResNet(ResNetConfig::RESNEXT50_32X4D), "the same, of groups"),
 ];
 
 impl Arch {

@@ -8,8 +8,11 @@ mod small;
 mod stepwise;
 mod whitening;
 
-pub use arch::{Arch, Model};
+pub use arch::Arch;
 pub use fast::{Fast, FastConfig};
-pub use resnet::{BasicBlock, Downsample, ResNet, ResNetConfig, Stem};
+pub use resnet::{BasicBlock, Block, Bottleneck, Downsample, ResNet, ResNetConfig, Stem};
 pub use small::Small;
 pub use stepwise::Stepwise;
+
+/// A model, or a part of one, whose architecture was chosen at run time.
+pub type Model<B> = Box<dyn cnn_core::nn::Module<B> + Send>;

@@ -9,7 +9,7 @@ use cnn_core::{
     bf16, named_fields,
 };
 use cnn_cpu::Cpu;
-use cnn_models::{ResNet, ResNetConfig, Small, Stem, Stepwise};
+use cnn_models::{Block, ResNet, ResNetConfig, Small, Stem, Stepwise};
 
 /// Weights, normalisations and statistics as training might leave them, all different.
 fn redraw<B: Backend>(backend: &B, model: &mut dyn Fields<B>, stream: &mut Stream) {
@@ -82,7 +82,7 @@ mod checks {
 
     pub(super) fn residual_networks<B: Backend>(backend: &B) {
         for (stem, sample, operations) in [(Stem::Cifar, [16, 16, 3], 16), (Stem::ImageNet, [40, 36, 3], 17)] {
-            let config = ResNetConfig { stem, blocks: [2, 1, 1, 1], channels: [8, 16, 17, 32] };
+            let config = ResNetConfig { stem, block: Block::Basic, blocks: [2, 1, 1, 1], channels: [8, 16, 17, 32] };
             let mut model = ResNet::new(backend, 0, &config, 3, 10).unwrap();
             let frozen = agrees(backend, &mut model, sample);
             // Each convolution with all that follows it, the poolings and the dense layer.
@@ -245,7 +245,7 @@ fn training_on_does_not_reach_a_frozen_model() {
 #[test]
 fn errors_name_the_sample_and_the_layer() {
     let backend = Naive::<f32>::new();
-    let config = ResNetConfig { stem: Stem::Cifar, blocks: [1; 4], channels: [2; 4] };
+    let config = ResNetConfig { stem: Stem::Cifar, block: Block::Basic, blocks: [1; 4], channels: [2; 4] };
     let mut model = ResNet::new(&backend, 0, &config, 3, 10).unwrap();
     let error = Frozen::new(&backend, &mut model, &[8, 8, 1]).unwrap_err().to_string();
     assert_eq!(error, "conv1: input [1, 8, 8, 1]: has 1 channels, weight expects 3");

@@ -8,3 +8,4 @@ mod layers;
 mod names;
 mod runs;
 mod schedules;
+mod zoo;

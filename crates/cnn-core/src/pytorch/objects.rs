@@ -48,8 +48,11 @@ pub(super) struct Container {
 }
 
 /// Objects that checkpoints have beside tensors. They are data: what they hold is skipped, and nothing of them is run.
-pub(super) const DATA: [&str; 11] = [
+pub(super) const DATA: [&str; 14] = [
+    "__builtin__.set",
     "argparse.Namespace",
+    "builtins.frozenset",
+    "builtins.set",
     "collections.Counter",
     "_codecs.encode",
     "datetime.datetime",

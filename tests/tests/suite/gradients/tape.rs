@@ -3,7 +3,7 @@
 use cnn_core::backend::{Accum, Wide};
 use cnn_core::nn::{Conv2d, Init, Linear, Module, Scope, Sequential, name_fields, parameters, parameters_mut};
 use cnn_core::{Backend, Conv2dOptions, Device, Naive, Pass, Real, Result, Shape, Tensor, Var, bf16, named_fields};
-use cnn_models::{BasicBlock, ResNet, ResNetConfig, Stem, Stepwise};
+use cnn_models::{BasicBlock, Block, ResNet, ResNetConfig, Stem, Stepwise};
 
 type N = Naive<f64>;
 
@@ -13,7 +13,7 @@ fn enter(pass: &Pass<N>, shape: &[usize]) -> Var<N> {
 }
 
 fn narrow() -> ResNet<N> {
-    let config = ResNetConfig { stem: Stem::Cifar, blocks: [1, 1, 1, 1], channels: [2, 2, 3, 3] };
+    let config = ResNetConfig { stem: Stem::Cifar, block: Block::Basic, blocks: [1, 1, 1, 1], channels: [2, 2, 3, 3] };
     ResNet::new(&N::new(), 1, &config, 3, 4).unwrap()
 }
 

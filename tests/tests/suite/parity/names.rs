@@ -6,12 +6,13 @@ use cnn_core::archive::Archive;
 use cnn_core::state_dict::{Naming, load_state_dict, state_dict};
 use cnn_core::{Backend, Naive};
 use cnn_cpu::Cpu;
-use cnn_models::{ResNet, ResNetConfig, Stem};
+use cnn_models::{Block, ResNet, ResNetConfig, Stem};
 
 use super::golden::{Golden, bytes, initial, number};
 
 /// The shape of the checkpoint files' network.
-const SMALL: ResNetConfig = ResNetConfig { stem: Stem::Cifar, blocks: [1; 4], channels: [4, 4, 8, 8] };
+const SMALL: ResNetConfig =
+    ResNetConfig { stem: Stem::Cifar, block: Block::Basic, blocks: [1; 4], channels: [4, 4, 8, 8] };
 const NAMINGS: [(Naming, &str, &str); 2] = [
     (Naming::Torchvision, "torchvision", "checkpoint_torchvision.safetensors"),
     (Naming::PytorchCifar, "pytorch-cifar", "checkpoint_pytorch_cifar.safetensors"),

@@ -7,7 +7,7 @@ use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::state_dict::{Naming, state_dict};
 use cnn_core::{Backend, DType, Element, Naive, Pass, Result, Var};
 use cnn_cpu::Cpu;
-use cnn_models::{ResNet, ResNetConfig, Stem, Stepwise};
+use cnn_models::{Block, ResNet, ResNetConfig, Stem, Stepwise};
 use serde_json::Value;
 
 use super::golden::*;
@@ -178,7 +178,12 @@ fn model<B: Backend>(backend: &B, case: &Value) -> Result<Box<dyn Module<B> + Se
         return Ok(Box::new(Stepwise::new(backend, 0, [h, w, 3], classes)?));
     }
     let stem = if case["stem"] == "imagenet" { Stem::ImageNet } else { Stem::Cifar };
-    let config = ResNetConfig { stem, blocks: numbers(&case["blocks"]), channels: numbers(&case["channels"]) };
+    let config = ResNetConfig {
+        stem,
+        block: Block::Basic,
+        blocks: numbers(&case["blocks"]),
+        channels: numbers(&case["channels"]),
+    };
     Ok(Box::new(ResNet::new(backend, 0, &config, 3, classes)?))
 }
 

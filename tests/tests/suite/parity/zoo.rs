@@ -1,0 +1,85 @@
+//! The zoo's networks against torchvision's and timm's own: names, logits, gradients, statistics. `tests/golden/zoo.py` wrote them
+//! down.
+
+use std::collections::BTreeMap;
+
+use cnn_core::archive::hexadecimal;
+use cnn_core::nn::parameters;
+use cnn_core::state_dict::{Naming, state_dict};
+use cnn_core::{Backend, Device, Pass, Result};
+use cnn_cpu::Cpu;
+use cnn_models::{Arch, Model};
+use sha2::{Digest, Sha256};
+
+use super::golden::*;
+
+/// How far logits may be from PyTorch's, relative to their norm, and gradients and statistics, each to its own.
+const LOGITS: f64 = 1e-11;
+const ARRAYS: f64 = 1e-10;
+
+macro_rules! zoo {
+    ($($test:ident $name:literal)*) => { $(
+        #[test]
+        fn $test() {
+            check($name).unwrap_or_else(|error| panic!("{}: {error}", $name));
+        }
+    )* };
+}
+
+zoo! {
+    resnet50 "resnet50" resnet101 "resnet101" wide_resnet50_2 "wide-resnet50-2" resnext50_32x4d "resnext50-32x4d"
+}
+
+fn check(name: &str) -> Result<()> {
+    let (backend, golden) = (&Cpu::<f64>::with_threads(2)?, Golden::open("zoo.safetensors"));
+    let case = &golden.cases()[name];
+    let ([h, w], [batch, classes]) = (numbers(&case["image"]), ["batch", "classes"].map(|key| number(&case[key])));
+    let mut model = network(backend, name, [h, w, 3], classes)?;
+    let mut failures = Vec::new();
+
+    let lines = state_dict(backend, &*model, Naming::Torchvision)?.arrays;
+    let lines: String = lines.iter().map(|(name, array)| format!("{name} {:?}\n", array.shape)).collect();
+    assert_eq!(hexadecimal(Sha256::digest(&lines)), case["names"].as_str().unwrap(), "the names are:\n{lines}");
+    let count: usize = parameters(&*model).iter().map(|parameter| parameter.shape().numel()).sum();
+    assert_eq!(count, number(&case["parameters"]));
+
+    initialise(backend, &mut *model, "")?;
+    let images = noise(&format!("{name} images"), batch * h * w * 3);
+    let mut close_to = |what: &str, got: &[f64], bound| {
+        failures.extend(close(what, got, &golden.array(&format!("{name}/{what}")), bound, 0.0).err());
+    };
+    let pass = Pass::eval(backend);
+    let x = pass.input(tensor(backend, &[batch, h, w, 3], &images)?)?;
+    close_to("eval", &model.call(&x)?.to_vec()?, LOGITS);
+
+    let pass = Pass::train(backend, 0);
+    let x = pass.input(tensor(backend, &[batch, h, w, 3], &images)?)?;
+    let logits = model.call(&x)?;
+    close_to("logits", &logits.to_vec()?, LOGITS);
+    let loss = logits.cross_entropy(&labels(&format!("{name} labels"), batch, classes), 0.0)?;
+    let gradients = loss.backward()?;
+    let mut by_name = BTreeMap::new();
+    for parameter in parameters(&*model) {
+        let gradient = gradients.parameter(parameter).expect("every parameter is used");
+        let gradient = parameter.layout().to_file(&backend.download(gradient)?);
+        by_name.insert(parameter.name().to_owned(), gradient);
+    }
+    let statistics = state_dict(backend, &*model, Naming::Torchvision)?.arrays;
+    let statistics = statistics.into_iter().filter(|(name, _)| name.contains("running"));
+    let statistics = statistics.map(|(name, array)| Ok((name, array.to_float()?))).collect::<Result<_>>()?;
+    for (what, arrays) in [("gradients", by_name), ("statistics", statistics)] {
+        let expected = golden.array(&format!("{name}/{what}"));
+        assert_eq!(expected.len(), 3 * arrays.len(), "{what}");
+        for ((key, array), expected) in arrays.iter().zip(expected.chunks(3)) {
+            // Relative to the norm, which is the first.
+            failures.extend(close(&format!("{what} of {key}"), &digest(array)[..3], expected, ARRAYS, 0.0).err());
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// The network without dropout, whose noise is not PyTorch's.
+fn network<B: Backend>(backend: &B, name: &str, image: [usize; 3], classes: usize) -> Result<Model<B>> {
+    name.parse::<Arch>()?.build(backend, 0, image, classes)
+}
