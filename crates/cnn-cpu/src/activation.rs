@@ -1,75 +1,123 @@
-//! ReLU, GELU, dropout.
+//! The family of activations, and dropout.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use cnn_core::backend::{Activation, Data};
 use cnn_core::rng::Philox;
 use cnn_core::{Real, Result};
-use num_traits::One;
+use num_traits::Float;
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::elementwise::{Op, update};
-use crate::exp::gaussian_tail;
+use crate::exp::{gaussian_tail, number, sigmoid};
 use crate::kernel::mask;
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::CHUNK;
 use crate::update::Update;
 
-#[derive(Clone, Copy)]
-struct Relu;
+/// What a pass computes of each number and, on the way back, of the number that was saved: see [`Op`]. The body is written into
+/// the method, as a closure might be left out of line.
+macro_rules! op {
+    ($name:ident: |$simd:ident, $a:ident, $b:tt| $body:expr) => {
+        #[derive(Clone, Copy)]
+        struct $name;
 
-impl<T: CpuElement> Op<T> for Relu {
-    #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: V<T, S>, _: V<T, S>) -> V<T, S> {
-        x.max(V::<T, S>::zero(simd)) // keeps a NaN in x
-    }
+        impl<T: CpuElement> Op<T> for $name {
+            #[inline(always)]
+            fn of<S: Simd>(self, $simd: S, $a: V<T, S>, $b: V<T, S>) -> V<T, S> {
+                $body
+            }
+        }
+    };
 }
 
-#[derive(Clone, Copy)]
-struct ReluBackward;
+op!(Relu: |simd, x, _| x.max(V::<T, S>::zero(simd))); // keeps a NaN in x
+op!(ReluBackward: |simd, dy, y| mask::relu_backward::<T, S>(simd, y, dy));
 
-impl<T: CpuElement> Op<T> for ReluBackward {
-    #[inline(always)]
-    fn of<S: Simd>(self, simd: S, dy: V<T, S>, y: V<T, S>) -> V<T, S> {
-        mask::relu_backward::<T, S>(simd, y, dy)
-    }
+op!(Relu6: |simd, x, _| clamp::<T, S>(simd, x));
+op!(Relu6Backward: |simd, dy, y| {
+    let inside = mask::relu_backward::<T, S>(simd, y, dy);
+    y.select_greater(beside::<T, S>(simd, 6.0, -4.0), V::<T, S>::zero(simd), inside)
+});
+
+op!(LeakyRelu: |simd, x, _| leaky::<T, S>(simd, x, x));
+op!(LeakyReluBackward: |simd, dy, y| leaky::<T, S>(simd, y, dy));
+
+op!(Gelu: |simd, x, _| {
+    let (tail, _) = gaussian_tail::<T, S>(simd, x);
+    x.mul(distribution::<T, S>(simd, x, tail))
+});
+op!(GeluBackward: |simd, dy, x| {
+    let (tail, density) = gaussian_tail::<T, S>(simd, x);
+    // 1 / sqrt(2 pi)
+    let density = density.mul(number::<T, S>(simd, 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
+    x.mul_add(density, distribution::<T, S>(simd, x, tail)).mul(dy)
+});
+
+op!(Silu: |simd, x, _| x.mul(sigmoid::<T, S>(simd, x)));
+op!(SiluBackward: |simd, dy, x| {
+    let (part, one) = (sigmoid::<T, S>(simd, x), number::<T, S>(simd, 1.0));
+    x.mul_add(one.sub(part), one).mul(part).mul(dy)
+});
+
+op!(Hardswish: |simd, x, _| {
+    let part = clamp::<T, S>(simd, x.add(number::<T, S>(simd, 3.0)));
+    x.mul(part).div(number::<T, S>(simd, 6.0))
+});
+op!(HardswishBackward: |simd, dy, x| {
+    let slope = x.div(number::<T, S>(simd, 3.0)).add(number::<T, S>(simd, 0.5));
+    let dx = x.select_greater(beside::<T, S>(simd, 3.0, -2.0), dy, dy.mul(slope));
+    beside::<T, S>(simd, -3.0, 2.0).select_greater(x, V::<T, S>::zero(simd), dx)
+});
+
+op!(Sigmoid: |simd, x, _| sigmoid::<T, S>(simd, x));
+op!(SigmoidBackward: |simd, dy, y| dy.mul(y).mul(number::<T, S>(simd, 1.0).sub(y)));
+
+op!(Hardsigmoid: |simd, x, _| {
+    clamp::<T, S>(simd, x.add(number::<T, S>(simd, 3.0))).div(number::<T, S>(simd, 6.0))
+});
+op!(HardsigmoidBackward: |simd, dy, y| {
+    let (zero, sixth) = (V::<T, S>::zero(simd), dy.div(number::<T, S>(simd, 6.0)));
+    y.select_greater(zero, number::<T, S>(simd, 1.0).select_greater(y, sixth, zero), zero)
+});
+
+/// min(max(x, 0), 6); keeps a NaN.
+#[inline(always)]
+fn clamp<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> V<T, S> {
+    x.max(V::<T, S>::zero(simd)).min(number::<T, S>(simd, 6.0))
 }
 
-#[derive(Clone, Copy)]
-struct Gelu;
-
-impl<T: CpuElement> Op<T> for Gelu {
-    #[inline(always)]
-    fn of<S: Simd>(self, simd: S, x: V<T, S>, _: V<T, S>) -> V<T, S> {
-        let (tail, _) = gaussian_tail::<T, S>(simd, x);
-        x.mul(distribution::<T, S>(simd, x, tail))
-    }
+/// `value` where `of` is above 0, else a hundredth of it.
+#[inline(always)]
+fn leaky<T: CpuElement, S: Simd>(simd: S, of: V<T, S>, value: V<T, S>) -> V<T, S> {
+    let less = value.mul(number::<T, S>(simd, Activation::LEAKY_SLOPE));
+    of.select_greater(V::<T, S>::zero(simd), value, less)
 }
 
-#[derive(Clone, Copy)]
-struct GeluBackward;
-
-impl<T: CpuElement> Op<T> for GeluBackward {
-    #[inline(always)]
-    fn of<S: Simd>(self, simd: S, dy: V<T, S>, x: V<T, S>) -> V<T, S> {
-        let (tail, density) = gaussian_tail::<T, S>(simd, x);
-        // 1 / sqrt(2 pi)
-        let density = density.mul(V::<T, S>::splat(simd, T::Accum::from_f64(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2)));
-        x.mul_add(density, distribution::<T, S>(simd, x, tail)).mul(dy)
-    }
+/// The number next to `value`, so many epsilons away: to be above the one below it is to be at least `value`. A comparison with
+/// it tells numbers apart that are at the end of a line, and is false of a NaN.
+#[inline(always)]
+fn beside<T: CpuElement, S: Simd>(simd: S, value: f64, epsilons: f64) -> V<T, S> {
+    V::<T, S>::splat(simd, T::Accum::from_f64(value) + T::Accum::from_f64(epsilons) * T::Accum::epsilon())
 }
 
 /// The Gaussian distribution function from its lower tail.
 #[inline(always)]
 fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V<T, S> {
-    x.select_greater(V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one()).sub(tail), tail)
+    x.select_greater(V::<T, S>::zero(simd), number::<T, S>(simd, 1.0).sub(tail), tail)
 }
 
 pub(crate) fn activate<T: CpuElement>(cpu: &Cpu<T>, activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
     match activation {
         Activation::Relu => update(cpu, x, None, Relu),
+        Activation::Relu6 => update(cpu, x, None, Relu6),
+        Activation::LeakyRelu => update(cpu, x, None, LeakyRelu),
         Activation::Gelu => update(cpu, x, None, Gelu),
+        Activation::Silu => update(cpu, x, None, Silu),
+        Activation::Hardswish => update(cpu, x, None, Hardswish),
+        Activation::Sigmoid => update(cpu, x, None, Sigmoid),
+        Activation::Hardsigmoid => update(cpu, x, None, Hardsigmoid),
     }
 }
 
@@ -81,7 +129,13 @@ pub(crate) fn activate_backward<T: CpuElement>(
 ) -> Result<Data<Cpu<T>>> {
     match activation {
         Activation::Relu => update(cpu, dy, Some(saved), ReluBackward),
+        Activation::Relu6 => update(cpu, dy, Some(saved), Relu6Backward),
+        Activation::LeakyRelu => update(cpu, dy, Some(saved), LeakyReluBackward),
         Activation::Gelu => update(cpu, dy, Some(saved), GeluBackward),
+        Activation::Silu => update(cpu, dy, Some(saved), SiluBackward),
+        Activation::Hardswish => update(cpu, dy, Some(saved), HardswishBackward),
+        Activation::Sigmoid => update(cpu, dy, Some(saved), SigmoidBackward),
+        Activation::Hardsigmoid => update(cpu, dy, Some(saved), HardsigmoidBackward),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The exponential function and the Gaussian tail, a vector at a time.
+//! The exponential function, the sigmoid and the Gaussian tail, a vector at a time.
 //!
 //! One algorithm serves both precisions: series whose later terms are too small for f32 are cut for it.
 
@@ -27,7 +27,7 @@ const TAYLOR: [f64; 13] = [
 
 /// A constant. Not a closure: the compiler may leave a closure out of line, and then without the instruction set.
 #[inline(always)]
-fn number<T: CpuElement, S: Simd>(simd: S, value: f64) -> V<T, S> {
+pub(crate) fn number<T: CpuElement, S: Simd>(simd: S, value: f64) -> V<T, S> {
     V::<T, S>::splat(simd, T::Accum::from_f64(value))
 }
 
@@ -54,6 +54,15 @@ pub(crate) fn exp<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> V<T, S> {
         series = series.mul_add(r, number::<T, S>(simd, TAYLOR[k]));
     }
     lowest.select_greater(x, V::<T, S>::zero(simd), series.mul(n.pow2()))
+}
+
+/// 1 / (1 + e^-x), by the power that is at most 1.
+#[inline(always)]
+pub(crate) fn sigmoid<T: CpuElement, S: Simd>(simd: S, x: V<T, S>) -> V<T, S> {
+    let (zero, one) = (V::<T, S>::zero(simd), number::<T, S>(simd, 1.0));
+    let power = exp::<T, S>(simd, zero.sub(x.abs()));
+    let upper = one.div(one.add(power));
+    x.select_greater(zero, upper, power.mul(upper))
 }
 
 /// Chebyshev coefficients of (1 + 2z) exp(z^2) erfc(z) over t = (z - K) / (z + K), K = 3.75, which maps all z >= 0 to

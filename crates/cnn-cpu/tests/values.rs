@@ -3,7 +3,7 @@
 
 use cnn_core::archive::Archive;
 use cnn_core::backend::{
-    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Wide,
+    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Saved, Wide,
 };
 use cnn_core::nn::{Init, Linear, Module, name_fields};
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
@@ -22,26 +22,31 @@ fn download<B: Device>(b: &B, x: &Wide<B>) -> Vec<f64> {
     b.download(x).unwrap().into_iter().map(Real::as_f64).collect()
 }
 
-/// GELU and its slope.
-fn gelu<B: Backend>(b: &B, x: &[f64]) -> [Vec<f64>; 2] {
+/// An activation and its slope.
+fn activated<B: Backend>(b: &B, activation: Activation, x: &[f64]) -> [Vec<f64>; 2] {
     let data = |x: &[f64]| b.narrow(&upload(b, x)).unwrap();
     let (x, ones) = (data(x), data(&vec![1.0; x.len()]));
-    let slope = b.activate_backward(Activation::Gelu, &x, ones).unwrap();
-    [b.activate(Activation::Gelu, x).unwrap(), slope].map(|y| download(b, &b.widen(&y).unwrap()))
+    let y = b.activate(activation, x.clone()).unwrap();
+    let saved = if activation.saved() == Saved::Input { &x } else { &y };
+    let slope = b.activate_backward(activation, saved, ones).unwrap();
+    [y, slope].map(|y| download(b, &b.widen(&y).unwrap()))
 }
 
 /// Digit by digit, as finite differences and the tails need it.
 #[test]
-fn gelu_is_accurate_everywhere() {
-    fn check<T: CpuElement>(x: &[f64], expected: &[Vec<f64>; 2], (near, far): (f64, f64)) {
+fn smooth_activations_are_accurate_everywhere() {
+    fn check<T: CpuElement>(activation: Activation, x: &[f64], expected: &[Vec<f64>; 2], (near, far): (f64, f64)) {
         for cpu in cpus::<T>() {
-            for (of, (got, expected)) in gelu(&cpu, x).iter().zip(expected).enumerate() {
+            for (of, (got, expected)) in activated(&cpu, activation, x).iter().zip(expected).enumerate() {
                 for ((got, expected), x) in got.iter().zip(expected).zip(x) {
                     let error = (got - expected).abs();
-                    // Relative to the value, more so in the tail; the slope crosses zero near -0.75.
+                    // Relative to the value, more so in the tail; GELU's slope crosses zero near -0.75, SiLU's near -1.3.
                     let scale = if of == 1 && *x > -2.0 { 1.0 } else { expected.abs() };
                     let limit = scale * (near + far * x * x) + 1e-37;
-                    assert!(error <= limit, "{cpu:?}, result {of} at {x}: got {got:e}, expected {expected:e}");
+                    assert!(
+                        error <= limit,
+                        "{cpu:?}, {activation:?}, result {of} at {x}: got {got:e}, expected {expected:e}"
+                    );
                 }
             }
         }
@@ -49,9 +54,11 @@ fn gelu_is_accurate_everywhere() {
     let x: Vec<f64> = (-3200..3200).map(|i| f64::from(i) / 256.0).chain([0.0, 1e-20, 60.0, -60.0, 3e4]).collect();
     // 1e-20 as f32 has it
     let x: Vec<f64> = x.into_iter().map(|x| f64::from(x as f32)).collect();
-    let expected = gelu(&Naive::<f64>::new(), &x);
-    check::<f32>(&x, &expected, (6e-7, 1e-7));
-    check::<f64>(&x, &expected, (1e-15, 2e-16));
+    for activation in [Activation::Gelu, Activation::Silu, Activation::Sigmoid] {
+        let expected = activated(&Naive::<f64>::new(), activation, &x);
+        check::<f32>(activation, &x, &expected, (6e-7, 1e-7));
+        check::<f64>(activation, &x, &expected, (1e-15, 2e-16));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! ReLU, GELU, dropout.
+//! The family of activations, and dropout.
 
 use cnn_core::Result;
 use cnn_core::backend::{Activation, Data, check};
@@ -17,6 +17,12 @@ pub(crate) fn number(activation: Option<Activation>) -> i32 {
         None => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Gelu) => 2,
+        Some(Activation::Relu6) => 3,
+        Some(Activation::LeakyRelu) => 4,
+        Some(Activation::Silu) => 5,
+        Some(Activation::Hardswish) => 6,
+        Some(Activation::Sigmoid) => 7,
+        Some(Activation::Hardsigmoid) => 8,
     }
 }
 

@@ -30,6 +30,18 @@ pub fn edges() -> Vec<Elementwise> {
     lens.into_iter().flat_map(|len| [0.0, 0.5].map(|probability| Elementwise { len, probability, seed: 1 })).collect()
 }
 
+/// What [`Activation::ALL`] computes and its gradient, in reports.
+const NAMES: [[&str; 2]; 8] = [
+    ["relu", "dx of relu"],
+    ["relu6", "dx of relu6"],
+    ["leaky relu", "dx of leaky relu"],
+    ["gelu", "dx of gelu"],
+    ["silu", "dx of silu"],
+    ["hardswish", "dx of hardswish"],
+    ["sigmoid", "dx of sigmoid"],
+    ["hardsigmoid", "dx of hardsigmoid"],
+];
+
 impl Case for Elementwise {
     fn seed(&self) -> u32 {
         self.seed
@@ -57,12 +69,29 @@ impl Case for Elementwise {
         lab.report("sum", &backend.add(x.clone(), &dy)?)?;
         lab.report("x after all", &x)?.exact();
 
-        // The Gaussian's tails, and where its two halves meet.
-        let z: Vec<f64> = (0..self.len).map(|_| lab.stream().range(-6.0, 6.0)).collect();
-        let z: Vec<f64> = z.into_iter().map(|z| lab.round(z)).collect();
-        let z = lab.data(&z)?;
-        lab.report("gelu", &backend.activate(Activation::Gelu, z.clone())?)?.close();
-        lab.report("dx of gelu", &backend.activate_backward(Activation::Gelu, &z, dy)?)?.close();
+        // Past the ends of every straight line, which integers hit, into the tails of every curve.
+        let draw = |lab: &mut Lab<'_, B>| match lab.kind() {
+            Kind::Real => {
+                let z = lab.stream().range(-8.0, 8.0);
+                lab.round(z)
+            }
+            Kind::Integers => f64::from(lab.stream().below(17)) - 8.0,
+        };
+        let z: Vec<f64> = (0..self.len).map(|_| draw(lab)).collect();
+        // As inputs, and as what was saved: of outputs they are more than there can be, but rounded on neither side.
+        let (z, specials) = (lab.data(&z)?, lab.data(&[f64::NAN, -0.0, f64::INFINITY, f64::NEG_INFINITY])?);
+        for (activation, names) in Activation::ALL.into_iter().zip(NAMES) {
+            let y = backend.activate(activation, z.clone())?;
+            let dx = backend.activate_backward(activation, &z, dy.clone())?;
+            for (name, result) in names.into_iter().zip([&y, &dx]) {
+                let report = lab.report(name, result)?;
+                if matches!(activation, Activation::Gelu | Activation::Silu | Activation::Sigmoid) {
+                    report.close().relative_to(0.1); // a slope that is nearly 0 is a difference of larger numbers
+                }
+            }
+            let special = backend.activate(activation, specials.clone())?;
+            lab.report(names[0], &special)?.close();
+        }
         Ok(())
     }
 }

@@ -184,6 +184,7 @@ impl Inference for Faulty {
                 let gelu = |x: &f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
                 Ok(Arc::new(x.iter().map(gelu).collect()))
             }
+            (Fault::Relu6Above6, Activation::Relu6) => self.naive.activate(Activation::Relu, x),
             _ => self.naive.activate(activation, x),
         }
     }
@@ -390,7 +391,19 @@ impl Backend for Faulty {
                 saved.iter().zip(dy.iter()).map(|(&y, &dy)| if y >= 0.0 { dy } else { 0.0 }).collect(),
             ));
         }
-        self.naive.activate_backward(activation, saved, dy)
+        let slope: fn(f64) -> f64 = match (self.fault, activation) {
+            (Fault::SiluSlopeIsTheSigmoid, Activation::Silu) => |x| 1.0 / (1.0 + (-x).exp()),
+            (Fault::HardswishSlopeAtItsEnds, Activation::Hardswish) => |x| match x {
+                _ if x < -3.0 => 0.0,
+                _ if x <= 3.0 => x / 3.0 + 0.5,
+                _ => 1.0,
+            },
+            (Fault::HardsigmoidSlopeAtItsEnds, Activation::Hardsigmoid) => {
+                |y| f64::from((0.0..=1.0).contains(&y)) / 6.0
+            }
+            _ => return self.naive.activate_backward(activation, saved, dy),
+        };
+        Ok(Arc::new(saved.iter().zip(dy.iter()).map(|(&saved, dy)| slope(saved) * dy).collect()))
     }
 
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Buffer, places: &Arc<Vec<u32>>) -> Result<Buffer> {

@@ -1,5 +1,6 @@
 //! Frozen models against the evaluation pass of the model that they were frozen from.
 
+use cnn_core::backend::Activation;
 use cnn_core::nn::{
     BatchNorm2d, Conv2d, ConvNorm, Fields, Init, LeafMut, Linear, Module, Path, Scope, name_fields, parameters_mut,
 };
@@ -75,7 +76,7 @@ macro_rules! on_every_backend {
     )* };
 }
 
-on_every_backend! { residual_networks step_by_step small odd }
+on_every_backend! { residual_networks step_by_step small odd activations }
 
 mod checks {
     use super::*;
@@ -100,12 +101,55 @@ mod checks {
         agrees(backend, &mut Small::new(backend, 0, [8, 9, 1], 3).unwrap(), [8, 9, 1]);
     }
 
+    /// Each is in the epilogue of the convolution, the normalisation or the dense layer before it.
+    pub(super) fn activations<B: Backend>(backend: &B) {
+        for activation in Activation::ALL {
+            let init = &mut Init::new(backend, 0);
+            let square = Conv2dOptions::square(3).padding(1);
+            let mut model = Activated {
+                conv: Conv2d::without_bias(init, 4, 8, square).unwrap(),
+                depthwise: Conv2d::without_bias(init, 8, 8, square.groups(8)).unwrap(),
+                norms: (0..3).map(|_| BatchNorm2d::new(init, 8).unwrap()).collect(),
+                dense: Linear::from_image(init, [3, 2, 8], 5).unwrap(),
+                activation,
+                scope: Scope::default(),
+            };
+            name_fields(&mut model);
+            let frozen = agrees(backend, &mut model, [6, 5, 4]);
+            let expected = "Frozen of 5 operations for samples of [6, 5, 4]";
+            assert_eq!(format!("{frozen:?}"), expected, "{activation:?}");
+        }
+    }
+
     pub(super) fn odd<B: Backend>(backend: &B) {
         for which in 0..ODD {
             let mut model = Odd::new(backend, which).unwrap();
             name_fields(&mut model);
             agrees(backend, &mut model, [9, 7, 4]);
         }
+    }
+}
+
+/// Everything that an activation is fused into.
+struct Activated<B: Backend> {
+    conv: Conv2d<B>,
+    depthwise: Conv2d<B>,
+    norms: Vec<BatchNorm2d<B>>,
+    dense: Linear<B>,
+    activation: Activation,
+    scope: Scope,
+}
+
+named_fields!(Activated { conv, depthwise, norms, dense });
+
+impl<B: Backend> Module<B> for Activated<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let Activated { conv, depthwise, norms, dense, activation, .. } = self;
+        let [first, second, third] = &mut norms[..] else { unreachable!("three normalisations") };
+        let y = ConvNorm(conv, first).activate(x, *activation)?;
+        let y = ConvNorm(depthwise, second).add_activate(&y, &y, *activation)?;
+        let y = third.activate(&y.max_pool2d(&Pool2dOptions::square(2))?, *activation)?;
+        dense.call(&y.flatten()?)?.activate(*activation)
     }
 }
 

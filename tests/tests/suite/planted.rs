@@ -27,7 +27,8 @@ planted! {
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
         NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
-    elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
+    elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh Relu6Above6 SiluSlopeIsTheSigmoid HardswishSlopeAtItsEnds
+        HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;

@@ -96,9 +96,17 @@ pub trait Backend: Inference {
     /// ([`Activation::saved`]):
     ///
     /// ```text
-    /// ReLU    0 where the output is at most 0, else dy, of NaN too
-    /// GELU    dy * (Phi(x) + x * phi(x))
+    /// ReLU         0 where y is at most 0, else dy, of NaN too
+    /// ReLU6        0 where y is at most 0 or at least 6, else dy, of NaN too
+    /// LeakyReLU    dy where y is above 0, else dy * 0.01
+    /// GELU         dy * (Phi(x) + x * phi(x))
+    /// SiLU         dy * s * (1 + x * (1 - s)), s being sigmoid(x)
+    /// Hardswish    0 where x is at most -3, dy where it is at least 3, else dy * (x / 3 + 1 / 2)
+    /// Sigmoid      dy * y * (1 - y)
+    /// Hardsigmoid  dy / 6 where y is above 0 and below 1, else 0, of NaN too
     /// ```
+    ///
+    /// x is the input and y the output.
     fn activate_backward(&self, activation: Activation, saved: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>>;
     /// `dy` summed into the places that `max_pool2d` returned.
     fn max_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>, places: &Self::Buffer<u32>)

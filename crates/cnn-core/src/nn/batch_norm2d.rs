@@ -65,6 +65,22 @@ impl<B: Backend> BatchNorm2d<B> {
         self.fused(x, Some(Activation::Relu), Some(shortcut))
     }
 
+    /// The normalisation followed by `activation`. Only a ReLU is the same op in training; frozen models fuse any.
+    ///
+    /// # Errors
+    /// An input that is no batch of images of the layer's channels.
+    pub fn activate(&mut self, x: &Var<B>, activation: Activation) -> Result<Var<B>> {
+        self.fused(x, Some(activation), None)
+    }
+
+    /// The normalisation, plus `shortcut`, followed by `activation`, as [`activate`](Self::activate).
+    ///
+    /// # Errors
+    /// Those of `activate`, and a shortcut of another shape than the input.
+    pub fn add_activate(&mut self, x: &Var<B>, shortcut: &Var<B>, activation: Activation) -> Result<Var<B>> {
+        self.fused(x, Some(activation), Some(shortcut))
+    }
+
     fn fused(&mut self, x: &Var<B>, activation: Option<Activation>, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
         let scope = self.scope.clone();
         x.pass().within(scope.path(), || self.counted(x.pass(), |params| batch_norm2d(x, params, activation, shortcut)))

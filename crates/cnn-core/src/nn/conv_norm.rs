@@ -25,6 +25,30 @@ impl<B: Backend> ConvNorm<'_, B> {
         self.fused(x, Some(Activation::Relu), Some(shortcut))
     }
 
+    /// `norm(conv(x)) + shortcut`: a block that ends without an activation.
+    ///
+    /// # Errors
+    /// An input that the convolution refuses, and a shortcut of another shape than its output.
+    pub fn add(self, x: &Var<B>, shortcut: &Var<B>) -> Result<Var<B>> {
+        self.fused(x, None, Some(shortcut))
+    }
+
+    /// `activation(norm(conv(x)))`. Only a ReLU is the same op in training; frozen models fuse any.
+    ///
+    /// # Errors
+    /// An input that the convolution refuses.
+    pub fn activate(self, x: &Var<B>, activation: Activation) -> Result<Var<B>> {
+        self.fused(x, Some(activation), None)
+    }
+
+    /// `activation(norm(conv(x)) + shortcut)`, as [`activate`](Self::activate).
+    ///
+    /// # Errors
+    /// Those of [`add`](Self::add).
+    pub fn add_activate(self, x: &Var<B>, shortcut: &Var<B>, activation: Activation) -> Result<Var<B>> {
+        self.fused(x, Some(activation), Some(shortcut))
+    }
+
     fn fused(self, x: &Var<B>, activation: Option<Activation>, shortcut: Option<&Var<B>>) -> Result<Var<B>> {
         let ConvNorm(conv, norm) = self;
         let scope = norm.scope.clone();

@@ -17,7 +17,7 @@ mod pool2d;
 mod sequential;
 mod statistics;
 
-pub use activation::{Flatten, Gelu, Relu};
+pub use activation::{Flatten, Gelu, Hardsigmoid, Hardswish, LeakyRelu, Relu, Relu6, Sigmoid, Silu};
 pub use batch_norm2d::BatchNorm2d;
 pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;

@@ -24,8 +24,38 @@ impl<B: Backend> Var<B> {
         self.activate(Activation::Relu)
     }
 
+    /// min(max(x, 0), 6).
+    pub fn relu6(&self) -> Result<Var<B>> {
+        self.activate(Activation::Relu6)
+    }
+
+    /// x where it is above 0, else x / 100.
+    pub fn leaky_relu(&self) -> Result<Var<B>> {
+        self.activate(Activation::LeakyRelu)
+    }
+
     /// x * Phi(x), Phi being the Gaussian distribution function (the exact form, not the tanh approximation).
     pub fn gelu(&self) -> Result<Var<B>> {
         self.activate(Activation::Gelu)
+    }
+
+    /// x * sigmoid(x).
+    pub fn silu(&self) -> Result<Var<B>> {
+        self.activate(Activation::Silu)
+    }
+
+    /// x * min(max(x + 3, 0), 6) / 6.
+    pub fn hardswish(&self) -> Result<Var<B>> {
+        self.activate(Activation::Hardswish)
+    }
+
+    /// 1 / (1 + exp(-x)).
+    pub fn sigmoid(&self) -> Result<Var<B>> {
+        self.activate(Activation::Sigmoid)
+    }
+
+    /// min(max(x + 3, 0), 6) / 6.
+    pub fn hardsigmoid(&self) -> Result<Var<B>> {
+        self.activate(Activation::Hardsigmoid)
     }
 }

@@ -67,7 +67,7 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
 #pragma unroll
         for (int e = 0; e < CHUNK; e++) x[e] += residual[e];
     };
-    bool ready = epilogue.activation == GELU;
+    bool ready = epilogue.activation != NONE && epilogue.activation != RELU;
     if (ready) {
         // By itself, as it is long and seldom asked for: code that is jumped over again and again is waited for.
 #pragma unroll 1
@@ -80,7 +80,7 @@ DEVICE void finish_tile(float* tile, const Epilogue& epilogue, element* y, At at
             for (int e = 0; e < CHUNK; e++) x[e] += bias[e];
             if (epilogue.residual) add(x, WHOLE ? load<CHUNK>(epilogue.residual + place) : Packed<CHUNK, element>{}, place);
 #pragma unroll
-            for (int e = 0; e < CHUNK; e++) x[e] = gelu(x[e]);
+            for (int e = 0; e < CHUNK; e++) x[e] = activate(epilogue.activation, x[e]);
             write_chunk(values, x);
         }
 #pragma unroll

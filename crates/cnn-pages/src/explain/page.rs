@@ -136,7 +136,13 @@ fn end(of: &Explanation, layer: &Layer, focus: Focus, number: usize, page: &mut 
         What::Activation(activation) if layer.image().is_some() => {
             let heading = match activation {
                 Activation::Relu => "ReLU: what is negative becomes 0",
+                Activation::Relu6 => "ReLU6: what is negative becomes 0, and what is above 6 becomes 6",
+                Activation::LeakyRelu => "LeakyReLU: what is negative becomes a hundredth of itself",
                 Activation::Gelu => "GELU: what is negative nearly vanishes",
+                Activation::Silu => "SiLU: what is negative nearly vanishes",
+                Activation::Hardswish => "Hardswish: what is below -3 becomes 0",
+                Activation::Sigmoid => "Sigmoid: every number becomes one between 0 and 1",
+                Activation::Hardsigmoid => "Hardsigmoid: every number becomes one from 0 to 1",
             };
             page.section(&id, heading, sections::pointwise(before, layer, focus));
         }

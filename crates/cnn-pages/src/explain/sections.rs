@@ -357,6 +357,36 @@ fn grids(taps: &[Tap], conv: &Conv, channels: usize) -> String {
     out + "</div>\n"
 }
 
+/// What an activation does to a number, as the rest of a sentence.
+fn curve(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Relu => "replaces every negative number by 0 and leaves the others as they are",
+        Activation::Relu6 => {
+            "replaces every negative number by 0 and every number above 6 by 6, and leaves the others as they are"
+        }
+        Activation::LeakyRelu => {
+            "leaves positive numbers as they are and divides negative ones by 100, so that a little of them still comes through"
+        }
+        Activation::Gelu => {
+            "leaves large numbers as they are and takes negative ones nearly to 0, by a smooth bend: x \u{d7} the part of a bell \
+             curve that lies below x"
+        }
+        Activation::Silu => {
+            "leaves large numbers as they are and takes negative ones nearly to 0, by a smooth bend: x \u{d7} sigmoid(x), a part \
+             that grows with x from 0 to 1"
+        }
+        Activation::Hardswish => {
+            "is 0 up to -3 and x itself from 3 on; between them it is x \u{d7} (x + 3) / 6, a bend that is cheap to compute"
+        }
+        Activation::Sigmoid => {
+            "presses every number between 0 and 1 along an S: 1 / (1 + exp(-x)), which makes a part of it"
+        }
+        Activation::Hardsigmoid => {
+            "is 0 up to -3, 1 from 3 on and a straight line between them, (x + 3) / 6: a sigmoid that is cheap to compute"
+        }
+    }
+}
+
 /// What becomes of each number by itself: ReLU, GELU, a normalisation.
 pub(crate) fn pointwise(before: &Layer, after: &Layer, focus: Focus) -> String {
     let [h, w, c] = after.image().unwrap_or([1, after.values.len(), 1]);
@@ -398,9 +428,13 @@ pub(crate) fn pointwise(before: &Layer, after: &Layer, focus: Focus) -> String {
                 part(zero)
             );
         }
-        Some(Activation::Gelu) => {
-            out += "<p>GELU leaves large numbers as they are and takes negative ones nearly to 0, by a smooth bend: x \u{d7} the part \
-                    of a bell curve that lies below x. Without such a bend, any number of layers could do no more than one.</p>\n";
+        Some(other) => {
+            let _ = writeln!(
+                out,
+                "<p>{} {}. Without such a bend in it, any number of layers could do no more than one.</p>",
+                other.name(),
+                curve(other)
+            );
         }
         None => {}
     }

@@ -1,8 +1,9 @@
 //! Layers together: fused pairs, a residual block, a small network.
 
+use cnn_core::backend::Activation;
 use cnn_core::nn::{
-    AvgPool2d, BatchNorm2d, Conv2d, ConvNorm, Dropout, Flatten, Gelu, Init, Linear, MaxPool2d, Module, Relu, Scope,
-    Sequential,
+    AvgPool2d, BatchNorm2d, Conv2d, ConvNorm, Dropout, Flatten, Gelu, Hardsigmoid, Hardswish, Init, LeakyRelu, Linear,
+    MaxPool2d, Module, Relu, Relu6, Scope, Sequential, Sigmoid, Silu,
 };
 use cnn_core::{Backend, Conv2dOptions, Mode, Pool2dOptions, Result, Var, named_fields};
 use cnn_models::BasicBlock;
@@ -35,8 +36,18 @@ impl<B: Backend> Pair<B> {
         match (self.after, &mut self.side) {
             (After::Nothing, _) => pair.linear(&xs[0]),
             (After::Relu, _) => pair.relu(&xs[0]),
-            (After::AddRelu, None) => pair.add_relu(&xs[0], &xs[1]),
-            (After::AddRelu, Some(side)) => pair.add_relu(&xs[0], &side.call(&xs[1])?),
+            (After::Silu, _) => pair.activate(&xs[0], Activation::Silu),
+            (adds, side) => {
+                let shortcut = &match side {
+                    Some(side) => side.call(&xs[1])?,
+                    None => xs[1].clone(),
+                };
+                match adds {
+                    After::AddRelu => pair.add_relu(&xs[0], shortcut),
+                    After::AddHardswish => pair.add_activate(&xs[0], shortcut, Activation::Hardswish),
+                    _ => pair.add(&xs[0], shortcut),
+                }
+            }
         }
     }
 }
@@ -57,7 +68,7 @@ struct PairCase {
 }
 
 fn pair_cases() -> impl Strategy<Value = PairCase> {
-    let after = select(vec![After::Nothing, After::Relu, After::AddRelu]);
+    let after = select(&After::ALL[..]);
     let sizes = (2usize..=3, [3usize..=6, 3..=6], [1usize..=5, 1..=5], [1usize..=2, 1..=2]);
     (sizes, after, any::<bool>(), any::<bool>()).prop_map(
         |((n, image, channels, [half, stride]), after, bias, normed)| PairCase {
@@ -88,11 +99,11 @@ fn conv_norm<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
         let init = &mut Init::new(backend, 0);
         let make = if bias { Conv2d::new } else { Conv2d::without_bias };
         let (conv, norm) = (make(init, c, k, options)?, BatchNorm2d::new(init, k)?);
-        let side = (normed && after == After::AddRelu).then(|| BatchNorm2d::new(init, k)).transpose()?;
+        let side = (normed && after.adds()).then(|| BatchNorm2d::new(init, k)).transpose()?;
         let mut pair = Pair { conv, norm, side, after, scope: Scope::default() };
         redraw(backend, &mut pair, draw);
         let mut inputs = vec![Array::new(&[n, h, w, c], |n| draw.numbers(n))];
-        if after == After::AddRelu {
+        if after.adds() {
             let out = |size: usize| size.div_ceil(stride);
             inputs.push(Array::new(&[n, out(h), out(w), k], |n| draw.numbers(n)));
         }
@@ -133,9 +144,15 @@ fn sequential<B: Backend>(backend: &B) -> Result<(), String> {
             .push(MaxPool2d::new(Pool2dOptions::square(2).stride(1))) // [N, 7, 8, C] -> [N, 6, 7, C]
             .push(Conv2d::new(init, c, 4, Conv2dOptions::square(3))?) // -> [N, 4, 5, 4]
             .push(Gelu::default())
+            .push(Silu::default())
+            .push(Hardswish::default())
+            .push(LeakyRelu::default())
             .push(AvgPool2d::new(Pool2dOptions::square(2).stride(1))) // -> [N, 3, 4, 4]
             .push(Sequential::new().push(Conv2d::new(init, 4, 3, Conv2dOptions::square(1))?).push(Relu::default()))
             .push(Dropout::new(0.25))
+            .push(Relu6::default())
+            .push(Hardsigmoid::default())
+            .push(Sigmoid::default())
             .push(Flatten::default())
             .push(Linear::from_image(init, [3, 4, 3], classes)?);
         redraw(backend, &mut model, draw);

@@ -7,8 +7,9 @@
 //! a normalisation has none) it is taken from that, for the differences are rounded too.
 //!
 //! The differences are taken with an observer, which has every activation written; the gradient without one, which
-//! reads activations that never were. A draw for which some ReLU changes sides between x - h and x + h has no
-//! derivative to compare with: whether it does is seen in the values alone, and then other numbers are drawn.
+//! reads activations that never were. A draw for which some activation goes from one of its straight lines to another between
+//! x - h and x + h has no derivative to compare with: whether it does is seen in the values alone, and then other numbers are
+//! drawn.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -45,6 +46,12 @@ impl Draw {
         self.numbers(n).into_iter().map(|v| v + 1e-2f64.copysign(v)).collect()
     }
 
+    /// Numbers between -8 and 8, at least 1e-2 from every multiple of 3: where straight lines end.
+    pub(super) fn clear_of_threes(&mut self, n: usize) -> Vec<f64> {
+        let clear = |x: f64| x + 1e-2f64.copysign(x - 3.0 * (x / 3.0).round());
+        self.numbers(n).into_iter().map(|x| clear(8.0 * x)).collect()
+    }
+
     /// Numbers at least 1e-2 apart, around 0: up to [`APART`], as the differences' steps grow with the numbers.
     pub(super) fn apart(&mut self, n: usize) -> Vec<f64> {
         assert!(n <= APART, "{n} numbers: two steps of the largest would be more than what they are apart");
@@ -69,7 +76,20 @@ impl Draw {
 pub(super) enum After {
     Nothing,
     Relu,
+    Silu,
+    Add,
     AddRelu,
+    AddHardswish,
+}
+
+impl After {
+    pub(super) const ALL: [After; 6] =
+        [After::Nothing, After::Relu, After::Silu, After::Add, After::AddRelu, After::AddHardswish];
+
+    /// Whether a second value is added.
+    pub(super) fn adds(self) -> bool {
+        matches!(self, After::Add | After::AddRelu | After::AddHardswish)
+    }
 }
 
 /// An array that goes in.
@@ -146,7 +166,7 @@ where
 }
 
 /// What every perturbed run tells: the output, and on which side of its kink each ReLU was.
-type Values = (Vec<f64>, Vec<bool>);
+type Values = (Vec<f64>, Vec<u8>);
 
 /// The gradient check of the ordinary number of cases. `make` gives the model and its inputs, `forward` is the function.
 pub(super) fn check<B, C, M, O>(
@@ -320,9 +340,9 @@ impl<B: Backend> Function<'_, B> {
     }
 }
 
-/// On which side of its kink every ReLU was.
+/// On which of its straight lines every activation was.
 #[derive(Default)]
-struct Sides(Vec<bool>);
+struct Sides(Vec<u8>);
 
 impl<B: Backend> Observer<B> for Sides {
     fn observe(&mut self, event: &Event<'_, B>) -> Result<()> {
@@ -331,10 +351,21 @@ impl<B: Backend> Observer<B> for Sides {
             Op::BatchNorm2d { after, .. } => after.activation,
             _ => None,
         };
-        if last == Some(Activation::Relu) {
-            self.0.extend(event.output.to_vec()?.into_iter().map(|y| y.as_f64() > 0.0));
+        if let Some(activation) = last {
+            self.0.extend(event.output.to_vec()?.into_iter().map(|y| line(activation, y.as_f64())));
         }
         Ok(())
+    }
+}
+
+/// Which of an activation's straight lines an output is on; a smooth one has none.
+fn line(activation: Activation, y: f64) -> u8 {
+    match activation {
+        Activation::Relu | Activation::LeakyRelu => u8::from(y > 0.0),
+        Activation::Relu6 => u8::from(y > 0.0) + u8::from(y >= 6.0),
+        Activation::Hardsigmoid => u8::from(y > 0.0) + u8::from(y >= 1.0),
+        Activation::Hardswish => u8::from(y != 0.0) + u8::from(y >= 3.0),
+        Activation::Gelu | Activation::Silu | Activation::Sigmoid => 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Layers with parameters.
 
-use cnn_core::backend::Accum;
+use cnn_core::backend::{Accum, Activation};
 use cnn_core::nn::{BatchNorm2d, Conv2d, Fields, Init, Kind, LeafMut, Linear, Module, Path};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Mode, Real, Result};
 use cnn_tests::cases::{channels, conv2d_geometry, sides};
@@ -107,7 +107,7 @@ pub(super) fn batch_norm2d_in_evaluation<B: Backend>(backend: &B) -> Result<(), 
 fn batch_norm2d_cases() -> impl Strategy<Value = ([usize; 3], usize, After)> {
     let small = select(vec![[2, 1, 1], [1, 2, 1], [4, 1, 1], [1, 2, 2]]);
     let sizes = prop_oneof![1 => small, 3 => (1usize..=5, sides()).prop_map(|(n, [h, w])| [n, h, w])];
-    let after = select(vec![After::Nothing, After::Relu, After::AddRelu]);
+    let after = select(&After::ALL[..]);
     (sizes, channels(), after).prop_filter("no variance", |([n, h, w], ..)| n * h * w >= 2)
 }
 
@@ -122,7 +122,7 @@ fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
         let mut x = draw.numbers(rows * c);
         x.iter_mut().enumerate().for_each(|(i, x)| *x += spread(i / c));
         let mut inputs = vec![Array::new(&[n, h, w, c], |_| x)];
-        if after == After::AddRelu {
+        if after.adds() {
             inputs.push(Array::new(&[n, h, w, c], |n| draw.numbers(n)));
         }
         Ok((layer, inputs))
@@ -130,6 +130,9 @@ fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
     check(backend, mode, batch_norm2d_cases(), make, |(.., after), layer, xs| match after {
         After::Nothing => layer.call(&xs[0]),
         After::Relu => layer.relu(&xs[0]),
+        After::Silu => layer.activate(&xs[0], Activation::Silu),
+        After::Add => layer.call(&xs[0])?.add(&xs[1]),
         After::AddRelu => layer.add_relu(&xs[0], &xs[1]),
+        After::AddHardswish => layer.add_activate(&xs[0], &xs[1], Activation::Hardswish),
     })
 }

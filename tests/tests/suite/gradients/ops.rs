@@ -1,5 +1,6 @@
 //! Operations without parameters.
 
+use cnn_core::backend::Activation;
 use cnn_core::nn::{Dropout, Module, Sequential};
 use cnn_core::ops::Labels;
 use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use super::difference::{APART, Array, Draw, Output, check};
 
 super::on_every_backend! {
-    relu gelu softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+    relu gelu activations softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
 }
 
 /// Checks a function of images of any size.
@@ -36,6 +37,12 @@ fn relu<B: Backend>(backend: &B) -> Result<(), String> {
 pub(super) fn gelu<B: Backend>(backend: &B) -> Result<(), String> {
     let wider = |draw: &mut Draw, n| draw.numbers(n).into_iter().map(|x| 5.0 * x).collect();
     of_images(backend, wider, |x| x.gelu())
+}
+
+pub(super) fn activations<B: Backend>(backend: &B) -> Result<(), String> {
+    let check = |activation| of_images(backend, Draw::clear_of_threes, |x| x.activate(activation));
+    let named = |activation| check(activation).map_err(|error| format!("{activation:?}: {error}"));
+    Activation::ALL.into_iter().try_for_each(named)
 }
 
 pub(super) fn softmax<B: Backend>(backend: &B) -> Result<(), String> {

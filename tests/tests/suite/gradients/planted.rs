@@ -27,6 +27,7 @@ planted! {
     ops max_pool2d: MaxPoolGradientOverwrites;
     ops avg_pool2d: AvgPoolGradientUncounted AvgPoolCountsPadding;
     ops gelu: GeluByTanh;
+    ops activations: SiluSlopeIsTheSigmoid Relu6Above6;
     ops softmax: SoftmaxGradientForgetsSum;
     ops cross_entropy: CrossEntropySums;
 }
