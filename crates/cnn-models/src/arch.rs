@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use cnn_core::{Backend, Error, Naive, Result, names};
 
-use crate::{Fast, FastConfig, Model, ResNet, ResNetConfig, Small, Stem, Stepwise};
+use crate::efficientnet;
+use crate::{EfficientNetLite, Fast, FastConfig, MobileNetV2, Model, ResNet, ResNetConfig, Small, Stem, Stepwise};
 
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +19,16 @@ pub enum Arch {
     Fast(FastConfig),
     /// `resnet18`, `resnet34`, the same with `-imagenet`, and the larger ones, which are for large images.
     ResNet(ResNetConfig),
+    /// `mobilenet-v2`.
+    MobileNetV2,
+    /// `efficientnet-lite0`.
+    EfficientNetLite0,
 }
 
 /// A name, what it is the name of, and a line on that.
 type Named = (&'static str, Arch, &'static str);
 
-const NAMED: [Named; 13] = [
+const NAMED: [Named; 15] = [
     ("stepwise", Arch::Stepwise, "one convolution, to be followed step by step"),
     ("small", Arch::Small, "three convolutions, for a first try"),
     ("fast", Arch::Fast(FastConfig::FAST), "most accuracy in least time, 32x32"),
@@ -37,6 +42,8 @@ const NAMED: [Named; 13] = [
     ("resnet101", Arch::ResNet(ResNetConfig::RESNET101), "the same, deeper"),
     ("wide-resnet50-2", Arch::ResNet(ResNetConfig::WIDE_RESNET50_2), "the same, wider"),
     ("resnext50-32x4d", Arch::ResNet(ResNetConfig::RESNEXT50_32X4D), "the same, of groups"),
+    ("mobilenet-v2", Arch::MobileNetV2, "little work, for about 224x224"),
+    ("efficientnet-lite0", Arch::EfficientNetLite0, "the same, a newer one"),
 ];
 
 impl Arch {
@@ -60,6 +67,31 @@ impl Arch {
             Arch::Small => Box::new(Small::new(backend, seed, image, classes)?),
             Arch::Fast(config) => Box::new(Fast::new(backend, seed, config, image, classes)?),
             Arch::ResNet(config) => Box::new(ResNet::new(backend, seed, config, image[2], classes)?),
+            Arch::MobileNetV2 => {
+                Box::new(MobileNetV2::new(backend, seed, image[2], classes, MobileNetV2::<B>::DROPOUT)?)
+            }
+            Arch::EfficientNetLite0 => {
+                Box::new(EfficientNetLite::new(backend, seed, image, classes, EfficientNetLite::<B>::DROPOUT)?)
+            }
+        })
+    }
+
+    /// Height and width of the images that the network was published for.
+    pub fn usual_size(&self) -> [usize; 2] {
+        match self {
+            Arch::Stepwise | Arch::Small | Arch::Fast(_) => [32; 2],
+            Arch::ResNet(config) if config.stem == Stem::Cifar => [32; 2],
+            Arch::ResNet(_) | Arch::MobileNetV2 | Arch::EfficientNetLite0 => [224; 2],
+        }
+    }
+
+    /// The name here of an array that other programs than torchvision and timm call `name`, whatever stands before that; none if
+    /// it is none of theirs.
+    pub fn name_of(&self, name: &str) -> Option<String> {
+        let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
+        [0].into_iter().chain(starts).find_map(|start| match self {
+            Arch::EfficientNetLite0 => Some(name[..start].to_owned() + &efficientnet::name_of(&name[start..])?),
+            _ => None,
         })
     }
 
@@ -70,6 +102,8 @@ impl Arch {
             Arch::Small => Small::<Naive<f32>>::parameter_count(image, classes),
             Arch::Fast(config) => config.parameter_count(image[2], classes),
             Arch::ResNet(config) => config.parameter_count(image[2], classes),
+            Arch::MobileNetV2 => MobileNetV2::<Naive<f32>>::parameter_count(image[2], classes),
+            Arch::EfficientNetLite0 => EfficientNetLite::<Naive<f32>>::parameter_count(image[2], classes),
         }
     }
 }

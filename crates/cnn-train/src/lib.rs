@@ -36,7 +36,7 @@ pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
-pub use pretrained::{Loaded, load_pretrained, weights_info};
+pub use pretrained::{Loaded, import, load_pretrained, weights_info};
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, EarlyStoppingRecipe, ExtensionRecipe,
     FreezeRecipe, InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, PretrainedRecipe, Recipe,

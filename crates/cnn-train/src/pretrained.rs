@@ -3,15 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use cnn_core::Backend;
+use cnn_core::archive::{Archive, Array};
 use cnn_core::nn::Module;
 use cnn_core::pretrained::{self, Head, Taken};
+use cnn_models::Arch;
 
 use crate::recipe::PretrainedRecipe;
-use crate::weights::{WeightsInfo, file_of, info_of, read_archive};
-use crate::{Error, Result};
+use crate::weights::{LAYOUT, WeightsInfo, file_of, info_of, read_archive};
+use crate::{Error, Networks, Precision, Result, Trained};
 
 /// Mean and deviation of ImageNet's channels, by which the weights of torchvision and most others are trained.
 const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
+/// What published weights of a network had pixels normalised by: ImageNet's, or the half that TensorFlow's have.
+pub(crate) fn normalisation_of(network: &str) -> (Vec<f64>, Vec<f64>) {
+    match network.parse() {
+        Ok(Arch::EfficientNetLite0) => (vec![127.0 / 255.0; 3], vec![128.0 / 255.0; 3]),
+        _ => (IMAGENET[0].to_vec(), IMAGENET[1].to_vec()),
+    }
+}
 
 /// What a file of weights had for a model.
 #[derive(Clone, Debug)]
@@ -27,8 +37,8 @@ pub struct Loaded {
     pub info: Option<WeightsInfo>,
 }
 
-/// Puts the weights of `path`, a run's folder or file or one of PyTorch (`.pth`, `.pt`, `.safetensors`), into `model`, which
-/// tells `classes` apart.
+/// Puts the weights of `path`, a run's folder or file or one of PyTorch (`.pth`, `.pt`, `.safetensors`), into `model`, which is
+/// the `network` of that name and tells `classes` apart.
 ///
 /// The last layer stays as it is where the file says that it is of other classes, or says nothing and has another number.
 ///
@@ -37,11 +47,12 @@ pub struct Loaded {
 pub fn load_pretrained<B: Backend>(
     backend: &B,
     model: &mut dyn Module<B>,
+    network: &str,
     path: impl AsRef<Path>,
     classes: &[String],
 ) -> Result<Loaded> {
     let file = file_of(path.as_ref());
-    let archive = read_archive(&file)?;
+    let archive = renamed(read_archive(&file)?, network);
     let info = info_of(&file, &archive)?;
     let head = match &info {
         Some(info) if info.classes != classes => Head::New,
@@ -52,6 +63,55 @@ pub fn load_pretrained<B: Backend>(
         None => Error::file(&file, error),
     })?;
     Ok(Loaded { digest: archive.digest(), file, taken, info })
+}
+
+/// The weights of another program in `path`, which are of `network`, for images of height and width `size` in colour and these
+/// classes: a model with all that a weights file says of itself, to be written by [`Trained::export`].
+///
+/// # Errors
+/// As [`load_pretrained`], and of weights that tell another number of classes apart.
+pub fn import<B: Backend>(
+    backend: &B,
+    path: impl AsRef<Path>,
+    network: &str,
+    size: [usize; 2],
+    classes: Vec<String>,
+    networks: &Networks<B>,
+) -> Result<(Trained<B>, Loaded)> {
+    let image = [size[0], size[1], 3];
+    let mut model = networks.build(network, backend, 0, image, classes.len())?;
+    let loaded = load_pretrained(backend, &mut *model, network, &path, &classes)?;
+    if !loaded.taken.new.is_empty() {
+        let reason =
+            format!("{}: of another number of classes than the {} named", loaded.taken.new.join(", "), classes.len());
+        return Err(Error::file(path.as_ref(), reason));
+    }
+    let (mean, std) = normalisation_of(network);
+    let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+    let data = loaded.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let info = WeightsInfo {
+        arch: network.to_owned(),
+        classes,
+        image,
+        mean: narrow(mean),
+        std: narrow(std),
+        data,
+        layout: LAYOUT.to_owned(),
+        step: 0,
+        precision: Precision::F32,
+        conv_algo: crate::recipe::auto(),
+        images: None,
+        labels: None,
+    };
+    info.check().map_err(|reason| Error::file(path.as_ref(), reason))?;
+    Ok((Trained::new(backend, model, info), loaded))
+}
+
+/// `archive` under the names that `network` has here, if they are those of another program.
+fn renamed(archive: Archive, network: &str) -> Archive {
+    let Ok(arch) = network.parse::<Arch>() else { return archive };
+    let rename = |(name, array): (String, Array)| (arch.name_of(&name).unwrap_or(name), array);
+    Archive { arrays: archive.arrays.into_iter().map(rename).collect(), ..archive }
 }
 
 /// What the weights in `path`, the file or folder of a run, say of themselves; none of those of another program.
@@ -89,10 +149,11 @@ impl PretrainedRecipe {
         &mut self,
         backend: &B,
         model: &mut dyn Module<B>,
+        network: &str,
         classes: &[String],
         channels: usize,
     ) -> Result<Loaded> {
-        let loaded = load_pretrained(backend, model, &self.file, classes)?;
+        let loaded = load_pretrained(backend, model, network, &self.file, classes)?;
         if let Some(digest) = self.digest.as_ref().filter(|digest| **digest != loaded.digest) {
             let rule = format!("is not that of {}, {}: the file is another one now", self.file, loaded.digest);
             return Err(Error::recipe("pretrained.digest", digest, rule));
@@ -106,7 +167,7 @@ impl PretrainedRecipe {
             let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
             let (mean, std) = match &loaded.info {
                 Some(info) => (wide(&info.mean), wide(&info.std)),
-                None if channels == 3 => (IMAGENET[0].to_vec(), IMAGENET[1].to_vec()),
+                None if channels == 3 => normalisation_of(network),
                 None => {
                     let rule = "must be set, with std, for the images of another number of channels than 3";
                     return Err(Error::recipe("pretrained.mean", "not set", rule));

@@ -169,7 +169,7 @@ impl Recipe {
             (Arch::ResNet(_), data) if is_published(data) => (30, 128, 0.1),
             // One's own pictures are hundreds, not tens of thousands: smaller batches, so that there are enough steps, and a
             // rate in proportion (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017).
-            (Arch::ResNet(_), _) => (30, 32, 0.025),
+            (Arch::ResNet(_) | Arch::MobileNetV2 | Arch::EfficientNetLite0, _) => (30, 32, 0.025),
         };
         // Digits and drawn figures are not looked at in a mirror.
         let flip = !matches!(data, "mnist" | "shapes");

@@ -43,6 +43,11 @@ impl<B: Backend> Trained<B> {
         Ok(Trained { backend: backend.clone(), model, info })
     }
 
+    /// A model and what is known of it.
+    pub(crate) fn new(backend: &B, model: Model<B>, info: WeightsInfo) -> Self {
+        Trained { backend: backend.clone(), model, info }
+    }
+
     /// What the file says of itself.
     pub fn info(&self) -> &WeightsInfo {
         &self.info

@@ -49,7 +49,7 @@ pub(crate) const LAYOUT: &str = "OIHW";
 
 impl WeightsInfo {
     /// Refuses what no model can be built from.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let [h, w, c] = self.image;
         if self.layout != LAYOUT {
             return Err(format!("layout {}: must be {LAYOUT}", self.layout));
@@ -194,7 +194,8 @@ impl Weights {
         let path = file_of(&path.into());
         let archive = read_archive(&path)?;
         let info = info_of(&path, &archive)?.ok_or_else(|| {
-            let rule = "does not say which network it is of: train from it (--init), which writes one that does";
+            let rule =
+                "does not say which network it is of: cnn import writes one that does, and train --init begins with it";
             Error::file(&path, rule)
         })?;
         Ok(Weights { path, archive, info })

@@ -233,7 +233,7 @@ impl<B: Backend> Trainer<B> {
         let mut loaded = None;
         if let Some(pretrained) = &mut recipe.pretrained {
             if fresh {
-                loaded = Some(pretrained.load(backend, &mut *model, &classes, image[2])?);
+                loaded = Some(pretrained.load(backend, &mut *model, &recipe.model, &classes, image[2])?);
             }
             (mean, std) = pretrained.normalisation(image[2])?;
         }

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Write trained weights under the names that another program expects
     Export(ExportArgs),
+    /// Make weights of PyTorch (.pth, .pt, .safetensors) a file that predict, eval and explain can use
+    Import(ImportArgs),
     /// Measure this machine: its limits, every layer, training steps, inference
     Bench(BenchArgs),
     /// List what this machine can compute with, what is missing and how to get it
@@ -257,6 +259,30 @@ pub(crate) struct ExportArgs {
     /// Whose names the weights have: torchvision or pytorch-cifar
     #[arg(long, default_value = "torchvision", value_name = "NAMES", value_parser = naming)]
     pub(crate) names: Naming,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = train::with_networks(
+    "Example:\n  cnn import efficientnet-lite0.pth --model efficientnet-lite0 -o lite0.safetensors\n  cnn predict lite0.safetensors cat.jpg"
+))]
+pub(crate) struct ImportArgs {
+    /// A file that PyTorch has written, of the network that --model names
+    pub(crate) file: PathBuf,
+    /// Network, one of the list below
+    #[arg(long)]
+    pub(crate) model: String,
+    /// A text file with the name of each class on a line of its own [default: the thousand of ImageNet]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) classes: Option<PathBuf>,
+    /// Height and width of the images that are classified [default: 224x224, and 32x32 for the networks of small images]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<[usize; 2]>,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -10,6 +10,7 @@ mod eval;
 mod explain;
 mod export;
 mod failure;
+mod import;
 mod info;
 mod json;
 pub(crate) mod output;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(*args),
         Command::Info(args) => info::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Recipe(args) => recipe::run(&args),

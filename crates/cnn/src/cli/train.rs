@@ -147,7 +147,7 @@ impl Command for Train<'_> {
 }
 
 /// What of a file of weights was taken, a line each.
-fn tell_loaded(loaded: &Loaded) -> Vec<String> {
+pub(super) fn tell_loaded(loaded: &Loaded) -> Vec<String> {
     let Taken { prefix, taken, new, missing, unexpected, elsewhere, .. } = &loaded.taken;
     let some = |names: &[String]| {
         let more = names.len().saturating_sub(4);

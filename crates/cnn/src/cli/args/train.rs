@@ -87,8 +87,8 @@ const RUN: &str = "Run";
 /// The networks that have names, with what a network for ten classes learns, and then `text`.
 pub(super) fn with_networks(text: &str) -> String {
     let line = |(name, words): (&str, &str)| {
-        let side = if name.ends_with("imagenet") { 224 } else { 32 };
-        let count = name.parse().ok().and_then(|arch: Arch| arch.parameter_count([side, side, 3], 10)).unwrap_or(0);
+        let of = |arch: Arch| arch.parameter_count([arch.usual_size()[0], arch.usual_size()[1], 3], 10);
+        let count = name.parse().ok().and_then(of).unwrap_or(0);
         format!("  {name:17}  {:4.1} million parameters  {words}", count as f64 / 1e6)
     };
     let lines: Vec<String> = Arch::described().map(line).collect();
