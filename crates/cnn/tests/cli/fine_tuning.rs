@@ -55,3 +55,30 @@ fn a_run_begins_with_the_weights_of_another_and_a_new_last_layer() {
     fs::write(place.path().join("text.pth"), "no weights").unwrap();
     place.refuses(&with("--init", "text.pth"), 2, &["text.pth: not a safetensors file"]);
 }
+
+#[test]
+fn weights_of_another_program_are_made_usable() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    place.succeeds(&["train", "--data", "shapes", "--model", "small", "--max-seconds", "1", "--out", "run"]);
+    // As another program would have them: it says nothing of itself, and wraps the names.
+    let own = Archive::from_bytes(&place.read("run/model.safetensors")).unwrap();
+    let arrays = own.arrays.iter().map(|(name, array)| (format!("model.{name}"), array.clone())).collect();
+    let foreign = Archive { arrays, ..Archive::default() };
+    fs::write(place.path().join("foreign.safetensors"), foreign.to_bytes().unwrap()).unwrap();
+    let names: String = (0..10).map(|class| format!("class {class}\n")).collect();
+    fs::write(place.path().join("names.txt"), names).unwrap();
+
+    let picture = "photos/red/0.png";
+    place.refuses(&["predict", "foreign.safetensors", picture], 1, &["cnn import writes one that does"]);
+    let import = ["import", "foreign.safetensors", "--model", "small", "-o", "usable.safetensors"];
+    place.refuses(&import, 1, &["fc.weight, fc.bias: of another number of classes than the 1000 named"]);
+    let (_, stderr) = place.succeeds(&[&import[..], &["--classes", "names.txt"]].concat());
+    assert!(stderr.contains("foreign.safetensors: 20 arrays under model. taken"), "{stderr}");
+    let usable = Archive::from_bytes(&place.read("usable.safetensors")).unwrap();
+    assert!(usable.arrays == own.arrays);
+    let (stdout, _) = place.succeeds(&["predict", "usable.safetensors", picture]);
+    assert!(stdout.contains("class "), "{stdout}");
+    place.refuses(&[&import[..], &["--classes", "names.txt"]].concat(), 2, &["exists: give --force"]);
+    place.refuses(&["import", "foreign.safetensors", "--model", "stepwise", "-o", "x"], 1, &["of another network"]);
+}
