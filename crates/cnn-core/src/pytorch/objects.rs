@@ -14,7 +14,7 @@ pub(super) enum Value {
     /// Of a kind that is read and of no use here: floats, bytes, integers of more than 8 bytes, objects that are only data.
     Other,
     Text(Rc<str>),
-    Tuple(Rc<[Value]>),
+    Tuple(usize),
     List(usize),
     Dict(usize),
     /// A class or function, `module.name`.
@@ -41,7 +41,7 @@ pub(super) struct Tensor {
     pub(super) strides: Vec<usize>,
 }
 
-/// A list (without keys) or a dictionary.
+/// A tuple or list, without keys, or a dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Container {
     pub(super) values: Vec<(Value, Value)>,
@@ -83,28 +83,23 @@ pub(super) fn refused(name: &str) -> Error {
 }
 
 /// The storage that a persistent id names: `("storage", class, key, location, length)`.
-pub(super) fn storage(id: &Value) -> Result<Storage> {
+pub(super) fn storage(id: &[Value]) -> Result<Storage> {
     match id {
-        Value::Tuple(id) => match &**id {
-            [Value::Text(kind), Value::Global(class), Value::Text(key), ..] if &**kind == "storage" => {
-                let class = class.rsplit('.').next().unwrap_or_default().into();
-                Ok(Storage { class, key: key.clone() })
-            }
-            _ => Err(broken("a persistent id that is no storage's")),
-        },
+        [Value::Text(kind), Value::Global(class), Value::Text(key), ..] if &**kind == "storage" => {
+            let class = class.rsplit('.').next().unwrap_or_default().into();
+            Ok(Storage { class, key: key.clone() })
+        }
         _ => Err(broken("a persistent id that is no storage's")),
     }
 }
 
-pub(super) fn tensor(storage: &Value, offset: &Value, shape: &Value, strides: &Value) -> Result<Value> {
+/// A tensor from its storage, where it begins there, its sizes and its strides.
+pub(super) fn tensor(storage: &Value, offset: &Value, shape: &[Value], strides: &[Value]) -> Result<Value> {
     let size = |value: &Value| match value {
         Value::Int(size) => usize::try_from(*size).map_err(|_| broken(format!("a tensor of size or stride {size}"))),
         _ => Err(broken("a tensor's size that is no number")),
     };
-    let sizes = |value: &Value| match value {
-        Value::Tuple(sizes) => sizes.iter().map(size).collect::<Result<Vec<_>>>(),
-        _ => Err(broken("a tensor without sizes")),
-    };
+    let sizes = |values: &[Value]| values.iter().map(size).collect::<Result<Vec<_>>>();
     let Value::Storage(storage) = storage else { return Err(broken("a tensor without a storage")) };
     let (shape, strides) = (sizes(shape)?, sizes(strides)?);
     if shape.len() != strides.len() {

@@ -21,6 +21,8 @@ pub(super) struct Pickle {
 
 /// The deepest stack: a dictionary of a hundred thousand entries may lie on it at once.
 const MOST_VALUES: usize = 1 << 20;
+/// The most values that all containers hold together.
+const MOST_HELD: usize = 1 << 22;
 
 /// Reads the pickle that begins `bytes`.
 ///
@@ -49,6 +51,8 @@ struct Machine<'a> {
     memo: Vec<Option<Value>>,
     containers: Vec<Container>,
     storages: Vec<Rc<Storage>>,
+    /// How many values the containers were given.
+    held: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -89,10 +93,10 @@ impl<'a> Machine<'a> {
             b'B' => self.other::<4>()?,
             0x8e => self.other::<8>()?,
 
-            b')' => self.stack.push(Value::Tuple(Rc::from([]))),
+            b')' => self.container(Value::Tuple),
             b't' => {
                 let values = self.since_mark()?;
-                self.stack.push(Value::Tuple(values.into()));
+                self.tuple_of(values)?;
             }
             0x85 => self.tuple(1)?,
             0x86 => self.tuple(2)?,
@@ -168,7 +172,8 @@ impl<'a> Machine<'a> {
             // BUILD: an object's attributes. Those of a dictionary, as `_metadata`, and of data are skipped.
             b'b' => drop(self.pop()?),
             b'Q' => {
-                let storage = Rc::new(storage(&self.pop()?)?);
+                let id = self.pop()?;
+                let storage = Rc::new(storage(&self.elements(&id).unwrap_or_default())?);
                 self.storages.push(storage.clone());
                 self.stack.push(Value::Storage(storage));
             }
@@ -263,8 +268,29 @@ impl<'a> Machine<'a> {
     fn tuple(&mut self, len: usize) -> Result<()> {
         let mut values = (0..len).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
         values.reverse();
-        self.stack.push(Value::Tuple(values.into()));
-        Ok(())
+        self.tuple_of(values)
+    }
+
+    /// A tuple of these values on the stack.
+    fn tuple_of(&mut self, values: Vec<Value>) -> Result<()> {
+        self.container(Value::Tuple);
+        self.append(values)
+    }
+
+    /// What is in a tuple or list, without keys.
+    fn elements(&self, value: &Value) -> Option<Vec<Value>> {
+        match value {
+            Value::Tuple(place) | Value::List(place) => {
+                Some(self.containers[*place].values.iter().map(|(_, value)| value.clone()).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Counts values that containers take, so that a small file does not become a large heap.
+    fn count(&mut self, values: usize) -> Result<()> {
+        self.held += values;
+        if self.held > MOST_HELD { Err(broken(format!("more than {MOST_HELD} values"))) } else { Ok(()) }
     }
 
     /// A new container on the stack.
@@ -276,13 +302,16 @@ impl<'a> Machine<'a> {
     /// The container on top of the stack; none where there is an object whose entries are skipped.
     fn filled(&mut self) -> Result<Option<&mut Container>> {
         match self.stack.last() {
-            Some(&(Value::List(place) | Value::Dict(place))) => Ok(self.containers.get_mut(place)),
+            Some(&(Value::Tuple(place) | Value::List(place) | Value::Dict(place))) => {
+                Ok(self.containers.get_mut(place))
+            }
             Some(Value::Other) => Ok(None),
             _ => Err(broken(format!("entries of what holds none, at byte {}", self.at))),
         }
     }
 
     fn append(&mut self, values: Vec<Value>) -> Result<()> {
+        self.count(values.len())?;
         if let Some(container) = self.filled()? {
             container.values.extend(values.into_iter().map(|value| (Value::None, value)));
         }
@@ -294,6 +323,7 @@ impl<'a> Machine<'a> {
         if !values.len().is_multiple_of(2) {
             return Err(broken("a key without a value"));
         }
+        self.count(values.len())?;
         if let Some(container) = self.filled()? {
             let mut values = values.into_iter();
             while let (Some(key), Some(value)) = (values.next(), values.next()) {
@@ -305,8 +335,7 @@ impl<'a> Machine<'a> {
 
     fn memoize(&mut self, place: usize) -> Result<()> {
         let top = self.stack.last().cloned().ok_or_else(|| broken("nothing to remember"))?;
-        // Places are given in order, so that a large one is no place of this file.
-        if place > self.bytes.len() {
+        if place >= MOST_VALUES {
             return Err(broken(format!("the place {place} of a memory")));
         }
         if place >= self.memo.len() {
@@ -324,34 +353,31 @@ impl<'a> Machine<'a> {
 
     /// What a function makes of its arguments, of those few that are known.
     fn call(&mut self, function: &Value, arguments: &Value) -> Result<Value> {
-        let (Value::Global(name), Value::Tuple(arguments)) = (function, arguments) else {
+        let (Value::Global(name), Some(arguments)) = (function, self.elements(arguments)) else {
             return Err(broken(format!("a call of what is no function, at byte {}", self.at)));
         };
-        match (&**name, &**arguments) {
+        match (&**name, &arguments[..]) {
             ("collections.OrderedDict" | "builtins.dict" | "__builtin__.dict", []) | ("collections.defaultdict", _) => {
                 self.container(Value::Dict);
                 self.pop()
             }
             // Python 2 gives a list of pairs.
-            ("collections.OrderedDict", [Value::List(pairs)]) => {
-                let pairs: Vec<Value> = self.containers[*pairs].values.iter().map(|(_, pair)| pair.clone()).collect();
+            ("collections.OrderedDict", [pairs]) => {
+                let pairs = self.elements(pairs).ok_or_else(|| broken("an OrderedDict of what is no list"))?;
                 self.container(Value::Dict);
                 for pair in pairs {
-                    match pair {
-                        Value::Tuple(pair) if pair.len() == 2 => self.set(pair.to_vec())?,
-                        Value::List(pair) if self.containers[pair].values.len() == 2 => {
-                            let pair = self.containers[pair].values.iter().map(|(_, value)| value.clone()).collect();
-                            self.set(pair)?;
-                        }
-                        _ => return Err(broken("an OrderedDict of what are no pairs")),
-                    }
+                    let pair = self.elements(&pair).filter(|pair| pair.len() == 2);
+                    self.set(pair.ok_or_else(|| broken("an OrderedDict of what are no pairs"))?)?;
                 }
                 self.pop()
             }
             (
                 "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
                 [storage, offset, shape, strides, ..],
-            ) => tensor(storage, offset, shape, strides),
+            ) => {
+                let sizes = |value| self.elements(value).ok_or_else(|| broken("a tensor without sizes"));
+                tensor(storage, offset, &sizes(shape)?, &sizes(strides)?)
+            }
             (
                 "torch._utils._rebuild_parameter"
                 | "torch._utils._rebuild_parameter_with_state"

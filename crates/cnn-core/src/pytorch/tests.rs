@@ -46,6 +46,18 @@ fn a_pickle_that_grows_without_end_is_refused() {
 }
 
 #[test]
+fn a_small_file_takes_little_stack_and_memory() {
+    // Tuples of tuples, deeper than any stack; a place of the memory far out; lists of nothing, again and again.
+    let deep = error(&[b"\x80\x02N".as_slice(), &[0x85; 1_000_000], b"."].concat());
+    assert!(deep.contains("holds no tensors"), "{deep}");
+    assert!(error(&[b"\x80\x02N".as_slice(), &[0x85; 1 << 21], b"."].concat()).contains("more than 1048576 values"));
+    assert!(error(b"\x80\x02Nr\xff\xff\xff\x7f.").contains("the place 2147483647 of a memory"));
+    let wide = [b"(".as_slice(), &[b'N'; 1 << 20], b"e"].concat();
+    let wide = error(&[b"\x80\x02]".as_slice(), &wide.repeat(5), b"."].concat());
+    assert!(wide.contains("values"), "{wide}");
+}
+
+#[test]
 fn views_that_are_larger_than_their_storage_are_refused() {
     // Four elements in the storage "0", of which the object views `shape` at `offset` by `stride`.
     let file = |offset: u8, shape: u8, stride: u8| {
