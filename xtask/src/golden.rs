@@ -10,5 +10,8 @@ pub(crate) fn golden(arguments: &[String]) -> Result<(), String> {
         [python] => python.clone(),
         [_, more, ..] => return Err(format!("{more}: golden takes one argument, a Python that has torch")),
     };
-    run(Command::new(&python).arg(root().join("tests/golden/golden.py")))
+    for script in ["golden.py", "zoo.py"] {
+        run(Command::new(&python).arg(root().join("tests/golden").join(script)))?;
+    }
+    Ok(())
 }

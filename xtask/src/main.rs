@@ -26,8 +26,9 @@ usage: cargo xtask COMMAND
                                           measure this machine or its GPU, and other engines beside it
   data cifar10|cifar100|mnist [--dir DIR] [--mirror URL] [--archive FILE]
                                           fetch a data set
-  fuzz all|NAME SECONDS                   a parser under libfuzzer: safetensors, recipe, cifar, idx, archive, picture
-  golden [PYTHON]                         regenerate the PyTorch fixtures (needs torch, numpy, safetensors)";
+  fuzz all|NAME SECONDS                   a parser under libfuzzer: safetensors, pytorch, recipe, cifar, idx, archive,
+                                          picture
+  golden [PYTHON]                         regenerate the PyTorch fixtures (needs torch, torchvision, timm, numpy, safetensors)";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
