@@ -20,8 +20,9 @@ const ARRAYS: f64 = 1e-10;
 const LEAST: f64 = 1e-3;
 
 macro_rules! zoo {
-    ($($test:ident $name:literal)*) => { $(
+    ($($(#[$attribute:meta])? $test:ident $name:literal)*) => { $(
         #[test]
+        $(#[$attribute])?
         fn $test() {
             check($name).unwrap_or_else(|error| panic!("{}: {error}", $name));
         }
@@ -29,8 +30,32 @@ macro_rules! zoo {
 }
 
 zoo! {
-    resnet50 "resnet50" resnet101 "resnet101" wide_resnet50_2 "wide-resnet50-2" resnext50_32x4d "resnext50-32x4d"
-    mobilenet_v2 "mobilenet-v2" efficientnet_lite0 "efficientnet-lite0"
+    resnet50 "resnet50" resnext50_32x4d "resnext50-32x4d" mobilenet_v2 "mobilenet-v2"
+    efficientnet_lite0 "efficientnet-lite0"
+    #[ignore = "half a minute and more: cargo xtask check --deep"] resnet101 "resnet101"
+    #[ignore = "half a minute and more: cargo xtask check --deep"] wide_resnet50_2 "wide-resnet50-2"
+}
+
+/// Of all of them, those too whose numbers take long.
+#[test]
+fn every_network_has_the_names_and_shapes_of_the_original() {
+    let golden = Golden::open("zoo.safetensors");
+    for (name, case) in golden.cases().iter().filter(|(_, case)| case.is_object()) {
+        let [h, w] = numbers(&case["image"]);
+        let backend = Cpu::<f64>::idle(1).unwrap();
+        let model = network(&backend, name, [h, w, 3], number(&case["classes"])).unwrap();
+        named(&backend, &model, case).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// Compares the state dict's names and shapes, and the number of parameters.
+fn named<B: Backend>(backend: &B, model: &Model<B>, case: &serde_json::Value) -> Result<()> {
+    let lines = state_dict(backend, model, Naming::Torchvision)?.arrays;
+    let lines: String = lines.iter().map(|(name, array)| format!("{name} {:?}\n", array.shape)).collect();
+    assert_eq!(hexadecimal(Sha256::digest(&lines)), case["names"].as_str().unwrap(), "the names are:\n{lines}");
+    let count: usize = parameters(model).iter().map(|parameter| parameter.shape().numel()).sum();
+    assert_eq!(count, number(&case["parameters"]));
+    Ok(())
 }
 
 fn check(name: &str) -> Result<()> {
@@ -39,12 +64,7 @@ fn check(name: &str) -> Result<()> {
     let ([h, w], [batch, classes]) = (numbers(&case["image"]), ["batch", "classes"].map(|key| number(&case[key])));
     let mut model = network(backend, name, [h, w, 3], classes)?;
     let mut failures = Vec::new();
-
-    let lines = state_dict(backend, &*model, Naming::Torchvision)?.arrays;
-    let lines: String = lines.iter().map(|(name, array)| format!("{name} {:?}\n", array.shape)).collect();
-    assert_eq!(hexadecimal(Sha256::digest(&lines)), case["names"].as_str().unwrap(), "the names are:\n{lines}");
-    let count: usize = parameters(&*model).iter().map(|parameter| parameter.shape().numel()).sum();
-    assert_eq!(count, number(&case["parameters"]));
+    named(backend, &model, case)?;
 
     initialise(backend, &mut *model, "")?;
     let images = noise(&format!("{name} images"), batch * h * w * 3);
