@@ -25,6 +25,9 @@ pub enum Arch {
     EfficientNetLite0,
 }
 
+/// Mean and deviation of the channels of ImageNet's images, of pixels from 0 to 1.
+pub const IMAGENET_NORMALISATION: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
 /// A name, what it is the name of, and a line on that.
 type Named = (&'static str, Arch, &'static str);
 
@@ -82,6 +85,15 @@ impl Arch {
             Arch::Stepwise | Arch::Small | Arch::Fast(_) => [32; 2],
             Arch::ResNet(config) if config.stem == Stem::Cifar => [32; 2],
             Arch::ResNet(_) | Arch::MobileNetV2 | Arch::EfficientNetLite0 => [224; 2],
+        }
+    }
+
+    /// Mean and deviation of each channel, of pixels from 0 to 1, by which the network's published weights were trained: those of
+    /// ImageNet's images, or the half that TensorFlow's programs take.
+    pub fn usual_normalisation(&self) -> [[f64; 3]; 2] {
+        match self {
+            Arch::EfficientNetLite0 => [[127.0 / 255.0; 3], [128.0 / 255.0; 3]],
+            _ => IMAGENET_NORMALISATION,
         }
     }
 

@@ -11,7 +11,7 @@ mod small;
 mod stepwise;
 mod whitening;
 
-pub use arch::Arch;
+pub use arch::{Arch, IMAGENET_NORMALISATION};
 pub use efficientnet::EfficientNetLite;
 pub use fast::{Fast, FastConfig};
 pub use mobilenet_v2::MobileNetV2;

@@ -202,9 +202,7 @@ impl<B: Backend> BasicBlock<B> {
             bn1: BatchNorm2d::new(init, leaving)?,
             conv2: Conv2d::without_bias(init, leaving, leaving, conv3x3)?,
             bn2: BatchNorm2d::new(init, leaving)?,
-            downsample: (stride != 1 || entering != leaving)
-                .then(|| Downsample::new(init, entering, leaving, stride))
-                .transpose()?,
+            downsample: Downsample::if_needed(init, entering, leaving, stride)?,
             scope: Scope::default(),
         })
     }
@@ -212,10 +210,7 @@ impl<B: Backend> BasicBlock<B> {
 
 impl<B: Backend> Module<B> for BasicBlock<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let shortcut = match &mut self.downsample {
-            Some(downsample) => downsample.call(x)?,
-            None => x.clone(),
-        };
+        let shortcut = shortcut(&mut self.downsample, x)?;
         let hidden = ConvNorm(&mut self.conv1, &mut self.bn1).relu(x)?;
         ConvNorm(&mut self.conv2, &mut self.bn2).add_relu(&hidden, &shortcut)
     }
@@ -255,9 +250,7 @@ impl<B: Backend> Bottleneck<B> {
             bn2: BatchNorm2d::new(init, middle)?,
             conv3: Conv2d::without_bias(init, middle, leaving, conv1x1)?,
             bn3: BatchNorm2d::new(init, leaving)?,
-            downsample: (stride != 1 || entering != leaving)
-                .then(|| Downsample::new(init, entering, leaving, stride))
-                .transpose()?,
+            downsample: Downsample::if_needed(init, entering, leaving, stride)?,
             scope: Scope::default(),
         })
     }
@@ -265,10 +258,7 @@ impl<B: Backend> Bottleneck<B> {
 
 impl<B: Backend> Module<B> for Bottleneck<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let shortcut = match &mut self.downsample {
-            Some(downsample) => downsample.call(x)?,
-            None => x.clone(),
-        };
+        let shortcut = shortcut(&mut self.downsample, x)?;
         let hidden = ConvNorm(&mut self.conv1, &mut self.bn1).relu(x)?;
         let hidden = ConvNorm(&mut self.conv2, &mut self.bn2).relu(&hidden)?;
         ConvNorm(&mut self.conv3, &mut self.bn3).add_relu(&hidden, &shortcut)
@@ -285,7 +275,17 @@ pub struct Downsample<B: Backend> {
 
 named_fields!(Downsample { conv as "0", norm as "1" });
 
+/// What goes around a block that `x` enters.
+fn shortcut<B: Backend>(downsample: &mut Option<Downsample<B>>, x: &Var<B>) -> Result<Var<B>> {
+    downsample.as_mut().map_or_else(|| Ok(x.clone()), |downsample| downsample.call(x))
+}
+
 impl<B: Backend> Downsample<B> {
+    /// None where a block leaves the shape as it is.
+    fn if_needed(init: &mut Init<'_, B>, entering: usize, leaving: usize, stride: usize) -> Result<Option<Self>> {
+        (stride != 1 || entering != leaving).then(|| Self::new(init, entering, leaving, stride)).transpose()
+    }
+
     fn new(init: &mut Init<'_, B>, entering: usize, leaving: usize, stride: usize) -> Result<Self> {
         Ok(Downsample {
             conv: Conv2d::without_bias(init, entering, leaving, Conv2dOptions::square(1).stride(stride))?,

@@ -6,22 +6,11 @@ use cnn_core::Backend;
 use cnn_core::archive::{Archive, Array};
 use cnn_core::nn::Module;
 use cnn_core::pretrained::{self, Head, Taken};
-use cnn_models::Arch;
+use cnn_models::{Arch, IMAGENET_NORMALISATION};
 
 use crate::recipe::PretrainedRecipe;
 use crate::weights::{LAYOUT, WeightsInfo, file_of, info_of, read_archive};
 use crate::{Error, Networks, Precision, Result, Trained};
-
-/// Mean and deviation of ImageNet's channels, by which the weights of torchvision and most others are trained.
-const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-
-/// What published weights of a network had pixels normalised by: ImageNet's, or the half that TensorFlow's have.
-pub(crate) fn normalisation_of(network: &str) -> (Vec<f64>, Vec<f64>) {
-    match network.parse() {
-        Ok(Arch::EfficientNetLite0) => (vec![127.0 / 255.0; 3], vec![128.0 / 255.0; 3]),
-        _ => (IMAGENET[0].to_vec(), IMAGENET[1].to_vec()),
-    }
-}
 
 /// What a file of weights had for a model.
 #[derive(Clone, Debug)]
@@ -79,22 +68,26 @@ pub fn import<B: Backend>(
     networks: &Networks<B>,
 ) -> Result<(Trained<B>, Loaded)> {
     let image = [size[0], size[1], 3];
+    let arch: Arch = network.parse()?;
     let mut model = networks.build(network, backend, 0, image, classes.len())?;
     let loaded = load_pretrained(backend, &mut *model, network, &path, &classes)?;
+    if let Some(info) = &loaded.info {
+        let reason = format!("says of itself that it is of {}, and can be used as it is", info.arch);
+        return Err(Error::file(path.as_ref(), reason));
+    }
     if !loaded.taken.new.is_empty() {
         let reason =
             format!("{}: of another number of classes than the {} named", loaded.taken.new.join(", "), classes.len());
         return Err(Error::file(path.as_ref(), reason));
     }
-    let (mean, std) = normalisation_of(network);
-    let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+    let [mean, std] = arch.usual_normalisation().map(|values| values.map(|value| value as f32).to_vec());
     let data = loaded.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let info = WeightsInfo {
         arch: network.to_owned(),
         classes,
         image,
-        mean: narrow(mean),
-        std: narrow(std),
+        mean,
+        std,
         data,
         layout: LAYOUT.to_owned(),
         step: 0,
@@ -167,7 +160,11 @@ impl PretrainedRecipe {
             let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
             let (mean, std) = match &loaded.info {
                 Some(info) => (wide(&info.mean), wide(&info.std)),
-                None if channels == 3 => normalisation_of(network),
+                None if channels == 3 => {
+                    let arch = network.parse::<Arch>();
+                    let [mean, std] = arch.map_or(IMAGENET_NORMALISATION, |arch| arch.usual_normalisation());
+                    (mean.to_vec(), std.to_vec())
+                }
                 None => {
                     let rule = "must be set, with std, for the images of another number of channels than 3";
                     return Err(Error::recipe("pretrained.mean", "not set", rule));

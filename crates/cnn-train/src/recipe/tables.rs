@@ -234,7 +234,7 @@ pub struct FreezeRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_epochs: Option<u32>,
     /// Whether the normalisations whose weights are among them keep their running statistics too, and normalise by those.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "super::is_false")]
     pub statistics: bool,
 }
 
@@ -243,10 +243,6 @@ impl FreezeRecipe {
     pub(crate) fn holds(&self, epoch: u32) -> bool {
         self.before_epochs.is_some_and(|first| epoch < first) || self.after_epochs.is_some_and(|last| epoch >= last)
     }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Weights to begin with, which another run or another program has trained.

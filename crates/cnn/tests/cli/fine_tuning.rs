@@ -73,6 +73,8 @@ fn weights_of_another_program_are_made_usable() {
     place.refuses(&["predict", "foreign.safetensors", picture], 1, &["cnn import writes one that does"]);
     let import = ["import", "foreign.safetensors", "--model", "small", "-o", "usable.safetensors"];
     place.refuses(&import, 1, &["fc.weight, fc.bias: of another number of classes than the 1000 named"]);
+    let own_file = ["import", "run", "--model", "small", "-o", "again.safetensors", "--classes", "names.txt"];
+    place.refuses(&own_file, 1, &["says of itself that it is of small, and can be used as it is"]);
     let (_, stderr) = place.succeeds(&[&import[..], &["--classes", "names.txt"]].concat());
     assert!(stderr.contains("foreign.safetensors: 20 arrays under model. taken"), "{stderr}");
     let usable = Archive::from_bytes(&place.read("usable.safetensors")).unwrap();
