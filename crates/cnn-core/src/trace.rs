@@ -92,6 +92,10 @@ fn run<B: Backend>(pass: &Pass<B>, op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var
         Op::Flatten => x.flatten(),
         Op::Dropout(_) => Ok((*x).clone()),
         Op::Add => rest.iter().try_fold((*x).clone(), |sum, summand| sum.add(summand)),
+        Op::ScaleChannels => x.scale_channels(rest[0]),
+        Op::Concat => Var::concat(inputs),
+        Op::SliceChannels(spec) => x.slice_channels(spec.first..spec.first.saturating_add(spec.count)),
+        Op::ShuffleChannels { groups } => x.shuffle_channels(*groups),
         Op::Softmax => x.softmax(),
         Op::Custom(custom) => Var::custom_forward(custom, inputs),
         Op::Input | Op::Parameter { .. } | Op::CrossEntropy => {

@@ -19,7 +19,7 @@ use crate::buffer::Buffer;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::Filter;
 use crate::device::Cpu;
-use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, sums};
+use crate::{activation, concat, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, scale_channels, sums};
 
 /// Writes the table and the three traits' methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
@@ -148,6 +148,10 @@ delegate! {
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        scale_channels::scale_channels(spec: &ScaleSpec, x: Data<Cpu<T>>, factors: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        concat::concat(parts: &[(&Data<Cpu<T>>, usize)]) -> Result<Data<Cpu<T>>>;
+        concat::slice_channels(spec: &SliceSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        concat::shuffle_channels(x: &Data<Cpu<T>>, channels: usize, groups: usize) -> Result<Data<Cpu<T>>>;
         loss::softmax(x: &Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
     }
 
@@ -198,6 +202,13 @@ delegate! {
         ) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
         pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        scale_channels::scale_channels_backward(
+            spec: &ScaleSpec,
+            dy: Data<Cpu<T>>,
+            x: &Data<Cpu<T>>,
+            factors: &Data<Cpu<T>>
+        ) -> Result<(Data<Cpu<T>>, Data<Cpu<T>>)>;
+        concat::slice_channels_backward(spec: &SliceSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
         sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;

@@ -7,6 +7,7 @@
 mod activation;
 mod backend;
 mod buffer;
+mod concat;
 mod conv2d;
 mod conv_algorithm;
 mod device;
@@ -29,6 +30,7 @@ mod pages;
 mod pool;
 mod pool2d;
 mod roofline;
+mod scale_channels;
 mod scratch;
 mod simd;
 mod sums;

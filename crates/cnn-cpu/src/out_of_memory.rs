@@ -95,6 +95,14 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "load_images", || cpu.load_images(&image, &bytes, &[0, 1].map(SampleView::plain)));
     errs(cpu, "activate", || cpu.activate(Activation::Relu, shared()));
     errs(cpu, "activate_backward", || cpu.activate_backward(Activation::Relu, x, shared()));
+    let (scale, factors) = (ScaleSpec { batch: 2, pixels: 16, channels: 3 }, data(6));
+    errs(cpu, "scale_channels", || cpu.scale_channels(&scale, shared(), &factors));
+    errs(cpu, "scale_channels_backward", || cpu.scale_channels_backward(&scale, shared(), x, &factors));
+    let slice = SliceSpec::new(6, 1..3).unwrap();
+    errs(cpu, "concat", || cpu.concat(&[(x, 6), (x, 6)]));
+    errs(cpu, "slice_channels", || cpu.slice_channels(&slice, x));
+    errs(cpu, "slice_channels_backward", || cpu.slice_channels_backward(&slice, x));
+    errs(cpu, "shuffle_channels", || cpu.shuffle_channels(x, 6, 2));
     errs(cpu, "add", || cpu.add(shared(), x));
     errs(cpu, "softmax", || cpu.softmax(x, 6));
     errs(cpu, "softmax_backward", || cpu.softmax_backward(x, shared(), 6));

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cnn_core::backend::{
     Activation, AdamParam, AdamStep, Affine, Backend, CrossEntropySpec, Device, Epilogue, Gradient, Health, Inference,
-    Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, SgdParam, SgdStep, Uses,
+    Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, ScaleSpec, SgdParam, SgdStep, SliceSpec, Uses,
 };
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec, Result};
@@ -272,6 +272,34 @@ fn activations_and_sums() {
     refused(|| b.softmax(&ones(b, 10), 0), "");
     refused(|| b.softmax_backward(&ones(b, 9), ones(b, 10), 5), "length");
     refused(|| b.softmax_backward(&ones(b, 10), ones(b, 10), 3), "");
+}
+
+#[test]
+fn channels() {
+    let b = &cpu();
+    let spec = ScaleSpec { batch: 2, pixels: 4, channels: 3 };
+    refused(|| b.scale_channels(&spec, ones(b, 23), &ones(b, 6)), "length of the input 23: must be 24");
+    refused(|| b.scale_channels(&spec, ones(b, 24), &ones(b, 3)), "length of the factors 3: must be 6");
+    refused(|| b.scale_channels_backward(&spec, ones(b, 25), &ones(b, 24), &ones(b, 6)), "length of the gradient");
+    refused(|| b.scale_channels_backward(&spec, ones(b, 24), &ones(b, 25), &ones(b, 6)), "length of the input");
+    refused(|| b.scale_channels_backward(&spec, ones(b, 24), &ones(b, 24), &ones(b, 7)), "length of the factors");
+    let huge = ScaleSpec { batch: 0, pixels: usize::MAX, channels: 3 };
+    refused(|| b.scale_channels(&huge, ones(b, 0), &ones(b, 0)), "elements");
+    refused(|| b.concat(&[]), "parts 0");
+    refused(|| b.concat(&[(&ones(b, 10), 3)]), "multiple of 3");
+    refused(|| b.concat(&[(&ones(b, 10), 5), (&ones(b, 9), 3)]), "rows of a part 3: must be 2");
+    refused(|| b.concat(&[(&ones(b, 10), 5), (&ones(b, 9), 0)]), "");
+    for (first, count) in [(0, 0), (2, 2), (3, 1), (usize::MAX, 2), (1, usize::MAX)] {
+        let spec = SliceSpec { channels: 3, first, count };
+        refused(|| b.slice_channels(&spec, &ones(b, 12)), "channels");
+        refused(|| b.slice_channels_backward(&spec, &ones(b, 12)), "channels");
+    }
+    let spec = SliceSpec::new(3, 1..3).unwrap();
+    refused(|| b.slice_channels(&spec, &ones(b, 13)), "multiple of 3");
+    refused(|| b.slice_channels_backward(&spec, &ones(b, 13)), "multiple of 2");
+    refused(|| b.shuffle_channels(&ones(b, 12), 6, 4), "groups 4: must divide the 6 channels");
+    refused(|| b.shuffle_channels(&ones(b, 12), 6, 0), "groups 0");
+    refused(|| b.shuffle_channels(&ones(b, 13), 6, 2), "multiple of 6");
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::element::CudaElement;
 use crate::later::download_later;
 use crate::norm::PartMoments;
 use crate::pool::Usage;
-use crate::{activation, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, recording, sums};
+use crate::{
+    activation, concat, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, recording, scale_channels, sums,
+};
 
 /// How many steps the GPU may be behind the loop that asks for them.
 const STEPS_BEHIND: usize = 8;
@@ -157,6 +159,10 @@ delegate! {
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<(Data<Cuda<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         elementwise::add(a: Data<Cuda<T>>, b: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        scale_channels::scale_channels(spec: &ScaleSpec, x: Data<Cuda<T>>, factors: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        concat::concat(parts: &[(&Data<Cuda<T>>, usize)]) -> Result<Data<Cuda<T>>>;
+        concat::slice_channels(spec: &SliceSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        concat::shuffle_channels(x: &Data<Cuda<T>>, channels: usize, groups: usize) -> Result<Data<Cuda<T>>>;
         loss::softmax(x: &Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>>;
     }
 
@@ -213,6 +219,13 @@ delegate! {
         ) -> Result<Data<Cuda<T>>>;
         pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>, indices: &Buffer<u32>) -> Result<Data<Cuda<T>>>;
         pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        scale_channels::scale_channels_backward(
+            spec: &ScaleSpec,
+            dy: Data<Cuda<T>>,
+            x: &Data<Cuda<T>>,
+            factors: &Data<Cuda<T>>
+        ) -> Result<(Data<Cuda<T>>, Data<Cuda<T>>)>;
+        concat::slice_channels_backward(spec: &SliceSpec, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cuda<T>>, weight: &Wide<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cuda<T>>, x: &Data<Cuda<T>>) -> Result<Wide<Cuda<T>>>;
         sums::sum_rows(x: &Data<Cuda<T>>, channels: usize) -> Result<Wide<Cuda<T>>>;

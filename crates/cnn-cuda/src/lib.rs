@@ -15,6 +15,7 @@ pub mod baseline;
 mod buffer;
 mod channels;
 pub mod compiler;
+mod concat;
 mod conv2d;
 mod cubin_cache;
 mod cublaslt;
@@ -38,6 +39,7 @@ mod pool2d;
 mod recording;
 mod roofline;
 mod rounded;
+mod scale_channels;
 mod stream;
 mod sums;
 mod uploads;
@@ -55,6 +57,7 @@ pub use stream::Launches;
 /// Every file of kernels.
 pub const KERNELS: &[compiler::Source] = &[
     activation::SOURCE,
+    concat::SOURCE,
     conv2d::FORWARD,
     conv2d::DATA,
     conv2d::WEIGHT,
@@ -72,5 +75,6 @@ pub const KERNELS: &[compiler::Source] = &[
     optim::SOURCE,
     pool2d::SOURCE,
     roofline::SOURCE,
+    scale_channels::SOURCE,
     sums::SOURCE,
 ];

@@ -1,5 +1,6 @@
 //! The problems of every operation: how they are generated and how they are run.
 
+mod concat;
 mod conv2d;
 mod elementwise;
 mod images;
@@ -9,8 +10,10 @@ mod memory;
 mod norm;
 mod optim;
 mod pool2d;
+mod scale_channels;
 pub mod specs;
 
+pub use concat::{Concat, concat, edges as concat_edges};
 pub use conv2d::{
     Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, halos as conv2d_halos, stems as conv2d_stems,
     tiles as conv2d_tiles,
@@ -23,6 +26,7 @@ pub use memory::{Memory, memory};
 pub use norm::{Normalise, Statistics, normalise, normalise_edges, statistics, statistics_edges};
 pub use optim::{Optimiser, edges as optimiser_edges, optimiser};
 pub use pool2d::{Pool2d, edges as pool2d_edges, geometry as pool2d_geometry, pool2d};
+pub use scale_channels::{ScaleChannels, edges as scale_channels_edges, scale_channels};
 
 use cnn_core::backend::Activation;
 use proptest::prelude::*;

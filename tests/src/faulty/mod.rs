@@ -238,6 +238,31 @@ impl Inference for Faulty {
         }
     }
 
+    fn scale_channels(&self, spec: &ScaleSpec, x: Buffer, factors: &Buffer) -> Result<Buffer> {
+        if self.has(Fault::ScaleTakesTheFirstImagesFactors) {
+            let first = changed(factors, |f| (spec.channels..f.len()).for_each(|i| f[i] = f[i % spec.channels]));
+            return self.naive.scale_channels(spec, x, &first);
+        }
+        self.naive.scale_channels(spec, x, factors)
+    }
+
+    fn concat(&self, parts: &[(&Buffer, usize)]) -> Result<Buffer> {
+        let mut parts = parts.to_vec();
+        if self.has(Fault::ConcatTurnsTheParts) {
+            parts.reverse();
+        }
+        self.naive.concat(&parts)
+    }
+
+    fn slice_channels(&self, spec: &SliceSpec, x: &Buffer) -> Result<Buffer> {
+        self.naive.slice_channels(spec, x)
+    }
+
+    fn shuffle_channels(&self, x: &Buffer, channels: usize, groups: usize) -> Result<Buffer> {
+        let groups = if self.has(Fault::ShuffleIsTheOther) { channels / groups } else { groups };
+        self.naive.shuffle_channels(x, channels, groups)
+    }
+
     fn softmax(&self, x: &Buffer, classes: usize) -> Result<Buffer> {
         if self.has(Fault::SoftmaxOverflows) {
             let exp: Vec<f64> = x.iter().map(|x| x.exp()).collect();

@@ -184,6 +184,29 @@ impl Backend for Faulty {
         self.naive.avg_pool2d_backward(&spec, dy)
     }
 
+    fn scale_channels_backward(
+        &self,
+        spec: &ScaleSpec,
+        dy: Buffer,
+        x: &Buffer,
+        factors: &Buffer,
+    ) -> Result<(Buffer, Buffer)> {
+        let x = if self.has(Fault::ScaleGradientForgetsX) { &changed(x, |x| x.fill(1.0)) } else { x };
+        self.naive.scale_channels_backward(spec, dy, x, factors)
+    }
+
+    fn slice_channels_backward(&self, spec: &SliceSpec, dy: &Buffer) -> Result<Buffer> {
+        let dx = self.naive.slice_channels_backward(spec, dy)?;
+        match self.fault {
+            Fault::SliceGradientLeavesTheRest => Ok(changed(&dx, |dx| {
+                let rest = |c: usize| c < spec.first || c >= spec.first + spec.count;
+                let rest = dx.iter_mut().enumerate().filter(|(i, _)| rest(i % spec.channels));
+                rest.for_each(|(_, dx)| *dx = 1.0);
+            })),
+            _ => Ok(dx),
+        }
+    }
+
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Buffer, weight: &Buffer) -> Result<Buffer> {
         self.naive.linear_backward_data(spec, dy, weight)
     }

@@ -19,7 +19,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, elementwise images linear loss memory normalise optimiser pool2d statistics }
+            suite! { @tests $element, concat elementwise images linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(
@@ -125,6 +125,6 @@ macro_rules! edges {
 }
 
 edges! {
-    conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
-    special_rows statistics_edges
+    concat_edges conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
+    scale_channels_edges special_rows statistics_edges
 }

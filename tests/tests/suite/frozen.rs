@@ -167,7 +167,7 @@ struct Odd<B: Backend> {
 named_fields!(Odd { grouped, dilated, depthwise, norms, dense });
 
 /// How many there are.
-const ODD: usize = 12;
+const ODD: usize = 14;
 
 impl<B: Backend> Odd<B> {
     fn new(backend: &B, which: usize) -> Result<Self> {
@@ -237,6 +237,20 @@ impl<B: Backend> Module<B> for Odd<B> {
             10 => {
                 let y = ConvNorm(grouped, second).linear(x)?;
                 third.add_relu(&y.relu()?, &y)?
+            }
+            // Squeeze and excitation, of a value that is read twice, and of one that ends here.
+            11 => {
+                let y = grouped.call(x)?;
+                let factors = depthwise.call(&y.global_avg_pool2d()?)?.sigmoid()?;
+                y.scale_channels(&factors)?.scale_channels(&factors.flatten()?)?.silu()?
+            }
+            // Half of the channels go past the convolution, and all are mixed; a value is put beside itself.
+            12 => {
+                let y = second.relu(&grouped.call(x)?)?;
+                let (left, right) = (y.slice_channels(0..4)?, y.slice_channels(4..8)?);
+                let y = Var::concat(&[&left, &grouped.call(&right)?.slice_channels(2..6)?])?.shuffle_channels(2)?;
+                let twice = Var::concat(&[&y, &left, &y])?;
+                third.call(&twice.slice_channels(7..15)?)?
             }
             // The output is the input.
             _ => return Ok(x.clone()),

@@ -31,6 +31,8 @@ planted! {
         HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
+    scale_channels: ScaleTakesTheFirstImagesFactors ScaleGradientForgetsX;
+    concat: ConcatTurnsTheParts SliceGradientLeavesTheRest ShuffleIsTheOther;
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropyForgetsOther CrossEntropySums
         CrossEntropyTakesLastOfEqual;

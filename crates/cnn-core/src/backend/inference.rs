@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use super::activation::Activation;
+use super::channels::{ScaleSpec, SliceSpec};
 use super::device::{Data, Device, Wide};
 use super::norm::Norm;
 use crate::image::{ImageSpec, SampleView};
@@ -51,6 +52,21 @@ pub trait Inference: Device {
     fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;
     /// a + b.
     fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>>;
+    /// Every pixel's channels, each times the factor that its image has for that channel: `x` \[batch, pixels, channels\] times
+    /// `factors` \[batch, channels\].
+    fn scale_channels(&self, spec: &ScaleSpec, x: Data<Self>, factors: &Data<Self>) -> Result<Data<Self>>;
+    /// The channels of all parts side by side, row by row; each part stands beside the number of its channels.
+    ///
+    /// # Errors
+    /// Those of [`check_concat`](super::check_concat).
+    fn concat(&self, parts: &[(&Data<Self>, usize)]) -> Result<Data<Self>>;
+    /// Some channels of every row.
+    fn slice_channels(&self, spec: &SliceSpec, x: &Data<Self>) -> Result<Data<Self>>;
+    /// Channels \[groups, channels / groups\] of every row in the order \[channels / groups, groups\].
+    ///
+    /// # Errors
+    /// Groups that do not divide the channels.
+    fn shuffle_channels(&self, x: &Data<Self>, channels: usize, groups: usize) -> Result<Data<Self>>;
     /// exp(x) / sum exp(x) over each row of `x` \[rows, classes\].
     fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>>;
 

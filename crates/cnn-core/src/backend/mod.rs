@@ -11,6 +11,7 @@
 //! An argument passed by value may be overwritten; one passed by reference is only read.
 
 mod activation;
+mod channels;
 pub mod check;
 mod device;
 mod inference;
@@ -19,6 +20,7 @@ mod optim;
 mod training;
 
 pub use activation::{Activation, Saved};
+pub use channels::{ScaleSpec, SliceSpec, check_concat, check_groups};
 pub use device::{AUTO, Accum, Data, Device, Later, Memory, Wide};
 pub(crate) use device::{download_one, one};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Recorded, Uses, check_samples};

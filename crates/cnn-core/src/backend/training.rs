@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use super::activation::Activation;
+use super::channels::{ScaleSpec, SliceSpec};
 use super::device::{Data, Device, Wide};
 use super::inference::{Epilogue, Inference, Input, LinearSpec};
 use super::norm::{Affine, Gradient, Norm, NormBackward, NormGradient, NormStats, Running};
@@ -113,6 +114,16 @@ pub trait Backend: Inference {
     -> Result<Data<Self>>;
     /// The adjoint of `avg_pool2d`.
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>>;
+    /// The gradients of `scale_channels` by the images, `dy * factors`, and by the factors, the sum over pixels of `dy * x`.
+    fn scale_channels_backward(
+        &self,
+        spec: &ScaleSpec,
+        dy: Data<Self>,
+        x: &Data<Self>,
+        factors: &Data<Self>,
+    ) -> Result<(Data<Self>, Data<Self>)>;
+    /// The adjoint of `slice_channels`: `dy` where it was taken from, and 0 elsewhere.
+    fn slice_channels_backward(&self, spec: &SliceSpec, dy: &Data<Self>) -> Result<Data<Self>>;
     /// `dy` \[rows, out\] times the transposed weight.
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>>;
     /// The transposed `x` times `dy`: \[in, out\].

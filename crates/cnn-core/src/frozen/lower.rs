@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Accum, Activation, Data, Inference, LinearSpec, Wide};
+use crate::backend::{Accum, Activation, Data, Inference, LinearSpec, ScaleSpec, SliceSpec, Wide};
 use crate::element::Real;
 use crate::graph::{Custom, Graph, Node, NormWeights, Op};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
@@ -69,6 +69,14 @@ pub(super) enum Work<B: Inference, F> {
     Activation(Activation),
     MaxPool2d(Pool2dSpec),
     AvgPool2d(Pool2dSpec),
+    ScaleChannels(ScaleSpec),
+    /// With the channels of each input.
+    Concat(Vec<usize>),
+    SliceChannels(SliceSpec),
+    ShuffleChannels {
+        channels: usize,
+        groups: usize,
+    },
     Softmax {
         classes: usize,
     },
@@ -219,6 +227,18 @@ impl<B: Inference> Lowering<'_, B> {
             },
             Op::MaxPool2d(spec) => self.layer(node, Work::MaxPool2d(*spec)),
             Op::AvgPool2d(spec) => self.layer(node, Work::AvgPool2d(*spec)),
+            Op::ScaleChannels => {
+                let [images, factors] = [0, 1].map(|i: usize| self.value(node.inputs[i]).extent.shape);
+                self.layer(node, Work::ScaleChannels(ScaleSpec::new(images, factors)?))
+            }
+            Op::Concat => {
+                let channels = node.inputs.iter().map(|&input| self.value(input).extent.shape.channels()).collect();
+                self.layer(node, Work::Concat(channels))
+            }
+            Op::SliceChannels(spec) => self.layer(node, Work::SliceChannels(*spec)),
+            Op::ShuffleChannels { groups } => {
+                self.layer(node, Work::ShuffleChannels { channels: node.shape.channels(), groups: *groups })
+            }
             Op::Softmax => self.layer(node, Work::Softmax { classes: node.shape.channels() }),
             Op::Custom(custom) => {
                 let inputs = node.inputs.iter().map(|&input| self.value(input).extent).collect();
@@ -329,6 +349,12 @@ impl<B: Inference> Layer<B> {
             Work::Activation(activation) => Work::Activation(*activation),
             Work::MaxPool2d(spec) => Work::MaxPool2d(spec.at_batch(samples(spec.batch))?),
             Work::AvgPool2d(spec) => Work::AvgPool2d(spec.at_batch(samples(spec.batch))?),
+            Work::ScaleChannels(spec) => Work::ScaleChannels(ScaleSpec { batch: samples(spec.batch), ..*spec }),
+            Work::Concat(channels) => Work::Concat(channels.clone()),
+            Work::SliceChannels(spec) => Work::SliceChannels(*spec),
+            Work::ShuffleChannels { channels, groups } => {
+                Work::ShuffleChannels { channels: *channels, groups: *groups }
+            }
             Work::Softmax { classes } => Work::Softmax { classes: *classes },
             Work::Custom(custom, inputs, output) => {
                 let inputs = inputs.iter().map(|input| input.at_batch(batch)).collect::<Result<_>>()?;

@@ -209,6 +209,16 @@ impl<B: Inference> Frozen<B> {
             }
             Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
             Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
+            Work::ScaleChannels(spec) => {
+                let x = owned(values);
+                backend.scale_channels(spec, x, values[at.inputs[1]].as_ref().expect(ALIVE))
+            }
+            Work::Concat(channels) => {
+                let part = |(&place, &channels): (&usize, &usize)| (values[place].as_ref().expect(ALIVE), channels);
+                backend.concat(&at.inputs.iter().zip(channels).map(part).collect::<Vec<_>>())
+            }
+            Work::SliceChannels(spec) => backend.slice_channels(spec, x),
+            Work::ShuffleChannels { channels, groups } => backend.shuffle_channels(x, *channels, *groups),
             Work::Softmax { classes } => backend.softmax(x, *classes),
             Work::Custom(custom, inputs, Extent { shape: output, .. }) => {
                 let tensor = |(&place, input): (&usize, &Extent)| {

@@ -8,7 +8,8 @@ pub use op::{After, Custom, NormWeights, Op};
 
 use std::collections::HashMap;
 
-use crate::backend::Device;
+use crate::backend::{Device, ScaleSpec, check_groups};
+use crate::ops::concat::concatenated;
 use crate::tape::VarId;
 use crate::{Error, Result, Shape};
 
@@ -97,6 +98,21 @@ impl<B: Device> Node<B> {
                 (dims.to_vec(), vec![batch, dims.iter().skip(1).product()])
             }
             Op::Activation(_) | Op::Dropout(_) | Op::Add | Op::Softmax => {
+                (inputs[0].dims().to_vec(), inputs[0].dims().to_vec())
+            }
+            Op::ScaleChannels => {
+                ScaleSpec::new(inputs[0], inputs[1])?;
+                (inputs[0].dims().to_vec(), inputs[0].dims().to_vec())
+            }
+            Op::Concat => (inputs[0].dims().to_vec(), concatenated(&inputs)?.0.dims().to_vec()),
+            Op::SliceChannels(spec) => {
+                spec.check()?;
+                let [n, h, w, _] = inputs[0].image_batch("input")?;
+                (vec![n, h, w, spec.channels], vec![n, h, w, spec.count])
+            }
+            Op::ShuffleChannels { groups } => {
+                let [.., channels] = inputs[0].image_batch("input")?;
+                check_groups(channels, *groups)?;
                 (inputs[0].dims().to_vec(), inputs[0].dims().to_vec())
             }
             Op::Parameter { shape, .. } => (Vec::new(), shape.dims().to_vec()),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
-use crate::backend::{Activation, Device, LinearSpec, Wide};
+use crate::backend::{Activation, Device, LinearSpec, SliceSpec, Wide};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::{Error, Result, Shape, Tensor};
 
@@ -60,6 +60,17 @@ pub enum Op<B: Device> {
     Dropout(f64),
     /// Elementwise sum.
     Add,
+    /// Images times a factor for each channel of each of them, the second value.
+    ScaleChannels,
+    /// The channels of any number of values side by side.
+    Concat,
+    /// Some channels.
+    SliceChannels(SliceSpec),
+    /// Channels in another order: see [`Var::shuffle_channels`](crate::Var::shuffle_channels).
+    ShuffleChannels {
+        /// How many groups of neighbours are mixed.
+        groups: usize,
+    },
     /// Probabilities of each row.
     Softmax,
     /// The mean loss.
@@ -148,6 +159,10 @@ impl<B: Device> Op<B> {
             Op::Linear { .. } => "Linear",
             Op::Dropout(_) => "Dropout",
             Op::Add => "Add",
+            Op::ScaleChannels => "ScaleChannels",
+            Op::Concat => "Concat",
+            Op::SliceChannels(_) => "SliceChannels",
+            Op::ShuffleChannels { .. } => "ChannelShuffle",
             Op::Softmax => "Softmax",
             Op::CrossEntropy => "CrossEntropyLoss",
             Op::Custom(custom) => &custom.name,
@@ -167,9 +182,9 @@ impl<B: Device> Op<B> {
     pub(crate) fn check_arity(&self, inputs: usize) -> Result<()> {
         let expected = match self {
             Op::Input | Op::Parameter { .. } => 0,
-            Op::Add => 2,
+            Op::Add | Op::ScaleChannels => 2,
             Op::BatchNorm2d { after, .. } => 1 + usize::from(after.add),
-            Op::Custom(_) => inputs.max(1),
+            Op::Concat | Op::Custom(_) => inputs.max(1),
             _ => 1,
         };
         if inputs == expected {

@@ -4,6 +4,7 @@
 //! the sums of convolutions, dense layers and losses run in f64 and are rounded to [`Element::Accum`] once, so that the
 //! oracle is never less exact than what it judges; `Naive<f64>` is the reference.
 
+mod concat;
 mod conv2d;
 mod elementwise;
 mod images;
@@ -12,6 +13,7 @@ mod loss;
 mod norm;
 mod optim;
 mod pool2d;
+mod scale_channels;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -182,6 +184,25 @@ impl<E: Element> Inference for Naive<E> {
         Ok(rounded(a.iter().zip(b.iter()).map(|(a, b)| a.to_accum() + b.to_accum())))
     }
 
+    fn scale_channels(&self, spec: &ScaleSpec, x: Data<Self>, factors: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(scale_channels::forward(spec, &wide(&x), &wide(factors))))
+    }
+
+    fn concat(&self, parts: &[(&Data<Self>, usize)]) -> Result<Data<Self>> {
+        let [rows, _] = check_concat(parts.iter().map(|(part, channels)| (part.len(), *channels)))?;
+        let parts: Vec<_> = parts.iter().map(|(part, channels)| (part.as_slice(), *channels)).collect();
+        Ok(Arc::new(concat::concat(rows, &parts)))
+    }
+
+    fn slice_channels(&self, spec: &SliceSpec, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(Arc::new(concat::slice(spec, x)))
+    }
+
+    fn shuffle_channels(&self, x: &Data<Self>, channels: usize, groups: usize) -> Result<Data<Self>> {
+        check_groups(channels, groups)?;
+        Ok(Arc::new(concat::shuffle(x, channels, groups)))
+    }
+
     fn softmax(&self, x: &Data<Self>, classes: usize) -> Result<Data<Self>> {
         Ok(rounded(loss::softmax(&wide(x), classes)))
     }
@@ -283,6 +304,21 @@ impl<E: Element> Backend for Naive<E> {
 
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
         Ok(rounded(pool2d::average_backward(spec, &wide(dy))))
+    }
+
+    fn scale_channels_backward(
+        &self,
+        spec: &ScaleSpec,
+        dy: Data<Self>,
+        x: &Data<Self>,
+        factors: &Data<Self>,
+    ) -> Result<(Data<Self>, Data<Self>)> {
+        let dfactors = rounded(scale_channels::backward_factors(spec, &wide(&dy), &wide(x)));
+        Ok((self.scale_channels(spec, dy, factors)?, dfactors))
+    }
+
+    fn slice_channels_backward(&self, spec: &SliceSpec, dy: &Data<Self>) -> Result<Data<Self>> {
+        Ok(Arc::new(concat::slice_backward(spec, dy)))
     }
 
     fn linear_backward_data(&self, spec: &LinearSpec, dy: &Data<Self>, weight: &Wide<Self>) -> Result<Data<Self>> {

@@ -3,6 +3,7 @@
 mod activation;
 mod add;
 pub(crate) mod batch_norm2d;
+pub(crate) mod concat;
 pub(crate) mod conv2d;
 pub(crate) mod conv2d_norm;
 mod cross_entropy;
@@ -13,6 +14,7 @@ pub(crate) mod learned;
 pub(crate) mod linear;
 pub(crate) mod parameter;
 mod pool2d;
+mod scale_channels;
 mod softmax;
 
 pub use cross_entropy::{Labels, Loss};

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::difference::{APART, Array, Draw, Output, check};
 
 super::on_every_backend! {
-    relu gelu activations softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+    relu gelu activations scale_channels concat slice_channels shuffle_channels softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
 }
 
 /// Checks a function of images of any size.
@@ -71,6 +71,44 @@ pub(super) fn add<B: Backend>(backend: &B) -> Result<(), String> {
         Ok((Sequential::<B>::new(), (0..2).map(|_| Array::new(shape, |n| draw.numbers(n))).collect()))
     };
     check(backend, Mode::Train, images(), make, |_, _, xs| xs[0].add(&xs[1]))
+}
+
+pub(super) fn scale_channels<B: Backend>(backend: &B) -> Result<(), String> {
+    let make = |(shape, flat): &([usize; 4], bool), draw: &mut Draw| {
+        let [n, _, _, c] = *shape;
+        let factors: &[usize] = if *flat { &[n, c] } else { &[n, 1, 1, c] };
+        let inputs = [&shape[..], factors].map(|shape| Array::new(shape, |n| draw.numbers(n)));
+        Ok((Sequential::<B>::new(), inputs.into()))
+    };
+    check(backend, Mode::Train, (images(), any::<bool>()), make, |_, _, xs| xs[0].scale_channels(&xs[1]))
+}
+
+fn concat<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (1usize..=3, [1usize..=6, 1..=6], proptest::collection::vec(channels(), 1..=4));
+    let make = |(n, [h, w], channels): &(usize, [usize; 2], Vec<usize>), draw: &mut Draw| {
+        let part = |&c: &usize| Array::new(&[*n, *h, *w, c], |n| draw.numbers(n));
+        Ok((Sequential::<B>::new(), channels.iter().map(part).collect()))
+    };
+    // The first one is a part twice: its gradient is the sum of two slices.
+    check(backend, Mode::Train, cases, make, |_, _, xs| {
+        let parts: Vec<&Var<B>> = xs.iter().chain(&xs[..1]).collect();
+        Var::concat(&parts)
+    })
+}
+
+pub(super) fn slice_channels<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| {
+        let channels = x.shape().channels();
+        x.slice_channels(channels / 3..channels - channels / 4)
+    })
+}
+
+fn shuffle_channels<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (images(), 1usize..=4);
+    let make = |&([n, h, w, c], groups): &([usize; 4], usize), draw: &mut Draw| {
+        Ok((Sequential::<B>::new(), vec![Array::new(&[n, h, w, c * groups], |n| draw.numbers(n))]))
+    };
+    check(backend, Mode::Train, cases, make, |&(_, groups), _, xs| xs[0].shuffle_channels(groups))
 }
 
 fn poolings() -> impl Strategy<Value = ([usize; 4], Pool2dOptions)> {

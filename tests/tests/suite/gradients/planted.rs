@@ -28,6 +28,8 @@ planted! {
     ops avg_pool2d: AvgPoolGradientUncounted AvgPoolCountsPadding;
     ops gelu: GeluByTanh;
     ops activations: SiluSlopeIsTheSigmoid Relu6Above6;
+    ops scale_channels: ScaleGradientForgetsX;
+    ops slice_channels: SliceGradientLeavesTheRest;
     ops softmax: SoftmaxGradientForgetsSum;
     ops cross_entropy: CrossEntropySums;
 }
