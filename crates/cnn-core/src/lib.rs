@@ -62,6 +62,7 @@ pub mod tensor;
 mod trace;
 pub mod value;
 pub mod var;
+pub mod windows;
 
 pub use backend::{Backend, Device, Inference};
 pub use element::{DType, Element, Plain, Real};
@@ -75,3 +76,4 @@ pub use spec::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Padding, Pool2dOptions,
 pub use tape::Gradients;
 pub use tensor::Tensor;
 pub use var::Var;
+pub use windows::{AdaptivePool2dSpec, Windows};

@@ -89,6 +89,7 @@ fn run<B: Backend>(pass: &Pass<B>, op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var
         Op::Activation(activation) => x.activate(*activation),
         Op::MaxPool2d(spec) => x.max_pool2d(&spec.options()?),
         Op::AvgPool2d(spec) => x.avg_pool2d(&spec.options()?),
+        Op::AdaptiveAvgPool2d(spec) => x.adaptive_avg_pool2d(spec.output),
         Op::Flatten => x.flatten(),
         Op::Dropout(_) => Ok((*x).clone()),
         Op::Add => rest.iter().try_fold((*x).clone(), |sum, summand| sum.add(summand)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
@@ -147,6 +147,7 @@ delegate! {
         activation::activate(activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        pool2d::adaptive_avg_pool2d(spec: &AdaptivePool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         elementwise::add(a: Data<Cpu<T>>, b: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         scale_channels::scale_channels(spec: &ScaleSpec, x: Data<Cpu<T>>, factors: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         concat::concat(parts: &[(&Data<Cpu<T>>, usize)]) -> Result<Data<Cpu<T>>>;
@@ -202,6 +203,7 @@ delegate! {
         ) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>, indices: &Buffer<u32>) -> Result<Data<Cpu<T>>>;
         pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        pool2d::adaptive_avg_pool2d_backward(spec: &AdaptivePool2dSpec, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         scale_channels::scale_channels_backward(
             spec: &ScaleSpec,
             dy: Data<Cpu<T>>,

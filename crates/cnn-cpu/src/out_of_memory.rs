@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use cnn_core::backend::*;
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
-use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Error, Pool2dOptions, Pool2dSpec, Result};
+use cnn_core::{
+    AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, Error, Pool2dOptions, Pool2dSpec, Result,
+};
 use half::bf16;
 
 use crate::backend::NAMES;
@@ -117,6 +119,10 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     let pool = Pool2dSpec::new([2, 4, 4, 3], &Pool2dOptions::square(2)).unwrap();
     errs(cpu, "max_pool2d", || cpu.max_pool2d(&pool, x));
     errs(cpu, "avg_pool2d", || cpu.avg_pool2d(&pool, x));
+    let adaptive = AdaptivePool2dSpec::new([2, 4, 4, 3], [3, 3]).unwrap();
+    errs(cpu, "adaptive_avg_pool2d", || cpu.adaptive_avg_pool2d(&adaptive, x));
+    let of_nine = data(54);
+    errs(cpu, "adaptive_avg_pool2d_backward", || cpu.adaptive_avg_pool2d_backward(&adaptive, &of_nine));
     let (dy, indices) = (data(24), cpu.fill(24, 1u32).unwrap());
     errs(cpu, "max_pool2d_backward", || cpu.max_pool2d_backward(&pool, &dy, &indices));
     errs(cpu, "avg_pool2d_backward", || cpu.avg_pool2d_backward(&pool, &dy));

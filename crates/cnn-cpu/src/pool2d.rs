@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use cnn_core::backend::Data;
-use cnn_core::{Error, Pool2dSpec, Real, Result};
+use cnn_core::{AdaptivePool2dSpec, Error, Pool2dSpec, Real, Result, Windows};
 use num_traits::Zero;
 
 use crate::buffer::Buffer;
@@ -24,12 +24,12 @@ fn rows_of_task(elements: usize) -> usize {
 }
 
 /// Elements of a row of the input and of the output, at least 1.
-fn pitches(spec: &Pool2dSpec) -> [usize; 2] {
-    [spec.input[1], spec.output[1]].map(|columns| (columns * spec.channels).max(1))
+fn pitches(spec: &impl Windows) -> [usize; 2] {
+    [spec.input_shape(), spec.output_shape()].map(|[.., columns, channels]| (columns * channels).max(1))
 }
 
 /// Elements of the input and of the output, of a spec that is one.
-fn lengths(spec: &Pool2dSpec) -> Result<[usize; 2]> {
+fn lengths(spec: &impl Windows) -> Result<[usize; 2]> {
     spec.check()?;
     Ok([spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product()))
 }
@@ -180,10 +180,23 @@ pub(crate) fn max_pool2d_backward<T: CpuElement>(
 }
 
 pub(crate) fn avg_pool2d<T: CpuElement>(cpu: &Cpu<T>, spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
+    average(cpu, spec, x)
+}
+
+pub(crate) fn adaptive_avg_pool2d<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &AdaptivePool2dSpec,
+    x: &Data<Cpu<T>>,
+) -> Result<Data<Cpu<T>>> {
+    average(cpu, spec, x)
+}
+
+fn average<T: CpuElement>(cpu: &Cpu<T>, spec: &impl Windows, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
     let [read, len] = lengths(spec)?;
     check::length("the input", x.len(), read)?;
-    let [input, output] = pitches(spec);
-    let rows = rows_of_task(input * spec.window[0].min(spec.input[0]));
+    let ([input, output], [_, out_rows, ..]) = (pitches(spec), spec.output_shape());
+    // The first window is as high as any, but for a row.
+    let rows = rows_of_task(input * if out_rows > 0 { spec.span(0, 0).0.len() } else { 1 });
     let mut y = cpu.alloc(len)?;
     cpu.for_each_part(chunks(y.make_mut()?, rows * output), |i, y: &mut [T]| {
         cpu.run(Average { spec, x: x.as_slice(), first: i * rows, y });
@@ -192,23 +205,24 @@ pub(crate) fn avg_pool2d<T: CpuElement>(cpu: &Cpu<T>, spec: &Pool2dSpec, x: &Dat
 }
 
 /// Rows of the output (of all images) from `first` on.
-struct Average<'a, T> {
-    spec: &'a Pool2dSpec,
+struct Average<'a, T, W> {
+    spec: &'a W,
     x: &'a [T],
     first: usize,
     y: &'a mut [T],
 }
 
-impl<T: CpuElement> SimdKernel for Average<'_, T> {
+impl<T: CpuElement, W: Windows> SimdKernel for Average<'_, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Average { spec, x, first, y } = self;
-        let ([input, output], channels) = (pitches(spec), spec.channels);
+        let ([input, output], [_, in_rows, _, channels]) = (pitches(spec), spec.input_shape());
+        let [_, out_rows, ..] = spec.output_shape();
         for (row, y) in y.chunks_exact_mut(output).enumerate() {
-            let (image, oy) = ((first + row) / spec.output[0], (first + row) % spec.output[0]);
-            let x = &x[image * spec.input[0] * input..][..spec.input[0] * input];
+            let (image, oy) = ((first + row) / out_rows, (first + row) % out_rows);
+            let x = &x[image * in_rows * input..][..in_rows * input];
             let (rows, counted_rows) = spec.span(0, oy);
             for (ox, y) in y.chunks_exact_mut(channels).enumerate() {
                 let (columns, counted_columns) = spec.span(1, ox);
@@ -269,6 +283,18 @@ pub(crate) fn avg_pool2d_backward<T: CpuElement>(
     spec: &Pool2dSpec,
     dy: &Data<Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
+    average_backward(cpu, spec, dy)
+}
+
+pub(crate) fn adaptive_avg_pool2d_backward<T: CpuElement>(
+    cpu: &Cpu<T>,
+    spec: &AdaptivePool2dSpec,
+    dy: &Data<Cpu<T>>,
+) -> Result<Data<Cpu<T>>> {
+    average_backward(cpu, spec, dy)
+}
+
+fn average_backward<T: CpuElement>(cpu: &Cpu<T>, spec: &impl Windows, dy: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
     let [len, written] = lengths(spec)?;
     check::length("the gradient", dy.len(), written)?;
     let [input, _] = pitches(spec);
@@ -281,26 +307,28 @@ pub(crate) fn avg_pool2d_backward<T: CpuElement>(
 }
 
 /// Rows of the input's gradient (of all images) from `first` on.
-struct AverageBackward<'a, T> {
-    spec: &'a Pool2dSpec,
+struct AverageBackward<'a, T, W> {
+    spec: &'a W,
     dy: &'a [T],
     first: usize,
     dx: &'a mut [T],
 }
 
-impl<T: CpuElement> SimdKernel for AverageBackward<'_, T> {
+impl<T: CpuElement, W: Windows> SimdKernel for AverageBackward<'_, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let AverageBackward { spec, dy, first, dx } = self;
-        let ([input, output], channels) = (pitches(spec), spec.channels);
+        let ([input, output], [_, in_rows, _, channels]) = (pitches(spec), spec.input_shape());
+        let [_, out_rows, ..] = spec.output_shape();
         for (row, dx) in dx.chunks_exact_mut(input).enumerate() {
-            let (image, iy) = ((first + row) / spec.input[0], (first + row) % spec.input[0]);
-            let dy = &dy[image * spec.output[0] * output..][..spec.output[0] * output];
-            let rows = windows(spec, 0, iy);
+            let (image, iy) = ((first + row) / in_rows, (first + row) % in_rows);
+            let dy = &dy[image * out_rows * output..][..out_rows * output];
+            let rows = spec.covering(0, iy);
             for (ix, dx) in dx.chunks_exact_mut(channels).enumerate() {
-                let shares = Shares { spec, dy, rows: rows.clone(), columns: windows(spec, 1, ix), pitch: output };
+                let shares =
+                    Shares { spec, dy, rows: rows.clone(), columns: spec.covering(1, ix), pitches: [output, channels] };
                 let lanes = V::<T, S>::LANES;
                 let (wide, full) = (channels / (8 * lanes) * 8 * lanes, channels / lanes * lanes);
                 for c in (0..wide).step_by(8 * lanes) {
@@ -318,17 +346,17 @@ impl<T: CpuElement> SimdKernel for AverageBackward<'_, T> {
 }
 
 /// The windows that a pixel is averaged in.
-struct Shares<'a, T> {
-    spec: &'a Pool2dSpec,
+struct Shares<'a, T, W> {
+    spec: &'a W,
     /// The gradients of one image's averages.
     dy: &'a [T],
     rows: Range<usize>,
     columns: Range<usize>,
-    /// Elements from a row of windows to the next.
-    pitch: usize,
+    /// Elements from a row of windows to the next, and from a column to the next.
+    pitches: [usize; 2],
 }
 
-impl<T: CpuElement> Shares<'_, T> {
+impl<T: CpuElement, W: Windows> Shares<'_, T, W> {
     /// Adds up what `NV` vectors of `n` channels from `c` on have of their windows' gradients.
     #[inline(always)]
     fn add_up<S: Simd, const NV: usize>(&self, simd: S, c: usize, n: usize, dx: &mut [T]) {
@@ -337,7 +365,7 @@ impl<T: CpuElement> Shares<'_, T> {
             for ox in self.columns.clone() {
                 let counted = self.spec.span(0, oy).1 * self.spec.span(1, ox).1;
                 let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / counted as f64));
-                let dy = &self.dy[oy * self.pitch + ox * self.spec.channels + c..][..NV * n];
+                let dy = &self.dy[oy * self.pitches[0] + ox * self.pitches[1] + c..][..NV * n];
                 for v in 0..NV {
                     sums[v] = T::read(simd, &dy[v * n..][..n]).mul_add(inverse, sums[v]);
                 }
@@ -347,13 +375,4 @@ impl<T: CpuElement> Shares<'_, T> {
             T::write::<S>(sums[v], &mut dx[c + v * n..][..n]);
         }
     }
-}
-
-/// The windows that cover row (axis 0) or column (axis 1) `i` of the image.
-#[inline(always)]
-fn windows(spec: &Pool2dSpec, axis: usize, i: usize) -> Range<usize> {
-    let padded = i + [spec.padding.top, spec.padding.left][axis];
-    let first = (padded + 1).saturating_sub(spec.window[axis]).div_ceil(spec.stride[axis]);
-    let last = padded / spec.stride[axis];
-    first..(last + 1).min(spec.output[axis])
 }

@@ -8,7 +8,7 @@ use cnn_core::backend::{
     Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, ScaleSpec, SgdParam, SgdStep, SliceSpec, Uses,
 };
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
-use cnn_core::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec, Result};
 use cnn_cpu::{Buffer, ConvAlgorithm, Cpu, Isa};
 
 type B = Cpu<f32>;
@@ -309,6 +309,13 @@ fn pools() {
     refused(|| b.max_pool2d(&spec, &ones(b, 95)), "length");
     refused(|| b.avg_pool2d(&spec, &ones(b, 97)), "length");
     refused(|| b.avg_pool2d_backward(&spec, &ones(b, 25)), "length");
+    let adaptive = AdaptivePool2dSpec::new([2, 4, 4, 3], [3, 3]).unwrap();
+    refused(|| b.adaptive_avg_pool2d(&adaptive, &ones(b, 95)), "length");
+    refused(|| b.adaptive_avg_pool2d_backward(&adaptive, &ones(b, 55)), "length");
+    for wrong in [AdaptivePool2dSpec { output: [0, 3], ..adaptive }, AdaptivePool2dSpec { input: [4, 0], ..adaptive }] {
+        refused(|| b.adaptive_avg_pool2d(&wrong, &ones(b, 0)), "at least one row");
+        refused(|| b.adaptive_avg_pool2d_backward(&wrong, &ones(b, 0)), "at least one row");
+    }
     let indices = |len, index: u32| b.fill(len, index).unwrap();
     refused(|| b.max_pool2d_backward(&spec, &ones(b, 23), &indices(24, 0)), "length");
     refused(|| b.max_pool2d_backward(&spec, &ones(b, 24), &indices(23, 0)), "length");

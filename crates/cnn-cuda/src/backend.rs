@@ -3,7 +3,7 @@
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
 use cudarc::driver::result;
 
 use crate::buffer::Buffer;
@@ -158,6 +158,7 @@ delegate! {
         activation::activate(activation: Activation, x: Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<(Data<Cuda<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        pool2d::adaptive_avg_pool2d(spec: &AdaptivePool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         elementwise::add(a: Data<Cuda<T>>, b: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         scale_channels::scale_channels(spec: &ScaleSpec, x: Data<Cuda<T>>, factors: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         concat::concat(parts: &[(&Data<Cuda<T>>, usize)]) -> Result<Data<Cuda<T>>>;
@@ -219,6 +220,7 @@ delegate! {
         ) -> Result<Data<Cuda<T>>>;
         pool2d::max_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>, indices: &Buffer<u32>) -> Result<Data<Cuda<T>>>;
         pool2d::avg_pool2d_backward(spec: &Pool2dSpec, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        pool2d::adaptive_avg_pool2d_backward(spec: &AdaptivePool2dSpec, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         scale_channels::scale_channels_backward(
             spec: &ScaleSpec,
             dy: Data<Cuda<T>>,

@@ -1,7 +1,7 @@
 //! Maximum and average pooling.
 
 use cnn_core::backend::{Data, check};
-use cnn_core::{Error, Padding, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, Error, Padding, Pool2dSpec, Result, Windows};
 
 use crate::buffer::Buffer;
 use crate::compiler::{Source, source};
@@ -23,6 +23,7 @@ const LARGE_WINDOW: usize = 16;
 struct Pooling {
     input: [i32; 2],
     output: [i32; 2],
+    /// 0 where the output's size makes the windows.
     window: [i32; 2],
     stride: [i32; 2],
     padding_before: [i32; 2],
@@ -44,33 +45,59 @@ struct Checked {
 }
 
 impl Checked {
-    fn new<T: CudaElement>(spec: &Pool2dSpec) -> Result<Self> {
+    fn sliding<T: CudaElement>(spec: &Pool2dSpec) -> Result<Self> {
+        let Checked { pooling, lengths, lanes } = Checked::new::<T>(spec)?;
+        let Padding { top, left, bottom, right } = spec.padding;
+        // Windows, strides and padding are far below what was refused.
+        let numbers = |sizes: [usize; 2]| sizes.map(|size| size as i32);
+        let pooling = Pooling {
+            window: numbers(spec.window),
+            stride: numbers(spec.stride),
+            padding_before: numbers([top, left]),
+            padding_after: numbers([bottom, right]),
+            count_include_pad: i32::from(spec.count_include_pad),
+            ..pooling
+        };
+        Ok(Checked { pooling, lengths, lanes })
+    }
+
+    fn adaptive<T: CudaElement>(spec: &AdaptivePool2dSpec) -> Result<Self> {
+        let checked = Checked::new::<T>(spec)?;
+        let both = [0, 1].map(|axis| spec.input[axis] * spec.output[axis]); // neither is above MOST_PIXELS
+        if both.into_iter().any(|product| i32::try_from(product).is_err()) {
+            let rule = "times the input's must be below 2^31 on either axis on this backend";
+            return Err(Error::invalid("size of a pooling's output", format!("{:?}", spec.output), rule));
+        }
+        Ok(checked)
+    }
+
+    /// The sizes alone, as if those of the output made the windows.
+    fn new<T: CudaElement>(spec: &impl Windows) -> Result<Self> {
         spec.check()?;
         let lengths = [spec.input_shape(), spec.output_shape()].map(|shape| shape.iter().product::<usize>());
+        let sides = [spec.input_shape(), spec.output_shape()].map(|[_, rows, columns, _]| [rows, columns]);
+        let [.., channels] = spec.input_shape();
         let lanes = 16 / size_of::<T>();
-        let lanes = if spec.channels.is_multiple_of(lanes) { lanes } else { 1 };
-        let sides = [spec.input, spec.output];
+        let lanes = if channels.is_multiple_of(lanes) { lanes } else { 1 };
         if sides.iter().any(|&[rows, columns]| rows.checked_mul(columns).is_none_or(|pixels| pixels > MOST_PIXELS)) {
             let rule = format!("must have at most {MOST_PIXELS} pixels on this backend");
             return Err(Error::invalid("image of a pooling", format!("{sides:?}"), rule));
         }
         let most = lengths[0].max(lengths[1]) / lanes;
-        if u32::try_from(most).is_err() || i32::try_from(spec.channels).is_err() {
+        if u32::try_from(most).is_err() || i32::try_from(channels).is_err() {
             let rule = format!("must be at most {} vectors of channels on this backend", u32::MAX);
             return Err(Error::invalid("size of a pooling", format!("{most} vectors of {lanes}"), rule));
         }
-        let Padding { top, left, bottom, right } = spec.padding;
-        // Windows, strides and padding are far below what was refused above.
-        let numbers = |sizes: [usize; 2]| sizes.map(|size| size as i32);
+        let [input, output] = sides.map(|sizes| sizes.map(|size| size as i32));
         let pooling = Pooling {
-            input: numbers(spec.input),
-            output: numbers(spec.output),
-            window: numbers(spec.window),
-            stride: numbers(spec.stride),
-            padding_before: numbers([top, left]),
-            padding_after: numbers([bottom, right]),
-            channels: spec.channels as i32,
-            count_include_pad: i32::from(spec.count_include_pad),
+            input,
+            output,
+            window: [0; 2],
+            stride: [0; 2],
+            padding_before: [0; 2],
+            padding_after: [0; 2],
+            channels: channels as i32,
+            count_include_pad: 0,
         };
         Ok(Checked { pooling, lengths, lanes })
     }
@@ -81,7 +108,7 @@ pub(crate) fn max_pool2d<T: CudaElement>(
     spec: &Pool2dSpec,
     x: &Data<Cuda<T>>,
 ) -> Result<(Data<Cuda<T>>, Buffer<u32>)> {
-    let Checked { pooling, lengths: [read, len], lanes } = Checked::new::<T>(spec)?;
+    let Checked { pooling, lengths: [read, len], lanes } = Checked::sliding::<T>(spec)?;
     check::length("the input", x.len(), read)?;
     let (y, places) = (cuda.alloc(len)?, cuda.alloc(len)?);
     let launch = cuda.kernel(SOURCE, "max_pool2d")?.buffer(x).buffer(&y).buffer(&places);
@@ -98,7 +125,7 @@ pub(crate) fn max_pool2d_backward<T: CudaElement>(
     dy: &Data<Cuda<T>>,
     indices: &Buffer<u32>,
 ) -> Result<Data<Cuda<T>>> {
-    let Checked { pooling, lengths: [len, read], lanes } = Checked::new::<T>(spec)?;
+    let Checked { pooling, lengths: [len, read], lanes } = Checked::sliding::<T>(spec)?;
     check::length("the gradient", dy.len(), read)?;
     check::length("the indices", indices.len(), read)?;
     let dx = cuda.alloc(len)?;
@@ -115,17 +142,37 @@ pub(crate) fn avg_pool2d<T: CudaElement>(
     spec: &Pool2dSpec,
     x: &Data<Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
-    let Checked { pooling, lengths: [read, len], lanes } = Checked::new::<T>(spec)?;
+    average(cuda, Checked::sliding::<T>(spec)?, spec.window, x)
+}
+
+pub(crate) fn adaptive_avg_pool2d<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &AdaptivePool2dSpec,
+    x: &Data<Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    let checked = Checked::adaptive::<T>(spec)?;
+    average(cuda, checked, [0, 1].map(|axis| spec.input[axis].div_ceil(spec.output[axis])), x)
+}
+
+/// Averages over windows of about this size.
+fn average<T: CudaElement>(
+    cuda: &Cuda<T>,
+    checked: Checked,
+    window: [usize; 2],
+    x: &Data<Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    let Checked { pooling, lengths: [read, len], lanes } = checked;
     check::length("the input", x.len(), read)?;
     let y = cuda.alloc(len)?;
-    if spec.window[0] * spec.window[1] < LARGE_WINDOW {
+    if window[0] * window[1] < LARGE_WINDOW {
         let launch = cuda.kernel(SOURCE, "avg_pool2d")?.buffer(x).buffer(&y).value(pooling).value(len as u64);
         // SAFETY: the input and what is written, which is new, have as many elements as the pooling says.
         unsafe { launch.over(len / lanes) }?;
         return Ok(y);
     }
-    let vectors = spec.channels / lanes;
-    let windows = len.checked_div(spec.channels).unwrap_or(0);
+    let channels = pooling.channels as usize;
+    let vectors = channels / lanes;
+    let windows = len.checked_div(channels).unwrap_or(0);
     // Vectors that a block has side by side: those of a warp, or all.
     let side_by_side = vectors.next_power_of_two().min(32);
     let grid = [windows, vectors.div_ceil(side_by_side), 1];
@@ -141,7 +188,19 @@ pub(crate) fn avg_pool2d_backward<T: CudaElement>(
     spec: &Pool2dSpec,
     dy: &Data<Cuda<T>>,
 ) -> Result<Data<Cuda<T>>> {
-    let Checked { pooling, lengths: [len, read], lanes } = Checked::new::<T>(spec)?;
+    average_backward(cuda, Checked::sliding::<T>(spec)?, dy)
+}
+
+pub(crate) fn adaptive_avg_pool2d_backward<T: CudaElement>(
+    cuda: &Cuda<T>,
+    spec: &AdaptivePool2dSpec,
+    dy: &Data<Cuda<T>>,
+) -> Result<Data<Cuda<T>>> {
+    average_backward(cuda, Checked::adaptive::<T>(spec)?, dy)
+}
+
+fn average_backward<T: CudaElement>(cuda: &Cuda<T>, checked: Checked, dy: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>> {
+    let Checked { pooling, lengths: [len, read], lanes } = checked;
     check::length("the gradient", dy.len(), read)?;
     let dx = cuda.alloc(len)?;
     let launch = cuda.kernel(SOURCE, "avg_pool2d_backward")?.buffer(dy).buffer(&dx).value(pooling).value(len as u64);

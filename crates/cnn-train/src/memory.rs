@@ -31,7 +31,11 @@ impl Need {
         let kept = |node: &cnn_core::graph::Node<B>| match node.op {
             Op::Conv2d { .. } | Op::Linear { .. } | Op::MaxPool2d { .. } | Op::AvgPool2d { .. } => true,
             // What is written for others to read.
-            Op::ScaleChannels | Op::Concat | Op::SliceChannels(_) | Op::ShuffleChannels { .. } => true,
+            Op::AdaptiveAvgPool2d(_)
+            | Op::ScaleChannels
+            | Op::Concat
+            | Op::SliceChannels(_)
+            | Op::ShuffleChannels { .. } => true,
             // What else it leaves is computed again by whoever reads it.
             Op::BatchNorm2d { .. } => node.inputs.len() > 1,
             _ => false,

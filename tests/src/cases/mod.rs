@@ -25,7 +25,7 @@ pub use loss::{Loss, SpecialRow, edges as loss_edges, loss, special_rows};
 pub use memory::{Memory, memory};
 pub use norm::{Normalise, Statistics, normalise, normalise_edges, statistics, statistics_edges};
 pub use optim::{Optimiser, edges as optimiser_edges, optimiser};
-pub use pool2d::{Pool2d, edges as pool2d_edges, geometry as pool2d_geometry, pool2d};
+pub use pool2d::{AdaptivePool2d, Pool2d, adaptive_pool2d, edges as pool2d_edges, geometry as pool2d_geometry, pool2d};
 pub use scale_channels::{ScaleChannels, edges as scale_channels_edges, scale_channels};
 
 use cnn_core::backend::Activation;

@@ -1,6 +1,6 @@
 //! Pooling: maximum and average, both ways.
 
-use cnn_core::{Backend, Padding, Pool2dOptions, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, Backend, Padding, Pool2dOptions, Pool2dSpec, Result, Windows};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -79,6 +79,37 @@ pub fn geometry() -> impl Strategy<Value = Pool2dOptions> {
             Pool2dOptions { window, stride, padding, ceil_mode, count_include_pad }
         },
     )
+}
+
+/// One average pooling to a size.
+#[derive(Clone, Debug)]
+pub struct AdaptivePool2d {
+    spec: AdaptivePool2dSpec,
+    seed: u32,
+}
+
+/// Poolings to fewer, as many and more pixels.
+pub fn adaptive_pool2d() -> impl Strategy<Value = AdaptivePool2d> {
+    (batch(), sides(), channels(), [1usize..=9, 1..=9], any::<u32>()).prop_map(|(n, [h, w], c, output, seed)| {
+        let spec = AdaptivePool2dSpec::new([n, h, w, c], output).expect("a legal pooling");
+        AdaptivePool2d { spec, seed }
+    })
+}
+
+impl Case for AdaptivePool2d {
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
+        let (backend, spec) = (lab.backend(), &self.spec);
+        let x = lab.numbers(spec.input_shape().iter().product());
+        let dy = lab.numbers(spec.output_shape().iter().product());
+        let (x, dy) = (lab.data(&x)?, lab.data(&dy)?);
+        lab.report("average", &backend.adaptive_avg_pool2d(spec, &x)?)?.close().relative_to(1.0);
+        lab.report("dx of the average", &backend.adaptive_avg_pool2d_backward(spec, &dy)?)?.close();
+        Ok(())
+    }
 }
 
 impl Case for Pool2d {

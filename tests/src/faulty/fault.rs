@@ -42,6 +42,7 @@ pub enum Fault {
     MaxPoolGradientOverwrites,
     AvgPoolCountsPadding,
     AvgPoolGradientUncounted,
+    AdaptiveWindowsDoNotOverlap,
     ScaleTakesTheFirstImagesFactors,
     ScaleGradientForgetsX,
     ConcatTurnsTheParts,

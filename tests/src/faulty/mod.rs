@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cnn_core::backend::*;
 use cnn_core::image::{Border, ImageSpec, SampleView};
-use cnn_core::{Conv2dSpec, Naive, Padding, Plain, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dOptions, Pool2dSpec, Result, Windows};
 
 use convert::{input, norm, sound_epilogue};
 
@@ -236,6 +236,17 @@ impl Inference for Faulty {
             }
             _ => self.naive.add(a, b),
         }
+    }
+
+    fn adaptive_avg_pool2d(&self, spec: &AdaptivePool2dSpec, x: &Buffer) -> Result<Buffer> {
+        let window = [0, 1].map(|axis| spec.input[axis] / spec.output[axis]);
+        if self.has(Fault::AdaptiveWindowsDoNotOverlap) && !window.contains(&0) {
+            let options = Pool2dOptions { window, stride: window, ..Pool2dOptions::square(1) };
+            let mut sliding = Pool2dSpec::new(spec.input_shape(), &options)?;
+            sliding.output = spec.output;
+            return self.naive.avg_pool2d(&sliding, x);
+        }
+        self.naive.adaptive_avg_pool2d(spec, x)
     }
 
     fn scale_channels(&self, spec: &ScaleSpec, x: Buffer, factors: &Buffer) -> Result<Buffer> {

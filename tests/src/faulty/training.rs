@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cnn_core::backend::*;
 use cnn_core::image::Mix;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{BatchNormSpec, Conv2dSpec, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Pool2dSpec, Result};
 
 use super::convert::{
     faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, stats,
@@ -182,6 +182,10 @@ impl Backend for Faulty {
         let mut spec = *spec;
         spec.count_include_pad &= !self.has(Fault::AvgPoolGradientUncounted);
         self.naive.avg_pool2d_backward(&spec, dy)
+    }
+
+    fn adaptive_avg_pool2d_backward(&self, spec: &AdaptivePool2dSpec, dy: &Buffer) -> Result<Buffer> {
+        self.naive.adaptive_avg_pool2d_backward(spec, dy)
     }
 
     fn scale_channels_backward(

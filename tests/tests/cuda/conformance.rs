@@ -19,7 +19,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, concat elementwise images linear loss memory normalise optimiser pool2d scale_channels statistics }
+            suite! { @tests $element, adaptive_pool2d concat elementwise images linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(

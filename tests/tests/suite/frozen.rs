@@ -248,8 +248,10 @@ impl<B: Backend> Module<B> for Odd<B> {
             12 => {
                 let y = second.relu(&grouped.call(x)?)?;
                 let (left, right) = (y.slice_channels(0..4)?, y.slice_channels(4..8)?);
-                let y = Var::concat(&[&left, &grouped.call(&right)?.slice_channels(2..6)?])?.shuffle_channels(2)?;
-                let twice = Var::concat(&[&y, &left, &y])?;
+                let y = Var::concat(&[&left, &grouped.call(&right)?.slice_channels(2..6)?])?
+                    .shuffle_channels(2)?
+                    .adaptive_avg_pool2d([5, 4])?;
+                let twice = Var::concat(&[&y, &left.adaptive_avg_pool2d([5, 4])?, &y])?;
                 third.call(&twice.slice_channels(7..15)?)?
             }
             // The output is the input.

@@ -29,6 +29,7 @@ planted! {
         NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
     elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh Relu6Above6 SiluSlopeIsTheSigmoid HardswishSlopeAtItsEnds
         HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
+    adaptive_pool2d: AdaptiveWindowsDoNotOverlap;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;
     scale_channels: ScaleTakesTheFirstImagesFactors ScaleGradientForgetsX;

@@ -8,6 +8,7 @@ use super::device::{Data, Device, Wide};
 use super::norm::Norm;
 use crate::image::{ImageSpec, SampleView};
 use crate::spec::{Conv2dSpec, Pool2dSpec};
+use crate::windows::AdaptivePool2dSpec;
 use crate::{Error, Result};
 
 /// A device that computes what a trained model does: all that a [`Frozen`](crate::Frozen) model asks for.
@@ -50,6 +51,8 @@ pub trait Inference: Device {
     fn max_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<(Data<Self>, Self::Buffer<u32>)>;
     /// The average of every window, see [`Pool2dSpec::span`].
     fn avg_pool2d(&self, spec: &Pool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;
+    /// The average of every window of an output of a given size.
+    fn adaptive_avg_pool2d(&self, spec: &AdaptivePool2dSpec, x: &Data<Self>) -> Result<Data<Self>>;
     /// a + b.
     fn add(&self, a: Data<Self>, b: &Data<Self>) -> Result<Data<Self>>;
     /// Every pixel's channels, each times the factor that its image has for that channel: `x` \[batch, pixels, channels\] times

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::image::Mix;
 use crate::rng::Philox;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::windows::AdaptivePool2dSpec;
 
 /// A device that runs models forward and back and moves their weights.
 pub trait Backend: Inference {
@@ -114,6 +115,8 @@ pub trait Backend: Inference {
     -> Result<Data<Self>>;
     /// The adjoint of `avg_pool2d`.
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>>;
+    /// The adjoint of `adaptive_avg_pool2d`.
+    fn adaptive_avg_pool2d_backward(&self, spec: &AdaptivePool2dSpec, dy: &Data<Self>) -> Result<Data<Self>>;
     /// The gradients of `scale_channels` by the images, `dy * factors`, and by the factors, the sum over pixels of `dy * x`.
     fn scale_channels_backward(
         &self,

@@ -20,7 +20,7 @@ use crate::element::Real;
 use crate::graph::{Custom, Graph, Node, NormWeights, Op};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
 use crate::tape::VarId;
-use crate::{Error, Result, Shape};
+use crate::{AdaptivePool2dSpec, Error, Result, Shape};
 
 /// The shape of a value.
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ pub(super) enum Work<B: Inference, F> {
     Activation(Activation),
     MaxPool2d(Pool2dSpec),
     AvgPool2d(Pool2dSpec),
+    AdaptiveAvgPool2d(AdaptivePool2dSpec),
     ScaleChannels(ScaleSpec),
     /// With the channels of each input.
     Concat(Vec<usize>),
@@ -227,6 +228,7 @@ impl<B: Inference> Lowering<'_, B> {
             },
             Op::MaxPool2d(spec) => self.layer(node, Work::MaxPool2d(*spec)),
             Op::AvgPool2d(spec) => self.layer(node, Work::AvgPool2d(*spec)),
+            Op::AdaptiveAvgPool2d(spec) => self.layer(node, Work::AdaptiveAvgPool2d(*spec)),
             Op::ScaleChannels => {
                 let [images, factors] = [0, 1].map(|i: usize| self.value(node.inputs[i]).extent.shape);
                 self.layer(node, Work::ScaleChannels(ScaleSpec::new(images, factors)?))
@@ -349,6 +351,7 @@ impl<B: Inference> Layer<B> {
             Work::Activation(activation) => Work::Activation(*activation),
             Work::MaxPool2d(spec) => Work::MaxPool2d(spec.at_batch(samples(spec.batch))?),
             Work::AvgPool2d(spec) => Work::AvgPool2d(spec.at_batch(samples(spec.batch))?),
+            Work::AdaptiveAvgPool2d(spec) => Work::AdaptiveAvgPool2d(spec.at_batch(samples(spec.batch))?),
             Work::ScaleChannels(spec) => Work::ScaleChannels(ScaleSpec { batch: samples(spec.batch), ..*spec }),
             Work::Concat(channels) => Work::Concat(channels.clone()),
             Work::SliceChannels(spec) => Work::SliceChannels(*spec),

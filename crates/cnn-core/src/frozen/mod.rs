@@ -209,6 +209,7 @@ impl<B: Inference> Frozen<B> {
             }
             Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
             Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
+            Work::AdaptiveAvgPool2d(spec) => backend.adaptive_avg_pool2d(spec, x),
             Work::ScaleChannels(spec) => {
                 let x = owned(values);
                 backend.scale_channels(spec, x, values[at.inputs[1]].as_ref().expect(ALIVE))

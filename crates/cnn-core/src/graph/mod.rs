@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use crate::backend::{Device, ScaleSpec, check_groups};
 use crate::ops::concat::concatenated;
 use crate::tape::VarId;
+use crate::windows::Windows;
 use crate::{Error, Result, Shape};
 
 /// One operation of a [`Graph`].
@@ -80,6 +81,10 @@ impl<B: Device> Node<B> {
                 (spec.input_shape().to_vec(), spec.output_shape().to_vec())
             }
             Op::MaxPool2d(spec) | Op::AvgPool2d(spec) => {
+                spec.check()?;
+                (spec.input_shape().to_vec(), spec.output_shape().to_vec())
+            }
+            Op::AdaptiveAvgPool2d(spec) => {
                 spec.check()?;
                 (spec.input_shape().to_vec(), spec.output_shape().to_vec())
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::{Activation, Device, LinearSpec, SliceSpec, Wide};
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
-use crate::{Error, Result, Shape, Tensor};
+use crate::{AdaptivePool2dSpec, Error, Result, Shape, Tensor};
 
 /// An operation with its whole problem and handles to its weights. The set is closed, but for [`Custom`].
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub enum Op<B: Device> {
     MaxPool2d(Pool2dSpec),
     /// Average over windows.
     AvgPool2d(Pool2dSpec),
+    /// Average over windows of an output of a given size.
+    AdaptiveAvgPool2d(AdaptivePool2dSpec),
     /// \[N, H, W, C\] to \[N, H * W * C\].
     Flatten,
     /// Dense layer.
@@ -155,6 +157,7 @@ impl<B: Device> Op<B> {
             Op::Activation(activation) => activation.name(),
             Op::MaxPool2d(_) => "MaxPool2d",
             Op::AvgPool2d(_) => "AvgPool2d",
+            Op::AdaptiveAvgPool2d(_) => "AdaptiveAvgPool2d",
             Op::Flatten => "Flatten",
             Op::Linear { .. } => "Linear",
             Op::Dropout(_) => "Dropout",

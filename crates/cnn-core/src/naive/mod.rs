@@ -24,6 +24,7 @@ use crate::element::{Element, Plain, Real};
 use crate::image::{ImageSpec, Mix, SampleView};
 use crate::rng::Philox;
 use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::windows::AdaptivePool2dSpec;
 
 /// The backend of plain loops over activations of type `E`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,6 +171,10 @@ impl<E: Element> Inference for Naive<E> {
         Ok(rounded(pool2d::average(spec, &wide(x))))
     }
 
+    fn adaptive_avg_pool2d(&self, spec: &AdaptivePool2dSpec, x: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::average(spec, &wide(x))))
+    }
+
     fn linear(
         &self,
         spec: &LinearSpec,
@@ -303,6 +308,10 @@ impl<E: Element> Backend for Naive<E> {
     }
 
     fn avg_pool2d_backward(&self, spec: &Pool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
+        Ok(rounded(pool2d::average_backward(spec, &wide(dy))))
+    }
+
+    fn adaptive_avg_pool2d_backward(&self, spec: &AdaptivePool2dSpec, dy: &Data<Self>) -> Result<Data<Self>> {
         Ok(rounded(pool2d::average_backward(spec, &wide(dy))))
     }
 

@@ -2,14 +2,15 @@
 
 use crate::element::Real;
 use crate::spec::Pool2dSpec;
+use crate::windows::Windows;
 
 use super::conv2d::triples;
 
 /// Calls `visit(output, image, pixels, counted)` for every output element: its index, the index of its channel in the
 /// first pixel of its image, the pixels of its window as `row * W + column`, and how many pixels an average counts.
-fn windows(spec: &Pool2dSpec, mut visit: impl FnMut(usize, usize, &[usize], usize)) {
+fn windows(spec: &impl Windows, mut visit: impl FnMut(usize, usize, &[usize], usize)) {
     let [n, oh, ow, channels] = spec.output_shape();
-    let [h, w] = spec.input;
+    let [_, h, w, _] = spec.input_shape();
     for (image, oy, ox) in triples([n, oh, ow]) {
         let (rows, counted_rows) = spec.span(0, oy);
         let (columns, counted_columns) = spec.span(1, ox);
@@ -47,21 +48,23 @@ pub(super) fn max_backward<A: Real>(spec: &Pool2dSpec, dy: &[A], places: &[u32])
 }
 
 /// The average of every window.
-pub(super) fn average<A: Real>(spec: &Pool2dSpec, x: &[A]) -> Vec<A> {
+pub(super) fn average<A: Real>(spec: &impl Windows, x: &[A]) -> Vec<A> {
     let mut y = vec![A::zero(); spec.output_shape().iter().product()];
+    let [.., channels] = spec.input_shape();
     windows(spec, |output, image, pixels, counted| {
-        let sum: A = pixels.iter().map(|pixel| x[image + pixel * spec.channels]).sum();
+        let sum: A = pixels.iter().map(|pixel| x[image + pixel * channels]).sum();
         y[output] = sum / A::from_f64(counted as f64);
     });
     y
 }
 
 /// Every pixel's share of the gradients of the windows that it is in.
-pub(super) fn average_backward<A: Real>(spec: &Pool2dSpec, dy: &[A]) -> Vec<A> {
+pub(super) fn average_backward<A: Real>(spec: &impl Windows, dy: &[A]) -> Vec<A> {
     let mut dx = vec![A::zero(); spec.input_shape().iter().product()];
+    let [.., channels] = spec.input_shape();
     windows(spec, |output, image, pixels, counted| {
         let share = dy[output] / A::from_f64(counted as f64);
-        pixels.iter().for_each(|pixel| dx[image + pixel * spec.channels] += share);
+        pixels.iter().for_each(|pixel| dx[image + pixel * channels] += share);
     });
     dx
 }

@@ -27,7 +27,7 @@ pub use init::Init;
 pub use linear::Linear;
 pub use param::{Count, Kind, Layout, Param, Statistic};
 pub(crate) use param::{Key, model_of};
-pub use pool2d::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use pool2d::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
 pub use statistics::RunningStatistics;
 

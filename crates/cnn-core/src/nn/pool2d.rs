@@ -20,6 +20,14 @@ pub struct AvgPool2d {
     scope: Scope,
 }
 
+/// Average over windows of an output of a given size.
+#[derive(Clone, Debug)]
+pub struct AdaptiveAvgPool2d {
+    /// Rows and columns of the output.
+    pub size: [usize; 2],
+    scope: Scope,
+}
+
 /// Average over the image: \[N, H, W, C\] to \[N, 1, 1, C\].
 #[derive(Clone, Debug, Default)]
 pub struct GlobalAvgPool2d {
@@ -40,6 +48,13 @@ impl AvgPool2d {
     }
 }
 
+impl AdaptiveAvgPool2d {
+    /// Average to so many rows and columns.
+    pub fn new(size: [usize; 2]) -> Self {
+        AdaptiveAvgPool2d { size, scope: Scope::default() }
+    }
+}
+
 /// A module without fields whose forward pass is one method of [`Var`].
 macro_rules! stateless {
     ($($module:ident: |$self:ident, $x:ident| $forward:expr;)*) => { $(
@@ -56,5 +71,6 @@ pub(crate) use stateless;
 stateless! {
     MaxPool2d: |self, x| x.max_pool2d(&self.options);
     AvgPool2d: |self, x| x.avg_pool2d(&self.options);
+    AdaptiveAvgPool2d: |self, x| x.adaptive_avg_pool2d(self.size);
     GlobalAvgPool2d: |self, x| x.global_avg_pool2d();
 }

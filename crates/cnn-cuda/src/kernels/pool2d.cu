@@ -9,7 +9,7 @@
 struct Pooling {
     i32 input[2];
     i32 output[2];
-    i32 window[2];
+    i32 window[2];  // 0 where the output's size makes the windows
     i32 stride[2];
     i32 padding_before[2];
     i32 padding_after[2];
@@ -45,8 +45,16 @@ struct Span {
 // Windows are small: unrolled, the loop takes registers, and most passes go through what is left over.
 #define FOR_EACH_IN(i, span) _Pragma("unroll 1") for (i32 i = (span).first; i < (span).end; i++)
 
+// Which of `of` places share `part` of `parts` equal parts of them. The host has refused products that take more than 31 bits:
+// a division of 64 is a call, around which registers are spilled.
+DEVICE Span shares(u32 of, u32 parts, u32 part) {
+    u32 at = part * of;
+    return {i32(at / parts), i32((at + of + parts - 1) / parts)};
+}
+
 // The rows (axis 0) or columns (axis 1) of the image under window `o`.
 DEVICE Span pixels_under(const Pooling& p, int axis, i32 o) {
+    if (p.window[axis] == 0) return shares(p.input[axis], p.output[axis], o);
     i32 start = o * p.stride[axis] - p.padding_before[axis];
     return {max(start, 0), min(start + p.window[axis], p.input[axis])};
 }
@@ -61,6 +69,7 @@ DEVICE i32 counted_under(const Pooling& p, int axis, i32 o) {
 
 // The windows that cover row or column `i` of the image.
 DEVICE Span windows_over(const Pooling& p, int axis, i32 i) {
+    if (p.window[axis] == 0) return shares(p.output[axis], p.input[axis], i);
     u32 stride = p.stride[axis], padded = i + p.padding_before[axis];
     // The first is the least o with o * stride + window > padded.
     u32 first = u32(max(i32(padded) - p.window[axis] + i32(stride), 0)) / stride;

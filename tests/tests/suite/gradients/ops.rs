@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::difference::{APART, Array, Draw, Output, check};
 
 super::on_every_backend! {
-    relu gelu activations scale_channels concat slice_channels shuffle_channels softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+    relu gelu activations scale_channels concat slice_channels shuffle_channels adaptive_avg_pool2d softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
 }
 
 /// Checks a function of images of any size.
@@ -109,6 +109,14 @@ fn shuffle_channels<B: Backend>(backend: &B) -> Result<(), String> {
         Ok((Sequential::<B>::new(), vec![Array::new(&[n, h, w, c * groups], |n| draw.numbers(n))]))
     };
     check(backend, Mode::Train, cases, make, |&(_, groups), _, xs| xs[0].shuffle_channels(groups))
+}
+
+fn adaptive_avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
+    let make = |(shape, _): &([usize; 4], [usize; 2]), draw: &mut Draw| {
+        Ok((Sequential::<B>::new(), vec![Array::new(shape, |n| draw.numbers(n))]))
+    };
+    let cases = (images(), [1usize..=7, 1..=7]);
+    check(backend, Mode::Train, cases, make, |&(_, size), _, xs| xs[0].adaptive_avg_pool2d(size))
 }
 
 fn poolings() -> impl Strategy<Value = ([usize; 4], Pool2dOptions)> {
