@@ -3,11 +3,13 @@
 //! It needs a nightly toolchain and cargo-fuzz, and some half an hour.
 
 use crate::fuzz::{self, TARGETS};
+use crate::kernels::kernels;
 use crate::run::{Step, cargo, nightly, run};
 
-pub(crate) const DEEP: [Step; 5] = [
+pub(crate) const DEEP: [Step; 6] = [
     ("tests that take long", long_tests),
     ("a thousand cases of every property", properties),
+    ("CUDA kernels for every architecture", kernels),
     ("AddressSanitizer over the CPU backend, each instruction set", address_sanitizer),
     ("loom over the worker protocol", loom),
     ("a minute of libfuzzer for each parser", fuzzing),

@@ -9,7 +9,17 @@ use crate::run::{cargo, root, run};
 /// What is fetched from Python's package index: the compiler and the disassembler.
 const PACKAGES: [&str; 2] = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-nvdisasm==13.3.*"];
 
+/// For every architecture.
 pub(crate) fn kernels() -> Result<(), String> {
+    compiled("")
+}
+
+/// For the oldest that there are kernels for, and that for which there are kernels of its own.
+pub(crate) fn some_kernels() -> Result<(), String> {
+    compiled("sm_80,sm_90")
+}
+
+fn compiled(architectures: &str) -> Result<(), String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         println!("SKIPPED: NVIDIA's compiler is fetched for Linux on x86-64 only");
         return Ok(());
@@ -29,7 +39,9 @@ pub(crate) fn kernels() -> Result<(), String> {
     }
     let nvrtc =
         found(&environment).ok_or_else(|| format!("{}: no NVRTC in what was fetched", environment.display()))?;
-    run(cargo(&["test", "-p", "cnn-cuda", "--test", "architectures"]).env("CNN_NVRTC", nvrtc))
+    run(cargo(&["test", "-p", "cnn-cuda", "--test", "architectures"])
+        .env("CNN_NVRTC", nvrtc)
+        .env("CNN_ARCHITECTURES", architectures))
 }
 
 /// The folder of both packages in a Python environment.

@@ -1,7 +1,8 @@
 //! Every kernel by NVIDIA's own compiler, for every architecture, on a machine that need have no GPU: it compiles, keeps its
 //! numbers in registers, and convolutions are made of the instructions that they are meant to be made of.
 //!
-//! `cargo xtask kernels` fetches the compiler and the disassembler and runs this; without them it is skipped.
+//! `cargo xtask kernels` fetches the compiler and the disassembler and runs this; without them it is skipped. CNN_ARCHITECTURES names
+//! some of the architectures, where not all of them are to be tried.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -137,6 +138,11 @@ fn kernels_compile_for_every_architecture_without_spills() {
     };
     libraries::look_first_in(root.join("lib")).unwrap();
     let disassembler = root.join("bin").join("nvdisasm");
+    let few = std::env::var("CNN_ARCHITECTURES").unwrap_or_default();
+    let few: Vec<&str> = few.split(',').filter(|name| !name.is_empty()).collect();
+    let unknown = few.iter().find(|name| !ARCHITECTURES.contains(name));
+    assert!(unknown.is_none(), "CNN_ARCHITECTURES: {unknown:?} is none of {ARCHITECTURES:?}");
+    let asked = if few.is_empty() { &ARCHITECTURES[..] } else { &few };
     let jobs: Vec<_> = KERNELS
         .iter()
         .flat_map(|&source| Precision::ALL.map(|precision| (source, precision)))
@@ -144,7 +150,7 @@ fn kernels_compile_for_every_architecture_without_spills() {
             // As a GPU of this capability is given them.
             let by_warpgroups = PRODUCTS.contains(&source.name) && precision == Precision::Bf16;
             let given = move |name| if name == "sm_90" && by_warpgroups { WARPGROUPS } else { name };
-            ARCHITECTURES.map(move |name| (source, precision, given(name)))
+            asked.iter().map(move |&name| (source, precision, given(name)))
         })
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);

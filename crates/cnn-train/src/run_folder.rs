@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::disk::{Staged, sync_folder_of};
 use crate::{Error, Result};
@@ -91,7 +93,7 @@ impl RunFolder {
             return Err(Error::file(&file, "is no file: a run's folder has a file of this name for its lock"));
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(fail)?;
-        match lock.try_lock() {
+        match locked(&lock) {
             Ok(()) => Ok(RunFolder { path, locked: true, _lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(Error::file(path, "is in use by another process")),
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {
@@ -172,3 +174,18 @@ const RESULTS: &str = "results.json";
 const CHECKPOINT: [&str; 4] = [WEIGHTS, STATE, PREVIOUS_WEIGHTS, PREVIOUS_STATE];
 /// All that a run writes after its recipe.
 const FILES: [&str; 7] = [WEIGHTS, STATE, PREVIOUS_WEIGHTS, PREVIOUS_STATE, BEST, METRICS, RESULTS];
+
+/// How long a lock that another holds is waited for: a process that was just ended, or a program that this one is starting, holds it
+/// for some milliseconds yet.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// The file's lock, if it comes within that time.
+fn locked(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => thread::sleep(Duration::from_millis(10)),
+            result => return result,
+        }
+    }
+}

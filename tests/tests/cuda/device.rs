@@ -10,6 +10,11 @@ use half::bf16;
 /// Set to anything, the suites run on the first GPU of this machine.
 pub(crate) const REAL: &str = "CNN_TEST_GPU";
 
+/// Whether the suites run on no GPU of this machine.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os(REAL).is_none()
+}
+
 /// The device as a program opens it; none where there is neither a GPU nor an emulated one.
 pub(crate) fn cuda<T: CudaElement>() -> Option<Cuda<T>> {
     Some(open(&options()?))
@@ -44,7 +49,8 @@ pub(crate) fn again(tests: &[&str], variables: &[(&str, &str)]) -> Option<(bool,
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "--include-ignored"])
+        // One after the other: what one test takes is missing from the memory that another finds.
+        .args(["--exact", "--include-ignored", "--test-threads=1"])
         .args(tests)
         .envs(variables.iter().copied())
         .env("RUST_BACKTRACE", "0");

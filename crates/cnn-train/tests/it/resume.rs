@@ -1,14 +1,12 @@
 //! A run is resumed as what it was, wherever it was interrupted, and as nothing else.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{backend, checkpoint, dataset, named_split, recipe, resume, run, run_steps, split, trainer};
 use cnn_core::Naive;
 use cnn_cpu::{Cpu, Isa};
 use cnn_data::Dataset;
 use cnn_train::{Control, Event, RunFolder, Trainer};
-use support::{backend, checkpoint, dataset, named_split, recipe, resume, run, run_steps, split, trainer};
 
 /// A finished run to compare with.
 fn undisturbed(place: &tempfile::TempDir) -> [Vec<u8>; 2] {
@@ -100,7 +98,7 @@ fn other_data_is_refused_and_the_difference_named() {
     let labels = relabelled.train.labels().iter().map(|label| 1 - label).collect();
     let bytes = relabelled.train.resident_bytes().unwrap().to_vec();
     let classes = ["dark", "bright"];
-    relabelled.train = cnn_data::ImageSet::from_bytes("made", support::SIZE, &classes, labels, bytes).unwrap();
+    relabelled.train = cnn_data::ImageSet::from_bytes("made", crate::support::SIZE, &classes, labels, bytes).unwrap();
 
     for (data, difference) in [
         (renamed, "classes zebra, apple: must be dark, bright"),

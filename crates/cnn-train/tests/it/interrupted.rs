@@ -1,14 +1,12 @@
 //! Whatever ends a run, the work that was done is on the disk.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, split, trainer};
 use cnn_core::archive::{Archive, Values};
 use cnn_data::{Dataset, OpenOptions, open};
 use cnn_train::{Classifier, Control, Event, OptimizerKind, Recipe, RunFolder, ScheduleKind, Trainer, Weights};
-use support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, split, trainer};
 
 #[test]
 fn a_checkpoint_is_written_before_the_first_step() {

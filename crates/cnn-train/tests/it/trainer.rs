@@ -1,15 +1,13 @@
 //! Runs of a small network on made images: what resumes, what stops, what a crash leaves.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{backend, checkpoint, dataset, recipe, run, trainer};
 use cnn_core::archive::{Archive, Values};
 use cnn_core::{Backend, Device, bf16};
 use cnn_cpu::Cpu;
 use cnn_data::{OpenOptions, open};
 use cnn_train::{Classifier, Control, Error, Event, Precision, Recipe, RunFolder, Summary, Trainer, Weights};
-use support::{backend, checkpoint, dataset, recipe, run, trainer};
 
 #[test]
 fn a_run_learns_saves_and_evaluates_alike() {

@@ -1,8 +1,6 @@
 //! A small network on made images, which several tests train.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
-use std::path::Path;
 
 use cnn_core::archive::Archive;
 use cnn_core::rng::{Philox, Purpose};
@@ -71,13 +69,4 @@ pub(crate) fn checkpoint(folder: &RunFolder) -> [Vec<u8>; 2] {
     let mut state = Archive::from_bytes(&state).unwrap();
     state.arrays.retain(|name, _| !name.starts_with("timed."));
     [weights, state.to_bytes().unwrap()]
-}
-
-/// Copies the files of a folder.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
 }

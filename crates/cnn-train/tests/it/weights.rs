@@ -1,13 +1,11 @@
 //! What a weights file says of itself is not believed.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{backend, run_steps, trainer};
 use cnn_core::archive::Archive;
 use cnn_train::{Classifier, RunFolder, Weights};
 use serde_json::{Value, json};
-use support::{backend, run_steps, trainer};
 
 #[test]
 fn metadata_that_cannot_be_meant_is_refused_in_one_line() {

@@ -1,14 +1,12 @@
 //! A program's own network is trained, resumed, loaded, used and exported as those of the library are.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{backend, checkpoint, dataset, recipe, run_steps};
 use cnn_core::nn::{Conv2d, Init, Linear, Module, Scope, name_fields};
 use cnn_core::state_dict::Naming;
 use cnn_core::{Backend, Conv2dOptions, Result, Var, named_fields};
 use cnn_train::{Classifier, Control, Networks, Recipe, RunFolder, Trained, Trainer};
-use support::{backend, checkpoint, dataset, recipe, run_steps};
 
 struct Tiny<B: Backend> {
     conv: Conv2d<B>,

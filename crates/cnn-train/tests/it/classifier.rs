@@ -1,14 +1,12 @@
 //! A classifier is shared by threads, and says the same in every way that it can be asked.
 
-mod support;
-
 use std::sync::Arc;
 use std::{fs, thread};
 
+use crate::support::{backend, dataset, run, trainer};
 use cnn_cpu::Cpu;
 use cnn_train::{Classifier, Prediction, RunFolder};
 use serde_json::Value;
-use support::{backend, dataset, run, trainer};
 
 fn shared<T: Send + Sync + std::fmt::Debug>(value: T) -> T {
     value

@@ -1,13 +1,11 @@
 //! A run ends in the same bits on any number of threads, and on any mix of them over its parts.
 
-mod support;
-
+use crate::support::checkpoint;
 use cnn_core::rng::{Philox, Purpose};
 use cnn_core::{Backend, bf16};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
 use cnn_train::{Control, Event, Precision, Recipe, RunFolder, Trainer};
-use support::checkpoint;
 
 const THREADS: [usize; 6] = [1, 2, 3, 4, 7, 16];
 

@@ -1,14 +1,12 @@
 //! What ends a run, and how it goes on after that.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, trainer};
 use cnn_train::{
     AverageKind, AverageRecipe, Control, EarlyStoppingRecipe, Event, Monitor, Recipe, RunFolder, ScheduleKind, Stopped,
     Summary, Trainer, Weights,
 };
-use support::{backend, checkpoint, dataset, recipe, resume, run, run_steps, trainer};
 
 /// Six steps an epoch, and an average that moves behind each, further the later it is.
 fn schedule(kind: ScheduleKind) -> Recipe {
@@ -198,7 +196,7 @@ fn a_run_whose_time_is_over_is_tested_and_goes_on_with_more() {
     assert_eq!((summary.stopped, summary.steps), (None, 18));
     assert!(!results.contains(&true), "results of weights that are there no more");
     let whole = RunFolder::create(place.path().join("whole")).unwrap();
-    run(&mut support::trainer(), &whole);
+    run(&mut crate::support::trainer(), &whole);
     assert_eq!(fs::read(folder.weights()).unwrap(), fs::read(whole.weights()).unwrap());
 }
 

@@ -1,0 +1,14 @@
+//! Training from outside: one program for all of it, so that the trainer is compiled once.
+
+mod algorithms;
+mod classifier;
+mod compatibility;
+mod ending;
+mod events;
+mod interrupted;
+mod networks;
+mod resume;
+mod support;
+mod threads;
+mod trainer;
+mod weights;
