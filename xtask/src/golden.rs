@@ -10,8 +10,9 @@ pub(crate) fn golden(arguments: &[String]) -> Result<(), String> {
         [python] => python.clone(),
         [_, more, ..] => return Err(format!("{more}: golden takes one argument, a Python that has torch")),
     };
-    for script in ["golden.py", "zoo.py"] {
-        run(Command::new(&python).arg(root().join("tests/golden").join(script)))?;
+    let scripts = ["tests/golden/golden.py", "tests/golden/zoo.py", "crates/cnn-data/tests/pillow/pillow.py"];
+    for script in scripts {
+        run(Command::new(&python).arg(root().join(script)))?;
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ impl ImageSpec {
         ImageSpec { output, ..self }
     }
 
+    /// How image `index` is seen where nothing is left to chance, see [`SampleView::whole`].
+    pub fn whole(&self, index: u32) -> SampleView {
+        SampleView::whole(index, self.stored, self.output)
+    }
+
     /// Checks that images can be addressed and samples have pixels, and that mean and std fit the channels and can be divided by.
     ///
     /// # Errors
@@ -119,11 +124,30 @@ impl SampleView {
         SampleView { index, ..SampleView::default() }
     }
 
+    /// The middle of an image of `stored` rows and columns, as a sample of `output`; all of an image that is smaller, stretched.
+    ///
+    /// Where as many pixels are left over on either side as on the other but for one, the place is that of Python's rounding, as
+    /// in torchvision's `CenterCrop`.
+    pub fn whole(index: u32, stored: [usize; 2], output: [usize; 2]) -> Self {
+        if stored[0] < output[0] || stored[1] < output[1] {
+            // A side that does not fit is none that an image may have.
+            let source = stored.map(|side| u16::try_from(side).unwrap_or(u16::MAX));
+            return SampleView { source, ..SampleView::plain(index) };
+        }
+        let offset = [0, 1].map(|axis| half(stored[axis] - output[axis]) as i32);
+        SampleView { offset, ..SampleView::plain(index) }
+    }
+
     /// Rows and columns of the stored image that a sample of `output` shows.
     pub fn shown(&self, output: [usize; 2]) -> [usize; 2] {
         let side = |axis: usize| if self.source[axis] == 0 { output[axis] } else { self.source[axis].into() };
         [side(0), side(1)]
     }
+}
+
+/// Half of `pixels`, rounded to an even number where it lies between two.
+pub fn half(pixels: usize) -> usize {
+    pixels / 2 + usize::from(pixels % 4 == 3)
 }
 
 /// How every image of a batch is mixed with the one before it, the first with the last. With half of two images the network shall
@@ -163,6 +187,20 @@ impl Mix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_seen_of_an_image_is_its_middle_or_all_of_it() {
+        assert_eq!((0..9).map(half).collect::<Vec<_>>(), [0, 0, 1, 2, 2, 2, 3, 4, 4]);
+        let whole = |stored, output| {
+            let SampleView { offset, source, .. } = SampleView::whole(7, stored, output);
+            (offset, source)
+        };
+        assert_eq!(whole([256, 300], [224, 224]), ([16, 38], [0; 2]));
+        assert_eq!(whole([227, 225], [224, 224]), ([2, 0], [0; 2]));
+        assert_eq!(whole([32, 32], [32, 32]), ([0; 2], [0; 2]));
+        assert_eq!(whole([32, 300], [96, 96]), ([0; 2], [32, 300]));
+        assert_eq!(whole([32, 32], [96, 96]), ([0; 2], [32; 2]));
+    }
 
     #[test]
     fn a_label_is_mixed_as_its_image_is() {

@@ -43,7 +43,7 @@ impl Dataset {
         let report = Report {
             name: name.to_owned(),
             format: "images".to_owned(),
-            size: train.size(),
+            size: train.shown(),
             split: "the program's".to_owned(),
             classes: classes.collect(),
             ..Report::default()
@@ -61,7 +61,7 @@ impl Dataset {
     ) -> Result<Dataset> {
         for (what, set) in [("test", Some(&test)), ("validation", validation.as_ref())] {
             let Some(set) = set else { continue };
-            if train.size() != set.size() {
+            if train.size() != set.size() || train.shown() != set.shown() {
                 let rule = format!("training images are {:?}", train.size());
                 return Err(Error::invalid(name, format!("{what} images of {:?}", set.size()), rule));
             }

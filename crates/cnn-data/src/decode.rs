@@ -1,24 +1,21 @@
-//! One JPEG or PNG file to the bytes of one training image.
-//!
-//! A picture of another size is cut to the target's proportions around its centre and then resized (cubic,
-//! antialiased); a picture of the target's size comes through byte for byte.
+//! One JPEG or PNG file to the bytes of one training image: [`Preprocess`] says how a picture of another size is brought to the
+//! image's; one of that size comes through byte for byte.
 
 use crate::exif;
 use crate::guard::guarded;
 use crate::header::{Header, JPEG_END, has_end};
 use crate::memory::Memory;
+use crate::preprocess::{Preprocess, check_target};
 use crate::{Error, Result};
-use image::imageops::{self, FilterType};
-use image::{
-    DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
-};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, RgbImage};
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 
-/// The picture at `path` as `height` x `width` x `channels` bytes, 1 channel (grey) or 3 (RGB).
+/// The picture at `path` as the bytes in which it is kept for a network whose images are height, width and channels `image`, 1
+/// channel (grey) or 3 (RGB): [`Preprocess::stored`] rows and columns.
 ///
 /// The format is told by the content, not by the name; the EXIF orientation is applied, transparency is dropped, 16 bits
 /// become 8, and colours become grey by ITU-R BT.601 in Pillow's integers. A decoder that panics is an error too, and
@@ -27,39 +24,57 @@ pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 /// # Errors
 /// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
 /// [`MAX_MEMORY`] (told by its header, before anything is decoded), or a target that is empty or has other channels.
-pub fn decode_image(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    decode(path, &read(path)?, [height, width, channels], None)
+pub fn decode_image(path: &Path, image: [usize; 3], preprocess: &Preprocess) -> Result<Vec<u8>> {
+    decode(path, &read(path)?, image, preprocess, None)
 }
 
 /// As [`decode_image`], of a file that is in memory; `path` is what messages call it.
-pub fn decode_bytes(path: &Path, bytes: &[u8], height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
-    decode(path, bytes, [height, width, channels], None)
+pub fn decode_bytes(path: &Path, bytes: &[u8], image: [usize; 3], preprocess: &Preprocess) -> Result<Vec<u8>> {
+    decode(path, bytes, image, preprocess, None)
 }
 
 /// As [`decode_image`], when `memory` has room for what it takes.
-pub(crate) fn decode_within(memory: &Memory, path: &Path, size: [usize; 3]) -> Result<Vec<u8>> {
-    decode(path, &read(path)?, size, Some(memory))
+pub(crate) fn decode_within(
+    memory: &Memory,
+    path: &Path,
+    image: [usize; 3],
+    preprocess: &Preprocess,
+) -> Result<Vec<u8>> {
+    decode(path, &read(path)?, image, preprocess, Some(memory))
 }
 
-fn decode(path: &Path, bytes: &[u8], size: [usize; 3], memory: Option<&Memory>) -> Result<Vec<u8>> {
-    let [height, width, channels] = size;
-    let [height, width] = check_target(height, width)?;
+fn decode(
+    path: &Path,
+    bytes: &[u8],
+    image: [usize; 3],
+    preprocess: &Preprocess,
+    memory: Option<&Memory>,
+) -> Result<Vec<u8>> {
+    let [height, width, channels] = image;
+    let stored = preprocess.stored([height, width]);
+    check_target([height, width])?;
+    check_target(stored)?;
     if !matches!(channels, 1 | 3) {
         return Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)"));
     }
-    let need = check(bytes).and_then(|header| header.memory(channels)).map_err(|reason| Error::image(path, reason))?;
+    let refused = |reason| Error::image(path, reason);
+    let header = check(bytes).map_err(refused)?;
+    let need = header.memory(channels).map_err(refused)?;
     let _taken = memory.map(|memory| memory.take(need));
-    // What the resizing takes cannot fail: the result, and as much again between its two passes.
-    let takes = need + 2 * u64::from(height) * u64::from(width) * channels as u64;
+    // What the resizing takes cannot fail: the result twice, for one that is padded, and what is between its two passes.
+    let between = stored[0].max(stored[1]) as u64 * u64::from(header.width.max(header.height));
+    let takes = need + (2 * stored[0] as u64 * stored[1] as u64 + between) * channels as u64;
     if Vec::<u8>::new().try_reserve_exact(usize::try_from(takes).unwrap_or(usize::MAX)).is_err() {
         return Err(Error::image(path, format!("decoding takes {takes} bytes, more than there is memory for")));
     }
     let decoded = guarded(|| {
         let picture = upright(bytes)?;
-        Ok(if channels == 1 { fit(grey(picture), height, width) } else { fit(picture.into_rgb8(), height, width) })
+        let size = [picture.height() as usize, picture.width() as usize, channels];
+        let bytes = if channels == 1 { grey(picture).into_raw() } else { picture.into_rgb8().into_raw() };
+        preprocess.apply(bytes, size, [height, width])
     });
     let decoded = decoded.unwrap_or_else(|panic| Err(format!("damaged: the decoder stopped: {panic}")));
-    decoded.map_err(|reason| Error::image(path, reason))
+    decoded.map_err(refused)
 }
 
 /// The bytes of the file at `path`, or one more than it may have.
@@ -101,15 +116,6 @@ pub(crate) fn check_file(path: &Path, channels: usize) -> Result<()> {
         head = read(path)?;
     }
     check(&head).and_then(|header| header.memory(channels)).map(|_| ()).map_err(refused)
-}
-
-/// Sides that an image can be resized to.
-pub(crate) fn check_target(height: usize, width: usize) -> Result<[u32; 2]> {
-    if [height, width].iter().any(|&side| side == 0 || side > MAX_SIDE as usize) {
-        let rule = format!("sides must be between 1 and {MAX_SIDE}");
-        return Err(Error::invalid("image size", format!("{height}x{width}"), rule));
-    }
-    Ok([height as u32, width as u32])
 }
 
 /// The decoded picture, turned as its EXIF block says; or why there is none.
@@ -157,21 +163,4 @@ fn grey(picture: DynamicImage) -> GrayImage {
     let mut grey = GrayImage::new(picture.width(), picture.height());
     grey.pixels_mut().zip(picture.as_raw().chunks_exact(3)).for_each(|(to, from)| *to = luma(from));
     grey
-}
-
-/// The largest centred part of `picture` with the target's proportions, at the target's size.
-fn fit<P: Pixel<Subpixel = u8> + 'static>(picture: ImageBuffer<P, Vec<u8>>, height: u32, width: u32) -> Vec<u8> {
-    let (from_width, from_height) = picture.dimensions();
-    if (from_width, from_height) == (width, height) {
-        return picture.into_raw();
-    }
-    let (wide, tall) = (u64::from(from_width) * u64::from(height), u64::from(from_height) * u64::from(width));
-    let (crop_width, crop_height) = if wide > tall {
-        ((tall / u64::from(height)).max(1) as u32, from_height)
-    } else {
-        (from_width, (wide / u64::from(width)).max(1) as u32)
-    };
-    let (x, y) = ((from_width - crop_width) / 2, (from_height - crop_height) / 2);
-    let part = imageops::crop_imm(&picture, x, y, crop_width, crop_height);
-    imageops::resize(&*part, width, height, FilterType::CatmullRom).into_raw()
 }

@@ -2,6 +2,7 @@
 
 use crate::archive::{STREAM_CAP, members_of};
 use crate::header::Header;
+use crate::preprocess::{Fit, Preprocess};
 use crate::{Result, cifar, decode, idx};
 use std::path::Path;
 
@@ -41,6 +42,8 @@ pub fn picture(bytes: &[u8]) -> Result<()> {
     {
         return Ok(());
     }
-    decode::decode_bytes(bytes_path(), bytes, 8, 8, 3)?;
-    decode::decode_bytes(bytes_path(), bytes, 8, 8, 1).map(|_| ())
+    for (channels, fit) in [(3, Fit::Crop), (3, Fit::Pad), (1, Fit::Squash)] {
+        decode::decode_bytes(bytes_path(), bytes, [8, 8, channels], &Preprocess { fit, ..Preprocess::default() })?;
+    }
+    Ok(())
 }

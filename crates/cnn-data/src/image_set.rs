@@ -7,6 +7,7 @@
 use crate::guard::guarded;
 use crate::images::{Images, Origin, Stored};
 use crate::pool::Pool;
+use crate::preprocess::check_target;
 use crate::{Error, Result};
 use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct ImageSet {
     size: [usize; 3],
+    shown: [usize; 2],
     labels: Vec<u32>,
     stored: Vec<u32>,
     classes: Arc<[String]>,
@@ -60,7 +62,18 @@ impl ImageSet {
             check_length(size, images.len(), bytes.len())?;
         }
         let stored = (0..count).collect();
-        Ok(ImageSet { size, labels, stored, classes: classes.into(), images, bytes, pool: Pool::default() })
+        let (shown, classes) = ([height, width], classes.into());
+        Ok(ImageSet { size, shown, labels, stored, classes, images, bytes, pool: Pool::default() })
+    }
+
+    /// The same samples, of which a network is shown `height` rows and `width` columns: the middle of every image or, of a smaller
+    /// one, all of it, stretched ([`SampleView::whole`](cnn_core::image::SampleView::whole)).
+    ///
+    /// # Errors
+    /// Sides that no image may have.
+    pub fn with_shown(self, shown: [usize; 2]) -> Result<ImageSet> {
+        check_target(shown)?;
+        Ok(ImageSet { shown, ..self })
     }
 
     /// Images of `size` = \[height, width, channels\] in memory, laid out \[N, H, W, C\]; `name` is what messages call
@@ -157,7 +170,12 @@ impl ImageSet {
         &self.pool
     }
 
-    /// Height, width and channels (1 or 3) of every image.
+    /// Height, width and channels of what a network is shown of every image.
+    pub fn shown(&self) -> [usize; 3] {
+        [self.shown[0], self.shown[1], self.size[2]]
+    }
+
+    /// Height, width and channels (1 or 3) of every image, as its bytes are.
     pub fn size(&self) -> [usize; 3] {
         self.size
     }
@@ -320,7 +338,6 @@ pub(crate) fn decoded_bytes([height, width, channels]: [usize; 3], count: usize)
     height.checked_mul(width)?.checked_mul(channels)?.checked_mul(count)
 }
 
-/// Refuses `found` bytes of memory unless they are `count` images.
 /// So many bytes of 0.
 fn room(size: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -331,6 +348,7 @@ fn room(size: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Refuses `found` bytes of memory unless they are `count` images.
 fn check_length(size: [usize; 3], count: usize, found: usize) -> Result<()> {
     let expected = decoded_bytes(size, count);
     if expected == Some(found) {

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::decode::{check_file, decode_within};
 use crate::memory::Memory;
+use crate::preprocess::Preprocess;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub trait Images: fmt::Debug + Send + Sync {
         self.len() == 0
     }
 
-    /// Height, width and channels (1 or 3) of every image.
+    /// Height, width and channels (1 or 3) of every image, as its bytes are.
     fn size(&self) -> [usize; 3];
 
     /// Class of image `i`, which is below [`Images::len`].
@@ -111,7 +112,9 @@ impl Images for Stored {
 /// Picture files, decoded when they are asked for.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) size: [usize; 3],
+    /// Height, width and channels of what a network is shown.
+    pub(crate) image: [usize; 3],
+    pub(crate) preprocess: Preprocess,
     pub(crate) labels: Vec<u32>,
     pub(crate) paths: Vec<PathBuf>,
     /// What decoding may take, shared by the splits of a set.
@@ -124,7 +127,9 @@ impl Images for Files {
     }
 
     fn size(&self) -> [usize; 3] {
-        self.size
+        let [height, width, channels] = self.image;
+        let [height, width] = self.preprocess.stored([height, width]);
+        [height, width, channels]
     }
 
     fn label(&self, i: usize) -> u32 {
@@ -136,11 +141,11 @@ impl Images for Files {
     }
 
     fn decode_into(&self, i: usize, out: &mut [u8]) -> Result<()> {
-        out.copy_from_slice(&decode_within(&self.memory, &self.paths[i], self.size)?);
+        out.copy_from_slice(&decode_within(&self.memory, &self.paths[i], self.image, &self.preprocess)?);
         Ok(())
     }
 
     fn check(&self, i: usize) -> Result<()> {
-        check_file(&self.paths[i], self.size[2])
+        check_file(&self.paths[i], self.image[2])
     }
 }

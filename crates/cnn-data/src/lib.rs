@@ -52,6 +52,7 @@ mod mixing;
 mod open;
 pub mod options;
 pub mod pool;
+pub mod preprocess;
 pub mod report;
 mod shapes;
 
@@ -68,4 +69,5 @@ pub use mixing::Mixing;
 pub use open::{list, open};
 pub use options::{Decoding, OpenOptions};
 pub use pool::Pool;
+pub use preprocess::{Filter, Fit, Preprocess};
 pub use report::Report;

@@ -34,19 +34,24 @@ impl Listing {
     }
 
     /// The same, found at `path`, to be read as the options say.
-    pub(crate) fn at(self, path: Option<&Path>, options: &OpenOptions) -> Self {
+    ///
+    /// # Errors
+    /// A size that no image may have.
+    pub(crate) fn at(self, path: Option<&Path>, options: &OpenOptions) -> Result<Self> {
         // A working directory that is gone leaves the path as it was given.
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-        let pooled = |set: ImageSet| set.with_pool(options.pool.clone());
-        Listing {
-            train: pooled(self.train),
-            validation: self.validation.map(pooled),
-            test: pooled(self.test),
+        let [height, width, _] = self.train.shown();
+        let shown = options.size.unwrap_or([height, width]);
+        let opened = |set: ImageSet| set.with_pool(options.pool.clone()).with_shown(shown);
+        let listing = Listing {
+            train: opened(self.train)?,
+            validation: self.validation.map(opened).transpose()?,
+            test: opened(self.test)?,
             path,
             options: options.clone(),
             ..self
-        }
-        .counted()
+        };
+        Ok(listing.counted())
     }
 
     /// Brings the report to what the splits hold.
@@ -61,7 +66,7 @@ impl Listing {
             test: test.get(class).copied().unwrap_or(0),
         };
         self.report.classes = self.train.classes().iter().enumerate().map(count).collect();
-        self.report.size = self.train.size();
+        self.report.size = self.train.shown();
         self.report.name = self.name.clone();
         self.report.path = self.path.as_ref().map(|path| path.display().to_string());
         self

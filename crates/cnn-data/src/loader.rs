@@ -224,9 +224,10 @@ impl Epoch {
         let samples = self.plan.samples(self.next).to_vec();
         let labels = samples.iter().map(|&sample| set.label(sample as usize)).collect();
         // Keyed by the stored image, so that it is the same whatever else is in the set.
+        let ([height, width, _], [rows, columns, _]) = (set.size(), set.shown());
         let view = |&sample: &u32| {
             let stored = set.stored(sample as usize);
-            self.augment.view(self.seed, self.epoch, stored, set.height(), set.width())
+            self.augment.view(self.seed, self.epoch, stored, [height, width], [rows, columns])
         };
         let mut views: Vec<SampleView> = samples.iter().map(view).collect();
         let bytes = if set.is_resident() {

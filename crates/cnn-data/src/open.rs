@@ -42,7 +42,7 @@ pub fn list(spec: &str, root: &Path, options: &OpenOptions) -> Result<Listing> {
     let path = match Known::meant(spec) {
         Some(set) => set.find(root)?,
         None if spec == shapes::NAME || (!Path::new(spec).exists() && spec.eq_ignore_ascii_case(shapes::NAME)) => {
-            return Ok(shapes::generate(options)?.at(None, options));
+            return shapes::generate(options)?.at(None, options);
         }
         None => PathBuf::from(spec),
     };
@@ -55,7 +55,7 @@ pub fn list(spec: &str, root: &Path, options: &OpenOptions) -> Result<Listing> {
     let name = name.unwrap_or_else(own_name);
     for format in FORMATS {
         if let Some(listing) = format(&path, &name, options)? {
-            return Ok(listing.at(Some(&path), options));
+            return listing.at(Some(&path), options);
         }
     }
     if path.is_dir() {

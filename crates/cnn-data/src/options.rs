@@ -1,6 +1,7 @@
 //! How a data set is opened.
 
 use crate::pool::Pool;
+use crate::preprocess::Preprocess;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct OpenOptions {
     pub(crate) size: Option<[usize; 2]>,
+    pub(crate) preprocess: Preprocess,
     pub(crate) seed: u64,
     pub(crate) resident_limit: usize,
     pub(crate) pool: Pool,
@@ -39,6 +41,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
             size: None,
+            preprocess: Preprocess::default(),
             seed: 0,
             resident_limit: 1 << 30,
             pool: Pool::default(),
@@ -51,9 +54,16 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Height and width that a folder's pictures are resized to; None for 32 x 32. The other sets have their own size.
+    /// Height and width of what a network is shown of every image; None for 32 x 32 of a folder's pictures, and for the size that
+    /// the images of another set have.
     pub fn size(self, size: impl Into<Option<[usize; 2]>>) -> Self {
         OpenOptions { size: size.into(), ..self }
+    }
+
+    /// How a folder's pictures become such images. Those of other sets are not resized: where another size is shown of them, it is
+    /// their middle or, of smaller ones, all, stretched.
+    pub fn preprocess(self, preprocess: Preprocess) -> Self {
+        OpenOptions { preprocess, ..self }
     }
 
     /// Seed of generated sets. A model must be tested with the seed it was trained with.
@@ -101,6 +111,7 @@ impl fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("OpenOptions")
             .field("size", &self.size)
+            .field("preprocess", &self.preprocess)
             .field("seed", &self.seed)
             .field("resident_limit", &self.resident_limit)
             .field("threads", &self.pool.threads())

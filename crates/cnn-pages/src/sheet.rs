@@ -28,7 +28,7 @@ const SIDE: usize = 160;
 /// An image cannot be decoded.
 pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
     let set = &dataset.train;
-    let [h, w, c] = set.size();
+    let [h, w, c] = set.shown();
     let classes = set.classes();
     let lead = format!(
         "<p class=\"lead\">{} training images of {}, each brought to {h} \u{d7} {w} \u{d7} {c}. This is what the network is given.</p>",
@@ -62,17 +62,16 @@ pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
 /// An image, and what the first epochs show of it.
 fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
     let set = &dataset.train;
-    let size = set.size();
     let bytes = set.image(sample)?;
     let name = set.name(sample);
     let name = short_name(&name);
-    let picture = |bytes: &[u8]| Picture::of_bytes(bytes, size).fitted(SIDE);
+    let picture = |bytes: &[u8], size| Picture::of_bytes(bytes, size).fitted(SIDE);
     let mut out = "<div class=\"views\">\n".to_owned();
-    out += &figure(&picture(&bytes).photo(96, name), "as it is");
+    out += &figure(&picture(&bytes, set.size()).photo(96, name), "as it is");
     for epoch in 0..VIEWS {
         let seen = seen(dataset, recipe, sample, epoch)?;
         out += &figure(
-            &picture(&seen).photo(96, &format!("As seen in epoch {}", epoch + 1)),
+            &picture(&seen, set.shown()).photo(96, &format!("As seen in epoch {}", epoch + 1)),
             &format!("epoch {}", epoch + 1),
         );
     }
@@ -83,13 +82,14 @@ fn row(dataset: &Dataset, recipe: &Recipe, sample: usize) -> Result<String> {
 /// other one: whose turn comes before in a training, the order of the epoch says.
 fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result<Vec<u8>> {
     let (set, augment) = (&dataset.train, recipe.augment());
-    let size @ [h, w, _] = set.size();
+    let (size, [rows, columns, _]) = (set.shown(), set.size());
+    let (stored, image) = ([rows, columns], [size[0], size[1]]);
     let view = |index: u32, sample: usize| {
-        let view = augment.view(recipe.seed, epoch, set.stored(sample), h, w);
+        let view = augment.view(recipe.seed, epoch, set.stored(sample), stored, image);
         SampleView { index, ..view }
     };
     let backend = Naive::<f32>::default();
-    let spec = ImageSpec::new(size, augment.border, &dataset.mean, &dataset.std);
+    let spec = ImageSpec::new(set.size(), augment.border, &dataset.mean, &dataset.std).with_output(image);
     let mut bytes = set.image(sample)?.into_owned();
     let values = match recipe.mixing().draw(recipe.seed, u64::from(epoch), size) {
         None => backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample)])?,
@@ -113,10 +113,14 @@ fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result
 
 /// The augmentation in words.
 fn told(augment: &Augment, mixing: &Mixing) -> String {
-    let Augment { crop_padding, flip, cutout, random_erasing, .. } = *augment;
+    let Augment { crop_padding, flip, resized_crop, cutout, random_erasing, .. } = *augment;
     let mut done = Vec::new();
     if crop_padding > 0 {
         done.push(format!("It is moved by up to {crop_padding} pixels each way."));
+    }
+    if resized_crop > 0.0 {
+        let least = 100.0 * resized_crop;
+        done.push(format!("A random part of it, of at least {least:.0}% of its area, is stretched over the whole."));
     }
     if flip {
         done.push("In every other epoch it is mirrored.".to_owned());

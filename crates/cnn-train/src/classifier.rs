@@ -66,7 +66,8 @@ impl<B: Backend> Classifier<B> {
     pub fn new(trained: Trained<B>) -> Result<Self> {
         let (backend, mut model, info) = trained.into_parts();
         let frozen = Frozen::new(&backend, &mut *model, &info.image)?;
-        let spec = spec(&info);
+        // Who looks at an image as it is sees nothing outside of it.
+        let spec = info.spec(Border::Reflect);
         Ok(Classifier { backend, frozen, info, spec, views: View::PLAIN, pool: Pool::default() })
     }
 
@@ -86,7 +87,7 @@ impl<B: Backend> Classifier<B> {
         &self.info
     }
 
-    /// What is in each image, given as height * width * channels bytes.
+    /// What is in each image, given as height * width * channels bytes: those of [`WeightsInfo::stored`].
     ///
     /// # Errors
     /// An image with another number of bytes, and probabilities that are not finite.
@@ -108,11 +109,11 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// The outer one is of the device; the inner ones say which file could not be read, and why.
     pub fn classify_files(&self, paths: &[impl AsRef<Path>]) -> Result<Vec<Result<Prediction>>> {
-        let [height, width, channels] = self.info.image;
+        let WeightsInfo { image, preprocess, .. } = self.info;
         let mut results = Vec::with_capacity(paths.len());
         for paths in paths.chunks(FILES) {
             let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
-            let decoded = self.pool.map(paths.len(), |i| decode_image(paths[i], height, width, channels));
+            let decoded = self.pool.map(paths.len(), |i| decode_image(paths[i], image, &preprocess));
             let (read, images): (Vec<&Path>, Vec<&[u8]>) =
                 paths.iter().zip(&decoded).filter_map(|(path, image)| Some((*path, &**image.as_ref().ok()?))).unzip();
             let mut rows = self.rows(&images, |i| read[i].display().to_string())?.into_iter();
@@ -138,7 +139,7 @@ impl<B: Backend> Classifier<B> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let [height, width, channels] = self.info.image;
+        let [height, width, channels] = self.info.stored();
         for (index, image) in images.iter().enumerate() {
             let bytes = image.as_ref().len();
             if bytes != self.spec.bytes() {
@@ -150,9 +151,10 @@ impl<B: Backend> Classifier<B> {
             [image] => self.backend.upload(image.as_ref())?,
             images => self.backend.upload(&images.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat())?,
         };
-        let plain: Vec<SampleView> = (0..images.len() as u32).map(SampleView::plain).collect();
+        let plain: Vec<SampleView> = (0..images.len() as u32).map(|index| self.spec.whole(index)).collect();
         let logits = |view: &View| -> Result<Tensor<B>> {
             let data = self.backend.load_images(&self.spec, &bytes, &view.of(&plain))?;
+            let [height, width, channels] = self.info.image;
             let shape = Shape::new(&[images.len(), height, width, channels])?;
             Ok(self.frozen.run(Tensor::from_data(&self.backend, shape, data)?)?)
         };
@@ -188,13 +190,10 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// Images of another size or with other classes than the model was trained on.
     pub fn evaluate(&self, images: &ImageSet, batch: usize, progress: &mut dyn FnMut(u64, u64)) -> Result<Evaluation> {
-        let image = images.size();
-        if image != self.info.image {
-            return Err(Error::recipe(
-                "image",
-                format!("{image:?}"),
-                format!("must be {:?}, as in training", self.info.image),
-            ));
+        let found = [images.shown(), images.size()];
+        if found != [self.info.image, self.info.stored()] {
+            let rule = format!("must be {:?}, kept in {:?}, as in training", self.info.image, self.info.stored());
+            return Err(Error::recipe("image", format!("{:?}, kept in {:?}", found[0], found[1]), rule));
         }
         if **images.classes() != *self.info.classes {
             let rule = format!("must be those of the weights, {}", self.info.classes.join(", "));
@@ -210,12 +209,6 @@ impl<B: Backend> Classifier<B> {
 
 /// Files that are decoded and classified at a time.
 const FILES: usize = 32;
-
-/// How the bytes of an image become the numbers that a network of `info` reads.
-fn spec(info: &WeightsInfo) -> ImageSpec {
-    // Who looks at an image as it is sees nothing outside of it.
-    ImageSpec::new(info.image, Border::Reflect, &info.mean, &info.std)
-}
 
 /// Logits as probabilities.
 fn softmax(row: &mut [f64]) {

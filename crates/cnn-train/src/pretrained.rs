@@ -6,6 +6,7 @@ use cnn_core::Backend;
 use cnn_core::archive::{Archive, Array};
 use cnn_core::nn::Module;
 use cnn_core::pretrained::{self, Head, Taken};
+use cnn_data::{Filter, Fit, Preprocess};
 use cnn_models::{Arch, IMAGENET_NORMALISATION};
 
 use crate::recipe::PretrainedRecipe;
@@ -86,6 +87,7 @@ pub fn import<B: Backend>(
         arch: network.to_owned(),
         classes,
         image,
+        preprocess: published(arch, size),
         mean,
         std,
         data,
@@ -98,6 +100,13 @@ pub fn import<B: Backend>(
     };
     info.check().map_err(|reason| Error::file(path.as_ref(), reason))?;
     Ok((Trained::new(backend, model, info), loaded))
+}
+
+/// How the images of `size` were made that the network's published weights were measured with: a shorter side of 8/7 of it, of which
+/// the middle is cut.
+fn published(arch: Arch, size: [usize; 2]) -> Preprocess {
+    let filter = if arch == Arch::EfficientNetLite0 { Filter::Bicubic } else { Filter::Bilinear };
+    Preprocess { resize: Some(size.map(|side| (side * 8).div_ceil(7))), fit: Fit::Crop, filter }
 }
 
 /// `archive` under the names that `network` has here, if they are those of another program.

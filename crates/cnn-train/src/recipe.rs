@@ -13,7 +13,7 @@ use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Group, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
-use cnn_data::{Augment, Known, Mixing};
+use cnn_data::{Augment, Known, Mixing, Preprocess};
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub struct Recipe {
     /// Only these classes, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
-    /// Height and width to which the images of a folder are brought.
+    /// Height and width of the images that the network is given, where they are not those of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
     /// Whether pictures that cannot be decoded are left out.
@@ -77,6 +77,9 @@ pub struct Recipe {
     /// Seconds after which the run ends within an epoch too, is tested, and can be resumed with more of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
+    /// How the pictures of a folder become the network's images.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preprocess: Preprocess,
     /// How gradients become steps.
     pub optimizer: OptimizerRecipe,
     /// The learning rate over the run.
@@ -109,6 +112,10 @@ fn one() -> usize {
 
 fn is_one(value: &usize) -> bool {
     *value == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_false(value: &bool) -> bool {
@@ -181,6 +188,7 @@ impl Recipe {
             data_path: None,
             classes: None,
             size: None,
+            preprocess: Preprocess::default(),
             skip_bad: false,
             epochs,
             batch,
@@ -218,6 +226,7 @@ impl Recipe {
                 crop_padding,
                 border: BorderRecipe::Zero,
                 flip,
+                resized_crop: 0.0,
                 cutout: 0,
                 random_erasing: 0.0,
                 mixup: 0.0,
@@ -253,9 +262,9 @@ impl Recipe {
     /// value here and there. How often and for how long a run is saved does not count, nor what only says how the data, which
     /// is compared by itself, is opened, nor epochs that are added behind those steps.
     pub(crate) fn difference(&self, other: &Recipe, steps: u64) -> Option<String> {
-        let Recipe { checkpoint_minutes, max_seconds, size, skip_bad, .. } = *self;
+        let Recipe { checkpoint_minutes, max_seconds, size, preprocess, skip_bad, .. } = *self;
         let data_path = self.data_path.clone();
-        let other = Recipe { checkpoint_minutes, max_seconds, size, skip_bad, data_path, ..other.clone() };
+        let other = Recipe { checkpoint_minutes, max_seconds, size, preprocess, skip_bad, data_path, ..other.clone() };
         ending::difference(&self.before(steps), &other.before(steps))
     }
 
@@ -319,12 +328,12 @@ impl Recipe {
 
     /// The augmentation, as the loader takes it.
     pub fn augment(&self) -> Augment {
-        let AugmentRecipe { crop_padding, border, flip, cutout, random_erasing, .. } = self.augment;
+        let AugmentRecipe { crop_padding, border, flip, resized_crop, cutout, random_erasing, .. } = self.augment;
         let border = match border {
             BorderRecipe::Zero => Border::Zero,
             BorderRecipe::Reflect => Border::Reflect,
         };
-        Augment { crop_padding, border, flip, cutout, random_erasing }
+        Augment { crop_padding, border, flip, resized_crop, cutout, random_erasing }
     }
 
     /// How the images of a step are mixed.

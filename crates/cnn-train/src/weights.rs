@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cnn_core::archive::Archive;
+use cnn_core::image::{Border, ImageSpec};
 use cnn_core::pytorch;
+use cnn_data::Preprocess;
+use cnn_data::decode::MAX_SIDE;
 use serde::{Deserialize, Serialize};
 
 use crate::run_folder::WEIGHTS;
@@ -19,6 +22,9 @@ pub struct WeightsInfo {
     pub classes: Vec<String>,
     /// Height, width and channels of an image.
     pub image: [usize; 3],
+    /// How a picture becomes such an image; where a file does not say, it is resized until it covers one and cut.
+    #[serde(default)]
+    pub preprocess: Preprocess,
     /// Mean of each channel of pixels scaled to \[0, 1\].
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
@@ -48,6 +54,20 @@ pub struct WeightsInfo {
 pub(crate) const LAYOUT: &str = "OIHW";
 
 impl WeightsInfo {
+    /// Height, width and channels in which a picture's bytes are given to the network: [`WeightsInfo::image`], or what that is the
+    /// middle of, or is stretched from.
+    pub fn stored(&self) -> [usize; 3] {
+        let [height, width, channels] = self.image;
+        let [height, width] = self.preprocess.stored([height, width]);
+        [height, width, channels]
+    }
+
+    /// How those bytes become the numbers that the network reads, with this `border` around an image.
+    pub fn spec(&self, border: Border) -> ImageSpec {
+        let [height, width, _] = self.image;
+        ImageSpec::new(self.stored(), border, &self.mean, &self.std).with_output([height, width])
+    }
+
     /// Refuses what no model can be built from.
     pub(crate) fn check(&self) -> Result<(), String> {
         let [h, w, c] = self.image;
@@ -63,6 +83,10 @@ impl WeightsInfo {
                 self.mean.len(),
                 self.std.len()
             ));
+        }
+        let [rows, columns, _] = self.stored();
+        if [rows, columns].iter().any(|side| !(1..=MAX_SIDE as usize).contains(side)) {
+            return Err(format!("resize {rows}x{columns}: sides must be between 1 and {MAX_SIDE}"));
         }
         let mut names = BTreeSet::new();
         for name in &self.classes {
@@ -105,6 +129,10 @@ impl WeightsInfo {
                 .then(|| format!("classes {}: must be {}", data.classes.join(", "), self.classes.join(", "))),
             (self.image != data.image)
                 .then(|| format!("images of {}: must be of {}", size(data.image), size(self.image))),
+            (self.stored() != data.stored())
+                .then(|| format!("pictures kept in {}: must be in {}", size(data.stored()), size(self.stored()))),
+            (self.preprocess != data.preprocess)
+                .then(|| format!("pictures resized by {:?}: must be by {:?}", data.preprocess, self.preprocess)),
             match (self.images, data.images) {
                 (Some(trained), Some(given)) if trained != given => {
                     Some(format!("{given} training images: must be {trained}"))

@@ -7,13 +7,13 @@
 mod split;
 mod walk;
 
-use crate::decode::check_target;
 use crate::duplicates::FileSize;
 use crate::image_set::ImageSet;
 use crate::images::Files;
 use crate::listing::Listing;
 use crate::memory::Memory;
 use crate::options::OpenOptions;
+use crate::preprocess::check_target;
 use crate::report::LeftOut;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -52,8 +52,10 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
         let rule = format!("did you mean {}?", inner.path.display());
         return Err(Error::invalid(path.display(), "its folders hold no pictures but folders of pictures", rule));
     }
-    let [height, width] = options.size.unwrap_or([32, 32]);
-    check_target(height, width)?;
+    let shown @ [height, width] = options.size.unwrap_or([32, 32]);
+    check_target(shown)?;
+    check_target(options.preprocess.stored(shown))?;
+    let (image, preprocess) = ([height, width, 3], options.preprocess);
     let mut notes = Notes::default();
     let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;
     if train.is_empty() || test.is_empty() {
@@ -69,7 +71,8 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
         let label = |found: &Found| classes.partition_point(|class| *class < found.class) as u32;
         let labels = found.iter().map(label).collect();
         let paths = found.into_iter().map(|found| found.picture.path).collect();
-        ImageSet::new(Arc::new(Files { size: [height, width, 3], labels, paths, memory: memory.clone() }), &classes)
+        let files = Files { image, preprocess, labels, paths, memory: memory.clone() };
+        ImageSet::new(Arc::new(files), &classes)?.with_shown(shown)
     };
     let mut listing = Listing::new(name, "folder of pictures", set(train)?, set(test)?);
     listing.validation = validation.map(set).transpose()?;

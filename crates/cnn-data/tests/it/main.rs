@@ -9,6 +9,7 @@ mod formats;
 mod loader;
 mod mutation;
 mod pictures;
+mod pillow;
 mod shapes;
 mod values;
 mod write;

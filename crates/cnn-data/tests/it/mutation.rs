@@ -5,7 +5,7 @@
 
 use crate::write;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_data::{OpenOptions, Pool, decode_bytes, open};
+use cnn_data::{OpenOptions, Pool, Preprocess, decode_bytes, open};
 use std::fs;
 use std::path::Path;
 
@@ -74,7 +74,7 @@ fn pictures() {
         let path = root.path().join(name);
         write::picture(&path, 24, 20, 9);
         let good = fs::read(&path).unwrap();
-        let decode = |bytes: &[u8]| decode_bytes(&path, bytes, 8, 8, 3);
+        let decode = |bytes: &[u8]| decode_bytes(&path, bytes, [8, 8, 3], &Preprocess::default());
         let whole = decode(&good).unwrap();
         for length in 0..good.len() {
             if let Ok(image) = decode(&good[..length]) {

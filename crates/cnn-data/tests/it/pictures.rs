@@ -1,7 +1,7 @@
 //! Folders of pictures, and the decoding of one.
 
 use crate::write::{picture, png};
-use cnn_data::{Dataset, OpenOptions, Result, decode_bytes, decode_image, open};
+use cnn_data::{Dataset, OpenOptions, Preprocess, Result, decode_bytes, decode_image, open};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -89,24 +89,27 @@ fn a_folder_that_cannot_be_used_says_why() {
 fn other_sizes_are_cut_around_their_centre_and_resized() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("wide.png");
-    // Three squares side by side; only the middle one, of one colour, is left.
+    // Of the middle, which is of one colour, a part is left that is far from the others.
     let colours = [[255, 0, 0], [10, 200, 30], [0, 0, 255]];
-    image::RgbImage::from_fn(300, 100, |x, _| image::Rgb(colours[x as usize / 100])).save(&path).unwrap();
+    let colour = |at: u32| image::Rgb(colours[usize::from(at >= 100) + usize::from(at >= 600)]);
+    image::RgbImage::from_fn(700, 100, |x, _| colour(x)).save(&path).unwrap();
     for side in [1, 7, 32, 100, 150] {
-        let image = decode_image(&path, side, side, 3).unwrap();
+        let image = decode_image(&path, [side, side, 3], &Preprocess::default()).unwrap();
         assert!(image.len() == side * side * 3 && image.chunks(3).all(|pixel| pixel == colours[1]), "{side}");
     }
     let path = root.path().join("tall.png");
-    image::RgbImage::from_fn(100, 300, |_, y| image::Rgb(colours[y as usize / 100])).save(&path).unwrap();
-    assert!(decode_image(&path, 50, 50, 3).unwrap().chunks(3).all(|pixel| pixel == colours[1]));
-    assert_eq!(decode_image(&path, 5, 40, 3).unwrap().len(), 5 * 40 * 3);
-    assert_eq!(decode_image(&path, 8, 8, 1).unwrap().len(), 64);
+    image::RgbImage::from_fn(100, 700, |_, y| colour(y)).save(&path).unwrap();
+    assert!(
+        decode_image(&path, [50, 50, 3], &Preprocess::default()).unwrap().chunks(3).all(|pixel| pixel == colours[1])
+    );
+    assert_eq!(decode_image(&path, [5, 40, 3], &Preprocess::default()).unwrap().len(), 5 * 40 * 3);
+    assert_eq!(decode_image(&path, [8, 8, 1], &Preprocess::default()).unwrap().len(), 64);
     // Halving a checkerboard gives its mean: the filter sees every pixel.
     let path = root.path().join("check.png");
     image::GrayImage::from_fn(64, 64, |x, y| image::Luma([if (x + y) % 2 == 0 { 0 } else { 255 }]))
         .save(&path)
         .unwrap();
-    let halved = decode_image(&path, 8, 8, 1).unwrap();
+    let halved = decode_image(&path, [8, 8, 1], &Preprocess::default()).unwrap();
     assert!(halved.iter().all(|&value| (120..=135).contains(&value)), "{halved:?}");
 }
 
@@ -125,13 +128,13 @@ fn every_kind_of_png_and_jpeg_becomes_the_channels_that_are_asked_for() {
         let path = root.path().join(name);
         picture.save(&path).unwrap();
         let expected = if name.starts_with("grey") { [picture.get_pixel(0, 0)[0]; 3] } else { [50, 100, 150] };
-        let image = decode_image(&path, 8, 8, 3).unwrap();
+        let image = decode_image(&path, [8, 8, 3], &Preprocess::default()).unwrap();
         let near = |pixel: &[u8]| pixel.iter().zip(expected).all(|(&a, b)| a.abs_diff(b) <= 2);
         assert!(image.chunks(3).all(near), "{name}: {:?}, expected {expected:?}", &image[..3]);
     }
     let path = root.path().join("alpha.png");
-    fails(decode_image(&path, 8, 8, 2), &["channels: 2: must be 1 (grey) or 3 (RGB)"]);
-    fails(decode_image(&root.path().join("none.png"), 8, 8, 3), &["none.png: "]);
+    fails(decode_image(&path, [8, 8, 2], &Preprocess::default()), &["channels: 2: must be 1 (grey) or 3 (RGB)"]);
+    fails(decode_image(&root.path().join("none.png"), [8, 8, 3], &Preprocess::default()), &["none.png: "]);
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn image_bombs_are_refused_before_they_are_decoded() {
         let crc = crc32(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
         fs::write(&path, bytes).unwrap();
-        fails(decode_image(&path, 8, 8, 3), &[part]);
+        fails(decode_image(&path, [8, 8, 3], &Preprocess::default()), &[part]);
     }
 }
 
@@ -157,14 +160,17 @@ fn what_decoding_takes_counts_the_other_channels_and_a_jpeg_s_coefficients() {
     // 16384 x 16384 of one bit: 256 MiB of grey, which three channels make 1 GiB.
     let row = png([16_384, 16_384], 1, 0, &[vec![0; 2048]], &[]);
     fails(
-        decode_bytes(Path::new("grey.png"), &row, 8, 8, 3),
+        decode_bytes(Path::new("grey.png"), &row, [8, 8, 3], &Preprocess::default()),
         &["grey.png: 16384x16384 pixels: decoding takes 1073741824"],
     );
     // A progressive JPEG keeps its coefficients, of two bytes, until it has seen all of it.
     let side = 9_000u16.to_be_bytes();
     let frame = [0, 17, 8, side[0], side[1], side[0], side[1], 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0];
     let jpeg = [&[0xff, 0xd8, 0xff, 0xc2][..], &frame, &[0xff, 0xd9]].concat();
-    fails(decode_bytes(Path::new("p.jpg"), &jpeg, 8, 8, 3), &["p.jpg: 9000x9000 pixels: decoding takes 729000000"]);
+    fails(
+        decode_bytes(Path::new("p.jpg"), &jpeg, [8, 8, 3], &Preprocess::default()),
+        &["p.jpg: 9000x9000 pixels: decoding takes 729000000"],
+    );
 }
 
 #[test]
@@ -173,7 +179,7 @@ fn a_palette_of_broken_length_is_an_error_that_names_the_file() {
         for length in [0, 1, 4, 767, 771] {
             let bytes = png([1, 1], depth, 3, &[vec![0]], &[(b"PLTE", &vec![7; length])]);
             let rule = format!("p.png: a palette of {length} bytes: must have 3 for each of 1 to 256 colours");
-            fails(decode_bytes(Path::new("p.png"), &bytes, 8, 8, 3), &[&rule]);
+            fails(decode_bytes(Path::new("p.png"), &bytes, [8, 8, 3], &Preprocess::default()), &[&rule]);
         }
     }
 }

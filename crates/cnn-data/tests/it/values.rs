@@ -1,13 +1,13 @@
 //! What a picture's bytes become: the values of Pillow, worked out there once.
 
 use crate::write::png;
-use cnn_data::decode_bytes;
+use cnn_data::{Preprocess, decode_bytes};
 use std::path::Path;
 
 /// `bytes` decoded to 8 x 8.
 #[track_caller]
 fn decode(bytes: &[u8], channels: usize) -> Vec<u8> {
-    decode_bytes(Path::new("picture"), bytes, 8, 8, channels).unwrap()
+    decode_bytes(Path::new("picture"), bytes, [8, 8, channels], &Preprocess::default()).unwrap()
 }
 
 fn solid(colour: [u8; 3]) -> Vec<u8> {

@@ -11,13 +11,13 @@ mod places;
 mod pooling;
 pub(crate) mod regions;
 pub(crate) mod sections;
+pub(crate) mod seen;
 mod step;
 
 use std::path::Path;
 
-use cnn_core::image::{Border, ImageSpec, SampleView};
 use cnn_core::nn::{self, Layout};
-use cnn_core::{Backend, Shape, Tensor, names};
+use cnn_core::{Backend, names};
 use cnn_data::{ImageSet, decode_image};
 use cnn_train::{Error, Result, Trained, WeightsInfo};
 
@@ -25,6 +25,7 @@ use backwards::Heard;
 use layers::Layer;
 use neighbours::Neighbours;
 use regions::{ClassMap, Map};
+use seen::{as_seen, shown, tensor};
 use step::Step;
 
 use crate::html::short_name;
@@ -101,9 +102,6 @@ const MAPPED: usize = 3;
 /// A loss below which a step would show nothing but zeros.
 const NOTHING_TO_LEARN: f64 = 1e-3;
 
-/// Pixels of the longer side that a reader sees of the image, at least.
-const SHOWN: usize = 320;
-
 impl Explanation {
     /// Runs the picture file at `image` through a trained network, which may be a program's own; `name` is what the page calls
     /// it. The network is left as it was.
@@ -121,10 +119,10 @@ impl Explanation {
         let parameters = trained.parameter_count();
         let label = options.label.as_deref().map(|label| class(&info, "label", label)).transpose()?;
         let asked = options.classes.iter().map(|name| class(&info, "class", name)).collect::<Result<Vec<_>>>()?;
-        let [h, w, c] = info.image;
-        let bytes = decode_image(image, h, w, c)?;
-        let shown = shown(image, &bytes, info.image)?;
+        let bytes = decode_image(image, info.image, &info.preprocess)?;
+        let shown = shown(image, &bytes, info.image, &info.preprocess)?;
         let tensor = tensor(&backend, &info, &bytes)?;
+        let bytes = as_seen(&bytes, info.stored(), [info.image[0], info.image[1]])?;
         let run = layers::observe(&backend, &mut **trained.model_mut(), tensor.clone())?;
         let classes = info.classes.len();
         if run.logits.len() != classes {
@@ -216,24 +214,4 @@ fn invalid(field: &str, value: impl ToString, rule: String) -> Error {
 fn class(info: &WeightsInfo, field: &str, name: &str) -> Result<usize> {
     let found = info.classes.iter().position(|class| class == name);
     found.ok_or_else(|| invalid(field, name, names::one_of(name, info.classes.iter().map(String::as_str))))
-}
-
-/// The image as the network reads it.
-pub(crate) fn tensor<B: Backend>(backend: &B, info: &WeightsInfo, bytes: &[u8]) -> Result<Tensor<B>> {
-    let [h, w, c] = info.image;
-    let spec = ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std);
-    let data = backend.load_images(&spec, &backend.upload(bytes)?, &[SampleView::plain(0)])?;
-    Ok(Tensor::from_data(backend, Shape::new(&[1, h, w, c])?, data)?)
-}
-
-/// The part of the picture that the network is given, larger if the file has more pixels.
-pub(crate) fn shown(path: &Path, bytes: &[u8], size: [usize; 3]) -> Result<Picture> {
-    let [h, w, c] = size;
-    let times = SHOWN.div_ceil(h.max(w));
-    let has_more =
-        image::image_dimensions(path).is_ok_and(|(width, height)| width as usize >= 2 * w && height as usize >= 2 * h);
-    if times <= 1 || !has_more {
-        return Ok(Picture::of_bytes(bytes, size));
-    }
-    Ok(Picture::of_bytes(&decode_image(path, h * times, w * times, c)?, [h * times, w * times, c]))
 }

@@ -1,12 +1,13 @@
 //! The training images that a network sees as most alike: nearest by the last layer's features.
 
 use cnn_core::graph::Graph;
-use cnn_core::image::{Border, ImageSpec};
+use cnn_core::image::Border;
 use cnn_core::{Backend, Frozen};
 use cnn_data::{Augment, ImageSet, Loader, LoaderOptions};
 use cnn_train::{DeviceBatches, Result, WeightsInfo};
 
 use super::layers::narrow;
+use super::seen::as_seen;
 
 /// A training image that is near.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub(crate) fn search<B: Backend>(
     let end = graph.nodes.iter().position(|node| node.output == feature).map_or(0, |at| at + 1);
     let head = Graph { nodes: graph.nodes[..end].to_vec(), output: feature };
     let frozen = Frozen::from_graph(backend, &head)?;
-    let spec = ImageSpec::new(info.image, Border::Zero, &info.mean, &info.std);
+    let spec = info.spec(Border::Zero);
     let batches = DeviceBatches::new(backend, images, spec);
     let loader = Loader::new(images.clone(), LoaderOptions::new(BATCH).shuffle(true))?;
     let most = most_searched(info.image);
@@ -66,7 +67,9 @@ pub(crate) fn search<B: Backend>(
     }
     let neighbour = |&(similarity, sample): &(f64, usize)| -> Result<Neighbour> {
         let class = images.classes()[images.label(sample) as usize].clone();
-        Ok(Neighbour { name: images.name(sample), class, bytes: images.image(sample)?.into_owned(), similarity })
+        let [height, width, _] = info.image;
+        let bytes = as_seen(&images.image(sample)?, images.size(), [height, width])?;
+        Ok(Neighbour { name: images.name(sample), class, bytes, similarity })
     };
     let nearest = found.iter().map(neighbour).collect::<Result<_>>()?;
     Ok(Neighbours { nearest, searched, of: images.len() })

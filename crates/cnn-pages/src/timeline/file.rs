@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cnn_core::archive::{Archive, Array, Values};
+use cnn_data::Preprocess;
 use cnn_train::{Result, WeightsInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Followed, Grid, RECORD, Seen, Timeline};
+use super::{Followed, Grid, RECORD, Seen, Timeline, stored};
 use crate::explain::regions::Map;
 use crate::picture::Picture;
 use crate::run::wrong;
@@ -22,6 +23,9 @@ struct Contents {
     timeline: u32,
     classes: Vec<String>,
     image: [usize; 3],
+    /// Of a file that does not say, the pictures' bytes are the images'.
+    #[serde(default)]
+    preprocess: Preprocess,
     /// Epochs whose filters are kept: arrays `filters.EPOCH`.
     filters: Vec<u32>,
     images: Vec<ImageContents>,
@@ -62,21 +66,21 @@ impl Timeline {
             error => wrong(&path, error),
         })?;
         let timeline = Timeline::from_archive(archive).map_err(|reason| wrong(&path, reason))?;
-        if timeline.classes != info.classes || timeline.image != info.image {
+        if timeline.classes != info.classes || timeline.image != info.image || timeline.preprocess != info.preprocess {
             return Err(wrong(&path, "is of a network with other classes or images"));
         }
         Ok(Some(timeline))
     }
 
     pub(super) fn to_archive(&self) -> Archive {
-        let Timeline { classes, image, filters, followed } = self;
+        let Timeline { classes, image, preprocess, filters, followed } = self;
         let mut archive = Archive::default();
         let mut put = |name: String, array: Array| archive.arrays.insert(name, array);
         for (epoch, grid) in filters {
             put(format!("filters.{epoch}"), grid.array());
         }
         for (i, Followed { bytes, shown, answers, seen, .. }) in followed.iter().enumerate() {
-            put(format!("{i}.bytes"), raw(&image[..], bytes));
+            put(format!("{i}.bytes"), raw(&self.stored(), bytes));
             put(format!("{i}.shown"), raw(&[shown.height, shown.width, 3], shown.bytes()));
             let rows: Vec<f32> = answers.values().flatten().copied().collect();
             put(format!("{i}.answers"), Array::float(vec![answers.len(), classes.len()], &rows));
@@ -98,6 +102,7 @@ impl Timeline {
             timeline: LAYOUT,
             classes: classes.clone(),
             image: *image,
+            preprocess: *preprocess,
             filters: filters.keys().copied().collect(),
             images: followed.iter().map(contents).collect(),
         };
@@ -110,7 +115,7 @@ impl Timeline {
     fn from_archive(mut archive: Archive) -> Result<Timeline, String> {
         let metadata = Value::Object(std::mem::take(&mut archive.metadata));
         let contents = serde_json::from_value(metadata).map_err(|error| format!("is no timeline: {error}"))?;
-        let Contents { timeline, classes, image, filters: pictured, images } = contents;
+        let Contents { timeline, classes, image, preprocess, filters: pictured, images } = contents;
         if timeline != LAYOUT || images.is_empty() || images.len() > Timeline::MOST_IMAGES {
             return Err(format!("layout {timeline} with {} images: is not one that this program writes", images.len()));
         }
@@ -125,11 +130,12 @@ impl Timeline {
         }
         let kept = dims.and_then(|dims| dims.last().copied());
         let mut followed = Vec::new();
+        let stored = stored(image, &preprocess);
         for (i, ImageContents { name, epochs, pictured }) in images.into_iter().enumerate() {
             let (size, bytes) = arrays.picture(&format!("{i}.bytes"))?;
             let (shown_size, shown) = arrays.picture(&format!("{i}.shown"))?;
-            if size != image || shown_size[2] != 3 {
-                return Err(format!("{i}.bytes of {size:?}: must be of {image:?}"));
+            if size != stored || shown_size[2] != 3 {
+                return Err(format!("{i}.bytes of {size:?}: must be of {stored:?}"));
             }
             let rows = arrays.numbers(&format!("{i}.answers"), 2)?;
             if rows.dims != [epochs.len(), classes.len()] {
@@ -149,7 +155,7 @@ impl Timeline {
             }
             followed.push(Followed { name, bytes, shown: Picture::of_bytes(&shown, shown_size), answers, seen });
         }
-        Ok(Timeline { classes, image, filters, followed })
+        Ok(Timeline { classes, image, preprocess, filters, followed })
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cnn_core::Backend;
-use cnn_data::decode_image;
+use cnn_data::{Preprocess, decode_image};
 use cnn_train::{Error, Result, Trained, WeightsInfo, write_atomically};
 
 use crate::explain::layers::{Layer, What, observe};
 use crate::explain::regions::{self, Map};
 use crate::explain::sections::first_convolution;
-use crate::explain::{shown, tensor};
+use crate::explain::seen::{shown, tensor};
 use crate::picture::Picture;
 
 /// The page's file in a run's folder.
@@ -36,6 +36,7 @@ pub struct Timeline {
     classes: Vec<String>,
     /// Height, width and channels of an image.
     image: [usize; 3],
+    preprocess: Preprocess,
     /// Of the first convolution, by epoch.
     filters: BTreeMap<u32, Grid>,
     followed: Vec<Followed>,
@@ -77,8 +78,8 @@ impl Timeline {
 
     /// An empty one for a network of `info`.
     pub fn new(info: &WeightsInfo) -> Self {
-        let WeightsInfo { classes, image, .. } = info;
-        Timeline { classes: classes.clone(), image: *image, filters: BTreeMap::new(), followed: Vec::new() }
+        let WeightsInfo { classes, image, preprocess, .. } = info.clone();
+        Timeline { classes, image, preprocess, filters: BTreeMap::new(), followed: Vec::new() }
     }
 
     /// Follows the picture file at `path` from the next epoch on that is recorded. One whose pixels are followed already is
@@ -87,8 +88,7 @@ impl Timeline {
     /// # Errors
     /// It cannot be read, or is one more than [`MOST_IMAGES`](Timeline::MOST_IMAGES).
     pub fn follow(&mut self, path: &Path) -> Result<()> {
-        let [h, w, c] = self.image;
-        let bytes = decode_image(path, h, w, c)?;
+        let bytes = decode_image(path, self.image, &self.preprocess)?;
         if self.followed.iter().any(|followed| followed.bytes == bytes) {
             return Ok(());
         }
@@ -100,9 +100,14 @@ impl Timeline {
             });
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let shown = shown(path, &bytes, self.image)?.fitted(SHOWN);
+        let shown = shown(path, &bytes, self.image, &self.preprocess)?.fitted(SHOWN);
         self.followed.push(Followed { name, bytes, shown, answers: BTreeMap::new(), seen: BTreeMap::new() });
         Ok(())
+    }
+
+    /// Height, width and channels of a followed picture's bytes.
+    fn stored(&self) -> [usize; 3] {
+        stored(self.image, &self.preprocess)
     }
 
     /// Whether no image is followed.
@@ -193,6 +198,12 @@ fn weights(layer: &Layer) -> Option<Grid> {
     let What::Conv(conv) = &layer.what else { return None };
     let [kh, kw, channels, filters] = conv.spec.weight_shape();
     Some(Grid { dims: vec![kh, kw, channels, filters.min(FILTERS)], values: first_filters(&conv.weight, filters) })
+}
+
+/// Height, width and channels in which a picture is kept for a network that takes `image`.
+fn stored([height, width, channels]: [usize; 3], preprocess: &Preprocess) -> [usize; 3] {
+    let [height, width] = preprocess.stored([height, width]);
+    [height, width, channels]
 }
 
 /// What the first filters make of the image.

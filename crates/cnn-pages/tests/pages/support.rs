@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cnn_core::Naive;
 use cnn_core::state_dict::{Naming, state_dict};
+use cnn_data::Preprocess;
 use cnn_train::{Networks, Precision, Trained, WeightsInfo};
 
 pub(crate) type Backend = Naive<f32>;
@@ -18,6 +19,7 @@ pub(crate) fn trained(folder: &Path, arch: &str, side: usize, seed: u64) -> Trai
         arch: arch.to_owned(),
         classes: CLASSES.map(str::to_owned).to_vec(),
         image: [side, side, 3],
+        preprocess: Preprocess::default(),
         mean: vec![0.5, 0.4, 0.3],
         std: vec![0.25, 0.2, 0.3],
         data: "made".to_owned(),

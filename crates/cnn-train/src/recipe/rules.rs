@@ -37,6 +37,18 @@ impl Recipe {
                 (0.0..=1.0).contains(&self.augment.random_erasing),
                 "must be from 0 to 1",
             ),
+            (
+                "resized_crop",
+                self.augment.resized_crop,
+                (0.0..=1.0).contains(&self.augment.resized_crop),
+                "must be from 0 to 1: the least part of an image",
+            ),
+            (
+                "crop_padding",
+                self.augment.crop_padding as f64,
+                self.augment.crop_padding == 0 || self.augment.resized_crop <= 0.0,
+                "must be 0 beside a resized_crop, which is in place of that crop",
+            ),
             ("mixup", mixup, (0.0..=100.0).contains(&mixup), "must be from 0 to 100"),
             ("cutmix", cutmix, (0.0..=100.0).contains(&cutmix), "must be from 0 to 100"),
             (
@@ -85,6 +97,10 @@ impl Recipe {
         if let Some(freeze) = self.freeze.iter().find(|f| f.before_epochs.is_none() && f.after_epochs.is_none()) {
             let rule = "must say when: before_epochs, after_epochs, or both";
             return Err(Error::recipe("freeze", &freeze.pattern, rule));
+        }
+        if let Err(error) = self.preprocess.check() {
+            let [rows, columns] = self.preprocess.stored([0; 2]);
+            return Err(Error::recipe("preprocess.resize", format!("{rows}x{columns}"), error));
         }
         if let Some(pretrained) = &self.pretrained {
             pretrained.check()?;

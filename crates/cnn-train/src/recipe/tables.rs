@@ -165,6 +165,9 @@ pub struct AugmentRecipe {
     pub border: BorderRecipe,
     /// Mirror left to right.
     pub flip: bool,
+    /// Least part of an image's area that a random part of it has, which is stretched over the whole in place of the crop; 0 for none.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub resized_crop: f64,
     /// Side of the square that is blanked; 0 for none.
     pub cutout: usize,
     /// Part of the images of which a rectangle is blanked, in place of the square.

@@ -17,7 +17,7 @@ use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters_mut};
 use cnn_core::optim::{Average, Group, Optimizer};
 use cnn_core::{Backend, Real, Tensor};
-use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions};
+use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions, Preprocess};
 use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
@@ -167,7 +167,7 @@ impl<B: Backend> Trainer<B> {
             None => dataset,
         };
         let Dataset { name, path, train, validation, test, mut mean, mut std, .. } = dataset;
-        let found @ [height, width] = [train.height(), train.width()];
+        let found @ [height, width] = [train.shown()[0], train.shown()[1]];
         if let Some([h, w]) = recipe.size.filter(|size| *size != found) {
             let rule = format!("must be {height}x{width}, the size of the images of {name}");
             return Err(Error::recipe("size", format!("{h}x{w}"), rule));
@@ -175,6 +175,8 @@ impl<B: Backend> Trainer<B> {
         if recipe.data_is_a_path() {
             // Whoever resumes the run opens the data as the recipe says.
             recipe.size = path.is_some().then_some(found).or(recipe.size);
+            let resize = Some(train.size()).filter(|_| path.is_some()).map(|[height, width, _]| [height, width]);
+            recipe.preprocess.resize = resize.filter(|stored| *stored != found).or(recipe.preprocess.resize);
             // A path that is no text cannot be written down.
             recipe.data_path = path.and_then(|path| Some(path.to_str()?.to_owned()));
         }
@@ -194,9 +196,11 @@ impl<B: Backend> Trainer<B> {
                 (train, Some(validation))
             }
         };
-        let image = train.size();
-        if let Some(padding) = Some(recipe.augment.crop_padding).filter(|&p| p >= image[0].min(image[1])) {
-            let rule = format!("must be below the sides of the {}x{} images", image[0], image[1]);
+        let (image, [rows, columns, _]) = (train.shown(), train.size());
+        let preprocess =
+            Preprocess { resize: Some([rows, columns]).filter(|stored| *stored != found), ..recipe.preprocess };
+        if let Some(padding) = Some(recipe.augment.crop_padding).filter(|&p| p >= rows.min(columns)) {
+            let rule = format!("must be below the sides of the {rows}x{columns} images");
             return Err(Error::recipe("crop_padding", padding, rule));
         }
         let classes = train.classes().to_vec();
@@ -223,7 +227,9 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("early_stopping.patience", stopping.patience, rule));
         }
         let augment = recipe.augment();
-        initialise(backend, &mut *model, &train, ImageSpec::new(image, Border::Zero, &mean, &std))?;
+        let spec =
+            |border, mean: &[f32], std: &[f32]| ImageSpec::new(train.size(), border, mean, std).with_output(found);
+        initialise(backend, &mut *model, &train, spec(Border::Zero, &mean, &std))?;
         for InitRecipe { pattern, value } in &recipe.init {
             let group = Group::new(pattern, 1.0);
             for parameter in parameters_mut(&mut *model).into_iter().filter(|p| group.matches(p.name())) {
@@ -238,15 +244,17 @@ impl<B: Backend> Trainer<B> {
             (mean, std) = pretrained.normalisation(image[2])?;
         }
         let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
-        let spec = |border| ImageSpec::new(image, border, &mean, &std);
-        let train = DeviceBatches::new(backend, &train, spec(augment.border));
-        let validation = validation.map(|images| train.beside(&images, spec(Border::Zero)));
+        let spec = |border| spec(border, &mean, &std);
+        let batches = DeviceBatches::new(backend, &train, spec(augment.border));
+        let validation = validation.map(|images| batches.beside(&images, spec(Border::Zero)));
         // What is plain reads nothing outside of an image.
-        let test = train.beside(&test, spec(Border::Reflect));
+        let test = batches.beside(&test, spec(Border::Reflect));
+        let train = batches;
         let info = WeightsInfo {
             arch: recipe.model.clone(),
             classes,
             image,
+            preprocess,
             mean,
             std,
             data: name,

@@ -7,6 +7,7 @@ mod ending;
 mod events;
 mod interrupted;
 mod networks;
+mod preprocess;
 mod resume;
 mod support;
 mod threads;

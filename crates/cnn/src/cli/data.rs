@@ -23,7 +23,8 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
         Some(recipe) => recipe::preset_or_file(recipe)?,
         None => recipe::default_of(None, Known::meant(&args.data).map_or(&args.data, |set| set.name()), args.size)?,
     };
-    let options = OpenOptions::default().size(args.size).pool(pool);
+    let size = args.size.or(args.recipe.as_ref().and(recipe.size));
+    let options = OpenOptions::default().size(size).preprocess(recipe.preprocess).pool(pool);
     let report = watched(options.clone(), |options| Ok(found(&args.data, &args.source, options)?.check()))?;
     if args.json {
         output::print_json(&serde_json::to_value(&report).map_err(Failure::fault)?)?;
@@ -53,14 +54,10 @@ pub(crate) fn open(spec: &str, source: &DataArgs, options: OpenOptions) -> Resul
 
 /// Opens the data of `recipe`, which is `spec` here, with the classes that it names.
 pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Pool) -> Result<Dataset, Failure> {
-    let options = OpenOptions::default().size(recipe.size).pool(pool).skip_bad(recipe.skip_bad);
+    let options = OpenOptions::default().size(recipe.size).preprocess(recipe.preprocess).pool(pool);
+    let options = options.skip_bad(recipe.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
     let dataset = open(spec, source, options)?;
-    let found = [dataset.train.height(), dataset.train.width()];
-    if let Some([height, width]) = recipe.size.filter(|size| *size != found) {
-        let rule = format!("{} has images of {}x{}; only files are resized", dataset.name, found[0], found[1]);
-        return Err(Failure::usage(format!("size {height}x{width}: {rule}")));
-    }
     match &recipe.classes {
         Some(classes) => dataset.keep_classes(classes).map_err(Failure::usage),
         None => Ok(dataset),

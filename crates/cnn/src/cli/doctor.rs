@@ -100,7 +100,7 @@ impl Command for Doctor {
 
 /// The network and the recipe, in a line.
 fn examined(recipe: &Recipe, dataset: &Dataset, first: f64, steps: u64) -> String {
-    let [height, width, channels] = dataset.train.size();
+    let [height, width, channels] = dataset.train.shown();
     let line = format!(
         "{} on {}: {height}x{width}x{channels}, {} epochs of {} steps of {} images, rates from {} up to {}",
         recipe.model,

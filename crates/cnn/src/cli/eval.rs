@@ -66,7 +66,8 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     }
     let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
     let [height, width, _] = info.image;
-    let options = OpenOptions::default().size([height, width]).test_all(args.all).pool(pool);
+    let options =
+        OpenOptions::default().size([height, width]).preprocess(info.preprocess).test_all(args.all).pool(pool);
     let options = options.used_classes(&info.classes).skip_bad(skip_bad);
     let (images, report) = super::data::open_test(&data, &source, options)?;
     if report.tested_all && place.is_some_and(|place| same_place(&data, &place)) {

@@ -29,8 +29,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
         options = options.label(label);
     }
     if let Some(data) = &args.data {
-        let [height, width, _] = networks[0].1.info().image;
-        let opened = OpenOptions::default().size([height, width]).pool(device.pool()?);
+        let info = networks[0].1.info();
+        let [height, width, _] = info.image;
+        let opened = OpenOptions::default().size([height, width]).preprocess(info.preprocess).pool(device.pool()?);
         let recipe = super::data::recipe_of(&args.weights);
         let source = recipe.map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, &recipe));
         options = options.training(super::data::open(data, &source, opened)?.train);

@@ -25,7 +25,11 @@ pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
 
 /// How many images of the folder that `recipe` names are trained on, as far as can be said without decoding them.
 fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
-    let listing = list(&recipe.data, Path::new(DATA_ROOT), &OpenOptions::default().size(recipe.size))?;
+    let listing = list(
+        &recipe.data,
+        Path::new(DATA_ROOT),
+        &OpenOptions::default().size(recipe.size).preprocess(recipe.preprocess),
+    )?;
     let classes = &listing.report().classes;
     let meant = |name: &String| recipe.classes.as_ref().is_none_or(|classes| classes.contains(name));
     Ok(recipe.trained_on(classes.iter().filter(|class| meant(&class.name)).map(|class| class.train).sum()))
@@ -66,7 +70,10 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
         _ => None,
     };
     let asked = asked.or_else(|| own.as_ref().map(|info| info.arch.clone()));
-    let size = args.size.or_else(|| own.map(|info| [info.image[0], info.image[1]]));
+    let size = args.size.or_else(|| own.as_ref().map(|info| [info.image[0], info.image[1]]));
+    // How its pictures were made goes with the size that they were made for.
+    let preprocess =
+        own.filter(|info| args.size.is_none_or(|size| size == info.image[..2])).map(|info| info.preprocess);
     let mut recipe = match &args.recipe {
         Some(path) => preset_or_file(path)?,
         None => default_of(asked.as_deref(), given.as_deref().unwrap_or("shapes"), size)?,
@@ -102,6 +109,13 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = size.or(recipe.size);
+    set(&mut recipe.preprocess, preprocess.as_ref());
+    recipe.preprocess.resize = args.resize.or(recipe.preprocess.resize);
+    set(&mut recipe.preprocess.fit, args.fit.as_ref());
+    set(&mut recipe.preprocess.filter, args.filter.as_ref());
+    if let Some(least) = args.resized_crop {
+        (recipe.augment.resized_crop, recipe.augment.crop_padding) = (least, 0);
+    }
     recipe.check().map_err(Failure::usage)?;
     recipe.model.parse::<Arch>().map_err(Failure::usage)?;
     Ok(recipe)
@@ -202,7 +216,7 @@ const NOTES: &[Note] = &[
     ("", "data", "shapes, cifar10, cifar100, mnist, or the path of a folder or archive", None),
     ("", "data_path", "where that was found, if it is no longer where it says", None),
     ("", "classes", "only these classes, in this order", Some(r#"["cat", "dog"]"#)),
-    ("", "size", "height and width that a folder's pictures are resized to; not set: 32x32", Some("[64, 64]")),
+    ("", "size", "height and width of the network's images; not set: 32x32, or the data's own", Some("[64, 64]")),
     ("", "skip_bad", "leave out pictures that cannot be decoded", Some("true")),
     ("", "epochs", "passes over the training images", None),
     ("", "batch", "images in a step", None),
@@ -215,6 +229,14 @@ const NOTES: &[Note] = &[
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
     ("", "tta", "judge the test images also by six views of each", Some("true")),
     ("", "max_seconds", "seconds after which the run ends, is tested, and can be resumed with more", Some("3600.0")),
+    (
+        "preprocess",
+        "resize",
+        "height and width that a folder's pictures are kept in; not set: size",
+        Some("[256, 256]"),
+    ),
+    ("preprocess", "fit", "what becomes of other proportions: crop, pad or squash", Some(r#""crop""#)),
+    ("preprocess", "filter", "what pictures are resized by: bicubic or bilinear", Some(r#""bicubic""#)),
     ("optimizer", "kind", "sgd, adam, adamw, or muon for weights with sgd for the rest", None),
     ("optimizer", "lr", "highest learning rate", None),
     ("optimizer", "momentum", "sgd, muon: part of the velocity that is kept", None),
@@ -262,6 +284,7 @@ const NOTES: &[Note] = &[
     ("augment", "crop_padding", "pixels by which the crop moves, each way", None),
     ("augment", "border", "what it finds outside of the image: zero or reflect", None),
     ("augment", "flip", "mirror left to right in every other epoch", None),
+    ("augment", "resized_crop", "least part of an image that is stretched over the whole, at random", Some("0.35")),
     ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
     ("augment", "random_erasing", "part of the images of which a rectangle is blanked", Some("0.25")),
     (

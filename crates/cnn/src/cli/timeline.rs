@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use cnn::core::Backend;
-use cnn::data::decode_image;
+use cnn::data::{Preprocess, decode_image};
 use cnn::train::{Networks, RunFolder, Trained, Trainer, Weights, WeightsInfo};
 use cnn_pages::{TIMELINE, Timeline};
 
@@ -17,7 +17,7 @@ pub(super) fn check(images: &[PathBuf]) -> Result<(), Failure> {
     if images.len() > most {
         return Err(Failure::usage(format!("explain: {} images: must be at most {most}", images.len())));
     }
-    images.iter().try_for_each(|image| Ok(decode_image(image, 1, 1, 3).map(|_| ())?))
+    images.iter().try_for_each(|image| Ok(decode_image(image, [1, 1, 3], &Preprocess::default()).map(|_| ())?))
 }
 
 /// The timeline of a run that is about to begin, or to go on in `resumed`; none if none is asked for or there.

@@ -127,3 +127,32 @@ fn a_class_that_weights_could_not_name_is_refused_before_a_training() {
     place.refuses(&train, 1, &["r\\ted", "no control characters"]);
     assert!(!place.path().join("run").exists());
 }
+
+/// Pictures that are kept larger than the network takes them, and images that have a size of their own, shown in another.
+#[test]
+fn what_is_kept_and_what_is_shown_are_two_sizes() {
+    let place = Place::new();
+    place.pictures("photos", 12);
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
+    let kept = ["--resize", "10x12", "--fit", "pad", "--filter", "bilinear", "--resized-crop", "0.5"];
+    place.succeeds(&[&train[..], &kept].concat());
+    let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
+    for line in ["resize = [", "fit = \"pad\"", "filter = \"bilinear\"", "resized_crop = 0.5", "crop_padding = 0"] {
+        assert!(recipe.contains(line), "{line}: {recipe}");
+    }
+    let picture = "photos/red/3.png";
+    place.succeeds(&["predict", "run", picture]);
+    place.succeeds(&["eval", "run"]);
+    place.succeeds(&["explain", "run", picture, "-o", "picture.html", "--data", "photos"]);
+    place.succeeds(&["train", "--resume", "run"]);
+    place.succeeds(&["data", "photos", "--recipe", "run/recipe.toml", "--sheet", "sheet.html"]);
+    let sheet = String::from_utf8(place.read("sheet.html")).unwrap();
+    assert!(sheet.contains("brought to 8 \u{d7} 8 \u{d7} 3") && sheet.contains("at least 50% of its area"), "{sheet}");
+
+    place.cifar("cifar", 20);
+    let train = ["train", "--data", "cifar", "--model", "small", "--size", "48", "--epochs", "1", "--out", "shown"];
+    place.succeeds(&train);
+    place.succeeds(&["predict", "shown", picture]);
+    place.succeeds(&["eval", "shown"]);
+    place.succeeds(&["train", "--resume", "shown"]);
+}

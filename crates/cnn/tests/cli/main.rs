@@ -289,7 +289,7 @@ fn arguments_that_cannot_be_meant_are_status_2() {
     fs::write(place.path().join("bad.toml"), "model = \"stepwise\"\nwings = 2\n").unwrap();
     place.refuses(&["train", "--recipe", "bad.toml"], 2, &["bad.toml: ", "wings"]);
     place.cifar("cifar", 4);
-    place.refuses(&["train", "--data", "cifar", "--size", "64x64"], 2, &["size 64x64: cifar10 has images of 32x32"]);
+    place.refuses(&["train", "--data", "cifar", "--resized-crop=1.5"], 2, &["resized_crop 1.5: must be from 0 to 1"]);
     place.refuses(&["train", "--data", "nowhere"], 2, &["nowhere: not found: looked for nowhere"]);
     place.refuses(&["train", "--resume", "nowhere"], 2, &["nowhere: is not the folder of a run"]);
     place.refuses(&["eval", "nowhere", "--data", "photos"], 2, &["nowhere: no such file"]);

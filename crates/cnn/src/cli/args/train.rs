@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use cnn::data::{Filter, Fit};
 use cnn::models::Arch;
 use cnn::train::Precision;
 
-use super::{DataArgs, DeviceArgs, precision, size};
+use super::{DataArgs, DeviceArgs, filter, fit, precision, size};
 
 /// What a run is made by: `train` follows it, `recipe` prints it.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,9 +20,23 @@ pub(crate) struct RecipeArgs {
     /// Train on these classes only, in this order
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) classes: Option<Vec<String>>,
-    /// Height and width that a folder's images are resized to, such as 64x48, or 64 for both [default: 32x32]
+    /// Height and width of the images that the network is given, such as 64x48, or 64 for both [default: 32x32, or the data's own]
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) size: Option<[usize; 2]>,
+    /// Height and width that a folder's pictures are kept in [default: --size]; of larger ones the network is given the middle, as of 256
+    /// for 224; smaller ones are stretched when they are used
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) resize: Option<[usize; 2]>,
+    /// What becomes of pictures of other proportions: crop, pad or squash [default: crop]
+    #[arg(long, value_name = "NAME", value_parser = fit)]
+    pub(crate) fit: Option<Fit>,
+    /// What pictures are resized by, as by Pillow: bicubic or bilinear [default: bicubic]
+    #[arg(long, value_name = "NAME", value_parser = filter)]
+    pub(crate) filter: Option<Filter>,
+    /// Train on random parts of each image, stretched over the whole, of at least this part of its area, such as 0.35 [default: crops
+    /// that move by a few pixels]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(crate) resized_crop: Option<f64>,
     /// Passes over the training images [default: by the model, 2 to 30]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
@@ -104,7 +119,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = RUN, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
-    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "epochs", "batch", "lr",
+    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "epochs", "batch", "lr",
         "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,

@@ -26,7 +26,7 @@ pub(super) fn look(dataset: &Dataset, skip_bad: bool) -> Vec<Finding> {
 }
 
 fn images(dataset: &Dataset) -> Finding {
-    let [height, width, channels] = dataset.train.size();
+    let [height, width, channels] = dataset.train.shown();
     let (train, test) = (dataset.train.len(), dataset.test.len());
     let classes = dataset.train.classes().len();
     let mut words = format!(
