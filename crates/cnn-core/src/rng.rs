@@ -24,6 +24,8 @@ pub enum Purpose {
     Test = 7,
     /// How images of a step are mixed; `a` and `b` are the halves of its number.
     Mix = 8,
+    /// Colours and shapes of training images; `a` is the epoch, `b` the sample.
+    Distort = 9,
 }
 
 /// A random sequence: addressable by block, or read in order through [`Philox::stream`].

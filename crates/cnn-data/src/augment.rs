@@ -7,6 +7,8 @@
 use cnn_core::image::{Border, SampleView};
 use cnn_core::rng::{Philox, Purpose, Stream};
 
+use crate::distort::{Distort, Policy};
+
 /// What is done at random to training images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
@@ -25,6 +27,8 @@ pub struct Augment {
     /// image, up to 3.3 times as high as wide or as wide as high (Z. Zhong et al., "Random Erasing Data Augmentation", 2017,
     /// with torchvision's ranges).
     pub random_erasing: f64,
+    /// What is done to its colours and shape before all that.
+    pub distort: Distort,
 }
 
 /// The epoch whose sequence decides in which parity of epochs a sample is mirrored; no run gets that far.
@@ -39,6 +43,7 @@ impl Augment {
         resized_crop: 0.0,
         cutout: 0,
         random_erasing: 0.0,
+        distort: Distort { policy: Policy::None, jitter: [0.0; 4] },
     };
 
     /// How `sample`, an image of `stored` rows and columns of which a network is shown `shown`, is seen in `epoch`; the view's
@@ -133,14 +138,7 @@ fn rectangle(
 mod tests {
     use super::*;
 
-    const ALL: Augment = Augment {
-        crop_padding: 4,
-        border: Border::Reflect,
-        flip: true,
-        resized_crop: 0.0,
-        cutout: 8,
-        random_erasing: 0.0,
-    };
+    const ALL: Augment = Augment { crop_padding: 4, border: Border::Reflect, flip: true, cutout: 8, ..Augment::NONE };
 
     #[test]
     fn none_is_the_plain_view() {

@@ -4,6 +4,7 @@
 use crate::exif;
 use crate::guard::guarded;
 use crate::header::{Header, JPEG_END, has_end};
+use crate::luma::luma;
 use crate::memory::Memory;
 use crate::preprocess::{Preprocess, check_target};
 use crate::{Error, Result};
@@ -150,17 +151,14 @@ fn check(bytes: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// Grey of 8 bits; of colours, 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601) as Pillow rounds it.
+/// Grey of 8 bits, see [`luma`].
 fn grey(picture: DynamicImage) -> GrayImage {
     if !picture.color().has_color() {
         return picture.into_luma8();
     }
     let picture: RgbImage = picture.into_rgb8();
-    let luma = |pixel: &[u8]| {
-        let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
-        Luma([((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8])
-    };
     let mut grey = GrayImage::new(picture.width(), picture.height());
-    grey.pixels_mut().zip(picture.as_raw().chunks_exact(3)).for_each(|(to, from)| *to = luma(from));
+    let pixels = grey.pixels_mut().zip(picture.as_raw().chunks_exact(3));
+    pixels.for_each(|(to, from)| *to = Luma([luma(from)]));
     grey
 }

@@ -1,11 +1,12 @@
 //! Batches of a set, in an order that depends on the seed and the epoch and on nothing else.
 //!
-//! A set in memory needs no thread: a batch is a list of views. A set of files is decoded ahead by the threads of a pool,
+//! A set in memory needs no thread: a batch is a list of views, unless colours and shapes are changed. A set of files is decoded ahead by the threads of a pool,
 //! a picture at a time, so that a large one holds up nobody but its own batch; at most three batches are in memory (one
 //! being handed out and two ahead). Whoever waits for a batch decodes as well, so it comes even if the pool is busy with
 //! something else or has no thread.
 
 use crate::augment::Augment;
+use crate::distort::Distort;
 use crate::image_set::ImageSet;
 use crate::pool::Pool;
 use crate::{Error, Result};
@@ -159,7 +160,7 @@ impl Loader {
         let end = self.batches();
         let pool = self.options.pool.as_ref().unwrap_or(self.set.pool()).clone();
         Epoch {
-            plan: Arc::new(Plan { set: self.set.clone(), order, batch }),
+            plan: Arc::new(Plan { set: self.set.clone(), order, batch, seed, epoch, distort: augment.distort }),
             next: first_batch.min(end),
             end,
             seed,
@@ -177,9 +178,19 @@ struct Plan {
     set: Arc<ImageSet>,
     order: Vec<u32>,
     batch: usize,
+    seed: u64,
+    epoch: u32,
+    distort: Distort,
 }
 
 impl Plan {
+    /// The image of a sample, as its colours and shape are changed.
+    fn image(&self, sample: usize) -> Result<Vec<u8>> {
+        let mut image = self.set.image(sample)?.into_owned();
+        self.distort.apply(self.seed, self.epoch, self.set.stored(sample), &mut image, self.set.size());
+        Ok(image)
+    }
+
     fn samples(&self, batch: usize) -> &[u32] {
         let start = batch * self.batch;
         &self.order[start..self.order.len().min(start + self.batch)]
@@ -230,7 +241,7 @@ impl Epoch {
             self.augment.view(self.seed, self.epoch, stored, [height, width], [rows, columns])
         };
         let mut views: Vec<SampleView> = samples.iter().map(view).collect();
-        let bytes = if set.is_resident() {
+        let bytes = if set.is_resident() && self.plan.distort.is_none() {
             BatchBytes::Resident
         } else {
             views.iter_mut().zip(0..).for_each(|(view, place)| view.index = place);
@@ -315,7 +326,7 @@ impl Job {
         loop {
             let i = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&sample) = samples.get(i) else { return };
-            let image = self.plan.set.image(sample as usize).map(|image| image.into_owned());
+            let image = self.plan.image(sample as usize);
             *self.pictures[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
             let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;

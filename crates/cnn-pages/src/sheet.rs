@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use cnn_core::image::{ImageSpec, SampleView};
 use cnn_core::{Backend, Device, Inference, Naive};
-use cnn_data::{Augment, Dataset, Mixing};
+use cnn_data::{Augment, Dataset, Mixing, Policy};
 use cnn_train::{Recipe, Result};
 
 use crate::html::{Page, counted, escape, figure, grouped, paragraphs, short_name};
@@ -90,12 +90,17 @@ fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result
     };
     let backend = Naive::<f32>::default();
     let spec = ImageSpec::new(set.size(), augment.border, &dataset.mean, &dataset.std).with_output(image);
-    let mut bytes = set.image(sample)?.into_owned();
+    let image = |sample: usize| -> Result<Vec<u8>> {
+        let mut bytes = set.image(sample)?.into_owned();
+        augment.distort.apply(recipe.seed, epoch, set.stored(sample), &mut bytes, set.size());
+        Ok(bytes)
+    };
+    let mut bytes = image(sample)?;
     let values = match recipe.mixing().draw(recipe.seed, u64::from(epoch), size) {
         None => backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample)])?,
         Some(mix) => {
             let other = (sample + 1 + epoch as usize % set.len().saturating_sub(1).max(1)) % set.len();
-            bytes.extend_from_slice(&set.image(other)?);
+            bytes.extend_from_slice(&image(other)?);
             // An image is mixed with the one before it, the first with the last.
             let both = backend.load_images(&spec, &backend.upload(&bytes)?, &[view(0, sample), view(1, other)])?;
             backend.mix_images(&mix, &both)?
@@ -113,8 +118,18 @@ fn seen(dataset: &Dataset, recipe: &Recipe, sample: usize, epoch: u32) -> Result
 
 /// The augmentation in words.
 fn told(augment: &Augment, mixing: &Mixing) -> String {
-    let Augment { crop_padding, flip, resized_crop, cutout, random_erasing, .. } = *augment;
+    let Augment { crop_padding, flip, resized_crop, cutout, random_erasing, distort, .. } = *augment;
     let mut done = Vec::new();
+    if distort.jitter != [0.0; 4] {
+        done.push("Its brightness, contrast, colours and hue are changed at random.".to_owned());
+    }
+    match distort.policy {
+        Policy::None => {}
+        Policy::TrivialAugment => {
+            done.push("One operation of fourteen on its colours or its shape is done.".to_owned())
+        }
+        Policy::RandAugment => done.push("Two operations of fourteen on its colours or its shape are done.".to_owned()),
+    }
     if crop_padding > 0 {
         done.push(format!("It is moved by up to {crop_padding} pixels each way."));
     }

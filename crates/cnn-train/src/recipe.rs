@@ -13,7 +13,7 @@ use cnn_core::backend::AUTO;
 use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Group, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
-use cnn_data::{Augment, Known, Mixing, Preprocess};
+use cnn_data::{Augment, Distort, Known, Mixing, Policy, Preprocess};
 use cnn_models::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +229,8 @@ impl Recipe {
                 resized_crop: 0.0,
                 cutout: 0,
                 random_erasing: 0.0,
+                color_jitter: [0.0; 4],
+                policy: Policy::None,
                 mixup: 0.0,
                 cutmix: 0.0,
             },
@@ -329,11 +331,12 @@ impl Recipe {
     /// The augmentation, as the loader takes it.
     pub fn augment(&self) -> Augment {
         let AugmentRecipe { crop_padding, border, flip, resized_crop, cutout, random_erasing, .. } = self.augment;
+        let distort = Distort { policy: self.augment.policy, jitter: self.augment.color_jitter };
         let border = match border {
             BorderRecipe::Zero => Border::Zero,
             BorderRecipe::Reflect => Border::Reflect,
         };
-        Augment { crop_padding, border, flip, resized_crop, cutout, random_erasing }
+        Augment { crop_padding, border, flip, resized_crop, cutout, random_erasing, distort }
     }
 
     /// How the images of a step are mixed.

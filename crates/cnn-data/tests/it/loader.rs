@@ -1,7 +1,9 @@
 //! Batches: their order, what is in them, and the splits they come from.
 
 use crate::write;
-use cnn_data::{Augment, Batch, BatchBytes, ImageSet, Images, Loader, LoaderOptions, OpenOptions, Pool, open};
+use cnn_data::{
+    Augment, Batch, BatchBytes, Distort, ImageSet, Images, Loader, LoaderOptions, OpenOptions, Policy, Pool, open,
+};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -272,4 +274,28 @@ fn batches_come_though_every_thread_of_the_pool_is_busy() {
     let found = batches(&Loader::new(set, options).unwrap(), 0);
     assert!(found.iter().zip(&expected).all(|(a, b)| a.bytes == b.bytes) && found.len() == expected.len());
     drop(let_go);
+}
+
+#[test]
+fn colours_and_shapes_are_changed_before_anything_is_cut() {
+    let distort = Distort { policy: Policy::RandAugment, jitter: [0.4; 4] };
+    let augment = Augment { crop_padding: 1, distort, ..Augment::NONE };
+    let bytes: Vec<u8> = (0..6 * 8 * 9 * 3).map(|i| (i * 31 % 251) as u8).collect();
+    let set = ImageSet::from_bytes("made", [8, 9, 3], &["a", "b"], vec![0, 1, 0, 1, 0, 1], bytes).unwrap();
+    let loader = Loader::new(set.clone(), LoaderOptions::new(4).shuffle(true).seed(5)).unwrap();
+    let batches: Vec<Batch> = loader.epoch(2, &augment).map(Result::unwrap).collect();
+    for batch in &batches {
+        let BatchBytes::Decoded(bytes) = &batch.bytes else { panic!("{:?}", batch.bytes) };
+        for ((place, &sample), view) in batch.samples.iter().enumerate().zip(&batch.views) {
+            let mut image = set.image(sample as usize).unwrap().into_owned();
+            distort.apply(5, 2, sample, &mut image, set.size());
+            assert_eq!(bytes[place * image.len()..][..image.len()], image);
+            let plain = Augment { distort: Distort::default(), ..augment }.view(5, 2, sample, [8, 9], [8, 9]);
+            assert_eq!((view.index as usize, view.offset), (place, plain.offset));
+        }
+    }
+    // The rest of an epoch is as it would have been.
+    let rest: Vec<Batch> = loader.epoch_from(2, 1, &augment).map(Result::unwrap).collect();
+    assert_eq!(rest.len(), 1);
+    assert_eq!((&rest[0].samples, &rest[0].bytes), (&batches[1].samples, &batches[1].bytes));
 }

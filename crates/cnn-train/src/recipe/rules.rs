@@ -98,6 +98,17 @@ impl Recipe {
             let rule = "must say when: before_epochs, after_epochs, or both";
             return Err(Error::recipe("freeze", &freeze.pattern, rule));
         }
+        let jitter = self.augment.color_jitter;
+        if let Some(value) = jitter[..3].iter().find(|value| !at_least_0(**value)) {
+            return Err(Error::recipe("color_jitter", value, "must be at least 0 and finite"));
+        }
+        if !(0.0..=0.5).contains(&jitter[3]) {
+            return Err(Error::recipe(
+                "color_jitter",
+                jitter[3],
+                "must be from 0 to 0.5 for the hue, the last of the four",
+            ));
+        }
         if let Err(error) = self.preprocess.check() {
             let [rows, columns] = self.preprocess.stored([0; 2]);
             return Err(Error::recipe("preprocess.resize", format!("{rows}x{columns}"), error));

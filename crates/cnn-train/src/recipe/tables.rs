@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 use cnn_core::optim::Group;
+use cnn_data::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -173,6 +174,13 @@ pub struct AugmentRecipe {
     /// Part of the images of which a rectangle is blanked, in place of the square.
     #[serde(default, skip_serializing_if = "is_0")]
     pub random_erasing: f64,
+    /// Brightness, contrast and saturation are each multiplied by up to 1 more or less this; the hue is turned by up to this part of a
+    /// circle.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub color_jitter: [f64; 4],
+    /// A policy of operations on colours and shapes.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub policy: Policy,
     /// Mixup: the beta distribution's parameter, from which each step draws the part that an image keeps of itself; 0 for none.
     #[serde(default, skip_serializing_if = "is_0")]
     pub mixup: f64,

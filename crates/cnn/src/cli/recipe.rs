@@ -116,6 +116,10 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     if let Some(least) = args.resized_crop {
         (recipe.augment.resized_crop, recipe.augment.crop_padding) = (least, 0);
     }
+    if let Some(most) = args.color_jitter {
+        recipe.augment.color_jitter = [most, most, most, recipe.augment.color_jitter[3]];
+    }
+    set(&mut recipe.augment.policy, args.policy.as_ref());
     recipe.check().map_err(Failure::usage)?;
     recipe.model.parse::<Arch>().map_err(Failure::usage)?;
     Ok(recipe)
@@ -287,6 +291,18 @@ const NOTES: &[Note] = &[
     ("augment", "resized_crop", "least part of an image that is stretched over the whole, at random", Some("0.35")),
     ("augment", "cutout", "side of the square that is blanked; 0 for none", None),
     ("augment", "random_erasing", "part of the images of which a rectangle is blanked", Some("0.25")),
+    (
+        "augment",
+        "color_jitter",
+        "brightness, contrast, saturation: by up to 1 more or less this; hue: up to this part of a circle",
+        Some("[0.4, 0.4, 0.4, 0.1]"),
+    ),
+    (
+        "augment",
+        "policy",
+        "operations on colours and shapes: none, trivial-augment or rand-augment",
+        Some(r#""trivial-augment""#),
+    ),
     (
         "augment",
         "mixup",

@@ -134,10 +134,30 @@ fn what_is_kept_and_what_is_shown_are_two_sizes() {
     let place = Place::new();
     place.pictures("photos", 12);
     let train = ["train", "--data", "photos", "--model", "small", "--size", "8", "--epochs", "1", "--out", "run"];
-    let kept = ["--resize", "10x12", "--fit", "pad", "--filter", "bilinear", "--resized-crop", "0.5"];
+    let kept = [
+        "--resize",
+        "10x12",
+        "--fit",
+        "pad",
+        "--filter",
+        "bilinear",
+        "--resized-crop",
+        "0.5",
+        "--policy",
+        "TrivialAugment",
+        "--color-jitter",
+        "0.4",
+    ];
     place.succeeds(&[&train[..], &kept].concat());
     let recipe = String::from_utf8(place.read("run/recipe.toml")).unwrap();
-    for line in ["resize = [", "fit = \"pad\"", "filter = \"bilinear\"", "resized_crop = 0.5", "crop_padding = 0"] {
+    for line in [
+        "resize = [",
+        "fit = \"pad\"",
+        "filter = \"bilinear\"",
+        "resized_crop = 0.5",
+        "crop_padding = 0",
+        "policy = \"trivial-augment\"",
+    ] {
         assert!(recipe.contains(line), "{line}: {recipe}");
     }
     let picture = "photos/red/3.png";
@@ -147,7 +167,12 @@ fn what_is_kept_and_what_is_shown_are_two_sizes() {
     place.succeeds(&["train", "--resume", "run"]);
     place.succeeds(&["data", "photos", "--recipe", "run/recipe.toml", "--sheet", "sheet.html"]);
     let sheet = String::from_utf8(place.read("sheet.html")).unwrap();
-    assert!(sheet.contains("brought to 8 \u{d7} 8 \u{d7} 3") && sheet.contains("at least 50% of its area"), "{sheet}");
+    assert!(
+        sheet.contains("brought to 8 \u{d7} 8 \u{d7} 3")
+            && sheet.contains("at least 50% of its area")
+            && sheet.contains("operation of fourteen"),
+        "{sheet}"
+    );
 
     place.cifar("cifar", 20);
     let train = ["train", "--data", "cifar", "--model", "small", "--size", "48", "--epochs", "1", "--out", "shown"];

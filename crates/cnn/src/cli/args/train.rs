@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cnn::data::{Filter, Fit};
+use cnn::data::{Filter, Fit, Policy};
 use cnn::models::Arch;
 use cnn::train::Precision;
 
@@ -37,6 +37,12 @@ pub(crate) struct RecipeArgs {
     /// that move by a few pixels]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) resized_crop: Option<f64>,
+    /// Brightness, contrast and saturation of each training image are multiplied by up to 1 more or less this, such as 0.4 [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) color_jitter: Option<f64>,
+    /// Operations on the colours and shapes of training images: trivial-augment, rand-augment or none [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<Policy>,
     /// Passes over the training images [default: by the model, 2 to 30]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
@@ -119,7 +125,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = RUN, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
-    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "epochs", "batch", "lr",
+    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "color_jitter", "policy", "epochs", "batch", "lr",
         "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
