@@ -92,6 +92,10 @@ delegate! {
                 self.conv_algorithm().name()
             }
 
+            fn computes(&self) -> bool {
+                !self.is_idle()
+            }
+
             fn share(&self, host: &Arc<Vec<u8>>) -> Result<Buffer<u8>> {
                 Ok(Buffer::of_host(self.pool(), host))
             }

@@ -52,6 +52,11 @@ pub trait Device: Clone + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether it computes: one that only says what memory a model takes has no numbers, and initial values need not be drawn for it.
+    fn computes(&self) -> bool {
+        true
+    }
+
     /// How many steps a loop lets the device run behind it before it reads what became of one: 0 where there is nothing to
     /// wait for. No method here reads back what it computes, so a step of training can be asked for, its
     /// [outcome](crate::optim::Outcome) kept, and read that many steps later.

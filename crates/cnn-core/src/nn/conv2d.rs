@@ -2,7 +2,7 @@
 
 use crate::backend::Accum;
 use crate::element::Real;
-use crate::nn::{Init, Kind, Layout, Module, Param, Scope};
+use crate::nn::{Init, Layout, Module, Param, Scope};
 use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::spec::{Conv2dOptions, Conv2dSpec};
 use crate::{Backend, Pass, Result, Shape, Var, named_fields};
@@ -34,8 +34,7 @@ impl<B: Backend> Conv2d<B> {
     ) -> Result<Self> {
         let mut layer = Self::without_bias(init, in_channels, out_channels, options)?;
         let [rows, columns, channels] = [0, 1, 2].map(|axis| layer.weight.shape().dims()[axis]);
-        let shape = Shape::new(&[out_channels])?;
-        layer.bias = Some(init.uniform(shape, rows * columns * channels, Kind::Bias, Layout::Same)?);
+        layer.bias = Some(init.bias(out_channels, rows * columns * channels)?);
         Ok(layer)
     }
 
@@ -53,8 +52,8 @@ impl<B: Backend> Conv2d<B> {
         let reach = |axis: usize| options.kernel[axis].saturating_mul(options.dilation[axis]);
         let spec = Conv2dSpec::new([1, reach(0), reach(1), in_channels], out_channels, &options)?;
         let dims = spec.weight_shape();
-        let fan_in = dims[0] * dims[1] * dims[2];
-        let weight = init.uniform(Shape::new(&dims)?, fan_in, Kind::Weight, Layout::Transposed { dims })?;
+        let fans = [dims[2], dims[3]].map(|channels| dims[0] * dims[1] * channels);
+        let weight = init.weight(Shape::new(&dims)?, init.convolutions, fans, Layout::Transposed { dims })?;
         Ok(Conv2d { weight, bias: None, options, scope: Scope::default() })
     }
 

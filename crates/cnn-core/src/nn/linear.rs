@@ -1,6 +1,6 @@
 //! Dense layer.
 
-use crate::nn::{Init, Kind, Layout, Module, Param, Scope};
+use crate::nn::{Init, Layout, Module, Param, Scope};
 use crate::ops::linear::linear;
 use crate::{Backend, Error, Result, Shape, Var, named_fields};
 
@@ -45,8 +45,8 @@ impl<B: Backend> Linear<B> {
             return Err(Error::invalid("dense layer", value, "needs at least one input and one output"));
         }
         let layout = Layout::Transposed { dims: [h, w, c, outputs] };
-        let weight = init.uniform(Shape::new(&[inputs, outputs])?, inputs, Kind::Weight, layout)?;
-        let bias = init.uniform(Shape::new(&[outputs])?, inputs, Kind::Bias, Layout::Same)?;
+        let weight = init.weight(Shape::new(&[inputs, outputs])?, init.dense, [inputs, outputs], layout)?;
+        let bias = init.bias(outputs, inputs)?;
         Ok(Linear { weight, bias: Some(bias), scope: Scope::default() })
     }
 }

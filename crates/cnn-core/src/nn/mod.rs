@@ -23,7 +23,7 @@ pub use conv_norm::ConvNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use fields::{Fields, Leaf, LeafMut, Path, Scope, freeze_statistics, name_fields, parameters, parameters_mut};
-pub use init::Init;
+pub use init::{Draw, Init};
 pub use linear::Linear;
 pub use param::{Count, Kind, Layout, Param, Statistic};
 pub(crate) use param::{Key, model_of};
