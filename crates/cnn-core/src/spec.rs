@@ -221,8 +221,8 @@ pub struct Pool2dOptions {
     pub stride: [usize; 2],
     /// Rows and columns around the input; at most half of the window.
     pub padding: Padding,
-    /// Round the output size up, so that the last window may reach past the padded image; a window that would start in
-    /// the padding at the far end is dropped.
+    /// Round the output size up, so that the last window may reach past the padded image, be it the only one; a window that would
+    /// start in the padding at the far end is dropped.
     pub ceil_mode: bool,
     /// Average pooling: divide by the window's size within the padded image, not within the image.
     pub count_include_pad: bool,
@@ -279,7 +279,8 @@ impl Pool2dSpec {
     /// The pooling of an input \[N, H, W, C\].
     ///
     /// # Errors
-    /// A zero size, a window larger than the padded image, or padding of more than half of the window.
+    /// A zero size, a window larger than the padded image (by the stride and more, where the output size is rounded up), or padding of
+    /// more than half of the window.
     pub fn new(input: [usize; 4], options: &Pool2dOptions) -> Result<Self> {
         let [batch, h, w, channels] = input;
         let Pool2dOptions { window, stride, padding, ceil_mode, count_include_pad } = *options;
@@ -314,10 +315,11 @@ impl Pool2dSpec {
         let floor = Pool2dOptions { window, stride, padding, ceil_mode: false, count_include_pad };
         let ceil = Pool2dOptions { ceil_mode: true, ..floor };
         let made = |options| Ok(Pool2dSpec::new(self.input_shape(), options)?.output);
-        match made(&floor)? {
-            output if output == self.output => Ok(floor),
+        // A window larger than the image has its place in the ceiling alone.
+        match made(&floor) {
+            Ok(output) if output == self.output => Ok(floor),
             _ if made(&ceil)? == self.output => Ok(ceil),
-            output => Err(changed_output(self.output, output)),
+            output => Err(changed_output(self.output, output?)),
         }
     }
 
@@ -405,22 +407,21 @@ fn window_output(
         let (before, after) = [(top, bottom), (left, right)][axis];
         let padded = input[axis] + before + after;
         let reach = dilation[axis] * (window[axis] - 1) + 1;
-        if input[axis] == 0 || reach > padded {
+        let beyond = if ceil_mode { stride[axis] - 1 } else { 0 };
+        if input[axis] == 0 || reach > padded + beyond {
             let [h, w] = [input[0] + top + bottom, input[1] + left + right];
-            return Err(Error::invalid(
-                what,
-                format!("{}x{}", window[0], window[1]),
-                if dilation == [1, 1] {
-                    format!("must fit the padded image, which is {h}x{w}")
-                } else {
-                    format!("with dilation {dilation:?} must fit the padded image, which is {h}x{w}")
-                },
-            ));
+            let rule = match (dilation, ceil_mode) {
+                ([1, 1], false) => "must fit",
+                ([1, 1], true) => "must by less than its stride reach past",
+                _ => &*format!("with dilation {dilation:?} must fit"),
+            };
+            let rule = format!("{rule} the padded image, which is {h}x{w}");
+            return Err(Error::invalid(what, format!("{}x{}", window[0], window[1]), rule));
         }
-        let room = padded - reach;
-        output[axis] = room / stride[axis] + 1;
-        if ceil_mode && !room.is_multiple_of(stride[axis]) && output[axis] * stride[axis] < input[axis] + before {
-            output[axis] += 1;
+        output[axis] = (padded + beyond - reach) / stride[axis] + 1;
+        // Rounded up it may begin behind the image, but for the first one.
+        if ceil_mode && (output[axis] - 1) * stride[axis] >= input[axis] + before {
+            output[axis] -= 1;
         }
     }
     Ok(output)
@@ -454,6 +455,16 @@ mod tests {
         assert_eq!((size(6, resnet), size(5, resnet)), (4, 3));
         let far = Pool2dOptions { ceil_mode: true, ..Pool2dOptions::square(2).stride(3).padding(1) };
         assert_eq!(size(2, far), 1);
+    }
+
+    #[test]
+    fn ceil_mode_takes_a_window_larger_than_its_image() {
+        // PyTorch: MaxPool2d(3, 2, ceil_mode=True) maps 2 to 1 and refuses 1.
+        let options = Pool2dOptions { ceil_mode: true, ..Pool2dOptions::square(3).stride(2) };
+        let spec = Pool2dSpec::new([1, 2, 2, 1], &options).unwrap();
+        assert_eq!((spec.output, spec.span(0, 0), spec.options().ok()), ([1, 1], (0..2, 2), Some(options)));
+        let error = Pool2dSpec::new([1, 1, 2, 1], &options).unwrap_err().to_string();
+        assert_eq!(error, "window 3x3: must by less than its stride reach past the padded image, which is 1x2");
     }
 
     #[test]

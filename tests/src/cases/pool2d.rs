@@ -57,6 +57,8 @@ pub fn edges() -> Vec<Pool2d> {
     specs.push(Pool2dSpec::global([2, 7, 6, 520]));
     specs.push(Pool2dSpec::global([3, 4, 4, 512]));
     specs.push(Pool2dSpec::new([2, 9, 8, 24], &Pool2dOptions { count_include_pad: false, ..of(4, 1, 2) }));
+    // One window that is larger than the image.
+    specs.push(Pool2dSpec::new([3, 2, 1, 20], &Pool2dOptions { ceil_mode: true, ..of(3, 3, 0) }));
     specs.push(Pool2dSpec::new([0, 8, 8, 4], &of(2, 2, 0)));
     let case = |(i, spec): (usize, Result<Pool2dSpec>)| Pool2d {
         spec: spec.expect("a legal pooling"),
