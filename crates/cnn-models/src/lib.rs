@@ -3,21 +3,35 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod conv_unit;
+mod densenet;
 mod efficientnet;
 mod fast;
 mod mobilenet_v2;
+mod mobilenet_v3;
+mod regnet;
 mod resnet;
+mod shufflenet_v2;
 mod small;
+mod squeeze_excitation;
+mod squeezenet;
 mod stepwise;
+mod vgg;
 mod whitening;
 
 pub use arch::{Arch, IMAGENET_NORMALISATION};
+pub use densenet::{DenseNet, DenseNetConfig};
 pub use efficientnet::EfficientNetLite;
 pub use fast::{Fast, FastConfig};
 pub use mobilenet_v2::MobileNetV2;
+pub use mobilenet_v3::{MobileNetV3, MobileNetV3Config};
+pub use regnet::{RegNet, RegNetConfig};
 pub use resnet::{BasicBlock, Block, Bottleneck, Downsample, ResNet, ResNetConfig, Stem};
+pub use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 pub use small::Small;
+pub use squeezenet::SqueezeNet;
 pub use stepwise::Stepwise;
+pub use vgg::{Vgg, VggConfig};
 
 /// A model, or a part of one, whose architecture was chosen at run time.
 pub type Model<B> = Box<dyn cnn_core::nn::Module<B> + Send>;

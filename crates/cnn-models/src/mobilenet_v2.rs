@@ -9,6 +9,7 @@ use cnn_core::nn::{
 use cnn_core::{Backend, Conv2dOptions, Result, Var, named_fields};
 
 use crate::Model;
+use crate::conv_unit::ConvUnit;
 
 const STEM: usize = 32;
 /// Channels of a block's inside for each that enters, channels that leave, blocks, stride of the first one.
@@ -36,7 +37,7 @@ impl<B: Backend> MobileNetV2<B> {
     pub fn new(backend: &B, seed: u64, channels: usize, classes: usize, dropout: f64) -> Result<Self> {
         let init = &mut Init::new(backend, seed);
         let mut features: Vec<Model<B>> = Vec::new();
-        features.push(Box::new(ConvUnit::new(init, [channels, STEM], Conv2dOptions::square(3).stride(2).padding(1))?));
+        features.push(Box::new(unit(init, [channels, STEM], Conv2dOptions::square(3).stride(2).padding(1))?));
         let mut entering = STEM;
         for [expand, leaving, blocks, stride] in STAGES {
             for block in 0..blocks {
@@ -45,7 +46,7 @@ impl<B: Backend> MobileNetV2<B> {
                 entering = leaving;
             }
         }
-        features.push(Box::new(ConvUnit::new(init, [entering, HEAD], Conv2dOptions::square(1))?));
+        features.push(Box::new(unit(init, [entering, HEAD], Conv2dOptions::square(1))?));
         let (linear, scope) = (Linear::new(init, HEAD, classes)?, Scope::default());
         let classifier = Classifier { dropout: Dropout::new(dropout), linear, scope };
         let mut model = MobileNetV2 { features, classifier, scope: Scope::default() };
@@ -103,26 +104,8 @@ impl<B: Backend> Module<B> for Classifier<B> {
 }
 
 /// A convolution, its normalisation, ReLU6.
-#[derive(Debug)]
-struct ConvUnit<B: Backend> {
-    conv: Conv2d<B>,
-    norm: BatchNorm2d<B>,
-    scope: Scope,
-}
-
-named_fields!(ConvUnit { conv as "0", norm as "1" });
-
-impl<B: Backend> ConvUnit<B> {
-    fn new(init: &mut Init<'_, B>, [entering, leaving]: [usize; 2], options: Conv2dOptions) -> Result<Self> {
-        let conv = Conv2d::without_bias(init, entering, leaving, options)?;
-        Ok(ConvUnit { conv, norm: BatchNorm2d::new(init, leaving)?, scope: Scope::default() })
-    }
-}
-
-impl<B: Backend> Module<B> for ConvUnit<B> {
-    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        ConvNorm(&mut self.conv, &mut self.norm).activate(x, Activation::Relu6)
-    }
+fn unit<B: Backend>(init: &mut Init<'_, B>, channels: [usize; 2], options: Conv2dOptions) -> Result<ConvUnit<B>> {
+    ConvUnit::new(init, channels, options, Some(Activation::Relu6))
 }
 
 /// A block: what is in it stands below `conv`.
@@ -136,11 +119,11 @@ named_fields!(InvertedResidual { conv });
 
 impl<B: Backend> InvertedResidual<B> {
     fn new(init: &mut Init<'_, B>, [entering, inner, leaving]: [usize; 3], stride: usize) -> Result<Self> {
-        let expand = (inner != entering).then(|| ConvUnit::new(init, [entering, inner], Conv2dOptions::square(1)));
+        let expand = (inner != entering).then(|| unit(init, [entering, inner], Conv2dOptions::square(1)));
         let depthwise = Conv2dOptions::square(3).stride(stride).padding(1).groups(inner);
         let conv = Layers {
             expand: expand.transpose()?,
-            depthwise: ConvUnit::new(init, [inner, inner], depthwise)?,
+            depthwise: unit(init, [inner, inner], depthwise)?,
             project: Conv2d::without_bias(init, inner, leaving, Conv2dOptions::square(1))?,
             norm: BatchNorm2d::new(init, leaving)?,
             residual: stride == 1 && entering == leaving,

@@ -14,7 +14,7 @@ use cnn_core::image::Border;
 use cnn_core::optim::{Anneal, Group, Method, OptimizerOptions, Schedule};
 use cnn_core::{Backend, DType, Element};
 use cnn_data::{Augment, Distort, Known, Mixing, Policy, Preprocess};
-use cnn_models::Arch;
+use cnn_models::{Arch, VggConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -174,9 +174,21 @@ impl Recipe {
             (Arch::Fast(_), _) => (10, 128, 0.05),
             (Arch::ResNet(_), "shapes") => (2, 128, 0.02),
             (Arch::ResNet(_), data) if is_published(data) => (30, 128, 0.1),
+            // Without normalisation a tenth of the others' rate, as in torchvision's training of VGG.
+            (Arch::SqueezeNet | Arch::Vgg(VggConfig { norm: false, .. }), _) => (30, 32, 0.0025),
             // One's own pictures are hundreds, not tens of thousands: smaller batches, so that there are enough steps, and a
             // rate in proportion (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017).
-            (Arch::ResNet(_) | Arch::MobileNetV2 | Arch::EfficientNetLite0, _) => (30, 32, 0.025),
+            (
+                Arch::ResNet(_)
+                | Arch::MobileNetV2
+                | Arch::EfficientNetLite0
+                | Arch::Vgg(_)
+                | Arch::MobileNetV3(_)
+                | Arch::DenseNet(_)
+                | Arch::ShuffleNetV2(_)
+                | Arch::RegNet(_),
+                _,
+            ) => (30, 32, 0.025),
         };
         // Digits and drawn figures are not looked at in a mirror.
         let flip = !matches!(data, "mnist" | "shapes");

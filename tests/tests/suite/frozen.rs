@@ -10,7 +10,7 @@ use cnn_core::{
     bf16, named_fields,
 };
 use cnn_cpu::Cpu;
-use cnn_models::{Block, ResNet, ResNetConfig, Small, Stem, Stepwise};
+use cnn_models::{Arch, Block, Model, ResNet, ResNetConfig, Small, Stem, Stepwise, Vgg, VggConfig};
 
 /// Weights, normalisations and statistics as training might leave them, all different.
 fn redraw<B: Backend>(backend: &B, model: &mut dyn Fields<B>, stream: &mut Stream) {
@@ -267,6 +267,33 @@ fn resnet18_runs_in_22_operations() {
     let mut model = ResNet::new(&backend, 0, &ResNetConfig::resnet18(Stem::Cifar), 3, 10).unwrap();
     let frozen = Frozen::new(&backend, &mut model, &[32, 32, 3]).unwrap();
     assert_eq!(format!("{frozen:?}"), "Frozen of 22 operations for samples of [32, 32, 3]");
+}
+
+/// At images that are as small as they take, or nearly. What they compute in f64 is held against the originals.
+#[test]
+fn the_zoo_in_f32() {
+    let backend = Cpu::<f32>::with_threads(2).unwrap();
+    for (name, sample, operations) in [
+        ("mobilenet-v3-small", [20, 33, 3], 73),
+        ("mobilenet-v3-large", [33, 20, 1], 81),
+        ("shufflenet-v2-x1-0", [20, 33, 3], 117),
+        ("squeezenet1-1", [17, 18, 3], 38),
+        ("regnet-y-400mf", [20, 33, 3], 119),
+        ("densenet121", [29, 30, 3], 246),
+        ("vgg11-bn", [32, 33, 1], 17),
+    ] {
+        let mut model: Model<_> = match name.parse().unwrap() {
+            Arch::Vgg(config) => {
+                let config = VggConfig { dense: 16, ..config };
+                Box::new(Vgg::new(&backend, 0, &config, sample, 3, 0.5).unwrap())
+            }
+            arch => arch.build(&backend, 0, sample, 3).unwrap(),
+        };
+        let frozen = agrees(&backend, &mut *model, sample);
+        // Each convolution with all that follows it, and what stands between them.
+        let expected = format!("Frozen of {operations} operations for samples of {sample:?}");
+        assert_eq!(format!("{frozen:?}"), expected, "{name}");
+    }
 }
 
 #[test]

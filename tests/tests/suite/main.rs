@@ -1,5 +1,6 @@
 //! The one test binary: a module for each suite.
 
+mod architectures;
 mod conformance;
 mod frozen;
 mod gradients;

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use cnn_core::archive::hexadecimal;
-use cnn_core::nn::parameters;
+use cnn_core::nn::{Fields, Leaf, Path, parameters};
 use cnn_core::state_dict::{Naming, state_dict};
-use cnn_core::{Backend, Device, Pass, Result};
+use cnn_core::{Backend, Device, Frozen, Pass, Result};
 use cnn_cpu::Cpu;
-use cnn_models::{Arch, EfficientNetLite, MobileNetV2, Model};
+use cnn_models::{Arch, EfficientNetLite, MobileNetV2, MobileNetV3, Model, SqueezeNet, Vgg, VggConfig};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::golden::*;
@@ -31,40 +32,55 @@ macro_rules! zoo {
 
 zoo! {
     resnet50 "resnet50" resnext50_32x4d "resnext50-32x4d" mobilenet_v2 "mobilenet-v2"
-    efficientnet_lite0 "efficientnet-lite0"
+    efficientnet_lite0 "efficientnet-lite0" mobilenet_v3_small "mobilenet-v3-small"
+    mobilenet_v3_large "mobilenet-v3-large" shufflenet_v2_x1_0 "shufflenet-v2-x1-0" squeezenet1_1 "squeezenet1-1"
+    regnet_y_400mf "regnet-y-400mf" densenet121 "densenet121" vgg11 "vgg11" vgg11_bn "vgg11-bn"
     #[ignore = "half a minute and more: cargo xtask check --deep"] resnet101 "resnet101"
     #[ignore = "half a minute and more: cargo xtask check --deep"] wide_resnet50_2 "wide-resnet50-2"
+    #[ignore = "seconds of what vgg11 shows as well: cargo xtask check --deep"] vgg16 "vgg16"
+    #[ignore = "seconds of what vgg11_bn shows as well: cargo xtask check --deep"] vgg16_bn "vgg16-bn"
 }
 
-/// Of all of them, those too whose numbers take long.
+/// Of all of them, those too whose numbers take long, and VGG with all of its weights.
 #[test]
 fn every_network_has_the_names_and_shapes_of_the_original() {
     let golden = Golden::open("zoo.safetensors");
     for (name, case) in golden.cases().iter().filter(|(_, case)| case.is_object()) {
-        let [h, w] = numbers(&case["image"]);
         let backend = Cpu::<f64>::idle(1).unwrap();
-        let model = network(&backend, name, [h, w, 3], number(&case["classes"])).unwrap();
-        named(&backend, &model, case).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let model = network(&backend, name, case).unwrap();
+        named(&model, case);
+        if let Some(whole) = case.get("whole") {
+            let arch: Arch = name.parse().unwrap();
+            named(&arch.build(&backend, 0, [64, 64, 3], number(&case["classes"])).unwrap(), whole);
+        }
     }
 }
 
 /// Compares the state dict's names and shapes, and the number of parameters.
-fn named<B: Backend>(backend: &B, model: &Model<B>, case: &serde_json::Value) -> Result<()> {
-    let lines = state_dict(backend, model, Naming::Torchvision)?.arrays;
-    let lines: String = lines.iter().map(|(name, array)| format!("{name} {:?}\n", array.shape)).collect();
+fn named<B: Backend>(model: &Model<B>, case: &Value) {
+    let mut lines = Vec::new();
+    model.visit(&mut Path::default(), &mut |path, leaf| {
+        let shape = match leaf {
+            Leaf::Param(parameter) => parameter.file_shape(),
+            Leaf::Statistic(statistic) => statistic.shape().dims().to_vec(),
+            Leaf::Count(_) => Vec::new(),
+        };
+        lines.push(format!("{} {shape:?}\n", path.as_str()));
+    });
+    lines.sort();
+    let lines = lines.concat();
     assert_eq!(hexadecimal(Sha256::digest(&lines)), case["names"].as_str().unwrap(), "the names are:\n{lines}");
     let count: usize = parameters(model).iter().map(|parameter| parameter.shape().numel()).sum();
     assert_eq!(count, number(&case["parameters"]));
-    Ok(())
 }
 
 fn check(name: &str) -> Result<()> {
     let (backend, golden) = (&Cpu::<f64>::with_threads(2)?, Golden::open("zoo.safetensors"));
     let case = &golden.cases()[name];
     let ([h, w], [batch, classes]) = (numbers(&case["image"]), ["batch", "classes"].map(|key| number(&case[key])));
-    let mut model = network(backend, name, [h, w, 3], classes)?;
+    let mut model = network(backend, name, case)?;
     let mut failures = Vec::new();
-    named(backend, &model, case)?;
+    named(&model, case);
 
     initialise(backend, &mut *model, "")?;
     let images = noise(&format!("{name} images"), batch * h * w * 3);
@@ -74,6 +90,8 @@ fn check(name: &str) -> Result<()> {
     let pass = Pass::eval(backend);
     let x = pass.input(tensor(backend, &[batch, h, w, 3], &images)?)?;
     close_to("eval", &model.call(&x)?.to_vec()?, LOGITS);
+    let frozen = Frozen::new(backend, &mut *model, &[h, w, 3])?;
+    close_to("eval", &frozen.run(tensor(backend, &[batch, h, w, 3], &images)?)?.to_vec(backend)?, LOGITS);
 
     let pass = Pass::train(backend, 0);
     let x = pass.input(tensor(backend, &[batch, h, w, 3], &images)?)?;
@@ -102,11 +120,19 @@ fn check(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The network without dropout, whose noise is not PyTorch's.
-fn network<B: Backend>(backend: &B, name: &str, image: [usize; 3], classes: usize) -> Result<Model<B>> {
+/// The network of a case without dropout, whose noise is not PyTorch's; VGG with dense layers of the case's width.
+fn network<B: Backend>(backend: &B, name: &str, case: &Value) -> Result<Model<B>> {
+    let ([h, w], classes) = (numbers(&case["image"]), number(&case["classes"]));
+    let image = [h, w, 3];
     Ok(match name.parse()? {
         Arch::MobileNetV2 => Box::new(MobileNetV2::new(backend, 0, image[2], classes, 0.0)?),
         Arch::EfficientNetLite0 => Box::new(EfficientNetLite::new(backend, 0, image, classes, 0.0)?),
+        Arch::MobileNetV3(config) => Box::new(MobileNetV3::new(backend, 0, &config, 3, classes, 0.0)?),
+        Arch::SqueezeNet => Box::new(SqueezeNet::new(backend, 0, image, classes, 0.0)?),
+        Arch::Vgg(config) => {
+            let config = VggConfig { dense: number(&case["dense"]), ..config };
+            Box::new(Vgg::new(backend, 0, &config, image, classes, 0.0)?)
+        }
         arch => arch.build(backend, 0, image, classes)?,
     })
 }

@@ -110,7 +110,7 @@ pub(super) fn with_networks(text: &str) -> String {
     let line = |(name, words): (&str, &str)| {
         let of = |arch: Arch| arch.parameter_count([arch.usual_size()[0], arch.usual_size()[1], 3], 10);
         let count = name.parse().ok().and_then(of).unwrap_or(0);
-        format!("  {name:17}  {:4.1} million parameters  {words}", count as f64 / 1e6)
+        format!("  {name:18}  {:5.1} million parameters  {words}", count as f64 / 1e6)
     };
     let lines: Vec<String> = Arch::described().map(line).collect();
     format!("Networks:\n{}\n\n{text}", lines.join("\n"))

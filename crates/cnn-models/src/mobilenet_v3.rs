@@ -1,0 +1,254 @@
+//! MobileNetV3 (A. Howard et al., "Searching for MobileNetV3", 2019), with torchvision's names.
+
+use std::fmt::{Debug, Formatter};
+
+use cnn_core::backend::Activation::{self, Hardsigmoid, Hardswish, Relu};
+use cnn_core::nn::{Draw, Dropout, Fields, Init, Leaf, LeafMut, Linear, Module, Path, Scope, name_fields};
+use cnn_core::{Backend, Conv2dOptions, Naive, Result, Var, named_fields};
+
+use crate::conv_unit::ConvUnit;
+use crate::squeeze_excitation::SqueezeExcitation;
+
+/// A row of the paper's tables: kernel, channels inside and leaving, whether it squeezes and excites, activation, stride.
+type Row = (usize, usize, usize, bool, Activation, usize);
+
+/// The shape of a MobileNetV3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MobileNetV3Config {
+    blocks: &'static [Row],
+    /// Outputs of the dense layer before the last.
+    dense: usize,
+}
+
+impl MobileNetV3Config {
+    /// The paper's second table.
+    pub const SMALL: Self = MobileNetV3Config {
+        blocks: &[
+            (3, 16, 16, true, Relu, 2),
+            (3, 72, 24, false, Relu, 2),
+            (3, 88, 24, false, Relu, 1),
+            (5, 96, 40, true, Hardswish, 2),
+            (5, 240, 40, true, Hardswish, 1),
+            (5, 240, 40, true, Hardswish, 1),
+            (5, 120, 48, true, Hardswish, 1),
+            (5, 144, 48, true, Hardswish, 1),
+            (5, 288, 96, true, Hardswish, 2),
+            (5, 576, 96, true, Hardswish, 1),
+            (5, 576, 96, true, Hardswish, 1),
+        ],
+        dense: 1024,
+    };
+
+    /// The paper's first table.
+    pub const LARGE: Self = MobileNetV3Config {
+        blocks: &[
+            (3, 16, 16, false, Relu, 1),
+            (3, 64, 24, false, Relu, 2),
+            (3, 72, 24, false, Relu, 1),
+            (5, 72, 40, true, Relu, 2),
+            (5, 120, 40, true, Relu, 1),
+            (5, 120, 40, true, Relu, 1),
+            (3, 240, 80, false, Hardswish, 2),
+            (3, 200, 80, false, Hardswish, 1),
+            (3, 184, 80, false, Hardswish, 1),
+            (3, 184, 80, false, Hardswish, 1),
+            (3, 480, 112, true, Hardswish, 1),
+            (3, 672, 112, true, Hardswish, 1),
+            (5, 672, 160, true, Hardswish, 2),
+            (5, 960, 160, true, Hardswish, 1),
+            (5, 960, 160, true, Hardswish, 1),
+        ],
+        dense: 1280,
+    };
+
+    /// How many weights the network has, without making it.
+    pub(crate) fn parameter_count(&self, channels: usize, classes: usize) -> Option<usize> {
+        let (mut entering, mut inner) = (STEM, 2 * STEM);
+        for &(kernel, middle, leaving, squeezes, ..) in self.blocks {
+            let expand = if middle == entering { 0 } else { (entering + 2) * middle };
+            let squeeze = SqueezeExcitation::<Naive<f32>>::parameter_count(middle, squeezed(middle));
+            inner += expand + (kernel * kernel + 2) * middle + if squeezes { squeeze } else { 0 };
+            inner += (middle + 2) * leaving;
+            entering = leaving;
+        }
+        let last = 6 * entering;
+        inner += (entering + 2) * last + (last + 1) * self.dense;
+        channels.checked_mul(9 * STEM)?.checked_add(inner)?.checked_add(classes.checked_mul(self.dense + 1)?)
+    }
+}
+
+const STEM: usize = 16;
+
+/// A quarter of the channels, to a multiple of 8 that is not below nine tenths of it.
+const fn squeezed(channels: usize) -> usize {
+    let quarter = channels / 4;
+    let near = (quarter + 4) / 8 * 8;
+    let near = if near < 8 { 8 } else { near };
+    if 10 * near < 9 * quarter { near + 8 } else { near }
+}
+
+/// MobileNetV3. State dict as torchvision's: `features`, `classifier.0`, `classifier.3`. Weights begin as torchvision's: of
+/// convolutions normal with deviation sqrt(2 / fan_out), of dense layers with deviation 0.01, biases 0.
+pub struct MobileNetV3<B: Backend> {
+    features: Vec<crate::Model<B>>,
+    classifier: Classifier<B>,
+    scope: Scope,
+}
+
+named_fields!(MobileNetV3 { features, classifier });
+
+impl<B: Backend> MobileNetV3<B> {
+    /// Part of the features in front of the last layer that training leaves out.
+    pub const DROPOUT: f64 = 0.2;
+
+    /// The network for images of these channels, which trains with this [dropout](Self::DROPOUT).
+    ///
+    /// # Errors
+    /// No channels or classes, and those of the device.
+    pub fn new(
+        backend: &B,
+        seed: u64,
+        config: &MobileNetV3Config,
+        channels: usize,
+        classes: usize,
+        dropout: f64,
+    ) -> Result<Self> {
+        let init = &mut Init::new(backend, seed);
+        (init.convolutions, init.dense, init.zero_biases) = (Draw::HeNormalFanOut, Draw::Normal(0.01), true);
+        let mut features: Vec<crate::Model<B>> = Vec::new();
+        let stem = Conv2dOptions::square(3).stride(2).padding(1);
+        features.push(Box::new(unit(init, [channels, STEM], stem, Some(Hardswish))?));
+        let mut entering = STEM;
+        for row in config.blocks {
+            features.push(Box::new(InvertedResidual::new(init, entering, row)?));
+            (_, _, entering, ..) = *row;
+        }
+        let last = 6 * entering;
+        features.push(Box::new(unit(init, [entering, last], Conv2dOptions::square(1), Some(Hardswish))?));
+        let classifier = Classifier {
+            dense: Linear::new(init, last, config.dense)?,
+            dropout: Dropout::new(dropout),
+            last: Linear::new(init, config.dense, classes)?,
+            scope: Scope::default(),
+        };
+        let mut model = MobileNetV3 { features, classifier, scope: Scope::default() };
+        name_fields(&mut model);
+        Ok(model)
+    }
+}
+
+impl<B: Backend> Debug for MobileNetV3<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MobileNetV3").finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Module<B> for MobileNetV3<B> {
+    /// Logits \[N, classes\].
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let mut x = x.clone();
+        for feature in &mut self.features {
+            x = feature.call(&x)?;
+        }
+        self.classifier.call(&x.global_avg_pool2d()?.flatten()?)
+    }
+}
+
+/// Two dense layers; their names are their places among what has no weights.
+#[derive(Debug)]
+struct Classifier<B: Backend> {
+    dense: Linear<B>,
+    dropout: Dropout,
+    last: Linear<B>,
+    scope: Scope,
+}
+
+named_fields!(Classifier { dense as "0", last as "3" });
+
+impl<B: Backend> Module<B> for Classifier<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let x = self.dense.call(x)?.activate(Hardswish)?;
+        self.last.call(&self.dropout.call(&x)?)
+    }
+}
+
+/// A convolution whose normalisation has this network's constants.
+fn unit<B: Backend>(
+    init: &mut Init<'_, B>,
+    channels: [usize; 2],
+    options: Conv2dOptions,
+    activation: Option<Activation>,
+) -> Result<ConvUnit<B>> {
+    let mut unit = ConvUnit::new(init, channels, options, activation)?;
+    (unit.norm.eps, unit.norm.momentum) = (1e-3, 0.01);
+    Ok(unit)
+}
+
+/// A block: what is in it stands below `block`.
+#[derive(Debug)]
+struct InvertedResidual<B: Backend> {
+    block: Layers<B>,
+    residual: bool,
+    scope: Scope,
+}
+
+named_fields!(InvertedResidual { block });
+
+impl<B: Backend> InvertedResidual<B> {
+    fn new(init: &mut Init<'_, B>, entering: usize, row: &Row) -> Result<Self> {
+        let &(kernel, inner, leaving, squeezes, activation, stride) = row;
+        let pointwise = Conv2dOptions::square(1);
+        let expand = (inner != entering).then(|| unit(init, [entering, inner], pointwise, Some(activation)));
+        let expand = expand.transpose()?;
+        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(inner);
+        let depthwise = unit(init, [inner, inner], options, Some(activation))?;
+        let squeeze = squeezes.then(|| SqueezeExcitation::new(init, inner, squeezed(inner), Hardsigmoid));
+        let squeeze = squeeze.transpose()?;
+        let project = unit(init, [inner, leaving], pointwise, None)?;
+        let block = Layers { expand, depthwise, squeeze, project };
+        Ok(InvertedResidual { block, residual: stride == 1 && entering == leaving, scope: Scope::default() })
+    }
+}
+
+impl<B: Backend> Module<B> for InvertedResidual<B> {
+    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
+        let Layers { expand, depthwise, squeeze, project } = &mut self.block;
+        let hidden = match expand {
+            Some(expand) => depthwise.call(&expand.call(x)?)?,
+            None => depthwise.call(x)?,
+        };
+        let hidden = match squeeze {
+            Some(squeeze) => squeeze.call(&hidden)?,
+            None => hidden,
+        };
+        if self.residual { project.add(&hidden, x) } else { project.call(&hidden) }
+    }
+}
+
+/// A 1x1 convolution to more channels (unless there are to be as many), a depthwise one of them, squeeze and excitation of some, a 1x1
+/// convolution to fewer; what enters is added where that has the same shape. Their names are their places.
+#[derive(Debug)]
+struct Layers<B: Backend> {
+    expand: Option<ConvUnit<B>>,
+    depthwise: ConvUnit<B>,
+    squeeze: Option<SqueezeExcitation<B>>,
+    project: ConvUnit<B>,
+}
+
+impl<B: Backend> Fields<B> for Layers<B> {
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
+        let Layers { expand, depthwise, squeeze, project } = self;
+        let expand = expand.as_ref().map(|expand| expand as &dyn Fields<B>);
+        let squeeze = squeeze.as_ref().map(|squeeze| squeeze as &dyn Fields<B>);
+        let layers = [expand, Some(depthwise), squeeze, Some(project)].into_iter().flatten();
+        layers.enumerate().for_each(|(place, layer)| path.within(&place.to_string(), |path| layer.visit(path, f)));
+    }
+
+    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
+        let Layers { expand, depthwise, squeeze, project } = self;
+        let expand = expand.as_mut().map(|expand| expand as &mut dyn Fields<B>);
+        let squeeze = squeeze.as_mut().map(|squeeze| squeeze as &mut dyn Fields<B>);
+        let layers = [expand, Some(depthwise), squeeze, Some(project)].into_iter().flatten();
+        layers.enumerate().for_each(|(place, layer)| path.within(&place.to_string(), |path| layer.visit_mut(path, f)));
+    }
+}
