@@ -316,10 +316,10 @@ impl Pool2dSpec {
         let ceil = Pool2dOptions { ceil_mode: true, ..floor };
         let made = |options| Ok(Pool2dSpec::new(self.input_shape(), options)?.output);
         // A window larger than the image has its place in the ceiling alone.
-        match made(&floor) {
-            Ok(output) if output == self.output => Ok(floor),
-            _ if made(&ceil)? == self.output => Ok(ceil),
-            output => Err(changed_output(self.output, output?)),
+        match (made(&floor), made(&ceil)) {
+            (Ok(output), _) if output == self.output => Ok(floor),
+            (_, Ok(output)) if output == self.output => Ok(ceil),
+            (output, _) => Err(changed_output(self.output, output?)),
         }
     }
 
