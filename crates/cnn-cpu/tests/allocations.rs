@@ -90,6 +90,7 @@ fn repeated<T: CpuElement>() {
     println!("allocations of runs of 4, 1 and 2 images (large, small): {counts:?}");
     for [large, small] in counts[1..].as_flattened() {
         assert!(*large <= most, "allocations of {LARGE} bytes or more by run: {counts:?}");
-        assert!(*small < 100, "smaller allocations by run: {counts:?}");
+        // About 90; a few more or less by which thread takes what.
+        assert!(*small < 150, "smaller allocations by run: {counts:?}");
     }
 }
