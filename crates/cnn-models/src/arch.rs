@@ -69,9 +69,9 @@ const NAMED: [Named; 25] = [
     ("squeezenet1-1", Arch::SqueezeNet, "few weights, not normalised, for about 224x224"),
     ("regnet-y-400mf", Arch::RegNet(RegNetConfig::Y_400MF), "little work, of groups, for about 224x224"),
     ("densenet121", Arch::DenseNet(DenseNetConfig::DENSENET121), "every layer sees all before it, for about 224x224"),
-    ("vgg11", Arch::Vgg(VggConfig::VGG11), "3x3 convolutions, not normalised, 133 million weights"),
+    ("vgg11", Arch::Vgg(VggConfig::VGG11), "3x3 convolutions, large dense layers, not normalised"),
     ("vgg11-bn", Arch::Vgg(VggConfig::VGG11_BN), "the same, normalised"),
-    ("vgg16", Arch::Vgg(VggConfig::VGG16), "deeper, not normalised, 138 million weights"),
+    ("vgg16", Arch::Vgg(VggConfig::VGG16), "deeper, not normalised"),
     ("vgg16-bn", Arch::Vgg(VggConfig::VGG16_BN), "the same, normalised"),
 ];
 
