@@ -1,6 +1,6 @@
 //! Names that people type: what was meant by one that is not quite right, and the error that says so.
 
-use crate::Error;
+use crate::{Error, Result};
 
 /// The one of `names` that `text` is, capitals, hyphens, underscores and spaces aside: `ResNet18` is `resnet18`.
 pub fn meant<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -37,6 +37,16 @@ pub fn unknown<'a>(what: &str, text: &str, names: impl IntoIterator<Item = &'a s
     Error::invalid(what, text, one_of(text, names))
 }
 
+/// The one of `values` whose name `text` is, as [`meant`] says.
+///
+/// # Errors
+/// A `what` called `text` is none of them.
+pub fn value<T: Copy>(what: &str, text: &str, values: &[(&'static str, T)]) -> Result<T> {
+    let names = || values.iter().map(|(name, _)| *name);
+    let found = meant(text, names()).and_then(|name| values.iter().find(|value| value.0 == name));
+    found.map(|(_, value)| *value).ok_or_else(|| unknown(what, text, names()))
+}
+
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
 }
@@ -46,6 +56,14 @@ mod tests {
     use super::*;
 
     const NAMES: [&str; 4] = ["stepwise", "small", "resnet18", "resnet18-imagenet"];
+
+    #[test]
+    fn a_name_is_that_of_a_value() {
+        let values = [("one-half", 0.5), ("whole", 1.0)];
+        assert_eq!(value("part", "One_Half", &values).unwrap(), 0.5);
+        let error = value("part", "hole", &values).unwrap_err().to_string();
+        assert_eq!(error, "part hole: must be one of one-half, whole; did you mean whole?");
+    }
 
     #[test]
     fn capitals_and_hyphens_do_not_matter_and_slips_are_noticed() {

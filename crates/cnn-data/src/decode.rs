@@ -52,9 +52,8 @@ fn decode(
     memory: Option<&Memory>,
 ) -> Result<Vec<u8>> {
     let [height, width, channels] = image;
-    let stored = preprocess.stored([height, width]);
     check_target([height, width])?;
-    check_target(stored)?;
+    preprocess.check()?;
     if !matches!(channels, 1 | 3) {
         return Err(Error::invalid("channels", channels, "must be 1 (grey) or 3 (RGB)"));
     }
@@ -62,9 +61,12 @@ fn decode(
     let header = check(bytes).map_err(refused)?;
     let need = header.memory(channels).map_err(refused)?;
     let _taken = memory.map(|memory| memory.take(need));
-    // What the resizing takes cannot fail: the result twice, for one that is padded, and what is between its two passes.
-    let between = stored[0].max(stored[1]) as u64 * u64::from(header.width.max(header.height));
-    let takes = need + (2 * stored[0] as u64 * stored[1] as u64 + between) * channels as u64;
+    // What the resizing takes cannot fail: the result twice, for one that is padded, and what is between its two passes, in three
+    // channels; and of grey the picture in as many.
+    let [rows, columns, _] = preprocess.stored(image).map(|side| side as u64);
+    let [from_width, from_height] = [header.width, header.height].map(u64::from);
+    let picture = if channels == 1 { from_width * from_height } else { 0 };
+    let takes = need + 3 * (2 * rows * columns + rows.max(columns) * from_width.max(from_height) + picture);
     if Vec::<u8>::new().try_reserve_exact(usize::try_from(takes).unwrap_or(usize::MAX)).is_err() {
         return Err(Error::image(path, format!("decoding takes {takes} bytes, more than there is memory for")));
     }

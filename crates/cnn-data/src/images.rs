@@ -127,9 +127,7 @@ impl Images for Files {
     }
 
     fn size(&self) -> [usize; 3] {
-        let [height, width, channels] = self.image;
-        let [height, width] = self.preprocess.stored([height, width]);
-        [height, width, channels]
+        self.preprocess.stored(self.image)
     }
 
     fn label(&self, i: usize) -> u32 {

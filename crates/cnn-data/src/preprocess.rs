@@ -59,13 +59,7 @@ impl FromStr for Fit {
     type Err = cnn_core::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NAMES: [&str; 3] = ["crop", "pad", "squash"];
-        match names::meant(text, NAMES) {
-            Some("crop") => Ok(Fit::Crop),
-            Some("pad") => Ok(Fit::Pad),
-            Some("squash") => Ok(Fit::Squash),
-            _ => Err(names::unknown("fit", text, NAMES)),
-        }
+        names::value("fit", text, &[("crop", Fit::Crop), ("pad", Fit::Pad), ("squash", Fit::Squash)])
     }
 }
 
@@ -73,12 +67,7 @@ impl FromStr for Filter {
     type Err = cnn_core::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NAMES: [&str; 2] = ["bilinear", "bicubic"];
-        match names::meant(text, NAMES) {
-            Some("bilinear") => Ok(Filter::Bilinear),
-            Some("bicubic") => Ok(Filter::Bicubic),
-            _ => Err(names::unknown("filter", text, NAMES)),
-        }
+        names::value("filter", text, &[("bilinear", Filter::Bilinear), ("bicubic", Filter::Bicubic)])
     }
 }
 
@@ -93,9 +82,11 @@ impl Filter {
 }
 
 impl Preprocess {
-    /// Rows and columns in which a picture is kept for a network that takes `image`.
-    pub fn stored(&self, image: [usize; 2]) -> [usize; 2] {
-        self.resize.unwrap_or(image)
+    /// Height, width and channels in which a picture is kept for a network that takes `image`.
+    pub fn stored(&self, image: [usize; 3]) -> [usize; 3] {
+        let [height, width, channels] = image;
+        let [rows, columns] = self.resize.unwrap_or([height, width]);
+        [rows, columns, channels]
     }
 
     /// Refuses rows and columns that no image may have.
@@ -109,7 +100,7 @@ impl Preprocess {
     /// The decoded picture `bytes`, \[height, width, channels\] = `size`, as it is kept for a network that takes `image`.
     pub(crate) fn apply(&self, bytes: Vec<u8>, size: [usize; 3], image: [usize; 2]) -> Result<Vec<u8>, String> {
         let [height, width, channels] = size;
-        let (from, to) = ([height, width], self.stored(image));
+        let (from, to) = ([height, width], self.resize.unwrap_or(image));
         if from == to {
             return Ok(bytes);
         }
@@ -245,9 +236,9 @@ mod tests {
                 for (image, resize) in [([5, 9], None), ([9, 9], Some([4, 11])), ([3, 4], Some([6, 9]))] {
                     let preprocess = Preprocess { resize, fit, filter };
                     let bytes = vec![200; height * width * 3];
-                    let stored = preprocess.stored(image);
+                    let [rows, columns, _] = preprocess.stored([image[0], image[1], 3]);
                     let made = preprocess.apply(bytes, [height, width, 3], image).unwrap();
-                    assert_eq!(made.len(), stored[0] * stored[1] * 3);
+                    assert_eq!(made.len(), rows * columns * 3);
                     assert!(fit == Fit::Pad || made.iter().all(|&byte| byte == 200), "{height}x{width} {preprocess:?}");
                     assert!(made.contains(&200));
                 }

@@ -179,9 +179,7 @@ impl Display for Arch {
 impl FromStr for Arch {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let meant = names::meant(text, Arch::names());
-        let found = NAMED.iter().find(|(name, ..)| Some(*name) == meant);
-        found.map(|(_, arch, _)| *arch).ok_or_else(|| names::unknown("model", text, Arch::names()))
+        names::value("model", text, &NAMED.map(|(name, arch, _)| (name, arch)))
     }
 }
 

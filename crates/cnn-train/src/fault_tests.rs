@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cnn_core::archive::Archive;
@@ -94,13 +93,6 @@ fn undisturbed(place: &Path) -> ([Vec<u8>; 4], u32) {
     (left(&path), count())
 }
 
-/// A process that is forked while a folder is open holds its lock until it runs its own program: one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Not a test of its own: the process that another test ends.
 #[test]
 fn process_that_is_ended() {
@@ -111,7 +103,6 @@ fn process_that_is_ended() {
 
 #[test]
 fn a_process_that_ends_at_any_operation_is_resumed_to_the_same_bits() {
-    let _turn = turn();
     let place = place();
     let (expected, operations) = undisturbed(place.path());
     assert!(operations > 60, "{operations} operations");
@@ -130,7 +121,6 @@ fn a_process_that_ends_at_any_operation_is_resumed_to_the_same_bits() {
 
 #[test]
 fn a_disk_that_is_full_at_any_operation_leaves_a_run_that_can_be_resumed() {
-    let _turn = turn();
     let place = place();
     let (expected, operations) = undisturbed(place.path());
     let mut failed = 0;
@@ -169,7 +159,6 @@ fn a_disk_that_is_full_at_any_two_operations_leaves_a_run_that_can_be_resumed() 
 }
 
 fn full_twice(tried: impl Fn(u32, u32) -> bool) {
-    let _turn = turn();
     let place = place();
     let (expected, operations) = undisturbed(place.path());
     for first in 0..operations {
@@ -201,7 +190,6 @@ fn process_that_is_killed() {
 
 #[test]
 fn twenty_kills_at_random_end_in_the_same_bits() {
-    let _turn = turn();
     let place = place();
     let process = |name: &str| {
         let mut process = Command::new(std::env::current_exe().unwrap());

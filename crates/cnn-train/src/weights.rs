@@ -7,7 +7,6 @@ use cnn_core::archive::Archive;
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::pytorch;
 use cnn_data::Preprocess;
-use cnn_data::decode::MAX_SIDE;
 use serde::{Deserialize, Serialize};
 
 use crate::run_folder::WEIGHTS;
@@ -57,9 +56,7 @@ impl WeightsInfo {
     /// Height, width and channels in which a picture's bytes are given to the network: [`WeightsInfo::image`], or what that is the
     /// middle of, or is stretched from.
     pub fn stored(&self) -> [usize; 3] {
-        let [height, width, channels] = self.image;
-        let [height, width] = self.preprocess.stored([height, width]);
-        [height, width, channels]
+        self.preprocess.stored(self.image)
     }
 
     /// How those bytes become the numbers that the network reads, with this `border` around an image.
@@ -84,10 +81,7 @@ impl WeightsInfo {
                 self.std.len()
             ));
         }
-        let [rows, columns, _] = self.stored();
-        if [rows, columns].iter().any(|side| !(1..=MAX_SIDE as usize).contains(side)) {
-            return Err(format!("resize {rows}x{columns}: sides must be between 1 and {MAX_SIDE}"));
-        }
+        self.preprocess.check().map_err(|error| error.to_string())?;
         let mut names = BTreeSet::new();
         for name in &self.classes {
             if name.is_empty() || name.chars().any(char::is_control) || !names.insert(name) {

@@ -33,13 +33,12 @@ impl FromStr for Policy {
     type Err = cnn_core::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NAMES: [&str; 3] = ["none", "trivial-augment", "rand-augment"];
-        match names::meant(text, NAMES) {
-            Some("none") => Ok(Policy::None),
-            Some("trivial-augment") => Ok(Policy::TrivialAugment),
-            Some("rand-augment") => Ok(Policy::RandAugment),
-            _ => Err(names::unknown("policy", text, NAMES)),
-        }
+        let values = [
+            ("none", Policy::None),
+            ("trivial-augment", Policy::TrivialAugment),
+            ("rand-augment", Policy::RandAugment),
+        ];
+        names::value("policy", text, &values)
     }
 }
 
@@ -74,10 +73,11 @@ impl Distort {
                 continue;
             }
             let operation = match which {
-                0 => Operation::Brightness(stream.range((1.0 - most).max(0.0), 1.0 + most)),
-                1 => Operation::Contrast(stream.range((1.0 - most).max(0.0), 1.0 + most)),
-                2 => Operation::Saturation(stream.range((1.0 - most).max(0.0), 1.0 + most)),
-                _ => Operation::Hue(stream.range(-most.min(0.5), most.min(0.5))),
+                3 => Operation::Hue(stream.range(-most.min(0.5), most.min(0.5))),
+                _ => {
+                    let by_factor = [Operation::Brightness, Operation::Contrast, Operation::Saturation][which];
+                    by_factor(stream.range((1.0 - most).max(0.0), 1.0 + most))
+                }
             };
             operation.apply(bytes, size);
         }

@@ -54,7 +54,7 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     }
     let shown @ [height, width] = options.size.unwrap_or([32, 32]);
     check_target(shown)?;
-    check_target(options.preprocess.stored(shown))?;
+    options.preprocess.check()?;
     let (image, preprocess) = ([height, width, 3], options.preprocess);
     let mut notes = Notes::default();
     let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;

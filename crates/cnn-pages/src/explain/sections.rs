@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use cnn_core::backend::Activation;
+use cnn_data::Fit;
 use serde_json::json;
 
 use super::Explanation;
@@ -55,15 +56,20 @@ const WRITTEN: usize = 64;
 pub(crate) fn input(of: &Explanation) -> String {
     let [h, w, c] = of.info.image;
     let own = Picture::of_bytes(&of.bytes, of.info.image);
+    let brought = match of.info.preprocess.fit {
+        Fit::Crop => "cut to the network's proportions and resized",
+        Fit::Pad => "put on black of the network's proportions and resized",
+        Fit::Squash => "resized, whatever its proportions,",
+    };
     let mut out = paragraphs(&[&format!(
-        "A network reads numbers. The picture is cut to the network's proportions and shrunk to {h} \u{d7} {w} pixels; each pixel is \
+        "A network reads numbers. The picture is {brought} to {h} \u{d7} {w} pixels; each pixel is \
          {} from 0 to 255. That makes an array of {h} \u{d7} {w} \u{d7} {c} = <strong>{}</strong> numbers, and this is all that \
          the network ever sees.",
         if c == 3 { "three numbers, red, green and blue," } else { "one number" },
         grouped(h * w * c)
     )]);
     out += "<div class=\"row\">\n";
-    out += &figure(&of.shown.photo(240, "The picture"), "the picture, cut to size");
+    out += &figure(&of.shown.photo(240, "The picture"), "the picture");
     out += &figure(&own.img(240, &format!("The picture at {h} by {w} pixels")), "what the network is given");
     out += "</div>\n<div class=\"row\">\n";
     for k in 0..if c == 3 { 3 } else { 0 } {

@@ -33,16 +33,18 @@ pub(crate) fn as_seen(bytes: &[u8], stored: [usize; 3], image: [usize; 2]) -> Re
 }
 
 /// The part of the picture that the network is given, larger if the file has more pixels.
-pub(crate) fn shown(path: &Path, bytes: &[u8], [h, w, c]: [usize; 3], preprocess: &Preprocess) -> Result<Picture> {
+pub(crate) fn shown(path: &Path, bytes: &[u8], image: [usize; 3], preprocess: &Preprocess) -> Result<Picture> {
+    let [h, w, c] = image;
     let times = SHOWN.div_ceil(h.max(w));
-    let [rows, columns] = preprocess.stored([h, w]);
-    let has_more = image::image_dimensions(path)
+    let stored @ [rows, columns, _] = preprocess.stored(image);
+    let has_more = ::image::image_dimensions(path)
         .is_ok_and(|(width, height)| width as usize >= 2 * columns && height as usize >= 2 * rows);
     let larger = [rows, columns].map(|side| side * times);
     if times <= 1 || !has_more || larger.iter().any(|&side| side > MAX_SIDE as usize) {
-        return Ok(Picture::of_bytes(&as_seen(bytes, [rows, columns, c], [h, w])?, [h, w, c]));
+        return Ok(Picture::of_bytes(&as_seen(bytes, stored, [h, w])?, [h, w, c]));
     }
-    let image @ [height, width] = [h * times, w * times];
-    let bytes = decode_image(path, [height, width, c], &Preprocess { resize: Some(larger), ..*preprocess })?;
-    Ok(Picture::of_bytes(&as_seen(&bytes, [larger[0], larger[1], c], image)?, [height, width, c]))
+    let preprocess = Preprocess { resize: Some(larger), ..*preprocess };
+    let image = [h * times, w * times, c];
+    let bytes = decode_image(path, image, &preprocess)?;
+    Ok(Picture::of_bytes(&as_seen(&bytes, preprocess.stored(image), [image[0], image[1]])?, image))
 }

@@ -9,7 +9,7 @@ use cnn_train::{Result, WeightsInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Followed, Grid, RECORD, Seen, Timeline, stored};
+use super::{Followed, Grid, RECORD, Seen, Timeline};
 use crate::explain::regions::Map;
 use crate::picture::Picture;
 use crate::run::wrong;
@@ -80,7 +80,7 @@ impl Timeline {
             put(format!("filters.{epoch}"), grid.array());
         }
         for (i, Followed { bytes, shown, answers, seen, .. }) in followed.iter().enumerate() {
-            put(format!("{i}.bytes"), raw(&self.stored(), bytes));
+            put(format!("{i}.bytes"), raw(&preprocess.stored(*image), bytes));
             put(format!("{i}.shown"), raw(&[shown.height, shown.width, 3], shown.bytes()));
             let rows: Vec<f32> = answers.values().flatten().copied().collect();
             put(format!("{i}.answers"), Array::float(vec![answers.len(), classes.len()], &rows));
@@ -130,7 +130,7 @@ impl Timeline {
         }
         let kept = dims.and_then(|dims| dims.last().copied());
         let mut followed = Vec::new();
-        let stored = stored(image, &preprocess);
+        let stored = preprocess.stored(image);
         for (i, ImageContents { name, epochs, pictured }) in images.into_iter().enumerate() {
             let (size, bytes) = arrays.picture(&format!("{i}.bytes"))?;
             let (shown_size, shown) = arrays.picture(&format!("{i}.shown"))?;

@@ -105,11 +105,6 @@ impl Timeline {
         Ok(())
     }
 
-    /// Height, width and channels of a followed picture's bytes.
-    fn stored(&self) -> [usize; 3] {
-        stored(self.image, &self.preprocess)
-    }
-
     /// Whether no image is followed.
     pub fn is_empty(&self) -> bool {
         self.followed.is_empty()
@@ -198,12 +193,6 @@ fn weights(layer: &Layer) -> Option<Grid> {
     let What::Conv(conv) = &layer.what else { return None };
     let [kh, kw, channels, filters] = conv.spec.weight_shape();
     Some(Grid { dims: vec![kh, kw, channels, filters.min(FILTERS)], values: first_filters(&conv.weight, filters) })
-}
-
-/// Height, width and channels in which a picture is kept for a network that takes `image`.
-fn stored([height, width, channels]: [usize; 3], preprocess: &Preprocess) -> [usize; 3] {
-    let [height, width] = preprocess.stored([height, width]);
-    [height, width, channels]
 }
 
 /// What the first filters make of the image.

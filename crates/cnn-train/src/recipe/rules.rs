@@ -110,7 +110,7 @@ impl Recipe {
             ));
         }
         if let Err(error) = self.preprocess.check() {
-            let [rows, columns] = self.preprocess.stored([0; 2]);
+            let [rows, columns] = self.preprocess.resize.unwrap_or_default();
             return Err(Error::recipe("preprocess.resize", format!("{rows}x{columns}"), error));
         }
         if let Some(pretrained) = &self.pretrained {

@@ -167,7 +167,10 @@ impl<B: Backend> Trainer<B> {
             None => dataset,
         };
         let Dataset { name, path, train, validation, test, mut mean, mut std, .. } = dataset;
-        let found @ [height, width] = [train.shown()[0], train.shown()[1]];
+        let (image @ [height, width, _], [rows, columns, _]) = (train.shown(), train.size());
+        let found = [height, width];
+        let resize = Some([rows, columns]).filter(|stored| *stored != found);
+        let preprocess = Preprocess { resize, ..recipe.preprocess };
         if let Some([h, w]) = recipe.size.filter(|size| *size != found) {
             let rule = format!("must be {height}x{width}, the size of the images of {name}");
             return Err(Error::recipe("size", format!("{h}x{w}"), rule));
@@ -175,8 +178,7 @@ impl<B: Backend> Trainer<B> {
         if recipe.data_is_a_path() {
             // Whoever resumes the run opens the data as the recipe says.
             recipe.size = path.is_some().then_some(found).or(recipe.size);
-            let resize = Some(train.size()).filter(|_| path.is_some()).map(|[height, width, _]| [height, width]);
-            recipe.preprocess.resize = resize.filter(|stored| *stored != found).or(recipe.preprocess.resize);
+            recipe.preprocess = if path.is_some() { preprocess } else { recipe.preprocess };
             // A path that is no text cannot be written down.
             recipe.data_path = path.and_then(|path| Some(path.to_str()?.to_owned()));
         }
@@ -196,9 +198,6 @@ impl<B: Backend> Trainer<B> {
                 (train, Some(validation))
             }
         };
-        let (image, [rows, columns, _]) = (train.shown(), train.size());
-        let preprocess =
-            Preprocess { resize: Some([rows, columns]).filter(|stored| *stored != found), ..recipe.preprocess };
         if let Some(padding) = Some(recipe.augment.crop_padding).filter(|&p| p >= rows.min(columns)) {
             let rule = format!("must be below the sides of the {rows}x{columns} images");
             return Err(Error::recipe("crop_padding", padding, rule));
@@ -227,9 +226,8 @@ impl<B: Backend> Trainer<B> {
             return Err(Error::recipe("early_stopping.patience", stopping.patience, rule));
         }
         let augment = recipe.augment();
-        let spec =
-            |border, mean: &[f32], std: &[f32]| ImageSpec::new(train.size(), border, mean, std).with_output(found);
-        initialise(backend, &mut *model, &train, spec(Border::Zero, &mean, &std))?;
+        let plain = ImageSpec::new(train.size(), Border::Zero, &mean, &std).with_output(found);
+        initialise(backend, &mut *model, &train, plain)?;
         for InitRecipe { pattern, value } in &recipe.init {
             let group = Group::new(pattern, 1.0);
             for parameter in parameters_mut(&mut *model).into_iter().filter(|p| group.matches(p.name())) {
@@ -244,12 +242,6 @@ impl<B: Backend> Trainer<B> {
             (mean, std) = pretrained.normalisation(image[2])?;
         }
         let average = recipe.average.as_ref().map(|of| Average::new(backend, &model, of.decay)).transpose()?;
-        let spec = |border| spec(border, &mean, &std);
-        let batches = DeviceBatches::new(backend, &train, spec(augment.border));
-        let validation = validation.map(|images| batches.beside(&images, spec(Border::Zero)));
-        // What is plain reads nothing outside of an image.
-        let test = batches.beside(&test, spec(Border::Reflect));
-        let train = batches;
         let info = WeightsInfo {
             arch: recipe.model.clone(),
             classes,
@@ -265,6 +257,10 @@ impl<B: Backend> Trainer<B> {
             images: Some(images),
             labels: Some(labels),
         };
+        let train = DeviceBatches::new(backend, &train, info.spec(augment.border));
+        let validation = validation.map(|images| train.beside(&images, info.spec(Border::Zero)));
+        // What is plain reads nothing outside of an image.
+        let test = train.beside(&test, info.spec(Border::Reflect));
         Ok(Trainer {
             backend: backend.clone(),
             recipe,

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use cnn::core::state_dict::Naming;
-use cnn::data::{Filter, Fit};
 use cnn::train::{EVALUATION_BATCH, Precision};
 use cnn_measure::Area;
 
@@ -350,14 +349,6 @@ fn naming(text: &str) -> Result<Naming, String> {
     text.parse().map_err(|_| "must be torchvision or pytorch-cifar".to_owned())
 }
 
-fn fit(text: &str) -> Result<Fit, String> {
-    text.parse().map_err(|_| "must be crop, pad or squash".to_owned())
-}
-
-fn filter(text: &str) -> Result<Filter, String> {
-    text.parse().map_err(|_| "must be bilinear or bicubic".to_owned())
-}
-
 fn precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|_| "must be f32, tf32 or bf16".to_owned())
 }
@@ -379,7 +370,5 @@ mod tests {
         for wrong in ["0x0", "99999", "", "64x", "64x48x3", "ax3", "-1x4"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
-        assert_eq!((fit("Pad"), filter("bilinear")), (Ok(Fit::Pad), Ok(Filter::Bilinear)));
-        assert!(fit("stretch").unwrap_err().contains("crop, pad or squash") && filter("box").is_err());
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
         Some(recipe) => recipe::preset_or_file(recipe)?,
         None => recipe::default_of(None, Known::meant(&args.data).map_or(&args.data, |set| set.name()), args.size)?,
     };
-    let size = args.size.or(args.recipe.as_ref().and(recipe.size));
+    let size = args.size.or(recipe.size);
     let options = OpenOptions::default().size(size).preprocess(recipe.preprocess).pool(pool);
     let report = watched(options.clone(), |options| Ok(found(&args.data, &args.source, options)?.check()))?;
     if args.json {

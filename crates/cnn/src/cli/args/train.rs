@@ -6,7 +6,7 @@ use cnn::data::{Filter, Fit, Policy};
 use cnn::models::Arch;
 use cnn::train::Precision;
 
-use super::{DataArgs, DeviceArgs, filter, fit, precision, size};
+use super::{DataArgs, DeviceArgs, precision, size};
 
 /// What a run is made by: `train` follows it, `recipe` prints it.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,10 +28,10 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) resize: Option<[usize; 2]>,
     /// What becomes of pictures of other proportions: crop, pad or squash [default: crop]
-    #[arg(long, value_name = "NAME", value_parser = fit)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) fit: Option<Fit>,
     /// What pictures are resized by, as by Pillow: bicubic or bilinear [default: bicubic]
-    #[arg(long, value_name = "NAME", value_parser = filter)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) filter: Option<Filter>,
     /// Train on random parts of each image, stretched over the whole, of at least this part of its area, such as 0.35 [default: crops
     /// that move by a few pixels]
