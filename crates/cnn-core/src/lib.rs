@@ -72,7 +72,9 @@ pub use half::bf16;
 pub use naive::Naive;
 pub use pass::{Mode, Pass};
 pub use shape::Shape;
-pub use spec::{BatchNormSpec, Conv2dOptions, Conv2dSpec, Padding, Pool2dOptions, Pool2dSpec};
+pub use spec::{
+    BatchNormSpec, Conv2dOptions, Conv2dSpec, DropoutSpec, LayerNormSpec, Padding, Pool2dOptions, Pool2dSpec,
+};
 pub use tape::Gradients;
 pub use tensor::Tensor;
 pub use var::Var;

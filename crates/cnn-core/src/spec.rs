@@ -378,6 +378,42 @@ pub struct BatchNormSpec {
     pub eps: f64,
 }
 
+/// Layer normalisation over the innermost dimension. How many rows there are is not part of the problem.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNormSpec {
+    /// C, the numbers of a row.
+    pub channels: usize,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// Random zeros.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropoutSpec {
+    /// How likely a draw is a zero.
+    pub probability: f64,
+    /// How many consecutive elements share a draw: 1 for each by itself, the elements of an image for whole images.
+    pub shared_by: usize,
+}
+
+impl DropoutSpec {
+    /// Each element has a draw of its own.
+    pub const fn elements(probability: f64) -> Self {
+        DropoutSpec { probability, shared_by: 1 }
+    }
+
+    /// Refuses draws that nobody has.
+    ///
+    /// # Errors
+    /// None share a draw.
+    pub fn check(&self) -> Result<()> {
+        if self.shared_by > 0 {
+            return Ok(());
+        }
+        Err(Error::invalid("elements that share a draw", 0, "must be at least 1"))
+    }
+}
+
 /// A spec says that its output is `got`, which its other numbers do not give.
 fn changed_output(got: [usize; 2], given: [usize; 2]) -> Error {
     Error::invalid("output", format!("{got:?}"), format!("must be {given:?}, as the spec's other numbers give"))

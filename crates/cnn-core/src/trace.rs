@@ -9,6 +9,8 @@ use crate::graph::{Graph, NormWeights, Op, unmade};
 use crate::nn::{Fields, Leaf, LeafMut, Module, Path};
 use crate::ops::batch_norm2d::{NormParams, Statistics, batch_norm2d};
 use crate::ops::conv2d::{ConvParams, conv2d};
+use crate::ops::layer_norm::{LayerNormParams, layer_norm};
+use crate::ops::layer_scale::layer_scale;
 use crate::ops::learned::Learned;
 use crate::ops::linear::linear;
 use crate::ops::parameter::parameter;
@@ -86,6 +88,11 @@ fn run<B: Backend>(pass: &Pass<B>, op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var
             let bias = bias.as_ref().map(|bias| fixed(bias, &[spec.outputs])).transpose()?;
             linear(x, weight, bias)
         }
+        Op::LayerNorm { spec, gamma, beta } => {
+            let [gamma, beta] = [gamma, beta].map(|value| fixed(value, &[spec.channels]));
+            layer_norm(x, LayerNormParams { gamma: gamma?, beta: beta?, eps: spec.eps })
+        }
+        Op::LayerScale { channels, factors } => layer_scale(x, fixed(factors, &[*channels])?),
         Op::Activation(activation) => x.activate(*activation),
         Op::MaxPool2d(spec) => x.max_pool2d(&spec.options()?),
         Op::AvgPool2d(spec) => x.avg_pool2d(&spec.options()?),

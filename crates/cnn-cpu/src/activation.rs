@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use cnn_core::backend::{Activation, Data};
 use cnn_core::rng::Philox;
-use cnn_core::{Real, Result};
+use cnn_core::{DropoutSpec, Real, Result};
 use num_traits::Float;
 
 use crate::device::Cpu;
@@ -142,16 +142,22 @@ pub(crate) fn activate_backward<T: CpuElement>(
 pub(crate) fn dropout<T: CpuElement>(
     cpu: &Cpu<T>,
     x: Data<Cpu<T>>,
-    probability: f64,
+    spec: &DropoutSpec,
     mask: &Philox,
 ) -> Result<Data<Cpu<T>>> {
+    spec.check()?;
+    let &DropoutSpec { probability, shared_by } = spec;
     // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
     let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
     let keep = T::Accum::from_f64(1.0 - probability);
     let mut update = Update::new(cpu, x)?;
     cpu.for_each_part(update.parts(CHUNK)?, |i, x: &mut [T]| {
-        let first_block = (i * (CHUNK / 4)) as u32;
-        cpu.run(Dropout { x, mask, first_block, dropped, keep });
+        if shared_by == 1 {
+            let first_block = (i * (CHUNK / 4)) as u32;
+            cpu.run(Dropout { x, mask, first_block, dropped, keep });
+        } else {
+            cpu.run(SharedDropout { x, mask, first: i * CHUNK, shared_by, dropped, keep });
+        }
     });
     Ok(update.done())
 }
@@ -181,6 +187,38 @@ impl<T: CpuElement> SimdKernel for Dropout<'_, T> {
             for (x, word) in x.iter_mut().zip(words.as_flattened()) {
                 *x = if word >> 8 < dropped { T::default() } else { T::from_accum(x.to_accum() / keep) };
             }
+        }
+    }
+}
+
+/// The elements from `first` on, neighbours of which share a draw.
+struct SharedDropout<'a, T: CpuElement> {
+    x: &'a mut [T],
+    mask: &'a Philox,
+    first: usize,
+    shared_by: usize,
+    dropped: u32,
+    keep: T::Accum,
+}
+
+impl<T: CpuElement> SimdKernel for SharedDropout<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let SharedDropout { mut x, mask, first, shared_by, dropped, keep } = self;
+        let keep = V::<T, S>::splat(simd, keep);
+        let (mut draw, mut left) = (first / shared_by, shared_by - first % shared_by);
+        while !x.is_empty() {
+            let (own, rest) = x.split_at_mut(left.min(x.len()));
+            if mask.block((draw / 4) as u32)[draw % 4] >> 8 < dropped {
+                own.fill(T::default());
+            } else {
+                for i in (0..own.len()).step_by(V::<T, S>::LANES) {
+                    T::write::<S>(T::read(simd, &own[i..]).div(keep), &mut own[i..]);
+                }
+            }
+            (x, draw, left) = (rest, draw + 1, shared_by);
         }
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
+use cnn_core::{
+    AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, DropoutSpec, Error, LayerNormSpec, Plain, Pool2dSpec, Result,
+};
 
 use crate::element::CpuElement;
 use crate::threads::{CHUNK, chunks};
@@ -19,7 +21,10 @@ use crate::buffer::Buffer;
 use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::Filter;
 use crate::device::Cpu;
-use crate::{activation, concat, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, scale_channels, sums};
+use crate::{
+    activation, concat, conv2d, elementwise, images, layer_norm, linear, loss, norm, optim, pool2d, scale_channels,
+    sums,
+};
 
 /// Writes the table and the three traits' methods from one list: file::method(arguments) -> result.
 macro_rules! delegate {
@@ -149,6 +154,7 @@ delegate! {
         ) -> Result<Data<Cpu<T>>>;
         norm::normalise(norm: &Norm<Cpu<T>>, residual: Option<&Input<Cpu<T>>>) -> Result<Data<Cpu<T>>>;
         activation::activate(activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
+        layer_norm::layer_norm(spec: &LayerNormSpec, x: &Data<Cpu<T>>, affine: Affine<'_, Cpu<T>>) -> Result<Data<Cpu<T>>>;
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<(Data<Cpu<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         pool2d::adaptive_avg_pool2d(spec: &AdaptivePool2dSpec, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
@@ -200,6 +206,12 @@ delegate! {
         ) -> Result<NormBackward<Cpu<T>>>;
         norm::normalise_backward(gradient: NormGradient<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         norm::shared_gradient(gradient: NormGradient<Cpu<T>>) -> Result<Gradient<Cpu<T>>>;
+        layer_norm::layer_norm_backward(
+            spec: &LayerNormSpec,
+            dy: Data<Cpu<T>>,
+            x: &Data<Cpu<T>>,
+            gamma: &Wide<Cpu<T>>
+        ) -> Result<LayerNormBackward<Cpu<T>>>;
         activation::activate_backward(
             activation: Activation,
             saved: &Data<Cpu<T>>,
@@ -218,7 +230,7 @@ delegate! {
         linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cpu<T>>, weight: &Wide<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cpu<T>>, x: &Data<Cpu<T>>) -> Result<Wide<Cpu<T>>>;
         sums::sum_rows(x: &Data<Cpu<T>>, channels: usize) -> Result<Wide<Cpu<T>>>;
-        activation::dropout(x: Data<Cpu<T>>, probability: f64, mask: &Philox) -> Result<Data<Cpu<T>>>;
+        activation::dropout(x: Data<Cpu<T>>, spec: &DropoutSpec, mask: &Philox) -> Result<Data<Cpu<T>>>;
         loss::softmax_backward(y: &Data<Cpu<T>>, dy: Data<Cpu<T>>, classes: usize) -> Result<Data<Cpu<T>>>;
         images::mix_images(mix: &Mix, x: &Data<Cpu<T>>) -> Result<Data<Cpu<T>>>;
         loss::cross_entropy(

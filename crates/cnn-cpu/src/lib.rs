@@ -18,6 +18,7 @@ mod fork_join;
 mod gemm;
 mod images;
 mod kernel;
+mod layer_norm;
 mod linear;
 mod loss;
 mod machine;

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use cnn_core::backend::*;
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::{
-    AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, Error, Pool2dOptions, Pool2dSpec, Result,
+    AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, DropoutSpec, Error, LayerNormSpec, Pool2dOptions,
+    Pool2dSpec, Result,
 };
 use half::bf16;
 
@@ -97,6 +98,9 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "load_images", || cpu.load_images(&image, &bytes, &[0, 1].map(SampleView::plain)));
     errs(cpu, "activate", || cpu.activate(Activation::Relu, shared()));
     errs(cpu, "activate_backward", || cpu.activate_backward(Activation::Relu, x, shared()));
+    let (norm, three) = (LayerNormSpec { channels: 3, eps: 1e-5 }, wide(cpu, 3));
+    errs(cpu, "layer_norm", || cpu.layer_norm(&norm, x, Affine { gamma: &three, beta: &three }));
+    errs(cpu, "layer_norm_backward", || cpu.layer_norm_backward(&norm, shared(), x, &three));
     let (scale, factors) = (ScaleSpec { batch: 2, pixels: 16, channels: 3 }, data(6));
     errs(cpu, "scale_channels", || cpu.scale_channels(&scale, shared(), &factors));
     errs(cpu, "scale_channels_backward", || cpu.scale_channels_backward(&scale, shared(), x, &factors));
@@ -115,7 +119,7 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "mix_images", || cpu.mix_images(&mix, x));
     errs(cpu, "sum_rows", || cpu.sum_rows(x, 6));
     let mask = cnn_core::rng::Philox::new(0, cnn_core::rng::Purpose::Test, 0, 0);
-    errs(cpu, "dropout", || cpu.dropout(shared(), 0.5, &mask));
+    errs(cpu, "dropout", || cpu.dropout(shared(), &DropoutSpec::elements(0.5), &mask));
     let pool = Pool2dSpec::new([2, 4, 4, 3], &Pool2dOptions::square(2)).unwrap();
     errs(cpu, "max_pool2d", || cpu.max_pool2d(&pool, x));
     errs(cpu, "avg_pool2d", || cpu.avg_pool2d(&pool, x));

@@ -1,16 +1,15 @@
 //! Images times a factor for each channel of each of them, the channels as the lanes.
 //!
-//! The gradient of a factor is a sum over its image, so the way back is parallel over images: one pass reads the image and its
-//! gradient, writes the one and sums the other.
+//! The gradient of a factor is a sum over its image, of which a pass over a piece of it leaves a part: it reads the image and its
+//! gradient, writes the one and sums the other. A single image may be all rows of a batch, as a layer scale takes them.
 
-use cnn_core::Result;
 use cnn_core::backend::{Data, ScaleSpec, check};
+use cnn_core::{Real, Result};
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::elementwise::Convert;
 use crate::simd::{Simd, SimdKernel, Vector};
-use crate::sums::{Terms, add_rows};
+use crate::sums::{Terms, add_rows, combine, rows_of_part};
 use crate::threads::{CHUNK, chunks};
 use crate::update::Update;
 
@@ -73,21 +72,27 @@ pub(crate) fn scale_channels_backward<T: CpuElement>(
         return Ok((dy, cpu.filled(factors_len, T::default())?)); // sums over no pixels
     }
     let (image, channels) = (spec.pixels * spec.channels, spec.channels);
+    let piece = rows_of_part(channels) * channels;
+    let pieces = image.div_ceil(piece); // of an image
     let (mut dx, mut dfactors) = (Update::new(cpu, dy)?, cpu.alloc(factors_len)?);
-    let mut sums = cpu.scratch::<T::Accum>(factors_len)?;
-    let parts = (dx.parts(image)?, chunks(dfactors.make_mut()?, channels), chunks(&mut sums, channels));
-    cpu.for_each_part(parts, |i, (dx, dfactors, sums): (&mut [T], &mut [T], &mut [T::Accum])| {
-        let (x, factors) = (&x.as_slice()[i * image..][..image], &factors.as_slice()[i * channels..][..channels]);
-        cpu.run(Back { terms: Products { dx, x, factors }, pixels: spec.pixels, sums });
-        cpu.run(Convert { from: sums, to: dfactors });
+    let mut parts = cpu.scratch::<T::Accum>(pieces * factors_len)?;
+    let each = (dx.pieces(image, piece)?, chunks(&mut parts, channels));
+    cpu.for_each_part(each, |i, (dx, sums): (&mut [T], &mut [T::Accum])| {
+        let (n, first) = (i / pieces, i / pieces * image + i % pieces * piece);
+        let (x, factors) = (&x.as_slice()[first..][..dx.len()], &factors.as_slice()[n * channels..][..channels]);
+        cpu.run(Back { terms: Products { dx, x, factors }, sums });
     });
+    let of_images = parts.chunks_exact(pieces * channels).zip(dfactors.make_mut()?.chunks_exact_mut(channels));
+    for (parts, dfactors) in of_images {
+        let totals = combine(cpu, parts, channels)?;
+        dfactors.iter_mut().zip(totals.iter()).for_each(|(d, &sum)| *d = T::from_accum(T::Accum::from_f64(sum)));
+    }
     Ok((dx.done(), dfactors))
 }
 
-/// One image.
+/// Some pixels of an image.
 struct Back<'a, T: CpuElement> {
     terms: Products<'a, T>,
-    pixels: usize,
     sums: &'a mut [T::Accum],
 }
 
@@ -97,7 +102,7 @@ impl<T: CpuElement> SimdKernel for Back<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let channels = self.sums.len();
-        add_rows::<T, S, 1>(simd, self.pixels, channels, self.terms, self.sums);
+        add_rows::<T, S, 1>(simd, self.terms.x.len() / channels, channels, self.terms, self.sums);
     }
 }
 

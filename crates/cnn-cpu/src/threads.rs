@@ -4,6 +4,7 @@
 //! any number. Sums over parts are written to one place a part and combined in order by the caller.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::machine::{F32, L2};
 
@@ -24,18 +25,35 @@ pub(crate) trait Parts: Sync {
     unsafe fn part(&self, i: usize) -> Self::Part;
 }
 
-/// Parts of `size` elements; the last may be shorter.
+/// Parts of `size` elements, which begin anew with every `whole` elements; the last of each whole may be shorter.
 pub(crate) struct Chunks<'a, U> {
     at: *mut U,
     len: usize,
+    whole: usize,
     size: usize,
     of: PhantomData<&'a mut [U]>,
 }
 
 /// `slice` in parts of `size` elements; the last may be shorter.
 pub(crate) fn chunks<U: Send>(slice: &mut [U], size: usize) -> Chunks<'_, U> {
+    let whole = slice.len().max(1);
+    pieces(slice, whole, size)
+}
+
+/// Every `whole` elements of `slice` in parts of `size`, of which the last may be shorter: no part lies in two of them.
+pub(crate) fn pieces<U: Send>(slice: &mut [U], whole: usize, size: usize) -> Chunks<'_, U> {
     assert!(size > 0, "parts need elements");
-    Chunks { at: slice.as_mut_ptr(), len: slice.len(), size, of: PhantomData }
+    assert!(whole > 0 && slice.len().is_multiple_of(whole), "what is cut needs to be whole");
+    Chunks { at: slice.as_mut_ptr(), len: slice.len(), whole, size, of: PhantomData }
+}
+
+impl<U> Chunks<'_, U> {
+    /// Where part `i` lies, which is below the count.
+    pub(crate) fn range(&self, i: usize) -> Range<usize> {
+        let parts = self.whole.div_ceil(self.size);
+        let (before, inside) = (i / parts * self.whole, i % parts * self.size);
+        before + inside..before + (inside + self.size).min(self.whole)
+    }
 }
 
 // SAFETY: sharing the parts hands each element to one thread at a time (the promise of `part`), so Send is enough.
@@ -44,12 +62,12 @@ unsafe impl<U: Send> Sync for Chunks<'_, U> {}
 impl<'a, U: Send> Parts for Chunks<'a, U> {
     type Part = &'a mut [U];
     fn count(&self) -> usize {
-        self.len.div_ceil(self.size)
+        self.len / self.whole * self.whole.div_ceil(self.size)
     }
     unsafe fn part(&self, i: usize) -> &'a mut [U] {
-        let start = i * self.size;
-        // SAFETY: i is below the count, so start is inside the slice, and the caller keeps parts apart.
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), self.size.min(self.len - start)) }
+        let range = self.range(i);
+        // SAFETY: i is below the count, so the range is inside the slice, and the caller keeps parts apart.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(range.start), range.len()) }
     }
 }
 

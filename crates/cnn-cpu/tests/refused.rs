@@ -8,7 +8,11 @@ use cnn_core::backend::{
     Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, ScaleSpec, SgdParam, SgdStep, SliceSpec, Uses,
 };
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
-use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, Pool2dOptions, Pool2dSpec, Result};
+use cnn_core::rng::{Philox, Purpose};
+use cnn_core::{
+    AdaptivePool2dSpec, BatchNormSpec, Conv2dOptions, Conv2dSpec, DropoutSpec, LayerNormSpec, Pool2dOptions,
+    Pool2dSpec, Result,
+};
 use cnn_cpu::{Buffer, ConvAlgorithm, Cpu, Isa};
 
 type B = Cpu<f32>;
@@ -272,6 +276,26 @@ fn activations_and_sums() {
     refused(|| b.softmax(&ones(b, 10), 0), "");
     refused(|| b.softmax_backward(&ones(b, 9), ones(b, 10), 5), "length");
     refused(|| b.softmax_backward(&ones(b, 10), ones(b, 10), 3), "");
+}
+
+#[test]
+fn layer_norms_and_dropout() {
+    let b = &cpu();
+    let spec = LayerNormSpec { channels: 3, eps: 1e-5 };
+    let (three, two) = (ones(b, 3), ones(b, 2));
+    let affine = |gamma, beta| Affine { gamma, beta };
+    refused(
+        || b.layer_norm(&spec, &ones(b, 10), affine(&three, &three)),
+        "length of the input 10: must be a multiple of 3",
+    );
+    refused(|| b.layer_norm(&spec, &ones(b, 9), affine(&two, &three)), "length of the scale 2: must be 3");
+    refused(|| b.layer_norm(&spec, &ones(b, 9), affine(&three, &two)), "length of the shift 2: must be 3");
+    refused(|| b.layer_norm_backward(&spec, ones(b, 10), &ones(b, 10), &three), "length of the gradient 10");
+    refused(|| b.layer_norm_backward(&spec, ones(b, 9), &ones(b, 12), &three), "length of the input 12: must be 9");
+    refused(|| b.layer_norm_backward(&spec, ones(b, 9), &ones(b, 9), &two), "length of the scale 2: must be 3");
+    let mask = Philox::new(0, Purpose::Dropout, 0, 0);
+    let nobody = DropoutSpec { probability: 0.5, shared_by: 0 };
+    refused(|| b.dropout(ones(b, 9), &nobody, &mask), "elements that share a draw 0: must be at least 1");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The family of activations, and dropout.
 
-use cnn_core::Result;
 use cnn_core::backend::{Activation, Data, check};
 use cnn_core::rng::Philox;
+use cnn_core::{DropoutSpec, Result};
 
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
@@ -71,15 +71,19 @@ unsafe impl Argument for Sequence {}
 pub(crate) fn dropout<T: CudaElement>(
     cuda: &Cuda<T>,
     mut x: Data<Cuda<T>>,
-    probability: f64,
+    spec: &DropoutSpec,
     mask: &Philox,
 ) -> Result<Data<Cuda<T>>> {
+    spec.check()?;
+    let &DropoutSpec { probability, shared_by } = spec;
     // A word's number is its upper 24 bits over 2^24: it is below p where the bits are below p * 2^24, rounded up.
     let dropped = (f64::from(probability as f32) * f64::from(1 << 24)).ceil() as u32;
     let keep = (1.0 - probability) as f32;
     let sequence = Sequence { key: mask.key(), counter: mask.counter() };
     let y = cuda.in_place(&mut x)?;
     let launch = cuda.kernel(SOURCE, "dropout")?.buffer(&x).buffer(&y).value(sequence).value(dropped).value(keep);
+    // Fewer elements than 2^31 share no more than one draw of so many.
+    let launch = launch.value(u32::try_from(shared_by).unwrap_or(u32::MAX));
     // SAFETY: both have as many elements; y is new, or x, which was given away.
     unsafe { launch.value(x.len() as u64).over_vectors::<T>(x.len()) }?;
     Ok(y)

@@ -3,7 +3,9 @@
 use cnn_core::backend::*;
 use cnn_core::image::{ImageSpec, Mix, SampleView};
 use cnn_core::rng::Philox;
-use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Error, Plain, Pool2dSpec, Result};
+use cnn_core::{
+    AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, DropoutSpec, Error, LayerNormSpec, Plain, Pool2dSpec, Result,
+};
 use cudarc::driver::result;
 
 use crate::buffer::Buffer;
@@ -15,7 +17,8 @@ use crate::later::download_later;
 use crate::norm::PartMoments;
 use crate::pool::Usage;
 use crate::{
-    activation, concat, conv2d, elementwise, images, linear, loss, norm, optim, pool2d, recording, scale_channels, sums,
+    activation, concat, conv2d, elementwise, images, layer_norm, linear, loss, norm, optim, pool2d, recording,
+    scale_channels, sums,
 };
 
 /// How many steps the GPU may be behind the loop that asks for them.
@@ -156,6 +159,7 @@ delegate! {
         ) -> Result<Data<Cuda<T>>>;
         norm::normalise(norm: &Norm<Cuda<T>>, residual: Option<&Input<Cuda<T>>>) -> Result<Data<Cuda<T>>>;
         activation::activate(activation: Activation, x: Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
+        layer_norm::layer_norm(spec: &LayerNormSpec, x: &Data<Cuda<T>>, affine: Affine<'_, Cuda<T>>) -> Result<Data<Cuda<T>>>;
         pool2d::max_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<(Data<Cuda<T>>, Buffer<u32>)>;
         pool2d::avg_pool2d(spec: &Pool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         pool2d::adaptive_avg_pool2d(spec: &AdaptivePool2dSpec, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
@@ -213,6 +217,12 @@ delegate! {
         ) -> Result<NormBackward<Cuda<T>>>;
         norm::normalise_backward(gradient: NormGradient<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         norm::shared_gradient(gradient: NormGradient<Cuda<T>>) -> Result<Gradient<Cuda<T>>>;
+        layer_norm::layer_norm_backward(
+            spec: &LayerNormSpec,
+            dy: Data<Cuda<T>>,
+            x: &Data<Cuda<T>>,
+            gamma: &Wide<Cuda<T>>
+        ) -> Result<LayerNormBackward<Cuda<T>>>;
         activation::activate_backward(
             activation: Activation,
             saved: &Data<Cuda<T>>,
@@ -231,7 +241,7 @@ delegate! {
         linear::linear_backward_data(spec: &LinearSpec, dy: &Data<Cuda<T>>, weight: &Wide<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         linear::linear_backward_weight(spec: &LinearSpec, dy: &Data<Cuda<T>>, x: &Data<Cuda<T>>) -> Result<Wide<Cuda<T>>>;
         sums::sum_rows(x: &Data<Cuda<T>>, channels: usize) -> Result<Wide<Cuda<T>>>;
-        activation::dropout(x: Data<Cuda<T>>, probability: f64, mask: &Philox) -> Result<Data<Cuda<T>>>;
+        activation::dropout(x: Data<Cuda<T>>, spec: &DropoutSpec, mask: &Philox) -> Result<Data<Cuda<T>>>;
         loss::softmax_backward(y: &Data<Cuda<T>>, dy: Data<Cuda<T>>, classes: usize) -> Result<Data<Cuda<T>>>;
         images::mix_images(mix: &Mix, x: &Data<Cuda<T>>) -> Result<Data<Cuda<T>>>;
         loss::cross_entropy(

@@ -45,21 +45,29 @@ pub(crate) struct Pass {
 impl Pass {
     /// A pass that leaves sums of each part: of many rows, as the parts' sums are read again.
     pub(crate) fn sums<T: CudaElement>(rows: usize, channels: usize) -> Self {
-        Self::new::<T>(rows, channels, 8, 64)
+        Self::new::<T>(rows, channels, COLUMNS, [8, 64])
+    }
+
+    /// The same, a row by a single block where that has threads enough; the blocks of wider ones read what the others write, which
+    /// is told.
+    pub(crate) fn sums_of_whole_rows<T: CudaElement>(rows: usize, channels: usize) -> (Self, bool) {
+        let pass = Self::new::<T>(rows, channels, THREADS, [8, 64]);
+        (pass, pass.grid[1] <= 1)
     }
 
     /// A pass that leaves an element for each.
     pub(crate) fn elements<T: CudaElement>(rows: usize, channels: usize) -> Self {
-        Self::new::<T>(rows, channels, 1, 8)
+        Self::new::<T>(rows, channels, COLUMNS, [1, 8])
     }
 
-    /// A thread has at least `least` rows, where there are as many, and at most about `most`.
-    fn new<T: CudaElement>(rows: usize, channels: usize, least: usize, most: usize) -> Self {
+    /// At most `side_by_side` threads of a block lie so. A thread has at least `least` rows, where there are as many, and at most
+    /// about `most`.
+    fn new<T: CudaElement>(rows: usize, channels: usize, side_by_side: usize, [least, most]: [usize; 2]) -> Self {
         let vector = 16 / size_of::<T>();
         let vectors = channels.is_multiple_of(vector);
         // Threads that it takes to read a row; blocks that share them, and the threads that each of these has of them.
         let wide = if vectors { channels / vector } else { channels };
-        let across = wide.div_ceil(COLUMNS);
+        let across = wide.div_ceil(side_by_side);
         let columns = wide.div_ceil(across.max(1)).max(1);
         let lines = THREADS / columns;
         let unit = lines * least;

@@ -27,6 +27,7 @@ mod event;
 mod images;
 mod later;
 mod launch;
+mod layer_norm;
 pub mod libraries;
 mod linear;
 mod loss;
@@ -68,6 +69,7 @@ pub const KERNELS: &[compiler::Source] = &[
     conv2d::HALO_WEIGHT,
     elementwise::SOURCE,
     images::SOURCE,
+    layer_norm::SOURCE,
     loss::SOURCE,
     norm::COEFFICIENTS,
     norm::MOMENTS,

@@ -6,9 +6,14 @@ use cnn_core::{Error, Result};
 use crate::compiler::{Source, source};
 use crate::device::Cuda;
 use crate::element::CudaElement;
+use crate::elementwise::narrow;
 use crate::launch::THREADS;
+use crate::sums::combined;
 
 pub(crate) const SOURCE: Source = source!("scale_channels");
+
+/// Pixels whose products a block sums: of a large image, or of all rows of a batch as a layer scale takes them, there are many.
+const PIXELS_OF_PART: usize = 512;
 
 /// A problem whose numbers belong together.
 struct Checked {
@@ -64,15 +69,18 @@ pub(crate) fn scale_channels_backward<T: CudaElement>(
     check::length("the gradient", dy.len(), len)?;
     check::length("the input", x.len(), len)?;
     check::length("the factors", factors.len(), factors_len)?;
-    let (dx, dfactors) = (cuda.in_place(&mut dy)?, cuda.alloc(factors_len)?);
+    let parts = spec.pixels.div_ceil(PIXELS_OF_PART).max(1);
+    let (dx, sums) = (cuda.in_place(&mut dy)?, cuda.alloc::<f32>(check::numel(parts, factors_len)?)?);
     let vectors = spec.channels / lanes;
-    // Vectors that a block has side by side: those of a warp, or all. A block sums over the pixels of one image.
+    // Vectors that a block has side by side: those of a warp, or all. A block sums over some pixels of one image.
     let side_by_side = vectors.next_power_of_two().min(32);
-    let grid = [spec.batch, vectors.div_ceil(side_by_side), 1];
+    let grid = [check::numel(spec.batch, parts)?, vectors.div_ceil(side_by_side), 1];
     let launch = cuda.kernel(SOURCE, "scale_channels_backward")?.buffer(&dy).buffer(x).buffer(factors);
-    let launch = launch.buffer(&dx).buffer(&dfactors).value(pixels).value(channels).value(side_by_side as u32);
-    // SAFETY: the buffers have as many elements as the spec says; dfactors is new, dx is new or dy, which was given away; there is
-    // a block for each image, and for each 32 of its vectors of channels.
+    let launch = launch.buffer(&dx).buffer(&sums).value(pixels).value(channels).value(side_by_side as u32);
+    let launch = launch.value(parts as u32).value(PIXELS_OF_PART as u32);
+    // SAFETY: the buffers have as many elements as the spec says; the sums are new and have a factor's for each part, dx is new or
+    // dy, which was given away; there is a block for each part of each image, and for each 32 of its vectors of channels.
     unsafe { launch.on(grid, THREADS) }?;
-    Ok((dx, dfactors))
+    let dfactors = combined(cuda, sums, parts, factors_len)?;
+    Ok((dx, narrow(cuda, &dfactors)?))
 }

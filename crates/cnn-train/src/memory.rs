@@ -32,6 +32,7 @@ impl Need {
             Op::Conv2d { .. } | Op::Linear { .. } | Op::MaxPool2d { .. } | Op::AvgPool2d { .. } => true,
             // What is written for others to read.
             Op::AdaptiveAvgPool2d(_)
+            | Op::LayerNorm { .. }
             | Op::ScaleChannels
             | Op::Concat
             | Op::SliceChannels(_)

@@ -37,6 +37,7 @@
 //! | `nn.Module`, its registered fields | [`nn::Module`](core::nn::Module), [`named_fields!`](core::named_fields) and a last [`name_fields`](core::nn::name_fields) |
 //! | `nn.Parameter`, `autograd.Function`, `gradcheck` | [`Param::var`](core::nn::Param::var), [`Var::custom`](core::Var::custom), [`check::gradients`](core::check::gradients) |
 //! | `torch.cat(xs, 1)`, `x[:, a:b]`, `channel_shuffle`, `x * s` of an image and its channels | [`Var::concat`](core::Var::concat), [`slice_channels`](core::Var::slice_channels), [`shuffle_channels`](core::Var::shuffle_channels), [`scale_channels`](core::Var::scale_channels) |
+//! | `LayerNorm`, `StochasticDepth`, `layer_scale` | [`nn::LayerNorm`](core::nn::LayerNorm), [`nn::StochasticDepth`](core::nn::StochasticDepth), [`nn::LayerScale`](core::nn::LayerScale) |
 //! | `model(x)` | `model.call(&x)` |
 //! | `model.train()`, `model.eval()` | the pass: [`Pass::train`](core::Pass::train), [`Pass::eval`](core::Pass::eval) |
 //! | `torch.no_grad()`, TorchScript, `optimize_for_inference` | [`Frozen`](core::Frozen) |

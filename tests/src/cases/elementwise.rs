@@ -2,7 +2,7 @@
 
 use cnn_core::backend::Activation;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{Backend, Result};
+use cnn_core::{Backend, DropoutSpec, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -62,10 +62,15 @@ impl Case for Elementwise {
         lab.report("dy after relu_backward", &dy)?.exact();
 
         let mask = Philox::new(u64::from(self.seed), Purpose::Dropout, 3, 1);
-        lab.report("dropout", &backend.dropout(x.clone(), self.probability, &mask)?)?.exact();
-        let third = backend.dropout(x.clone(), 0.3, &mask)?;
+        lab.report("dropout", &backend.dropout(x.clone(), &DropoutSpec::elements(self.probability), &mask)?)?.exact();
+        let third = backend.dropout(x.clone(), &DropoutSpec::elements(0.3), &mask)?;
         lab.report("dropout of 0.3", &third)?.close();
-        lab.report("all dropped", &backend.dropout(dy.clone(), 1.0, &mask)?)?.exact();
+        lab.report("all dropped", &backend.dropout(dy.clone(), &DropoutSpec::elements(1.0), &mask)?)?.exact();
+        // Some elements of a vector share a draw, and of a part many.
+        for (name, shared_by) in [("dropout of fives", 5), ("dropout of thirds", 1 + self.len / 3)] {
+            let spec = DropoutSpec { probability: self.probability, shared_by };
+            lab.report(name, &backend.dropout(x.clone(), &spec, &mask)?)?.exact();
+        }
         lab.report("sum", &backend.add(x.clone(), &dy)?)?;
         lab.report("x after all", &x)?.exact();
 

@@ -4,6 +4,7 @@ mod concat;
 mod conv2d;
 mod elementwise;
 mod images;
+mod layer_norm;
 mod linear;
 mod loss;
 mod memory;
@@ -20,6 +21,7 @@ pub use conv2d::{
 };
 pub use elementwise::{Elementwise, edges as elementwise_edges, elementwise};
 pub use images::{Images, edges as images_edges, images};
+pub use layer_norm::{LayerNorm, edges as layer_norm_edges, layer_norm};
 pub use linear::{Linear, edges as linear_edges, linear};
 pub use loss::{Loss, SpecialRow, edges as loss_edges, loss, special_rows};
 pub use memory::{Memory, memory};

@@ -22,10 +22,10 @@ pub fn scale_channels() -> impl Strategy<Value = ScaleChannels> {
     })
 }
 
-/// Images of one pixel and of several parts, channels around vectors, more of them than a block has, and no images.
+/// Images of one pixel and of several pieces, channels around vectors, more of them than a block has, and no images.
 pub fn edges() -> Vec<ScaleChannels> {
     let mut sizes: Vec<_> = CHANNELS.into_iter().flat_map(|c| [[2, 1, c], [3, 49, c], [1, 300, c]]).collect();
-    sizes.extend([[2, 900, 40], [2, 4, 520], [0, 4, 8], [2, 0, 8], [2, 4, 0]]);
+    sizes.extend([[2, 900, 40], [1, 2100, 24], [2, 4, 520], [0, 4, 8], [2, 0, 8], [2, 4, 0]]);
     let case = |(i, [batch, pixels, channels]): (usize, [usize; 3])| ScaleChannels {
         spec: ScaleSpec { batch, pixels, channels },
         seed: i as u32,

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use cnn_core::backend::*;
 use cnn_core::image::{Border, ImageSpec, SampleView};
-use cnn_core::{AdaptivePool2dSpec, Conv2dSpec, Naive, Padding, Plain, Pool2dOptions, Pool2dSpec, Result, Windows};
+use cnn_core::{
+    AdaptivePool2dSpec, Conv2dSpec, LayerNormSpec, Naive, Padding, Plain, Pool2dOptions, Pool2dSpec, Result, Windows,
+};
 
 use convert::{input, norm, sound_epilogue};
 
@@ -172,6 +174,16 @@ impl Inference for Faulty {
             }
             residual => self.naive.normalise(&norm(n), residual.as_ref()),
         }
+    }
+
+    fn layer_norm(&self, spec: &LayerNormSpec, x: &Buffer, affine: Affine<'_, Self>) -> Result<Buffer> {
+        let (mut spec, mut beta) = (*spec, affine.beta.clone());
+        match self.fault {
+            Fault::LayerNormForgetsEps => spec.eps = 0.0,
+            Fault::LayerNormForgetsBeta => beta = changed(&beta, |beta| beta.fill(0.0)),
+            _ => {}
+        }
+        self.naive.layer_norm(&spec, x, Affine { gamma: affine.gamma, beta: &beta })
     }
 
     fn activate(&self, activation: Activation, x: Buffer) -> Result<Buffer> {

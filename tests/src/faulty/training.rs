@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cnn_core::backend::*;
 use cnn_core::image::Mix;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, Pool2dSpec, Result};
+use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, DropoutSpec, LayerNormSpec, Pool2dSpec, Result};
 
 use super::convert::{
     faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, stats,
@@ -146,6 +146,32 @@ impl Backend for Faulty {
         Ok(Gradient::Norm(gradient))
     }
 
+    fn layer_norm_backward(
+        &self,
+        spec: &LayerNormSpec,
+        dy: Buffer,
+        x: &Buffer,
+        gamma: &Buffer,
+    ) -> Result<LayerNormBackward<Self>> {
+        let used =
+            if self.has(Fault::LayerNormGradientForgetsGamma) { &changed(gamma, |g| g.fill(1.0)) } else { gamma };
+        let mut back = self.naive.layer_norm_backward(spec, dy.clone(), x, used)?;
+        if self.has(Fault::LayerNormGradientForgetsMeans) {
+            // dy times gamma over the deviation: what is normalised by counts as given.
+            let n = spec.channels as f64;
+            let row = |(x, dy): (&[f64], &[f64])| {
+                let mean = x.iter().sum::<f64>() / n;
+                let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+                let inverse = (variance + spec.eps).sqrt().recip();
+                dy.iter().zip(gamma.iter()).map(|(dy, gamma)| dy * gamma * inverse).collect::<Vec<_>>()
+            };
+            let channels = spec.channels.max(1);
+            back.dx = Arc::new(x.chunks_exact(channels).zip(dy.chunks_exact(channels)).flat_map(row).collect());
+        }
+        let LayerNormBackward { dx, dgamma, dbeta } = back;
+        Ok(LayerNormBackward { dx, dgamma, dbeta })
+    }
+
     fn activate_backward(&self, activation: Activation, saved: &Buffer, dy: Buffer) -> Result<Buffer> {
         if self.has(Fault::ReluGradientAtZero) && activation == Activation::Relu {
             return Ok(Arc::new(
@@ -231,14 +257,15 @@ impl Backend for Faulty {
         }
     }
 
-    fn dropout(&self, x: Buffer, probability: f64, mask: &Philox) -> Result<Buffer> {
+    fn dropout(&self, x: Buffer, spec: &DropoutSpec, mask: &Philox) -> Result<Buffer> {
         match self.fault {
             Fault::DropoutUnscaled => {
-                let dropped = self.naive.dropout(x, probability, mask)?;
-                Ok(changed(&dropped, |x| x.iter_mut().for_each(|x| *x *= 1.0 - probability)))
+                let dropped = self.naive.dropout(x, spec, mask)?;
+                Ok(changed(&dropped, |x| x.iter_mut().for_each(|x| *x *= 1.0 - spec.probability)))
             }
-            Fault::DropoutMaskOffByOne => self.naive.dropout(x, probability, &Philox::new(1, Purpose::Dropout, 3, 1)),
-            _ => self.naive.dropout(x, probability, mask),
+            Fault::DropoutMaskOffByOne => self.naive.dropout(x, spec, &Philox::new(1, Purpose::Dropout, 3, 1)),
+            Fault::DropoutSharesNothing => self.naive.dropout(x, &DropoutSpec::elements(spec.probability), mask),
+            _ => self.naive.dropout(x, spec, mask),
         }
     }
 

@@ -19,7 +19,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, adaptive_pool2d concat elementwise images linear loss memory normalise optimiser pool2d scale_channels statistics }
+            suite! { @tests $element, adaptive_pool2d concat elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(
@@ -135,6 +135,6 @@ macro_rules! edges {
 }
 
 edges! {
-    concat_edges conv2d_edges elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
+    concat_edges conv2d_edges elementwise_edges images_edges layer_norm_edges linear_edges loss_edges normalise_edges optimiser_edges pool2d_edges
     scale_channels_edges special_rows statistics_edges
 }

@@ -11,7 +11,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $bound, $groups, adaptive_pool2d concat conv2d elementwise images linear loss memory normalise optimiser pool2d scale_channels statistics }
+            suite! { @tests $bound, $groups, adaptive_pool2d concat conv2d elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $bound:expr, $groups:expr, $($case:ident)*) => { $(
@@ -53,7 +53,7 @@ macro_rules! edges {
 }
 
 edges! {
-    concat_edges conv2d_edges conv2d_stems conv2d_tiles elementwise_edges images_edges linear_edges loss_edges normalise_edges optimiser_edges
+    concat_edges conv2d_edges conv2d_stems conv2d_tiles elementwise_edges images_edges layer_norm_edges linear_edges loss_edges normalise_edges optimiser_edges
     pool2d_edges scale_channels_edges special_rows statistics_edges
 }
 

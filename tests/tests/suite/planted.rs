@@ -27,8 +27,9 @@ planted! {
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
         NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
+    layer_norm: LayerNormForgetsEps LayerNormForgetsBeta LayerNormGradientForgetsGamma LayerNormGradientForgetsMeans;
     elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh Relu6Above6 SiluSlopeIsTheSigmoid HardswishSlopeAtItsEnds
-        HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne AddIgnoresLast;
+        HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne DropoutSharesNothing AddIgnoresLast;
     adaptive_pool2d: AdaptiveWindowsDoNotOverlap;
     pool2d: MaxPoolTakesLastOfEqual MaxPoolIgnoresNan MaxPoolGradientOverwrites AvgPoolCountsPadding
         AvgPoolGradientUncounted;

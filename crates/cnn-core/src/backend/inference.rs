@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use super::activation::Activation;
 use super::channels::{ScaleSpec, SliceSpec};
 use super::device::{Data, Device, Wide};
-use super::norm::Norm;
+use super::norm::{Affine, Norm};
 use crate::image::{ImageSpec, SampleView};
-use crate::spec::{Conv2dSpec, Pool2dSpec};
+use crate::spec::{Conv2dSpec, LayerNormSpec, Pool2dSpec};
 use crate::windows::AdaptivePool2dSpec;
 use crate::{Error, Result};
 
@@ -44,6 +44,9 @@ pub trait Inference: Device {
 
     /// Writes a normalised activation, `residual` added before the ReLU.
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>>;
+    /// Every row of `x` \[rows, channels\] less its mean and divided by its deviation, `sqrt(variance + eps)` of the biased
+    /// variance, then times gamma and plus beta (J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016).
+    fn layer_norm(&self, spec: &LayerNormSpec, x: &Data<Self>, affine: Affine<'_, Self>) -> Result<Data<Self>>;
     /// `activation` of each element.
     fn activate(&self, activation: Activation, x: Data<Self>) -> Result<Data<Self>>;
     /// The maximum of every window and where it was, as `row * W + column` of the input; the first of equal numbers

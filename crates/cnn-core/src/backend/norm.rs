@@ -57,6 +57,17 @@ pub struct NormBackward<B: Device> {
     pub dbeta: Wide<B>,
 }
 
+/// What [`Backend::layer_norm_backward`](super::Backend::layer_norm_backward) returns.
+#[derive(Debug)]
+pub struct LayerNormBackward<B: Device> {
+    /// The gradient of the normalisation's input.
+    pub dx: Data<B>,
+    /// The gradient of gamma \[channels\].
+    pub dgamma: Wide<B>,
+    /// The gradient of beta \[channels\].
+    pub dbeta: Wide<B>,
+}
+
 /// Mean and biased variance per channel: the [moments](super::Backend::Moments) of a device that has them at once.
 #[derive(Debug)]
 pub struct Moments<B: Device> {

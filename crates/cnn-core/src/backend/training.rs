@@ -6,12 +6,12 @@ use super::activation::Activation;
 use super::channels::{ScaleSpec, SliceSpec};
 use super::device::{Data, Device, Wide};
 use super::inference::{Epilogue, Inference, Input, LinearSpec};
-use super::norm::{Affine, Gradient, Norm, NormBackward, NormGradient, NormStats, Running};
+use super::norm::{Affine, Gradient, LayerNormBackward, Norm, NormBackward, NormGradient, NormStats, Running};
 use super::optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep};
 use crate::Result;
 use crate::image::Mix;
 use crate::rng::Philox;
-use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::spec::{BatchNormSpec, Conv2dSpec, DropoutSpec, LayerNormSpec, Pool2dSpec};
 use crate::windows::AdaptivePool2dSpec;
 
 /// A device that runs models forward and back and moves their weights.
@@ -92,6 +92,21 @@ pub trait Backend: Inference {
     /// weight: as it is, or written where that is faster.
     fn shared_gradient(&self, gradient: NormGradient<Self>) -> Result<Gradient<Self>>;
 
+    /// The gradients of [`Inference::layer_norm`]. With xhat a row less its mean and over its deviation, and g = dy * gamma:
+    ///
+    /// ```text
+    /// dbeta  = sum over rows of dy
+    /// dgamma = sum over rows of dy * xhat
+    /// dx     = (g - mean(g) - xhat * mean(g * xhat)) / deviation      means over the row
+    /// ```
+    fn layer_norm_backward(
+        &self,
+        spec: &LayerNormSpec,
+        dy: Data<Self>,
+        x: &Data<Self>,
+        gamma: &Wide<Self>,
+    ) -> Result<LayerNormBackward<Self>>;
+
     // Activations, pooling, dense layers.
 
     /// `dy` times the derivative of `activation`, where its input or output was `saved`
@@ -133,9 +148,12 @@ pub trait Backend: Inference {
     fn linear_backward_weight(&self, spec: &LinearSpec, dy: &Data<Self>, x: &Data<Self>) -> Result<Wide<Self>>;
     /// The sum over rows of `x` \[rows, channels\]: the gradient of a bias.
     fn sum_rows(&self, x: &Data<Self>, channels: usize) -> Result<Wide<Self>>;
-    /// Zeroes element `i` where word `i` of `mask` as a number in [0, 1) ([`unit_f32`](crate::rng::unit_f32)) is below
-    /// `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
-    fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>>;
+    /// Zeroes element `i` where word `i / shared_by` of `mask` as a number in [0, 1) ([`unit_f32`](crate::rng::unit_f32)) is
+    /// below `probability` (in f32), else divides it by `1 - probability`. It is its own backward pass.
+    ///
+    /// # Errors
+    /// Those of [`DropoutSpec::check`].
+    fn dropout(&self, x: Data<Self>, spec: &DropoutSpec, mask: &Philox) -> Result<Data<Self>>;
 
     // Images, probabilities and the loss.
 

@@ -1,7 +1,7 @@
 //! From a graph to the layers that run: what is not needed is left out, and what can be fused is.
 //!
 //! ```text
-//! convolution -> normalisation                     weight * scale, bias * scale + shift
+//! convolution -> normalisation, layer scale        weight * scale, bias * scale + shift
 //! convolution, dense layer or normalisation
 //!     -> + another value                           in its epilogue
 //!     -> activation                                in its epilogue
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use crate::backend::{Accum, Activation, Data, Inference, LinearSpec, ScaleSpec, SliceSpec, Wide};
 use crate::element::Real;
 use crate::graph::{Custom, Graph, Node, NormWeights, Op};
-use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::spec::{BatchNormSpec, Conv2dSpec, LayerNormSpec, Pool2dSpec};
 use crate::tape::VarId;
 use crate::{AdaptivePool2dSpec, Error, Result, Shape};
 
@@ -64,6 +64,11 @@ pub(super) enum Work<B: Inference, F> {
         scale: Wide<B>,
         shift: Wide<B>,
         channels: usize,
+    },
+    LayerNorm {
+        spec: LayerNormSpec,
+        gamma: Wide<B>,
+        beta: Wide<B>,
     },
     Add,
     Activation(Activation),
@@ -201,16 +206,14 @@ impl<B: Inference> Lowering<'_, B> {
                 self.layer(node, Work::Linear { spec: *spec, weight: weight.clone(), bias: bias.clone() })
             }
             Op::BatchNorm2d { spec, weights, after } => {
-                let coefficients = self.coefficients(spec, weights)?;
-                let layer = match self.take(value[0], Layer::is_bare_conv2d) {
-                    Some(layer) => self.folded(layer, &coefficients)?,
-                    None => {
-                        let [scale, shift] = [0, 1].map(|i| self.upload(&coefficients[i]));
-                        let work = Work::Norm { scale: scale?, shift: shift?, channels: spec.channels };
-                        Layer { inputs: vec![value[0]], ..self.layer(node, work) }
-                    }
-                };
+                let layer = self.by_channels(node, value[0], &self.coefficients(spec, weights)?)?;
                 Layer { residual: after.add.then(|| value[1]), activation: after.activation, ..layer }
+            }
+            Op::LayerNorm { spec, gamma, beta } => {
+                self.layer(node, Work::LayerNorm { spec: *spec, gamma: gamma.clone(), beta: beta.clone() })
+            }
+            Op::LayerScale { channels, factors } => {
+                self.by_channels(node, value[0], &[self.download(factors)?, vec![0.0; *channels]])?
             }
             Op::Add => {
                 let (early, late) = (value[0].min(value[1]), value[0].max(value[1]));
@@ -250,6 +253,17 @@ impl<B: Inference> Lowering<'_, B> {
         };
         self.layers.push(Layer { output: node.output, ..layer });
         Ok(())
+    }
+
+    /// The value, times a number for each channel and plus another, in the weight and bias of the convolution that made it or as
+    /// a layer of its own.
+    fn by_channels(&mut self, node: &Node<B>, value: VarId, coefficients: &[Vec<f64>; 2]) -> Result<Layer<B>> {
+        if let Some(layer) = self.take(value, Layer::is_bare_conv2d) {
+            return self.folded(layer, coefficients);
+        }
+        let [scale, shift] = [0, 1].map(|i| self.upload(&coefficients[i]));
+        let work = Work::Norm { scale: scale?, shift: shift?, channels: coefficients[0].len() };
+        Ok(Layer { inputs: vec![value], ..self.layer(node, work) })
     }
 
     /// The node as a layer of its own.
@@ -346,6 +360,9 @@ impl<B: Inference> Layer<B> {
             }
             Work::Norm { scale, shift, channels } => {
                 Work::Norm { scale: scale.clone(), shift: shift.clone(), channels: *channels }
+            }
+            Work::LayerNorm { spec, gamma, beta } => {
+                Work::LayerNorm { spec: *spec, gamma: gamma.clone(), beta: beta.clone() }
             }
             Work::Add => Work::Add,
             Work::Activation(activation) => Work::Activation(*activation),

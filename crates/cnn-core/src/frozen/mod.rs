@@ -18,7 +18,7 @@ use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::backend::{Activation, Backend, Data, Epilogue, Inference, Input, Norm, Recorded, Uses, Wide};
+use crate::backend::{Activation, Affine, Backend, Data, Epilogue, Inference, Input, Norm, Recorded, Uses, Wide};
 use crate::graph::Graph;
 use crate::nn::Module;
 use crate::tape::VarId;
@@ -207,6 +207,7 @@ impl<B: Inference> Frozen<B> {
                     _ => Ok(y),
                 }
             }
+            Work::LayerNorm { spec, gamma, beta } => backend.layer_norm(spec, x, Affine { gamma, beta }),
             Work::MaxPool2d(spec) => Ok(backend.max_pool2d(spec, x)?.0),
             Work::AvgPool2d(spec) => backend.avg_pool2d(spec, x),
             Work::AdaptiveAvgPool2d(spec) => backend.adaptive_avg_pool2d(spec, x),

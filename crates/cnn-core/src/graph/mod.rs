@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 use crate::backend::{Device, ScaleSpec, check_groups};
 use crate::ops::concat::concatenated;
+use crate::ops::layer_norm::check_channels;
+use crate::spec::LayerNormSpec;
 use crate::tape::VarId;
 use crate::windows::Windows;
 use crate::{Error, Result, Shape};
@@ -96,6 +98,10 @@ impl<B: Device> Node<B> {
                     return Err(Error::invalid("input", inputs[0], rule));
                 }
                 (dims.clone(), dims)
+            }
+            Op::LayerNorm { spec: LayerNormSpec { channels, .. }, .. } | Op::LayerScale { channels, .. } => {
+                check_channels(inputs[0], *channels)?;
+                (inputs[0].dims().to_vec(), inputs[0].dims().to_vec())
             }
             Op::Flatten => {
                 let dims = inputs[0].dims();

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
 use crate::backend::{Activation, Device, LinearSpec, SliceSpec, Wide};
-use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::spec::{BatchNormSpec, Conv2dSpec, DropoutSpec, LayerNormSpec, Pool2dSpec};
 use crate::{AdaptivePool2dSpec, Error, Result, Shape, Tensor};
 
 /// An operation with its whole problem and handles to its weights. The set is closed, but for [`Custom`].
@@ -39,6 +39,22 @@ pub enum Op<B: Device> {
         /// What follows in the same op.
         after: After,
     },
+    /// Layer normalisation of every row.
+    LayerNorm {
+        /// The problem.
+        spec: LayerNormSpec,
+        /// Scale \[C\].
+        gamma: Wide<B>,
+        /// Shift \[C\].
+        beta: Wide<B>,
+    },
+    /// Each channel times a learned factor.
+    LayerScale {
+        /// C.
+        channels: usize,
+        /// \[C\].
+        factors: Wide<B>,
+    },
     /// An activation.
     Activation(Activation),
     /// Maximum over windows.
@@ -58,8 +74,8 @@ pub enum Op<B: Device> {
         /// \[out\].
         bias: Option<Wide<B>>,
     },
-    /// Random zeros with this probability.
-    Dropout(f64),
+    /// Random zeros.
+    Dropout(DropoutSpec),
     /// Elementwise sum.
     Add,
     /// Images times a factor for each channel of each of them, the second value.
@@ -154,13 +170,16 @@ impl<B: Device> Op<B> {
                 let activation = activation.map_or(String::new(), |a| format!(" + {}", a.name()));
                 return Cow::Owned(format!("BatchNorm2d{add}{activation}"));
             }
+            Op::LayerNorm { .. } => "LayerNorm",
+            Op::LayerScale { .. } => "LayerScale",
             Op::Activation(activation) => activation.name(),
             Op::MaxPool2d(_) => "MaxPool2d",
             Op::AvgPool2d(_) => "AvgPool2d",
             Op::AdaptiveAvgPool2d(_) => "AdaptiveAvgPool2d",
             Op::Flatten => "Flatten",
             Op::Linear { .. } => "Linear",
-            Op::Dropout(_) => "Dropout",
+            Op::Dropout(DropoutSpec { shared_by: 1, .. }) => "Dropout",
+            Op::Dropout(_) => "StochasticDepth",
             Op::Add => "Add",
             Op::ScaleChannels => "ScaleChannels",
             Op::Concat => "Concat",
@@ -220,6 +239,11 @@ impl<B: Device> Op<B> {
                     [("weight", gamma), ("bias", beta), ("mean", mean), ("variance", variance)].into_iter();
                 arrays.try_for_each(|(what, values)| check(what, Some(values), spec.channels))
             }
+            Op::LayerNorm { spec, gamma, beta } => {
+                check("weight", Some(gamma), spec.channels)?;
+                check("bias", Some(beta), spec.channels)
+            }
+            Op::LayerScale { channels, factors } => check("factors", Some(factors), *channels),
             _ => Ok(()),
         }
     }

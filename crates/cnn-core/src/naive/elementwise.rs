@@ -3,6 +3,7 @@
 use crate::backend::Activation;
 use crate::element::{Element, Real};
 use crate::rng::{Philox, unit_f32};
+use crate::spec::DropoutSpec;
 
 /// The activation of one number.
 pub(super) fn activate<A: Real>(activation: Activation, x: A) -> A {
@@ -104,12 +105,13 @@ fn gelu_slope<A: Real>(x: A) -> A {
     A::from_f64(phi(x) + x * density)
 }
 
-/// 0 where the mask's number is below `probability`, else `x / (1 - probability)`.
-pub(super) fn dropout<A: Real>(x: &[A], probability: f64, mask: &Philox) -> Vec<A> {
-    let keep = A::from_f64(1.0 - probability);
+/// 0 where the mask's number is below the probability, else `x / (1 - probability)`.
+pub(super) fn dropout<A: Real>(x: &[A], spec: &DropoutSpec, mask: &Philox) -> Vec<A> {
+    let keep = A::from_f64(1.0 - spec.probability);
     let one = |(i, &x): (usize, &A)| {
-        let word = mask.block((i / 4) as u32)[i % 4];
-        if unit_f32(word) < probability as f32 { A::zero() } else { x / keep }
+        let draw = i / spec.shared_by;
+        let word = mask.block((draw / 4) as u32)[draw % 4];
+        if unit_f32(word) < spec.probability as f32 { A::zero() } else { x / keep }
     };
     x.iter().enumerate().map(one).collect()
 }

@@ -8,6 +8,7 @@ mod concat;
 mod conv2d;
 mod elementwise;
 mod images;
+mod layer_norm;
 mod linear;
 mod loss;
 mod norm;
@@ -23,7 +24,7 @@ use crate::backend::*;
 use crate::element::{Element, Plain, Real};
 use crate::image::{ImageSpec, Mix, SampleView};
 use crate::rng::Philox;
-use crate::spec::{BatchNormSpec, Conv2dSpec, Pool2dSpec};
+use crate::spec::{BatchNormSpec, Conv2dSpec, DropoutSpec, LayerNormSpec, Pool2dSpec};
 use crate::windows::AdaptivePool2dSpec;
 
 /// The backend of plain loops over activations of type `E`.
@@ -156,6 +157,10 @@ impl<E: Element> Inference for Naive<E> {
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>> {
         let residual = residual.map(|residual| self.read(residual));
         Ok(rounded(norm::normalise::<E>(norm, residual.as_deref())))
+    }
+
+    fn layer_norm(&self, spec: &LayerNormSpec, x: &Data<Self>, affine: Affine<'_, Self>) -> Result<Data<Self>> {
+        Ok(layer_norm::forward(spec, x, affine))
     }
 
     fn activate(&self, activation: Activation, x: Data<Self>) -> Result<Data<Self>> {
@@ -299,6 +304,16 @@ impl<E: Element> Backend for Naive<E> {
         Ok(Gradient::Norm(gradient))
     }
 
+    fn layer_norm_backward(
+        &self,
+        spec: &LayerNormSpec,
+        dy: Data<Self>,
+        x: &Data<Self>,
+        gamma: &Wide<Self>,
+    ) -> Result<LayerNormBackward<Self>> {
+        Ok(layer_norm::backward(spec, &dy, x, gamma))
+    }
+
     fn activate_backward(&self, activation: Activation, saved: &Data<Self>, dy: Data<Self>) -> Result<Data<Self>> {
         Ok(Arc::new(elementwise::activate_backward::<E>(activation, saved, &dy)))
     }
@@ -342,8 +357,9 @@ impl<E: Element> Backend for Naive<E> {
         Ok(Arc::new(linear::sum_rows(&wide(x), channels)))
     }
 
-    fn dropout(&self, x: Data<Self>, probability: f64, mask: &Philox) -> Result<Data<Self>> {
-        Ok(rounded(elementwise::dropout(&wide(&x), probability, mask)))
+    fn dropout(&self, x: Data<Self>, spec: &DropoutSpec, mask: &Philox) -> Result<Data<Self>> {
+        spec.check()?;
+        Ok(rounded(elementwise::dropout(&wide(&x), spec, mask)))
     }
 
     fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>> {

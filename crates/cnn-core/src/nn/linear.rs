@@ -4,7 +4,7 @@ use crate::nn::{Init, Layout, Module, Param, Scope};
 use crate::ops::linear::linear;
 use crate::{Backend, Error, Result, Shape, Var, named_fields};
 
-/// \[N, in\] to \[N, out\]. State dict: `weight` \[out, in\], `bias` \[out\].
+/// \[N, in\] to \[N, out\], and each pixel of \[N, H, W, in\] likewise. State dict: `weight` \[out, in\], `bias` \[out\].
 #[derive(Debug)]
 pub struct Linear<B: Backend> {
     /// \[in, out\].

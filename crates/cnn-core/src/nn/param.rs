@@ -13,7 +13,7 @@ pub enum Kind {
     Weight,
     /// Bias of a convolution or dense layer.
     Bias,
-    /// Scale of a normalisation.
+    /// Scale of a normalisation, or of a branch.
     NormScale,
     /// Shift of a normalisation.
     NormShift,

@@ -2,11 +2,19 @@
 
 use crate::backend::{Backend, Epilogue, Input, LinearSpec};
 use crate::graph::Op;
+use crate::ops::conv2d::{ConvParams, conv2d};
 use crate::ops::learned::Learned;
+use crate::spec::Conv2dOptions;
 use crate::{Error, Result, Shape, Var};
 
-/// `x` \[N, in\] times `weight` \[in, out\], plus `bias` \[out\].
+/// `x` \[N, in\] times `weight` \[in, out\], plus `bias` \[out\]. Of images it is every pixel: a 1x1 convolution, which has kernels
+/// for so many rows.
 pub(crate) fn linear<B: Backend>(x: &Var<B>, weight: Learned<'_, B>, bias: Option<Learned<'_, B>>) -> Result<Var<B>> {
+    if let [_, _, _, _] = x.shape().dims() {
+        let [inputs, outputs] = weight.shape.matrix("weight")?;
+        let weight = Learned { shape: Shape::new(&[1, 1, inputs, outputs])?, ..weight };
+        return conv2d(x, ConvParams { weight, bias, options: &Conv2dOptions::default() });
+    }
     let (pass, backend, target) = (x.pass(), x.pass().backend(), x.target());
     let ([rows, features], [inputs, outputs]) = (x.shape().matrix("input")?, weight.shape.matrix("weight")?);
     if features != inputs {

@@ -10,6 +10,8 @@ mod cross_entropy;
 mod custom;
 mod dropout;
 mod flatten;
+pub(crate) mod layer_norm;
+pub(crate) mod layer_scale;
 pub(crate) mod learned;
 pub(crate) mod linear;
 pub(crate) mod parameter;

@@ -5,12 +5,13 @@ use std::slice::from_ref;
 use cnn_core::backend::{Activation, LinearSpec};
 use cnn_core::graph::{Custom, Graph, Node, Op};
 use cnn_core::nn::{
-    BatchNorm2d, Conv2d, ConvNorm, Fields, Init, Leaf, LeafMut, Linear, MaxPool2d, Module, Path, Scope,
+    BatchNorm2d, Conv2d, ConvNorm, Fields, Init, LayerNorm, LayerScale, Leaf, LeafMut, Linear, MaxPool2d, Module, Path,
+    Scope,
 };
 use cnn_core::nn::{name_fields, parameters_mut};
 use cnn_core::{
-    Conv2dOptions, Conv2dSpec, Device, Error, Frozen, Inference, Naive, Pass, Pool2dOptions, Pool2dSpec, Result, Shape,
-    Tensor, Var, check, named_fields,
+    Conv2dOptions, Conv2dSpec, Device, Error, Frozen, Inference, LayerNormSpec, Naive, Pass, Pool2dOptions, Pool2dSpec,
+    Result, Shape, Tensor, Var, check, named_fields,
 };
 
 type B = Naive<f64>;
@@ -21,11 +22,13 @@ struct Net<B: cnn_core::Backend> {
     conv: Conv2d<B>,
     norm: BatchNorm2d<B>,
     dense: Linear<B>,
+    layer_norm: LayerNorm<B>,
+    layer_scale: LayerScale<B>,
     pool: Pool,
     scope: Scope,
 }
 
-named_fields!(Net { stem, conv, norm, dense, pool });
+named_fields!(Net { stem, conv, norm, dense, layer_norm, layer_scale, pool });
 
 /// A module of no backend in particular, as a field.
 struct Pool(MaxPool2d);
@@ -41,7 +44,7 @@ impl<B: cnn_core::Backend> Fields<B> for Pool {
 
 impl<B: cnn_core::Backend> Module<B> for Net<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let x = self.stem.call(x)?.gelu()?;
+        let x = self.layer_scale.call(&self.layer_norm.call(&self.stem.call(x)?)?)?.gelu()?;
         let y = ConvNorm(&mut self.conv, &mut self.norm).add_relu(&x, &x)?;
         let y = self.pool.0.call(&y.add(&x)?)?.dropout(0.5)?;
         self.dense.call(&y.flatten()?)?.softmax()
@@ -57,6 +60,8 @@ fn net(backend: &B) -> Net<B> {
         conv: Conv2d::without_bias(init, 4, 4, options).unwrap(),
         norm: BatchNorm2d::new(init, 4).unwrap(),
         dense: Linear::from_image(init, [3, 2, 4], 3).unwrap(),
+        layer_norm: LayerNorm::new(init, 4, 1e-3).unwrap(),
+        layer_scale: LayerScale::new(init, 4, 0.5).unwrap(),
         pool: Pool(MaxPool2d::new(pool)),
         scope: Scope::default(),
     };
@@ -144,6 +149,18 @@ fn a_graph_that_does_not_fit_together_is_refused() {
     refused(vec![input(), node(Op::Add, &[0], 1, &[1, 2])], 1, "inputs of Add 1: must be 2");
     refused(vec![input(), node(dense(2, 5), &[0], 1, &[1, 3])], 1, "weight of Linear [5]: must have the 6 elements");
     refused(vec![input(), node(dense(4, 12), &[0], 1, &[1, 3])], 1, "input of Linear [1, 2]: must be [1, 4]");
+    let layer_norm = |channels: usize, elements: usize| {
+        let (gamma, beta) = (backend.fill(channels, 0.5).unwrap(), backend.fill(elements, 0.5).unwrap());
+        Op::LayerNorm { spec: LayerNormSpec { channels, eps: 0.1 }, gamma, beta }
+    };
+    let layer_scale = |channels: usize| Op::LayerScale { channels, factors: backend.fill(2, 0.5).unwrap() };
+    for (op, rule) in [
+        (layer_norm(3, 3), "layer1: input [1, 2]: must have 3 channels, the last dimension"),
+        (layer_norm(2, 1), "layer1: bias of LayerNorm [1]: must have the 2 elements of the spec"),
+        (layer_scale(3), "layer1: input [1, 2]: must have 3 channels"),
+    ] {
+        refused(vec![input(), node(op, &[0], 1, &[1, 2])], 1, rule);
+    }
     refused(
         vec![input(), node(Op::CrossEntropy, &[0], 1, &[1])],
         1,

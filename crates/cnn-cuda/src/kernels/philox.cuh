@@ -28,3 +28,10 @@ DEVICE Words random_block(const Philox& philox, u32 i) {
     }
     return Words{{c0, c1, c2, c3}};
 }
+
+// Word i of the sequence.
+DEVICE u32 random_word(const Philox& philox, u32 i) {
+    Words words = random_block(philox, i / 4);
+    u32 low = i % 2 ? words.of[1] : words.of[0], high = i % 2 ? words.of[3] : words.of[2];
+    return i % 4 < 2 ? low : high;
+}

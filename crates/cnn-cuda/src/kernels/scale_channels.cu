@@ -24,20 +24,22 @@ KERNEL(256) scale_channels(const element* x, const element* factors, element* y,
     else scale<1>(x, factors, y, pixels, channels, count);
 }
 
-// One image and `lanes` vectors of its channels by a block: its other threads have other pixels, the next ones `slices` on.
+// A part of an image's pixels and `lanes` vectors of its channels by a block: its other threads have other pixels, the next ones
+// `slices` on.
 template <int N>
-DEVICE void scale_backward(const element* dy, const element* x, const element* factors, element* dx, element* dfactors,
-                           u32 pixels, u32 channels, u32 lanes) {
+DEVICE void scale_backward(const element* dy, const element* x, const element* factors, element* dx, float* sums_of_parts,
+                           u32 pixels, u32 channels, u32 lanes, u32 parts, u32 of_part) {
     __shared__ float sums[N][256];
     u32 vectors = channels / N, slices = 256 / lanes;
     u32 vector = blockIdx.y * lanes + threadIdx.x % lanes, slice = threadIdx.x / lanes;
-    u64 of_image = u64(blockIdx.x) * channels + vector * N;
+    u32 image = blockIdx.x / parts, part = blockIdx.x % parts, images = gridDim.x / parts;
+    u32 first = part * of_part, end = min(pixels, first + of_part);
     float sum[N] = {};
     if (vector < vectors) {
         float factor[N];
-        unpack(factor, load<N>(factors + of_image));
-        for (u32 pixel = slice; pixel < pixels; pixel += slices) {
-            u64 at = (u64(blockIdx.x) * pixels + pixel) * channels + vector * N;
+        unpack(factor, load<N>(factors + u64(image) * channels + vector * N));
+        for (u32 pixel = first + slice; pixel < end; pixel += slices) {
+            u64 at = (u64(image) * pixels + pixel) * channels + vector * N;
             float gradient[N], numbers[N];
             unpack(gradient, load<N>(dy + at));
             unpack(numbers, load<N>(x + at));
@@ -60,12 +62,16 @@ DEVICE void scale_backward(const element* dy, const element* x, const element* f
             sums[e][threadIdx.x] = sum[e];
         }
     }
-    if (slice == 0 && vector < vectors) store_floats(dfactors + of_image, sum);
+    if (slice > 0 || vector >= vectors) return;
+    float* result = sums_of_parts + (u64(part) * images + image) * channels + vector * N;
+#pragma unroll
+    for (int e = 0; e < N; e++) result[e] = sum[e];
 }
 
-// dx = dy * factor, and the sum of dy * x over each image's pixels. `lanes` is a power of two, at most 32. dx may be dy.
-KERNEL(256) scale_channels_backward(const element* dy, const element* x, const element* factors, element* dx, element* dfactors,
-                                    u32 pixels, u32 channels, u32 lanes) {
-    if (channels % VECTOR == 0) scale_backward<VECTOR>(dy, x, factors, dx, dfactors, pixels, channels, lanes);
-    else scale_backward<1>(dy, x, factors, dx, dfactors, pixels, channels, lanes);
+// dx = dy * factor, and the sum of dy * x over each of `parts` parts of each image's pixels, `of_part` but for the last one: sums
+// [parts, images, channels]. `lanes` is a power of two, at most 32. dx may be dy.
+KERNEL(256) scale_channels_backward(const element* dy, const element* x, const element* factors, element* dx, float* sums,
+                                    u32 pixels, u32 channels, u32 lanes, u32 parts, u32 of_part) {
+    if (channels % VECTOR == 0) scale_backward<VECTOR>(dy, x, factors, dx, sums, pixels, channels, lanes, parts, of_part);
+    else scale_backward<1>(dy, x, factors, dx, sums, pixels, channels, lanes, parts, of_part);
 }

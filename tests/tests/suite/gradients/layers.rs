@@ -1,7 +1,7 @@
 //! Layers with parameters.
 
 use cnn_core::backend::{Accum, Activation};
-use cnn_core::nn::{BatchNorm2d, Conv2d, Fields, Init, Kind, LeafMut, Linear, Module, Path};
+use cnn_core::nn::{BatchNorm2d, Conv2d, Fields, Init, Kind, LayerNorm, LayerScale, LeafMut, Linear, Module, Path};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Mode, Real, Result};
 use cnn_tests::cases::{channels, conv2d_geometry, sides};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use proptest::sample::select;
 use super::difference::{After, Array, Draw, check};
 
 super::on_every_backend! {
-    conv2d linear linear_behind_an_image batch_norm2d_in_training batch_norm2d_in_evaluation
+    conv2d linear linear_behind_an_image linear_of_pixels batch_norm2d_in_training batch_norm2d_in_evaluation layer_norm layer_scale
 }
 
 /// Draws all parameters and statistics anew: no scale stays 1, no shift 0.
@@ -94,6 +94,38 @@ fn linear_behind_an_image<B: Backend>(backend: &B) -> Result<(), String> {
         Ok((layer, vec![Array::new(&[n, h, w, c], |n| draw.numbers(n))]))
     };
     check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0].flatten()?))
+}
+
+fn linear_of_pixels<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (1usize..=3, [1usize..=4, 1..=4], 1usize..=9, 1usize..=9);
+    let make = |&(n, [h, w], inputs, outputs): &(usize, [usize; 2], usize, usize), draw: &mut Draw| {
+        let mut layer = Linear::new(&mut Init::new(backend, 0), inputs, outputs)?;
+        redraw(backend, &mut layer, draw);
+        Ok((layer, vec![Array::new(&[n, h, w, inputs], |n| draw.numbers(n))]))
+    };
+    check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0]))
+}
+
+/// Rows of images and of matrices; a row of one channel is always its shift.
+pub(super) fn layer_norm<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (1usize..=3, [1usize..=4, 1..=4], channels(), any::<bool>());
+    let make = |&(n, [h, w], c, flat): &(usize, [usize; 2], usize, bool), draw: &mut Draw| {
+        let mut layer = LayerNorm::new(&mut Init::new(backend, 0), c, 1e-2)?;
+        redraw(backend, &mut layer, draw);
+        let shape: &[usize] = if flat { &[n * h * w, c] } else { &[n, h, w, c] };
+        Ok((layer, vec![Array::new(shape, |n| draw.numbers(n))]))
+    };
+    check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0]))
+}
+
+pub(super) fn layer_scale<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (1usize..=3, [1usize..=4, 1..=4], channels());
+    let make = |&(n, [h, w], c): &(usize, [usize; 2], usize), draw: &mut Draw| {
+        let mut layer = LayerScale::new(&mut Init::new(backend, 0), c, 1e-6)?;
+        redraw(backend, &mut layer, draw);
+        Ok((layer, vec![Array::new(&[n, h, w, c], |n| draw.numbers(n))]))
+    };
+    check(backend, Mode::Train, cases, make, |_, layer, xs| layer.call(&xs[0]))
 }
 
 pub(super) fn batch_norm2d_in_training<B: Backend>(backend: &B) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Operations without parameters.
 
 use cnn_core::backend::Activation;
-use cnn_core::nn::{Dropout, Module, Sequential};
+use cnn_core::nn::{Dropout, Module, Sequential, StochasticDepth};
 use cnn_core::ops::Labels;
 use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
 use cnn_tests::cases::{channels, pool2d_geometry, sides};
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::difference::{APART, Array, Draw, Output, check};
 
 super::on_every_backend! {
-    relu gelu activations scale_channels concat slice_channels shuffle_channels adaptive_avg_pool2d softmax add flatten dropout max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+    relu gelu activations scale_channels concat slice_channels shuffle_channels adaptive_avg_pool2d softmax add flatten dropout stochastic_depth max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
 }
 
 /// Checks a function of images of any size.
@@ -56,6 +56,10 @@ fn flatten<B: Backend>(backend: &B) -> Result<(), String> {
 pub(super) fn dropout<B: Backend>(backend: &B) -> Result<(), String> {
     // Two masks a pass; the step is fixed, and so are they.
     of_images(backend, Draw::numbers, |x| Dropout::new(0.4).call(&x.dropout(0.2)?))
+}
+
+fn stochastic_depth<B: Backend>(backend: &B) -> Result<(), String> {
+    of_images(backend, Draw::numbers, |x| StochasticDepth::new(0.4).call(&x.dropout(0.2)?)?.add(x))
 }
 
 fn global_avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {

@@ -22,6 +22,8 @@ planted! {
     layers batch_norm2d_in_training: MomentsUnbiased NormBackwardForgetsMean NormBackwardMaskIsShifted
         NormBackwardLeavesDyUnmasked;
     layers batch_norm2d_in_evaluation: NormBackwardForgetsRowsInEval;
+    layers layer_norm: LayerNormGradientForgetsGamma LayerNormGradientForgetsMeans;
+    layers layer_scale: ScaleGradientForgetsX;
     blocks conv_norm_in_training: DataGradientForgetsMask NormBackwardForgetsMean SharedGradientIsUnmasked;
     blocks unwritten_value_read_by_many: DataGradientForgetsAccumulate;
     ops max_pool2d: MaxPoolGradientOverwrites;
