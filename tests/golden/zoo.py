@@ -21,6 +21,7 @@ import torchvision
 import torchvision.models as tv
 from golden import HERE, array, digest, image, initialise, labels, save
 from safetensors import safe_open
+from torchvision.ops import StochasticDepth
 
 CASE = {"batch": 2, "image": [64, 64], "classes": 5}
 # What is another: images whose last pooling has a window larger than they are.
@@ -58,6 +59,8 @@ ZOO = {
     "vgg11-bn": vgg(tv.vgg11_bn),
     "vgg16": vgg(tv.vgg16),
     "vgg16-bn": vgg(tv.vgg16_bn),
+    "efficientnet-b0": tv.efficientnet_b0,
+    "convnext-tiny": tv.convnext_tiny,
 }
 
 
@@ -85,7 +88,7 @@ def whole(name):
 def network(name, make):
     model = initialise(make(num_classes=CASE["classes"])).double()
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, (torch.nn.Dropout, StochasticDepth)):
             module.p = 0.0
         if isinstance(module, torch.nn.Hardsigmoid):
             module.forward = lambda x: F.relu6(x + 3) / 6

@@ -5,12 +5,10 @@ use std::str::FromStr;
 
 use cnn_core::{Backend, Error, Naive, Result, names};
 
-use crate::{
-    DenseNet, DenseNetConfig, EfficientNetLite, Fast, FastConfig, MobileNetV2, MobileNetV3, MobileNetV3Config,
-};
-use crate::{Model, RegNet, RegNetConfig, ResNet, ResNetConfig, ShuffleNetV2, ShuffleNetV2Config, Small, SqueezeNet};
-use crate::{Stem, Stepwise, Vgg, VggConfig};
-use crate::{densenet, efficientnet};
+use crate::{ConvNeXt, DenseNet, DenseNetConfig, EfficientNet, EfficientNetLite, Fast, FastConfig, MobileNetV2};
+use crate::{MobileNetV3, MobileNetV3Config, Model, RegNet, RegNetConfig, ResNet, ResNetConfig, ShuffleNetV2};
+use crate::{ShuffleNetV2Config, Small, SqueezeNet, Stem, Stepwise, Vgg, VggConfig};
+use crate::{convnext, densenet, efficientnet, efficientnet_lite};
 
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,10 @@ pub enum Arch {
     ShuffleNetV2(ShuffleNetV2Config),
     /// `regnet-y-400mf`.
     RegNet(RegNetConfig),
+    /// `efficientnet-b0`.
+    EfficientNetB0,
+    /// `convnext-tiny`.
+    ConvNeXtTiny,
 }
 
 /// Mean and deviation of the channels of ImageNet's images, of pixels from 0 to 1.
@@ -47,7 +49,7 @@ pub const IMAGENET_NORMALISATION: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229
 /// A name, what it is the name of, and a line on that.
 type Named = (&'static str, Arch, &'static str);
 
-const NAMED: [Named; 25] = [
+const NAMED: [Named; 27] = [
     ("stepwise", Arch::Stepwise, "one convolution, to be followed step by step"),
     ("small", Arch::Small, "three convolutions, for a first try"),
     ("fast", Arch::Fast(FastConfig::FAST), "most accuracy in least time, 32x32"),
@@ -73,6 +75,8 @@ const NAMED: [Named; 25] = [
     ("vgg11-bn", Arch::Vgg(VggConfig::VGG11_BN), "the same, normalised"),
     ("vgg16", Arch::Vgg(VggConfig::VGG16), "deeper, not normalised"),
     ("vgg16-bn", Arch::Vgg(VggConfig::VGG16_BN), "the same, normalised"),
+    ("efficientnet-b0", Arch::EfficientNetB0, "the same with squeeze and excitation"),
+    ("convnext-tiny", Arch::ConvNeXtTiny, "of large depthwise convolutions, for about 224x224"),
 ];
 
 impl Arch {
@@ -110,6 +114,13 @@ impl Arch {
             Arch::DenseNet(config) => Box::new(DenseNet::new(backend, seed, config, image, classes)?),
             Arch::ShuffleNetV2(config) => Box::new(ShuffleNetV2::new(backend, seed, config, image[2], classes)?),
             Arch::RegNet(config) => Box::new(RegNet::new(backend, seed, config, image[2], classes)?),
+            Arch::EfficientNetB0 => {
+                let (dropout, stochastic_depth) = (EfficientNet::<B>::DROPOUT, EfficientNet::<B>::STOCHASTIC_DEPTH);
+                Box::new(EfficientNet::new(backend, seed, image[2], classes, dropout, stochastic_depth)?)
+            }
+            Arch::ConvNeXtTiny => {
+                Box::new(ConvNeXt::new(backend, seed, image[2], classes, ConvNeXt::<B>::STOCHASTIC_DEPTH)?)
+            }
         })
     }
 
@@ -126,7 +137,9 @@ impl Arch {
             | Arch::MobileNetV3(_)
             | Arch::DenseNet(_)
             | Arch::ShuffleNetV2(_)
-            | Arch::RegNet(_) => [224; 2],
+            | Arch::RegNet(_)
+            | Arch::EfficientNetB0
+            | Arch::ConvNeXtTiny => [224; 2],
         }
     }
 
@@ -144,7 +157,7 @@ impl Arch {
     pub fn name_of(&self, name: &str) -> Option<String> {
         let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
         let name_of = match self {
-            Arch::EfficientNetLite0 => efficientnet::name_of,
+            Arch::EfficientNetLite0 => efficientnet_lite::name_of,
             Arch::DenseNet(_) => densenet::name_of,
             _ => return None,
         };
@@ -166,6 +179,8 @@ impl Arch {
             Arch::DenseNet(config) => config.parameter_count(image[2], classes),
             Arch::ShuffleNetV2(config) => config.parameter_count(image[2], classes),
             Arch::RegNet(config) => config.parameter_count(image[2], classes),
+            Arch::EfficientNetB0 => efficientnet::parameter_count(image[2], classes),
+            Arch::ConvNeXtTiny => convnext::parameter_count(image[2], classes),
         }
     }
 }

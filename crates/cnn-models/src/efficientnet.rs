@@ -1,263 +1,153 @@
-//! EfficientNet-Lite0 (M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019; Lite: R. Liu,
-//! 2020): inverted residuals without squeeze and excitation, with ReLU6, and TensorFlow's padding. Names are timm's
-//! (`tf_efficientnet_lite0`).
+//! EfficientNet-B0 (M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019): inverted
+//! residuals with squeeze and excitation and SiLU. Names are torchvision's (`efficientnet_b0`).
 
 use std::fmt::{Debug, Formatter};
 
 use cnn_core::backend::Activation;
-use cnn_core::nn::{BatchNorm2d, Conv2d, ConvNorm, Dropout, Init, Linear, Module, Scope, name_fields};
-use cnn_core::{Backend, Conv2dOptions, Padding, Result, Var, named_fields};
+use cnn_core::nn::{Draw, Dropout, Init, Linear, Module, Scope, Sequential, StochasticDepth, name_fields};
+use cnn_core::{Backend, Conv2dOptions, Naive, Result, Var, named_fields};
 
-use crate::Model;
-
-/// A stage: blocks, kernel, stride of the first block, channels of a block's inside for each that enters, channels that leave.
-struct Stage {
-    blocks: usize,
-    kernel: usize,
-    stride: usize,
-    expand: usize,
-    channels: usize,
-}
-
-const fn stage(blocks: usize, kernel: usize, stride: usize, expand: usize, channels: usize) -> Stage {
-    Stage { blocks, kernel, stride, expand, channels }
-}
+use crate::conv_unit::ConvUnit;
+use crate::squeeze_excitation::SqueezeExcitation;
 
 const STEM: usize = 32;
-const STAGES: [Stage; 7] = [
-    stage(1, 3, 1, 1, 16),
-    stage(2, 3, 2, 6, 24),
-    stage(2, 5, 2, 6, 40),
-    stage(3, 3, 2, 6, 80),
-    stage(3, 5, 1, 6, 112),
-    stage(4, 5, 2, 6, 192),
-    stage(1, 3, 1, 6, 320),
+/// Channels of a block's inside for each that enters, kernel, stride of the first block, channels that leave, blocks.
+const STAGES: [[usize; 5]; 7] = [
+    [1, 3, 1, 16, 1],
+    [6, 3, 2, 24, 2],
+    [6, 5, 2, 40, 2],
+    [6, 3, 2, 80, 3],
+    [6, 5, 1, 112, 3],
+    [6, 5, 2, 192, 4],
+    [6, 3, 1, 320, 1],
 ];
 const HEAD: usize = 1280;
 
-/// The padding by which TensorFlow's `SAME` makes an output of `side / stride`, rounded up: what it lacks, the odd row and column
-/// behind. Returns it and that side.
-fn same(sides: [usize; 2], kernel: usize, stride: usize) -> (Padding, [usize; 2]) {
-    let out = sides.map(|side| side.div_ceil(stride));
-    let lacks = |axis: usize| ((out[axis].max(1) - 1) * stride + kernel).saturating_sub(sides[axis]);
-    let [rows, columns] = [lacks(0), lacks(1)];
-    let padding = Padding { top: rows / 2, bottom: rows.div_ceil(2), left: columns / 2, right: columns.div_ceil(2) };
-    (padding, out)
-}
-
-/// EfficientNet-Lite0 for images of one size, on which its padding depends. State dict as timm's: `conv_stem`, `bn1`, `blocks`,
-/// `conv_head`, `bn2`, `classifier`.
-pub struct EfficientNetLite<B: Backend> {
-    conv_stem: Conv2d<B>,
-    bn1: BatchNorm2d<B>,
-    blocks: Vec<Vec<Model<B>>>,
-    conv_head: Conv2d<B>,
-    bn2: BatchNorm2d<B>,
-    dropout: Dropout,
-    classifier: Linear<B>,
+/// EfficientNet-B0. State dict as torchvision's: `features`, `classifier.1`. Weights begin as torchvision's: of convolutions normal with
+/// deviation sqrt(2 / fan_out), of the dense layer uniform up to 1 / sqrt(classes) on both sides of 0, biases 0.
+pub struct EfficientNet<B: Backend> {
+    features: Sequential<B>,
+    classifier: Sequential<B>,
     scope: Scope,
 }
 
-named_fields!(EfficientNetLite { conv_stem, bn1, blocks, conv_head, bn2, classifier });
+named_fields!(EfficientNet { features, classifier });
 
-/// A normalisation with TensorFlow's constant.
-fn norm<B: Backend>(init: &mut Init<'_, B>, channels: usize) -> Result<BatchNorm2d<B>> {
-    let mut norm = BatchNorm2d::new(init, channels)?;
-    norm.eps = 1e-3;
-    Ok(norm)
-}
-
-impl<B: Backend> EfficientNetLite<B> {
+impl<B: Backend> EfficientNet<B> {
     /// Part of the features in front of the last layer that training leaves out.
     pub const DROPOUT: f64 = 0.2;
+    /// How likely training would leave out a block behind the last one for an image; those that there are are less likely, evenly
+    /// down to the first, which never is.
+    pub const STOCHASTIC_DEPTH: f64 = 0.2;
 
-    /// The network for images \[height, width, channels\], which trains with this [dropout](Self::DROPOUT).
+    /// The network for images of these channels, which trains with this [dropout](Self::DROPOUT) and
+    /// [stochastic depth](Self::STOCHASTIC_DEPTH).
     ///
     /// # Errors
-    /// An image without a pixel.
-    pub fn new(backend: &B, seed: u64, [h, w, c]: [usize; 3], classes: usize, dropout: f64) -> Result<Self> {
+    /// No channels or classes, and those of the device.
+    pub fn new(
+        backend: &B,
+        seed: u64,
+        channels: usize,
+        classes: usize,
+        dropout: f64,
+        stochastic_depth: f64,
+    ) -> Result<Self> {
         let init = &mut Init::new(backend, seed);
-        let (padding, mut sides) = same([h, w], 3, 2);
-        let conv_stem = Conv2d::without_bias(init, c, STEM, Conv2dOptions::square(3).stride(2).padding(padding))?;
-        let bn1 = norm(init, STEM)?;
-        let mut entering = STEM;
-        let mut blocks = Vec::new();
-        for stage in &STAGES {
-            let mut made: Vec<Model<B>> = Vec::new();
-            for block in 0..stage.blocks {
-                let stride = if block == 0 { stage.stride } else { 1 };
-                let (padding, out) = same(sides, stage.kernel, stride);
-                let inner = entering * stage.expand;
-                let options = Conv2dOptions::square(stage.kernel).stride(stride).padding(padding).groups(inner);
-                let channels = [entering, inner, stage.channels];
-                made.push(match stage.expand {
-                    1 => Box::new(DepthwiseSeparable::new(init, channels, options)?),
-                    _ => Box::new(InvertedResidual::new(init, channels, options)?),
-                });
-                (entering, sides) = (stage.channels, out);
+        (init.convolutions, init.dense, init.zero_biases) = (Draw::HeNormalFanOut, Draw::UniformFanOut, true);
+        let silu = Some(Activation::Silu);
+        let stem = Conv2dOptions::square(3).stride(2).padding(1);
+        let mut features = Sequential::new().push(ConvUnit::new(init, [channels, STEM], stem, silu)?);
+        let blocks: usize = STAGES.iter().map(|[.., blocks]| blocks).sum();
+        let (mut entering, mut before) = (STEM, 0);
+        for [expand, kernel, stride, leaving, count] in STAGES {
+            let mut stage = Sequential::new();
+            for block in 0..count {
+                let stride = if block == 0 { stride } else { 1 };
+                let probability = stochastic_depth * before as f64 / blocks as f64;
+                let channels = [entering, expand * entering, leaving];
+                stage = stage.push(InvertedResidual::new(init, channels, kernel, stride, probability)?);
+                (entering, before) = (leaving, before + 1);
             }
-            blocks.push(made);
+            features = features.push(stage);
         }
-        let conv_head = Conv2d::without_bias(init, entering, HEAD, Conv2dOptions::square(1))?;
-        let bn2 = norm(init, HEAD)?;
-        let classifier = Linear::new(init, HEAD, classes)?;
-        let (dropout, scope) = (Dropout::new(dropout), Scope::default());
-        let mut model = EfficientNetLite { conv_stem, bn1, blocks, conv_head, bn2, dropout, classifier, scope };
+        features = features.push(ConvUnit::new(init, [entering, HEAD], Conv2dOptions::square(1), silu)?);
+        let classifier = Sequential::new().push(Dropout::new(dropout)).push(Linear::new(init, HEAD, classes)?);
+        let mut model = EfficientNet { features, classifier, scope: Scope::default() };
         name_fields(&mut model);
         Ok(model)
     }
+}
 
-    /// How many weights the network has, without making it.
-    pub(crate) fn parameter_count(channels: usize, classes: usize) -> Option<usize> {
-        let (mut entering, mut inner) = (STEM, 2 * STEM);
-        for stage in &STAGES {
-            for _ in 0..stage.blocks {
-                let middle = entering * stage.expand;
-                let expand = if stage.expand == 1 { 0 } else { (entering + 2) * middle };
-                inner += expand + (stage.kernel * stage.kernel + 2) * middle + (middle + 2) * stage.channels;
-                entering = stage.channels;
-            }
+/// How many weights the network has, without making it.
+pub(crate) fn parameter_count(channels: usize, classes: usize) -> Option<usize> {
+    let (mut entering, mut inner) = (STEM, 2 * STEM);
+    for [expand, kernel, _, leaving, blocks] in STAGES {
+        for _ in 0..blocks {
+            let (middle, squeezed) = (expand * entering, entering / 4);
+            let first = if expand == 1 { 0 } else { (entering + 2) * middle };
+            let excitation = SqueezeExcitation::<Naive<f32>>::parameter_count(middle, squeezed);
+            inner += first + (kernel * kernel + 2) * middle + excitation + (middle + 2) * leaving;
+            entering = leaving;
         }
-        inner += (entering + 2) * HEAD;
-        channels.checked_mul(9 * STEM)?.checked_add(inner)?.checked_add(classes.checked_mul(HEAD + 1)?)
     }
+    inner += (entering + 2) * HEAD;
+    channels.checked_mul(9 * STEM)?.checked_add(inner)?.checked_add(classes.checked_mul(HEAD + 1)?)
 }
 
-impl<B: Backend> Debug for EfficientNetLite<B> {
+impl<B: Backend> Debug for EfficientNet<B> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EfficientNetLite").finish_non_exhaustive()
+        f.debug_struct("EfficientNet").finish_non_exhaustive()
     }
 }
 
-impl<B: Backend> Module<B> for EfficientNetLite<B> {
+impl<B: Backend> Module<B> for EfficientNet<B> {
     /// Logits \[N, classes\].
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let mut x = ConvNorm(&mut self.conv_stem, &mut self.bn1).activate(x, Activation::Relu6)?;
-        for block in self.blocks.iter_mut().flatten() {
-            x = block.call(&x)?;
-        }
-        let x = ConvNorm(&mut self.conv_head, &mut self.bn2).activate(&x, Activation::Relu6)?;
-        self.classifier.call(&self.dropout.call(&x.global_avg_pool2d()?.flatten()?)?)
+        let x = self.features.call(x)?;
+        self.classifier.call(&x.global_avg_pool2d()?.flatten()?)
     }
 }
 
-/// A depthwise convolution, then a 1x1 one; what enters is added where that has the same shape.
-#[derive(Debug)]
-struct DepthwiseSeparable<B: Backend> {
-    conv_dw: Conv2d<B>,
-    bn1: BatchNorm2d<B>,
-    conv_pw: Conv2d<B>,
-    bn2: BatchNorm2d<B>,
-    residual: bool,
-    scope: Scope,
-}
-
-named_fields!(DepthwiseSeparable { conv_dw, bn1, conv_pw, bn2 });
-
-impl<B: Backend> DepthwiseSeparable<B> {
-    fn new(init: &mut Init<'_, B>, channels: [usize; 3], options: Conv2dOptions) -> Result<Self> {
-        let [entering, inner, leaving] = channels;
-        Ok(DepthwiseSeparable {
-            conv_dw: Conv2d::without_bias(init, inner, inner, options)?,
-            bn1: norm(init, inner)?,
-            conv_pw: Conv2d::without_bias(init, inner, leaving, Conv2dOptions::square(1))?,
-            bn2: norm(init, leaving)?,
-            residual: options.stride == [1, 1] && entering == leaving,
-            scope: Scope::default(),
-        })
-    }
-}
-
-impl<B: Backend> Module<B> for DepthwiseSeparable<B> {
-    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let hidden = ConvNorm(&mut self.conv_dw, &mut self.bn1).activate(x, Activation::Relu6)?;
-        let last = ConvNorm(&mut self.conv_pw, &mut self.bn2);
-        if self.residual { last.add(&hidden, x) } else { last.linear(&hidden) }
-    }
-}
-
-/// A 1x1 convolution to more channels, a depthwise one of them, a 1x1 one to fewer; what enters is added where that has the same
-/// shape (M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018).
+/// A 1x1 convolution to more channels (unless there are to be as many), a depthwise one of them, their factors, a 1x1 convolution
+/// to fewer; what enters is added where that has the same shape (M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear
+/// Bottlenecks", 2018).
 #[derive(Debug)]
 struct InvertedResidual<B: Backend> {
-    conv_pw: Conv2d<B>,
-    bn1: BatchNorm2d<B>,
-    conv_dw: Conv2d<B>,
-    bn2: BatchNorm2d<B>,
-    conv_pwl: Conv2d<B>,
-    bn3: BatchNorm2d<B>,
+    block: Sequential<B>,
     residual: bool,
+    stochastic_depth: StochasticDepth,
     scope: Scope,
 }
 
-named_fields!(InvertedResidual { conv_pw, bn1, conv_dw, bn2, conv_pwl, bn3 });
+named_fields!(InvertedResidual { block });
 
 impl<B: Backend> InvertedResidual<B> {
-    fn new(init: &mut Init<'_, B>, channels: [usize; 3], options: Conv2dOptions) -> Result<Self> {
-        let [entering, inner, leaving] = channels;
-        let conv1x1 = Conv2dOptions::square(1);
-        Ok(InvertedResidual {
-            conv_pw: Conv2d::without_bias(init, entering, inner, conv1x1)?,
-            bn1: norm(init, inner)?,
-            conv_dw: Conv2d::without_bias(init, inner, inner, options)?,
-            bn2: norm(init, inner)?,
-            conv_pwl: Conv2d::without_bias(init, inner, leaving, conv1x1)?,
-            bn3: norm(init, leaving)?,
-            residual: options.stride == [1, 1] && entering == leaving,
-            scope: Scope::default(),
-        })
+    fn new(
+        init: &mut Init<'_, B>,
+        [entering, inner, leaving]: [usize; 3],
+        kernel: usize,
+        stride: usize,
+        stochastic_depth: f64,
+    ) -> Result<Self> {
+        let (conv1x1, silu) = (Conv2dOptions::square(1), Some(Activation::Silu));
+        let depthwise = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(inner);
+        let mut block = Sequential::new();
+        if inner != entering {
+            block = block.push(ConvUnit::new(init, [entering, inner], conv1x1, silu)?);
+        }
+        block = block
+            .push(ConvUnit::new(init, [inner; 2], depthwise, silu)?)
+            .push(SqueezeExcitation::new(init, inner, entering / 4, [Activation::Silu, Activation::Sigmoid])?)
+            .push(ConvUnit::new(init, [inner, leaving], conv1x1, None)?);
+        let (residual, stochastic_depth) = (stride == 1 && entering == leaving, StochasticDepth::new(stochastic_depth));
+        Ok(InvertedResidual { block, residual, stochastic_depth, scope: Scope::default() })
     }
 }
 
 impl<B: Backend> Module<B> for InvertedResidual<B> {
     fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let hidden = ConvNorm(&mut self.conv_pw, &mut self.bn1).activate(x, Activation::Relu6)?;
-        let hidden = ConvNorm(&mut self.conv_dw, &mut self.bn2).activate(&hidden, Activation::Relu6)?;
-        let last = ConvNorm(&mut self.conv_pwl, &mut self.bn3);
-        if self.residual { last.add(&hidden, x) } else { last.linear(&hidden) }
+        let y = self.block.call(x)?;
+        if self.residual { self.stochastic_depth.call(&y)?.add(x) } else { Ok(y) }
     }
-}
-
-/// The name here of what github.com/lukemelas/EfficientNet-PyTorch and its kin call `name`: `_blocks.3._expand_conv.weight`, whose
-/// blocks are counted through all stages.
-pub(crate) fn name_of(name: &str) -> Option<String> {
-    let layer = |layer: &str, names: &[(&str, &'static str)]| {
-        names.iter().find(|(theirs, _)| *theirs == layer).map(|(_, ours)| *ours)
-    };
-    let Some(rest) = name.strip_prefix("_blocks.") else {
-        let (first, rest) = name.split_once('.')?;
-        let names = [
-            ("_conv_stem", "conv_stem"),
-            ("_bn0", "bn1"),
-            ("_conv_head", "conv_head"),
-            ("_bn1", "bn2"),
-            ("_fc", "classifier"),
-        ];
-        return Some(format!("{}.{rest}", layer(first, &names)?));
-    };
-    let mut parts = rest.splitn(3, '.');
-    let (index, first, rest) = (parts.next()?.parse::<usize>().ok()?, parts.next()?, parts.next()?);
-    let (mut block, mut place) = (index, 0);
-    while block >= STAGES.get(place)?.blocks {
-        block -= STAGES[place].blocks;
-        place += 1;
-    }
-    let first = match STAGES[place].expand {
-        1 => layer(
-            first,
-            &[("_depthwise_conv", "conv_dw"), ("_bn1", "bn1"), ("_project_conv", "conv_pw"), ("_bn2", "bn2")],
-        ),
-        _ => layer(
-            first,
-            &[
-                ("_expand_conv", "conv_pw"),
-                ("_bn0", "bn1"),
-                ("_depthwise_conv", "conv_dw"),
-                ("_bn1", "bn2"),
-                ("_project_conv", "conv_pwl"),
-                ("_bn2", "bn3"),
-            ],
-        ),
-    };
-    Some(format!("blocks.{place}.{block}.{}.{rest}", first?))
 }

@@ -4,8 +4,10 @@
 
 mod arch;
 mod conv_unit;
+mod convnext;
 mod densenet;
 mod efficientnet;
+mod efficientnet_lite;
 mod fast;
 mod mobilenet_v2;
 mod mobilenet_v3;
@@ -20,8 +22,10 @@ mod vgg;
 mod whitening;
 
 pub use arch::{Arch, IMAGENET_NORMALISATION};
+pub use convnext::ConvNeXt;
 pub use densenet::{DenseNet, DenseNetConfig};
-pub use efficientnet::EfficientNetLite;
+pub use efficientnet::EfficientNet;
+pub use efficientnet_lite::EfficientNetLite;
 pub use fast::{Fast, FastConfig};
 pub use mobilenet_v2::MobileNetV2;
 pub use mobilenet_v3::{MobileNetV3, MobileNetV3Config};

@@ -202,7 +202,7 @@ impl<B: Backend> InvertedResidual<B> {
         let expand = expand.transpose()?;
         let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(inner);
         let depthwise = unit(init, [inner, inner], options, Some(activation))?;
-        let squeeze = squeezes.then(|| SqueezeExcitation::new(init, inner, squeezed(inner), Hardsigmoid));
+        let squeeze = squeezes.then(|| SqueezeExcitation::new(init, inner, squeezed(inner), [Relu, Hardsigmoid]));
         let squeeze = squeeze.transpose()?;
         let project = unit(init, [inner, leaving], pointwise, None)?;
         let block = Layers { expand, depthwise, squeeze, project };

@@ -144,7 +144,7 @@ impl<B: Backend> BottleneckBlock<B> {
         let f = Bottleneck {
             a: ConvUnit::new(init, [entering, leaving], pointwise, Some(Relu))?,
             b: ConvUnit::new(init, wide, grouped, Some(Relu))?,
-            se: SqueezeExcitation::new(init, leaving, entering / SQUEEZE, Sigmoid)?,
+            se: SqueezeExcitation::new(init, leaving, entering / SQUEEZE, [Relu, Sigmoid])?,
             // Of the sum with what goes around.
             c: ConvUnit::new(init, wide, pointwise, Some(Relu))?,
             scope: Scope::default(),

@@ -102,11 +102,15 @@ pub fn import<B: Backend>(
     Ok((Trained::new(backend, model, info), loaded))
 }
 
-/// How the images of `size` were made that the network's published weights were measured with: a shorter side of 8/7 of it, of which
-/// the middle is cut.
+/// How the images of `size` were made that the network's published weights were measured with: a shorter side of so many 224ths of it,
+/// of which the middle is cut.
 fn published(arch: Arch, size: [usize; 2]) -> Preprocess {
-    let filter = if arch == Arch::EfficientNetLite0 { Filter::Bicubic } else { Filter::Bilinear };
-    Preprocess { resize: Some(size.map(|side| (side * 8).div_ceil(7))), fit: Fit::Crop, filter }
+    let (larger, filter) = match arch {
+        Arch::EfficientNetLite0 | Arch::EfficientNetB0 => (256, Filter::Bicubic),
+        Arch::ConvNeXtTiny => (236, Filter::Bilinear),
+        _ => (256, Filter::Bilinear),
+    };
+    Preprocess { resize: Some(size.map(|side| (side * larger).div_ceil(224))), fit: Fit::Crop, filter }
 }
 
 /// `archive` under the names that `network` has here, if they are those of another program.

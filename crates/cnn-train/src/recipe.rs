@@ -186,7 +186,9 @@ impl Recipe {
                 | Arch::MobileNetV3(_)
                 | Arch::DenseNet(_)
                 | Arch::ShuffleNetV2(_)
-                | Arch::RegNet(_),
+                | Arch::RegNet(_)
+                | Arch::EfficientNetB0
+                | Arch::ConvNeXtTiny,
                 _,
             ) => (30, 32, 0.025),
         };

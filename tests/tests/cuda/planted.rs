@@ -92,6 +92,16 @@ fn means_of_parts_that_are_taken_for_one() {
 }
 
 #[test]
+fn rows_that_are_normalised_before_they_are_known() {
+    for barrier in [
+        "__syncthreads();  // what is known of these rows is there",
+        "__syncthreads();  // the rows before are written",
+    ] {
+        is_found("conformance::on_f32::layer_norm", "layer_norm.cu", barrier, "", &["race: thread"]);
+    }
+}
+
+#[test]
 fn a_table_that_is_written_over_too_soon() {
     let (from, to) = ("left.look_up(step + AHEAD + 1)", "left.look_up(step + AHEAD + 2)");
     let many_steps = "splits::a_weight_whose_parts_have_many_steps";

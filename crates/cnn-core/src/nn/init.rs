@@ -13,6 +13,8 @@ pub enum Draw {
     /// Uniform up to 1 / sqrt(fan_in) on both sides of 0: how PyTorch's layers begin (`kaiming_uniform_` with a = sqrt(5)).
     #[default]
     Uniform,
+    /// Uniform up to 1 / sqrt(fan_out).
+    UniformFanOut,
     /// Uniform up to sqrt(6 / fan_in): PyTorch's `kaiming_uniform_` (K. He et al., "Delving Deep into Rectifiers", 2015).
     HeUniform,
     /// Normal with deviation sqrt(2 / fan_in): PyTorch's `kaiming_normal_`.
@@ -91,6 +93,7 @@ impl<'a, B: Backend> Init<'a, B> {
         let over = |what: f64, fan: usize| (what / fan.max(1) as f64).sqrt();
         let (normal, reach) = match draw {
             Draw::Uniform => (false, 1.0 / (fan_in.max(1) as f64).sqrt()),
+            Draw::UniformFanOut => (false, over(1.0, fan_out)),
             Draw::HeUniform => (false, over(6.0, fan_in)),
             Draw::HeNormal => (true, over(2.0, fan_in)),
             Draw::HeNormalFanOut => (true, over(2.0, fan_out)),
@@ -124,6 +127,7 @@ mod tests {
         let options = Conv2dOptions::square(3).groups(4);
         for (draw, deviation, most) in [
             (Draw::Uniform, (1.0 / 144.0 / 3.0f64).sqrt(), (1.0 / 144.0f64).sqrt()),
+            (Draw::UniformFanOut, (1.0 / 1152.0 / 3.0f64).sqrt(), (1.0 / 1152.0f64).sqrt()),
             (Draw::HeUniform, (2.0 / 144.0f64).sqrt(), (6.0 / 144.0f64).sqrt()),
             (Draw::HeNormal, (2.0 / 144.0f64).sqrt(), f64::INFINITY),
             (Draw::HeNormalFanOut, (2.0 / 1152.0f64).sqrt(), f64::INFINITY),

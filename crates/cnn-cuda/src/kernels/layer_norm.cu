@@ -78,7 +78,7 @@ template <int N> DEVICE RowGradient row_gradient(const element* dy, const elemen
         load_floats(scale, gamma + c);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            g[i] *= scale[i];
+            g[i] = __fmul_rn(g[i], scale[i]);
             sum += g[i];
             by_x = fmaf(g[i], (numbers[i] - known.mean) * known.inverse, by_x);
         }
@@ -110,7 +110,6 @@ DEVICE void gradient_of_part(const element* dy, const element* x, const float* g
             if (threadIdx.x % WARP == 0) known[row - from] = of_row;
         }
         __syncthreads();  // what is known of these rows is there
-        float few[2][N] = {};  // shorter sums are rounded less
         for (u32 row = from + share.line; row < min(end, share.rows); row += share.lines) {
             RowGradient of_row = known[row - from];
             u64 at = share.start + u64(row) * share.channels;
@@ -120,16 +119,13 @@ DEVICE void gradient_of_part(const element* dy, const element* x, const float* g
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 float xhat = (numbers[i] - of_row.mean) * of_row.inverse;
-                few[0][i] += gradient[i];
-                few[1][i] = fmaf(gradient[i], xhat, few[1][i]);
-                gradient[i] = (fmaf(gradient[i], scale[i], -of_row.g) - xhat * of_row.g_x) * of_row.inverse;
+                totals[0][i] += gradient[i];
+                totals[1][i] = fmaf(gradient[i], xhat, totals[1][i]);
+                // Rounded as when its mean was taken: equal numbers leave nothing.
+                float g = __fmul_rn(gradient[i], scale[i]);
+                gradient[i] = (g - of_row.g - xhat * of_row.g_x) * of_row.inverse;
             }
             store_floats(dx + at, gradient);
-        }
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-#pragma unroll
-            for (int i = 0; i < N; i++) totals[k][i] += few[k][i];
         }
     }
     sum_over_lines(totals, share, parts);
@@ -139,6 +135,9 @@ DEVICE void gradient_of_part(const element* dy, const element* x, const float* g
     }
 }
 
+// 80 registers: what is free to have as many as it likes is given 48 for f32, and spills.
+#undef BLOCKS_AT_LEAST
+#define BLOCKS_AT_LEAST , 3
 // dx may be dy where a single block has whole rows.
 KERNEL(256) layer_norm_backward(const element* dy, const element* x, const float* gamma, element* dx, float* dy_sums,
                                 float* dy_x_sums, float eps, Parts parts) {

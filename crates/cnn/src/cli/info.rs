@@ -182,19 +182,34 @@ impl Summary {
         image: [usize; 3],
         classes: usize,
     ) -> Result<Self, Failure> {
-        let mut weights: BTreeMap<String, usize> = BTreeMap::new();
-        for parameter in parameters(model) {
-            let layer = parameter.name().rsplit_once('.').map_or("", |(layer, _)| layer);
-            *weights.entry(layer.to_owned()).or_default() += parameter.shape().numel();
-        }
+        let named = parameters(model).into_iter().map(|parameter| (parameter.name(), parameter.shape().numel()));
+        let mut weights: BTreeMap<String, usize> = named.map(|(name, numel)| (name.to_owned(), numel)).collect();
         let total = weights.values().sum();
+        // Those of a layer, which may be called as it is; each counts once.
+        let mut take = |path: &str| {
+            let of_layer = |name: &str| name == path || name.rsplit_once('.').map_or("", |(layer, _)| layer) == path;
+            let mut sum = 0;
+            weights.retain(|name, numel| {
+                let own = of_layer(name);
+                sum += if own { *numel } else { 0 };
+                !own
+            });
+            sum
+        };
 
         let [height, width, channels] = image;
         let graph = Graph::trace(backend, &mut **model, Shape::new(&[1, height, width, channels])?)?;
         let layers: Vec<Layer> = (graph.nodes.into_iter())
             .map(|node| {
-                let weighty = matches!(node.op, Op::Conv2d { .. } | Op::BatchNorm2d { .. } | Op::Linear { .. });
-                let parameters = if weighty { weights.remove(&node.path).unwrap_or(0) } else { 0 };
+                let weighty = matches!(
+                    node.op,
+                    Op::Conv2d { .. }
+                        | Op::BatchNorm2d { .. }
+                        | Op::LayerNorm { .. }
+                        | Op::LayerScale { .. }
+                        | Op::Linear { .. }
+                );
+                let parameters = if weighty { take(&node.path) } else { 0 };
                 Layer {
                     operation: operation(&node.op),
                     name: node.op.name().into_owned(),

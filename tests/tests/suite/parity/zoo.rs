@@ -8,7 +8,9 @@ use cnn_core::nn::{Fields, Leaf, Path, parameters};
 use cnn_core::state_dict::{Naming, state_dict};
 use cnn_core::{Backend, Device, Frozen, Pass, Result};
 use cnn_cpu::Cpu;
-use cnn_models::{Arch, EfficientNetLite, MobileNetV2, MobileNetV3, Model, SqueezeNet, Vgg, VggConfig};
+use cnn_models::{
+    Arch, ConvNeXt, EfficientNet, EfficientNetLite, MobileNetV2, MobileNetV3, Model, SqueezeNet, Vgg, VggConfig,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -35,6 +37,7 @@ zoo! {
     efficientnet_lite0 "efficientnet-lite0" mobilenet_v3_small "mobilenet-v3-small"
     mobilenet_v3_large "mobilenet-v3-large" shufflenet_v2_x1_0 "shufflenet-v2-x1-0" squeezenet1_1 "squeezenet1-1"
     regnet_y_400mf "regnet-y-400mf" densenet121 "densenet121" vgg11 "vgg11" vgg11_bn "vgg11-bn"
+    efficientnet_b0 "efficientnet-b0" convnext_tiny "convnext-tiny"
     #[ignore = "half a minute and more: cargo xtask check --deep"] resnet101 "resnet101"
     #[ignore = "half a minute and more: cargo xtask check --deep"] wide_resnet50_2 "wide-resnet50-2"
     #[ignore = "seconds of what vgg11 shows as well: cargo xtask check --deep"] vgg16 "vgg16"
@@ -120,13 +123,15 @@ fn check(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The network of a case without dropout, whose noise is not PyTorch's; VGG with dense layers of the case's width.
+/// The network of a case without dropout and stochastic depth, whose noise is not PyTorch's; VGG with dense layers of the case's width.
 fn network<B: Backend>(backend: &B, name: &str, case: &Value) -> Result<Model<B>> {
     let ([h, w], classes) = (numbers(&case["image"]), number(&case["classes"]));
     let image = [h, w, 3];
     Ok(match name.parse()? {
         Arch::MobileNetV2 => Box::new(MobileNetV2::new(backend, 0, image[2], classes, 0.0)?),
         Arch::EfficientNetLite0 => Box::new(EfficientNetLite::new(backend, 0, image, classes, 0.0)?),
+        Arch::EfficientNetB0 => Box::new(EfficientNet::new(backend, 0, 3, classes, 0.0, 0.0)?),
+        Arch::ConvNeXtTiny => Box::new(ConvNeXt::new(backend, 0, 3, classes, 0.0)?),
         Arch::MobileNetV3(config) => Box::new(MobileNetV3::new(backend, 0, &config, 3, classes, 0.0)?),
         Arch::SqueezeNet => Box::new(SqueezeNet::new(backend, 0, image, classes, 0.0)?),
         Arch::Vgg(config) => {
