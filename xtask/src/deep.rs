@@ -37,7 +37,7 @@ fn address_sanitizer() -> Result<(), String> {
     };
     for isa in instruction_sets() {
         // But for the count of allocations, among which the sanitizer has its own.
-        test(&["-p", "cnn-cpu", "--lib", "--test", "values", "--test", "refused"], isa)?;
+        test(&["-p", "cnn-cpu", "--lib", "--test", "conv2d", "--test", "values", "--test", "refused"], isa)?;
     }
     // This suite takes every instruction set by itself.
     test(&["-p", "cnn-tests", "--test", "suite", "conformance"], "amx")

@@ -36,7 +36,6 @@ macro_rules! delegate {
         }
 
         /// Their names.
-        #[cfg(test)]
         pub(crate) const NAMES: &[&str] = &[$($(stringify!($name)),*),*];
 
         impl<T: CpuElement> Operations<T> {
@@ -59,17 +58,19 @@ macro_rules! delegate {
 
 /// The table for `T`: `CpuElement` is sealed, so that it is one of these.
 fn operations<T: CpuElement>() -> &'static Operations<T> {
-    static F32: Operations<f32> = Operations::TABLE;
-    #[cfg(feature = "f64")]
-    static F64: Operations<f64> = Operations::TABLE;
-    static BF16: Operations<bf16> = Operations::TABLE;
-    let tables: &[&'static dyn Any] = &[
-        &F32,
+    tables().iter().find_map(|table| table.downcast_ref()).expect("a table for each element")
+}
+
+/// The tables. This is the one place where the kernels are compiled: not generic, so that other crates have no copies, and no
+/// statics, so that neither have the unit tests, which do without.
+#[inline(never)]
+fn tables() -> &'static [&'static dyn Any] {
+    &[
+        &Operations::<f32>::TABLE,
         #[cfg(feature = "f64")]
-        &F64,
-        &BF16,
-    ];
-    tables.iter().find_map(|table| table.downcast_ref()).expect("a table for each element")
+        &Operations::<f64>::TABLE,
+        &Operations::<bf16>::TABLE,
+    ]
 }
 
 delegate! {

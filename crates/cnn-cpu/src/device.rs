@@ -166,11 +166,16 @@ impl<T: CpuElement> Cpu<T> {
 
     /// Calls `body` with every number below `count`, in parallel.
     pub(crate) fn for_each(&self, count: usize, body: impl Fn(usize) + Sync) {
+        self.for_each_of(count, &body);
+    }
+
+    /// The same of any body: a loop's own code is compiled once, and not for each of some hundred bodies.
+    fn for_each_of(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
         if self.is_idle() {
             return;
         }
         match &self.0.workers {
-            Some(workers) if count > 1 => workers.for_each(count, &body),
+            Some(workers) if count > 1 => workers.for_each(count, body),
             _ => (0..count).for_each(body),
         }
     }

@@ -25,8 +25,6 @@ mod machine;
 mod norm;
 mod optim;
 mod optimised;
-#[cfg(test)]
-mod out_of_memory;
 mod pages;
 mod pool;
 mod pool2d;

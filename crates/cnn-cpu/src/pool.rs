@@ -43,7 +43,6 @@ struct Free {
     /// The most bytes there ever were in all, those in `blocks` among them.
     most: usize,
     /// How many more requests succeed, in tests of what happens then.
-    #[cfg(test)]
     fails_in: Option<usize>,
 }
 
@@ -80,7 +79,6 @@ impl Pool {
     fn take_capacity(self: &Arc<Self>, wanted: usize) -> Option<Block> {
         let recycled = {
             let mut free = self.lock();
-            #[cfg(test)]
             free.fail_when_due()?;
             let recycled = free.recycle(wanted);
             match recycled {
@@ -110,7 +108,6 @@ impl Pool {
     }
 
     /// Makes request `n` from now on fail, counted from 0, and all after it; none for none.
-    #[cfg(test)]
     pub(crate) fn fail_from(&self, n: Option<usize>) {
         self.lock().fails_in = n;
     }
@@ -157,7 +154,6 @@ impl Free {
         self.most = self.most.max(self.used + self.idle);
     }
 
-    #[cfg(test)]
     fn fail_when_due(&mut self) -> Option<()> {
         match &mut self.fails_in {
             Some(0) => None,

@@ -1,10 +1,12 @@
-//! Which backends a test runs on: every instruction set that this CPU has, and a word about those that it lacks.
+//! What tests need of the backend: one for every instruction set that this CPU has, with a word about those that it lacks, and
+//! requests for memory that fail.
 
 use std::env::var;
 use std::sync::Once;
 
 use crate::conv_algorithm::ConvAlgorithm;
 
+use crate::backend::NAMES as NAMES_OF_OPERATIONS;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Isa, NAMES};
@@ -37,6 +39,14 @@ pub fn cpus<T: CpuElement>(threads: usize, conv: ConvAlgorithm) -> Vec<Cpu<T>> {
     let mut cpus: Vec<_> = isas().into_iter().map(on).collect();
     cpus.dedup_by_key(|cpu| cpu.isa().to_string()); // pairs of bf16 are of no use to other elements
     cpus
+}
+
+/// The operations of a backend by name, as its three traits have them.
+pub const OPERATIONS: &[&str] = NAMES_OF_OPERATIONS;
+
+/// Makes request `n` for memory from now on fail, counted from 0, and all after it; none for none.
+pub fn fail_from<T: CpuElement>(cpu: &Cpu<T>, n: Option<usize>) {
+    cpu.pool().fail_from(n);
 }
 
 /// The instruction sets that `get` has, and the names of the others, unless one of these is required.

@@ -51,8 +51,8 @@ impl Workers {
     }
 
     /// Calls `body` with every number below `count`, on this thread and the helpers. A panic of `body` is passed on.
-    pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, count: usize, body: &F) {
-        self.loops.for_each(count, body, || {
+    pub(crate) fn for_each(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
+        self.loops.for_each(count, &body, || {
             let loops = self.loops.clone();
             self.pool.spawn(move || help(loops));
         });

@@ -11,8 +11,6 @@ mod panels;
 mod plan;
 pub(crate) mod plans;
 mod reader;
-#[cfg(test)]
-mod tests;
 mod weight;
 mod weight_tiles;
 mod winograd;

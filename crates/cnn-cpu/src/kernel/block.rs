@@ -11,13 +11,18 @@
 //! A tap whose row reads only padding is left out, and so are such rows and columns of a block as wide as a small image:
 //! of 4x4 outputs with a 3x3 kernel, 44 products of 144.
 
+use std::mem::MaybeUninit;
+
 use super::Tap;
 use super::epilogue::Finish;
-use crate::element::{CpuElement, V};
+use crate::element::{CpuElement, CpuReal, V};
 use crate::simd::{Simd, SimdKernel, Vector};
 
 /// Rows of a panel that are asked for ahead where a block reads it from one end to the other.
 pub(crate) const AHEAD: usize = 48;
+
+/// The most pixels of a register block.
+const MOST_PIXELS: usize = 14;
 
 /// A piece of `len` things in pieces of at most `most`, as even as can be: (start, length).
 #[inline(always)]
@@ -63,8 +68,9 @@ pub(crate) struct Block<'a, T: CpuElement> {
     pub(crate) pairs: bool,
 }
 
+/// `T` is the element whose pairs the words may be, else the number that they are.
 struct SizedBlock<'a, T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize>(
-    Block<'a, T>,
+    Block<'a, T::Number>,
 );
 
 impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const RX: usize> SimdKernel
@@ -78,7 +84,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
         let lanes = V::<T, S>::LANES;
         let mut acc = [[[V::<T, S>::zero(simd); NV]; RX]; RY];
         let (mut x, mut w, mut ahead, mut rest) = (b.x, b.w, b.ahead, b.channels);
-        // SAFETY: `Block::run`'s caller promises that the taps reach inside the scratch for all channels and pixels of
+        // SAFETY: `Block::sum`'s caller promises that the taps reach inside the scratch for all channels and pixels of
         // the block, that the panel has w_taps taps for all channels, that sums kept between portions have a vector for
         // each of acc, and that y and the epilogue have the written elements.
         unsafe {
@@ -136,21 +142,17 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
             }
             // Short loops over constant ranges: if one of them were not unrolled, the accumulators would live in memory.
             if let Some(bias) = b.finish.bias {
-                let bias: [V<T, S>; NV] = std::array::from_fn(|v| {
-                    V::<T, S>::load_head(simd, bias.add(v * lanes), b.write.saturating_sub(v * lanes).min(lanes))
-                });
+                let mut biases = [V::<T, S>::zero(simd); NV];
+                for v in 0..NV {
+                    biases[v] = V::<T, S>::load(simd, bias.add(v * lanes));
+                }
                 for r in 0..RY {
                     for p in 0..RX {
                         for v in 0..NV {
-                            acc[r][p][v] = acc[r][p][v].add(bias[v]);
+                            acc[r][p][v] = acc[r][p][v].add(biases[v]);
                         }
                     }
                 }
-            }
-            // Rounding to a narrower element makes these loops too long to be unrolled.
-            if b.write < NV * lanes || const { size_of::<T>() < size_of::<T::Accum>() } {
-                Self::store_from_memory(simd, &b, acc);
-                return;
             }
             let floor = b.finish.floor(simd);
             if let Some(residual) = b.finish.residual {
@@ -158,7 +160,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
                     for p in 0..RX {
                         for v in 0..NV {
                             let at = r * b.y_row + p * b.y_pixel + v * lanes;
-                            acc[r][p][v] = acc[r][p][v].add(T::load(simd, residual.add(at)));
+                            acc[r][p][v] = acc[r][p][v].add(V::<T, S>::load(simd, residual.add(at)));
                         }
                     }
                 }
@@ -167,7 +169,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
                 for p in 0..RX {
                     for v in 0..NV {
                         let at = r * b.y_row + p * b.y_pixel + v * lanes;
-                        T::store::<S>(acc[r][p][v].max(floor), b.y.add(at));
+                        acc[r][p][v].max(floor).store(b.y.add(at));
                     }
                 }
             }
@@ -181,66 +183,89 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
     /// Adds the products of one tap and `n` channels, without some rows and columns.
     ///
     /// # Safety
-    /// As `Block::run`.
+    /// As `Block::sum`.
     #[inline(always)]
     unsafe fn sum<S: Simd, const TOP: usize, const BOTTOM: usize, const LEFT: usize, const RIGHT: usize>(
         simd: S,
-        b: &Block<'_, T>,
-        x: *const T::Accum,
-        w: *const T::Accum,
-        ahead: *const T::Accum,
+        b: &Block<'_, T::Number>,
+        x: *const T::Number,
+        w: *const T::Number,
+        ahead: *const T::Number,
         n: usize,
         mut acc: [[[V<T, S>; NV]; RX]; RY],
     ) -> [[[V<T, S>; NV]; RX]; RY] {
         let lanes = V::<T, S>::LANES;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let rows: [*const T::Accum; RY] = std::array::from_fn(|r| x.add(r * b.x_row));
-            for c in 0..n {
-                let weights: [V<T, S>; NV] =
-                    std::array::from_fn(|v| V::<T, S>::load(simd, w.add((c * NV + v) * lanes)));
-                // What the hardware foresees ends with a page.
-                for v in 0..NV {
-                    simd.prefetch(ahead.wrapping_byte_add(c * b.ahead_step).wrapping_add(v * lanes));
-                }
-                for r in TOP..RY - BOTTOM {
-                    for p in LEFT..RX - RIGHT {
-                        let value = V::<T, S>::splat(simd, *rows[r].add(p * lanes + c));
-                        for v in 0..NV {
-                            acc[r][p][v] = if PAIRS {
-                                T::dot::<S>(value, weights[v], acc[r][p][v])
-                            } else {
-                                value.mul_add(weights[v], acc[r][p][v])
-                            };
-                        }
+        let mut rows = [x; RY];
+        for r in 0..RY {
+            rows[r] = x.wrapping_add(r * b.x_row);
+        }
+        for c in 0..n {
+            let mut weights = [V::<T, S>::zero(simd); NV];
+            // What the hardware foresees ends with a page.
+            for v in 0..NV {
+                // SAFETY: the caller's promise.
+                weights[v] = unsafe { V::<T, S>::load(simd, w.add((c * NV + v) * lanes)) };
+                simd.prefetch(ahead.wrapping_byte_add(c * b.ahead_step).wrapping_add(v * lanes));
+            }
+            for r in TOP..RY - BOTTOM {
+                for p in LEFT..RX - RIGHT {
+                    // SAFETY: the caller's promise.
+                    let value = V::<T, S>::splat(simd, unsafe { *rows[r].add(p * lanes + c) });
+                    for v in 0..NV {
+                        acc[r][p][v] = if PAIRS {
+                            // SAFETY: the block has pairs, so `outline_dots` was called.
+                            unsafe { T::dot::<S>(value, weights[v], acc[r][p][v]) }
+                        } else {
+                            value.mul_add(weights[v], acc[r][p][v])
+                        };
                     }
                 }
             }
         }
         acc
     }
+}
 
-    /// Stores a block by way of memory: one whose last vector is not full, or whose elements have to be rounded.
-    ///
-    /// # Safety
-    /// As `Block::run`.
+/// Stores a block whose sums are in memory: one whose last vector is not full, or whose elements have to be rounded. In registers
+/// that would take code for each size of block, and it is little beside the sums.
+struct Store<'a, T: CpuElement> {
+    of: Block<'a, T>,
+    sums: *const T::Number,
+    /// Rows, pixels, vectors.
+    size: [usize; 3],
+}
+
+impl<T: CpuElement> SimdKernel for Store<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn store_from_memory<S: Simd>(simd: S, b: &Block<'_, T>, acc: [[[V<T, S>; NV]; RX]; RY]) {
+    fn run<S: Simd>(self, simd: S) {
+        let Store { of: b, mut sums, size: [rows, pixels, vectors] } = self;
         let lanes = V::<T, S>::LANES;
-        let mut copy = acc;
-        let copy: &mut [[[V<T, S>; NV]; RX]; RY] = std::hint::black_box(&mut copy); // see the comment above
-        for r in 0..RY {
-            for p in 0..RX {
-                for v in 0..NV {
-                    let n = b.write.saturating_sub(v * lanes).min(lanes);
-                    // SAFETY: the caller's promise.
+        let floor = b.finish.floor(simd);
+        for r in 0..rows {
+            for p in 0..pixels {
+                for v in 0..vectors {
+                    let (at, n) =
+                        (r * b.y_row + p * b.y_pixel + v * lanes, b.write.saturating_sub(v * lanes).min(lanes));
+                    // SAFETY: `Block::run` has written a vector for each; its caller promises that y and the epilogue have the
+                    // written elements.
                     unsafe {
-                        let at = r * b.y_row + p * b.y_pixel + v * lanes;
-                        let mut value = copy[r][p][v];
-                        if let Some(residual) = b.finish.residual {
-                            value = value.add(T::load_head(simd, residual.add(at), n));
+                        let mut value = V::<T, S>::load(simd, sums);
+                        sums = sums.add(lanes);
+                        if n == lanes {
+                            if let Some(bias) = b.finish.bias {
+                                value = value.add(V::<T, S>::load(simd, bias.add(v * lanes)));
+                            }
+                            if let Some(residual) = b.finish.residual {
+                                value = value.add(T::load(simd, residual.add(at)));
+                            }
+                            T::store::<S>(value.max(floor), b.y.add(at));
+                        } else {
+                            let bias = b.finish.bias.map(|bias| bias.wrapping_add(v * lanes));
+                            let finish = Finish { bias, ..b.finish };
+                            T::store_head::<S>(finish.of(simd, value, at, n), b.y.add(at), n);
                         }
-                        T::store_head::<S>(value.max(b.finish.floor(simd)), b.y.add(at), n);
                     }
                 }
             }
@@ -248,7 +273,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
     }
 }
 
-impl<T: CpuElement> Block<'_, T> {
+impl<'a, T: CpuElement> Block<'a, T> {
     /// Computes `rows` x `pixels` pixels of `vectors` vectors.
     ///
     /// # Safety
@@ -257,15 +282,65 @@ impl<T: CpuElement> Block<'_, T> {
     /// epilogue has those channels and pixels, as have `resume` and `pause`.
     #[inline(always)]
     pub(crate) unsafe fn run<S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
+        let direct = const { size_of::<T>() == size_of::<T::Number>() } && self.write >= vectors * V::<T, S>::LANES;
+        if self.pause.is_some() || direct {
+            // SAFETY: the caller's promise; elements are stored where they are numbers.
+            return unsafe { self.of_numbers(self.pause).sum::<T, S>(simd, vectors, rows, pixels) };
+        }
+        const { assert!(S::PIXELS <= MOST_PIXELS) };
+        let mut sums = MaybeUninit::<[V<T, S>; 2 * MOST_PIXELS]>::uninit();
+        let sums: *mut T::Number = sums.as_mut_ptr().cast();
+        // SAFETY: the caller's promise; there is room for the vectors of the largest block.
+        unsafe { self.of_numbers(Some(sums)).sum::<T, S>(simd, vectors, rows, pixels) };
+        simd.outline(Store { of: self, sums, size: [rows, pixels, vectors] });
+    }
+
+    /// The same block of numbers: to be stored as they are, or kept as sums.
+    #[inline(always)]
+    fn of_numbers(self, pause: Option<*mut T::Number>) -> Block<'a, T::Number> {
+        let Block { x, x_row, x_plane, channels, taps, first, w, w_taps, ahead, ahead_step, resume, pairs, .. } = self;
+        let Block { y, y_pixel, y_row, write, finish: Finish { bias, residual, relu }, .. } = self;
+        let finish = Finish { bias, residual: residual.map(<*const T>::cast), relu };
+        let y = y.cast();
+        Block {
+            x,
+            x_row,
+            x_plane,
+            channels,
+            taps,
+            first,
+            w,
+            w_taps,
+            ahead,
+            ahead_step,
+            resume,
+            pause,
+            y,
+            y_pixel,
+            y_row,
+            write,
+            finish,
+            pairs,
+        }
+    }
+}
+
+impl<F: CpuReal> Block<'_, F> {
+    /// Computes a block of numbers, whose words may be pairs of `T`.
+    ///
+    /// # Safety
+    /// As `run`; the last vector is full, or the sums are kept.
+    #[inline(always)]
+    unsafe fn sum<T: CpuElement<Number = F>, S: Simd>(self, simd: S, vectors: usize, rows: usize, pixels: usize) {
         macro_rules! go {
             ($($ry:literal: $($rx:literal)*;)*) => {
                 match (self.pairs, vectors, rows, pixels) {
                     $($(
                         (false, 2, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
-                            simd.outline(SizedBlock::<T, false, 2, $ry, $rx>(self))
+                            simd.outline(SizedBlock::<F, false, 2, $ry, $rx>(self))
                         }
                         (false, 1, $ry, $rx) if const { $ry * $rx <= S::PIXELS } => {
-                            simd.outline(SizedBlock::<T, false, 1, $ry, $rx>(self))
+                            simd.outline(SizedBlock::<F, false, 1, $ry, $rx>(self))
                         }
                         (true, 2, $ry, $rx) if const { T::PAIRS && S::DOTS && $ry * $rx <= S::PIXELS } => {
                             simd.outline_dots(SizedBlock::<T, true, 2, $ry, $rx>(self))

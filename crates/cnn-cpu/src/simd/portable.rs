@@ -42,7 +42,7 @@ impl Simd for Portable {
 }
 
 macro_rules! array {
-    ($e:ty, $n:literal) => {
+    ($e:ty, $n:literal: $($i:literal)*) => {
         impl Vector<$e> for Array<$e, $n> {
             type Simd = Portable;
             const LANES: usize = $n;
@@ -59,7 +59,7 @@ macro_rules! array {
             #[inline(always)]
             unsafe fn load_head(_: Portable, from: *const $e, n: usize) -> Self {
                 // SAFETY: only lanes below n are read, which the caller promises.
-                Array(from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+                Array([$(if $i < n { unsafe { *from.add($i) } } else { 0.0 }),*])
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $e) {
@@ -75,57 +75,59 @@ macro_rules! array {
             }
             #[inline(always)]
             fn add(self, other: Self) -> Self {
-                Array(from_fn(|i| self.0[i] + other.0[i]))
+                Array([$(self.0[$i] + other.0[$i]),*])
             }
             #[inline(always)]
             fn sub(self, other: Self) -> Self {
-                Array(from_fn(|i| self.0[i] - other.0[i]))
+                Array([$(self.0[$i] - other.0[$i]),*])
             }
             #[inline(always)]
             fn mul(self, other: Self) -> Self {
-                Array(from_fn(|i| self.0[i] * other.0[i]))
+                Array([$(self.0[$i] * other.0[$i]),*])
             }
             #[inline(always)]
             fn div(self, other: Self) -> Self {
-                Array(from_fn(|i| self.0[i] / other.0[i]))
+                Array([$(self.0[$i] / other.0[$i]),*])
             }
             #[inline(always)]
             fn mul_add(self, factor: Self, term: Self) -> Self {
                 // Without the instruction a fused multiply-add is a function call.
-                Array(from_fn(|i| match cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-                    true => self.0[i].mul_add(factor.0[i], term.0[i]),
-                    false => self.0[i] * factor.0[i] + term.0[i],
-                }))
+                const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+                Array([$(if FUSED {
+                    self.0[$i].mul_add(factor.0[$i], term.0[$i])
+                } else {
+                    self.0[$i] * factor.0[$i] + term.0[$i]
+                }),*])
             }
             #[inline(always)]
             fn neg_mul_add(self, factor: Self, term: Self) -> Self {
-                Array(self.0.map(|x| -x)).mul_add(factor, term)
+                Array([$(-self.0[$i]),*]).mul_add(factor, term)
             }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                Array(from_fn(|i| if other.0[i] > self.0[i] { other.0[i] } else { self.0[i] }))
+                Array([$(if other.0[$i] > self.0[$i] { other.0[$i] } else { self.0[$i] }),*])
             }
             #[inline(always)]
             fn min(self, other: Self) -> Self {
-                Array(from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
+                Array([$(if other.0[$i] < self.0[$i] { other.0[$i] } else { self.0[$i] }),*])
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
-                Array(self.0.map(<$e>::sqrt))
+                Array([$(self.0[$i].sqrt()),*])
             }
             #[inline(always)]
             fn abs(self) -> Self {
-                Array(self.0.map(<$e>::abs))
+                Array([$(self.0[$i].abs()),*])
             }
             #[inline(always)]
             fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
-                Array(from_fn(|i| if self.0[i] > other.0[i] { yes.0[i] } else { no.0[i] }))
+                Array([$(if self.0[$i] > other.0[$i] { yes.0[$i] } else { no.0[$i] }),*])
             }
             #[inline(always)]
             fn pow2(self) -> Self {
                 // Adding this puts the biased exponent into the low bits of the mantissa.
                 const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;
-                Array(self.0.map(|x| <$e>::from_bits((x + BIAS).to_bits() << (<$e>::MANTISSA_DIGITS - 1))))
+                Array([$(<$e>::from_bits((self.0[$i] + BIAS).to_bits() << (<$e>::MANTISSA_DIGITS - 1))),*])
             }
             #[inline(always)]
             fn reduce_sum(self) -> $e {
@@ -139,8 +141,8 @@ macro_rules! array {
     };
 }
 
-array!(f32, 4);
-array!(f64, 2);
+array!(f32, 4: 0 1 2 3);
+array!(f64, 2: 0 1);
 
 impl Bf16Vector for Array<f32, 4> {
     #[inline(always)]

@@ -10,26 +10,26 @@ use crate::element::CpuElement;
 use crate::machine::LINE;
 use crate::simd::Simd;
 
-/// What is asked for in each of `pieces` pieces: a stretch of one or two arrays.
+/// What is asked for in each of `pieces` pieces: a stretch of one or two arrays, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead<T> {
-    starts: [Option<*const T>; 2],
+pub(super) struct Ahead {
+    starts: [Option<*const u8>; 2],
     len: usize,
     pieces: usize,
 }
 
-impl<T: CpuElement> Ahead<T> {
+impl Ahead {
     /// Nothing.
     pub(super) const NONE: Self = Ahead { starts: [None; 2], len: 0, pieces: 1 };
 
     /// What the transform of `tiles` will read of an operand.
-    pub(super) fn tiles(operand: &Operand<'_, T>, tiles: Range<usize>) -> Self {
+    pub(super) fn tiles<T: CpuElement>(operand: &Operand<'_, T>, tiles: Range<usize>) -> Self {
         if tiles.is_empty() {
             return Ahead::NONE;
         }
         let elements = operand.elements(tiles);
-        let starts = operand.reader.sources().map(|source| Some(source?[elements.start..].as_ptr()));
-        Ahead { starts, len: elements.len(), pieces: 1 }
+        let starts = operand.reader.sources().map(|source| Some(source?[elements.start..].as_ptr().cast()));
+        Ahead { starts, len: elements.len() * size_of::<T>(), pieces: 1 }
     }
 
     /// Part `i` of `n`, to be asked for in `pieces` pieces.
@@ -42,10 +42,9 @@ impl<T: CpuElement> Ahead<T> {
     /// Asks for one piece.
     #[inline(always)]
     pub(super) fn piece<S: Simd>(&self, simd: S, piece: usize) {
-        let step = LINE / size_of::<T>();
         let (from, to) = (self.len * piece / self.pieces, self.len * (piece + 1) / self.pieces);
         for start in self.starts.into_iter().flatten() {
-            for at in (from / step * step..to).step_by(step) {
+            for at in (from / LINE * LINE..to).step_by(LINE) {
                 simd.prefetch_far(start.wrapping_add(at));
             }
         }

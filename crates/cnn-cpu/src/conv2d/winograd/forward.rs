@@ -388,7 +388,7 @@ impl<T: CpuElement> SimdKernel for Panel<'_, T> {
             unsafe {
                 let u = u.as_mut_ptr();
                 Weights { kernels, panel, channels: channels.clone(), u, u_point }.run(simd);
-                let product = Product::<T> {
+                let product = Product {
                     tiles: tiles.len(),
                     channels: channels.len(),
                     summed: channels.start / lanes,

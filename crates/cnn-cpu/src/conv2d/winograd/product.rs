@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::PLANES;
 use super::ahead::Ahead;
 use super::tiling::Planes;
-use crate::element::{CpuElement, V};
+use crate::element::{CpuReal, V};
 use crate::kernel::block::split;
 use crate::simd::{Simd, SimdKernel, Vector};
 
@@ -23,25 +23,25 @@ const AHEAD: usize = 96;
 
 /// The operands.
 #[derive(Clone, Copy)]
-pub(super) struct Product<T: CpuElement> {
+pub(super) struct Product<F: CpuReal> {
     pub(super) tiles: usize,
     /// Channels that are summed over, and whole blocks of those before them, whose sums are in `m`.
     pub(super) channels: usize,
     pub(super) summed: usize,
     /// Transformed inputs, all of their points.
-    pub(super) v: *const T::Accum,
+    pub(super) v: *const F,
     pub(super) planes: Planes,
     /// The panel of the transformed weight, from the first of the channels on.
-    pub(super) u: *const T::Accum,
+    pub(super) u: *const F,
     pub(super) u_point: usize,
     /// The results, all of their points.
-    pub(super) m: *mut T::Accum,
+    pub(super) m: *mut F,
     pub(super) products: Planes,
     /// Asked for in 36 pieces.
-    pub(super) ahead: Ahead<T>,
+    pub(super) ahead: Ahead,
 }
 
-impl<T: CpuElement> Product<T> {
+impl<F: CpuReal> Product<F> {
     /// Computes all points of `vectors` (1 or 2) vectors of output channels.
     ///
     /// # Safety
@@ -66,10 +66,10 @@ impl<T: CpuElement> Product<T> {
                         match (vectors, size) {
                             $(
                                 (2, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(SizedProduct::<T, 2, $r> { of: self, points, first, count });
+                                    simd.outline(SizedProduct::<F, 2, $r> { of: self, points, first, count });
                                 }
                                 (1, $r) if const { $r <= S::PIXELS } => {
-                                    simd.outline(SizedProduct::<T, 1, $r> { of: self, points, first, count });
+                                    simd.outline(SizedProduct::<F, 1, $r> { of: self, points, first, count });
                                 }
                             )*
                             _ => unreachable!("a register block of {size} tiles"),
@@ -84,20 +84,20 @@ impl<T: CpuElement> Product<T> {
 }
 
 /// `count` register blocks of R values of tiles, from value `first` on.
-struct SizedProduct<T: CpuElement, const NV: usize, const R: usize> {
-    of: Product<T>,
+struct SizedProduct<F: CpuReal, const NV: usize, const R: usize> {
+    of: Product<F>,
     points: Range<usize>,
     first: usize,
     count: usize,
 }
 
-impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct<T, NV, R> {
+impl<F: CpuReal, const NV: usize, const R: usize> SimdKernel for SizedProduct<F, NV, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let SizedProduct { of: p, points, first, count } = self;
-        let lanes = V::<T, S>::LANES;
+        let lanes = V::<F, S>::LANES;
         for point in points {
             if first == 0 {
                 p.ahead.piece(simd, point);
@@ -109,7 +109,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct
                 (v.add(p.summed * v_block + first * lanes), p.u.add(point * p.u_point), m.add(first * 2 * lanes))
             };
             for block in 0..count {
-                let mut acc = [[V::<T, S>::zero(simd); NV]; R];
+                let mut acc = [[V::<F, S>::zero(simd); NV]; R];
                 // SAFETY: the caller of Product::run promises these operands; blocks of channels are whole in v.
                 unsafe {
                     let mut v = v_point.add(block * R * lanes);
@@ -119,7 +119,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct
                     if p.summed > 0 {
                         for r in 0..R {
                             for i in 0..NV {
-                                acc[r][i] = V::<T, S>::load(simd, m.add((r * 2 + i) * lanes));
+                                acc[r][i] = V::<F, S>::load(simd, m.add((r * 2 + i) * lanes));
                             }
                         }
                     }
@@ -130,13 +130,13 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct
                             simd.prefetch(v.wrapping_add(v_block + r * lanes));
                         }
                         for c in 0..n {
-                            let mut w = [V::<T, S>::zero(simd); NV];
+                            let mut w = [V::<F, S>::zero(simd); NV];
                             for i in 0..NV {
-                                w[i] = V::<T, S>::load(simd, u.add((c * NV + i) * lanes));
+                                w[i] = V::<F, S>::load(simd, u.add((c * NV + i) * lanes));
                                 simd.prefetch(u.wrapping_add(((c + AHEAD) * NV + i) * lanes));
                             }
                             for r in 0..R {
-                                let x = V::<T, S>::splat(simd, *v.add(r * lanes + c));
+                                let x = V::<F, S>::splat(simd, *v.add(r * lanes + c));
                                 for i in 0..NV {
                                     acc[r][i] = x.mul_add(w[i], acc[r][i]);
                                 }
@@ -161,38 +161,38 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedProduct
 ///
 /// A register block is some channels of v by two vectors of d; a last block of channels is computed whole, v being 0 there.
 #[derive(Clone, Copy)]
-pub(super) struct Outer<T: CpuElement> {
+pub(super) struct Outer<F: CpuReal> {
     pub(super) tiles: usize,
     /// Blocks of channels of v.
     pub(super) blocks: usize,
     /// V and D from their first channel on, all of their points.
-    pub(super) v: *const T::Accum,
-    pub(super) d: *const T::Accum,
+    pub(super) v: *const F,
+    pub(super) d: *const F,
     pub(super) planes: [Planes; 2],
     /// Blocks of channels before the first, of V and of D.
     pub(super) first: [usize; 2],
     /// `[36][blocks][L][vectors]`.
-    pub(super) du: *mut T::Accum,
+    pub(super) du: *mut F,
     pub(super) du_point: usize,
     /// Asked for in 36 pieces.
-    pub(super) ahead: [Ahead<T>; 2],
+    pub(super) ahead: [Ahead; 2],
 }
 
-impl<T: CpuElement> Outer<T> {
+impl<F: CpuReal> Outer<F> {
     /// Computes `vectors` (1 or 2) vectors of the channels of d.
     ///
     /// # Safety
     /// `v` and `d` hold `tiles` tiles of these channels for all points, and nobody else uses `du`.
     #[inline(always)]
     pub(super) unsafe fn run<S: Simd>(self, simd: S, vectors: usize) {
-        let lanes = V::<T, S>::LANES;
+        let lanes = V::<F, S>::LANES;
         let rows = lanes / lanes.div_ceil(S::PIXELS);
         macro_rules! go {
             ($($r:literal)*) => {
                 match (vectors, rows) {
                     $(
-                        (2, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<T, 2, $r>(self)),
-                        (1, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<T, 1, $r>(self)),
+                        (2, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<F, 2, $r>(self)),
+                        (1, $r) if const { $r <= S::PIXELS } => simd.outline(SizedOuter::<F, 1, $r>(self)),
                     )*
                     _ => unreachable!("a register block of {rows} channels"),
                 }
@@ -210,15 +210,15 @@ impl<T: CpuElement> Outer<T> {
 }
 
 /// In register blocks of R channels, of which a block of channels has a whole number.
-struct SizedOuter<T: CpuElement, const NV: usize, const R: usize>(Outer<T>);
+struct SizedOuter<F: CpuReal, const NV: usize, const R: usize>(Outer<F>);
 
-impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedOuter<T, NV, R> {
+impl<F: CpuReal, const NV: usize, const R: usize> SimdKernel for SizedOuter<F, NV, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let o = self.0;
-        let lanes = V::<T, S>::LANES;
+        let lanes = V::<F, S>::LANES;
         for point in 0..PLANES {
             for ahead in &o.ahead {
                 ahead.piece(simd, point);
@@ -230,7 +230,7 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedOuter<T
             let [v_next, d_next] = o.first(point + 1);
             for unit in 0..o.blocks * (lanes / R) {
                 let (block, row) = (unit * R / lanes, unit * R % lanes);
-                let mut acc = [[V::<T, S>::zero(simd); NV]; R];
+                let mut acc = [[V::<F, S>::zero(simd); NV]; R];
                 // SAFETY: the caller of Outer::run promises these operands; a prefetch may go anywhere.
                 unsafe {
                     let mut v = o.v.add(v_first + block * v_block + row);
@@ -242,13 +242,13 @@ impl<T: CpuElement, const NV: usize, const R: usize> SimdKernel for SizedOuter<T
                         o.v.wrapping_add(v_next + (unit - NV) * v_block)
                     };
                     for _ in 0..o.tiles * values {
-                        let mut w = [V::<T, S>::zero(simd); NV];
+                        let mut w = [V::<F, S>::zero(simd); NV];
                         for i in 0..NV {
-                            w[i] = V::<T, S>::load(simd, d.add(i * d_block));
+                            w[i] = V::<F, S>::load(simd, d.add(i * d_block));
                         }
                         simd.prefetch(next);
                         for r in 0..R {
-                            let x = V::<T, S>::splat(simd, *v.add(r));
+                            let x = V::<F, S>::splat(simd, *v.add(r));
                             for i in 0..NV {
                                 acc[r][i] = x.mul_add(w[i], acc[r][i]);
                             }

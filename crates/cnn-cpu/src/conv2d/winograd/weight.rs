@@ -222,7 +222,7 @@ struct Part<'a, T: CpuElement> {
     /// The sum, in panels.
     sums: Shared<T::Accum>,
     accumulate: bool,
-    ahead: [Ahead<T>; 2],
+    ahead: [Ahead; 2],
 }
 
 impl<T: CpuElement> SimdKernel for Part<'_, T> {

@@ -1,19 +1,15 @@
-//! Convolutions of random numbers for the tests of the private schedules, and how much the direct algorithm rounds. That it
-//! is right, to the bit on integers and for any number of threads, is in the suite of all backends (`tests`).
+//! Convolutions of random numbers, and what they give on a backend.
 
-use cnn_core::backend::{Activation, Backend, Device, Epilogue, Gradient, Input, Moments, Norm, NormGradient, Uses};
-use cnn_core::{Conv2dOptions, Conv2dSpec, Element, Naive, Real};
-use half::bf16;
+use cnn_core::backend::{Activation, Backend, Epilogue, Gradient, Input, Moments, Norm, NormGradient, Uses};
+use cnn_core::{Conv2dSpec, Element, Real};
 
-use crate::conv_algorithm::ConvAlgorithm;
-use crate::element::CpuElement;
-pub(super) use crate::testing::cpus as backends;
+use cnn_cpu::CpuElement;
 
 /// A small generator for the tests: splitmix64.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,15 +17,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub(super) fn of<U: Copy>(&mut self, list: &[U]) -> U {
+    pub(crate) fn of<U: Copy>(&mut self, list: &[U]) -> U {
         list[self.below(list.len())]
     }
 
-    pub(super) fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
+    pub(crate) fn integers<T: CpuElement>(&mut self, len: usize, most: usize) -> Vec<T> {
         (0..len).map(|_| element(self.below(2 * most + 1) as f64 - most as f64)).collect()
     }
 }
@@ -49,26 +45,26 @@ type Wide<T> = Vec<<T as Element>::Accum>;
 /// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask.
 type Back<T> = ([Wide<T>; 3], Vec<T>, Option<[Wide<T>; 2]>);
 /// y, mean and variance, dx, dw.
-pub(super) type Results = [Vec<f64>; 5];
+pub(crate) type Results = [Vec<f64>; 5];
 
 /// The host's side of one case.
-pub(super) struct Case<T: CpuElement> {
-    pub(super) spec: Conv2dSpec,
-    pub(super) x: Vec<T>,
+pub(crate) struct Case<T: CpuElement> {
+    pub(crate) spec: Conv2dSpec,
+    pub(crate) x: Vec<T>,
     /// Scale, shift and ReLU of a normalisation of x, if there is one.
     norm: Option<(Wide<T>, Wide<T>, bool)>,
-    pub(super) weight: Wide<T>,
+    pub(crate) weight: Wide<T>,
     bias: Option<Wide<T>>,
     residual: Option<Vec<T>>,
     relu: bool,
-    pub(super) dy: Vec<T>,
+    pub(crate) dy: Vec<T>,
     /// A normalisation behind dy, if there is one.
     back: Option<Back<T>>,
     add: Option<Vec<T>>,
 }
 
 impl<T: CpuElement> Case<T> {
-    pub(super) fn new(random: &mut Random, spec: Conv2dSpec) -> Self {
+    pub(crate) fn new(random: &mut Random, spec: Conv2dSpec) -> Self {
         let [input, output, weight] =
             [spec.input_shape(), spec.output_shape(), spec.weight_shape()].map(|shape| shape.iter().product::<usize>());
         let (c, k) = (spec.in_channels, spec.out_channels);
@@ -91,7 +87,7 @@ impl<T: CpuElement> Case<T> {
         }
     }
 
-    pub(super) fn run<B: Backend<Elem = T, Moments = Moments<B>>>(&self, b: &B) -> Results {
+    pub(crate) fn run<B: Backend<Elem = T, Moments = Moments<B>>>(&self, b: &B) -> Results {
         let data = |v: &[T]| b.upload(v).unwrap();
         let up = |v: &[T::Accum]| b.upload(v).unwrap();
         let spec = &self.spec;
@@ -136,7 +132,7 @@ impl<T: CpuElement> Case<T> {
 
 impl<T: CpuElement> Case<T> {
     /// Makes the operands elements between -0.9 and 1.1, weights too.
-    pub(super) fn make_real(&mut self, random: &mut Random) {
+    pub(crate) fn make_real(&mut self, random: &mut Random) {
         let mut draw = || element::<T>((random.next() >> 40) as f64 / f64::from(1 << 23) - 0.9);
         self.x.iter_mut().chain(&mut self.dy).for_each(|x| *x = draw());
         self.weight.iter_mut().for_each(|w| *w = draw().to_accum());
@@ -144,10 +140,10 @@ impl<T: CpuElement> Case<T> {
 }
 
 /// What [`Case::run`] returns.
-pub(super) const OUTPUTS: [&str; 5] = ["y", "mean", "variance", "dx", "dw"];
+pub(crate) const OUTPUTS: [&str; 5] = ["y", "mean", "variance", "dx", "dw"];
 
 /// The relative error of each output, as the Euclidean norm of the difference.
-pub(super) fn errors(got: &Results, expected: &Results) -> [f64; 5] {
+pub(crate) fn errors(got: &Results, expected: &Results) -> [f64; 5] {
     std::array::from_fn(|i| {
         let (got, expected) = (&got[i], &expected[i]);
         assert_eq!(got.len(), expected.len());
@@ -157,7 +153,7 @@ pub(super) fn errors(got: &Results, expected: &Results) -> [f64; 5] {
 }
 
 /// The same case in f64.
-pub(super) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
+pub(crate) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
     let data = |v: &Vec<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
     let wide = |v: &Wide<T>| v.iter().map(|&x| number(x)).collect::<Vec<_>>();
     Case {
@@ -177,7 +173,7 @@ pub(super) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
 }
 
 /// Mean and biased variance of each channel.
-pub(super) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
+pub(crate) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
     let of = |c: usize| y.iter().skip(c).step_by(channels).copied();
     let n = (y.len() / channels) as f64;
     let means: Vec<f64> = (0..channels).map(|c| of(c).sum::<f64>() / n).collect();
@@ -186,31 +182,6 @@ pub(super) fn moments_of(y: &[f64], channels: usize) -> [Vec<f64>; 2] {
     [means, variances]
 }
 
-pub(super) fn cases(default: usize) -> usize {
+pub(crate) fn cases(default: usize) -> usize {
     std::env::var("CNN_TEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
-/// Real numbers against `Naive<f64>`: the relative error of activations and their gradients, and of all else.
-fn rounds_little<T: CpuElement>(of_data: f64, of_wide: f64) {
-    let mut random = Random(6);
-    for (input, k, stride) in [([4, 16, 16, 64], 64, 1), ([8, 4, 4, 128], 64, 1), ([4, 16, 16, 33], 64, 2)] {
-        let options = Conv2dOptions::square(3).padding(1).stride(stride);
-        let mut case = Case::<T>::new(&mut random, Conv2dSpec::new(input, k, &options).unwrap());
-        case.make_real(&mut random);
-        let expected = widened(&case).run(&Naive::<f64>::default());
-        for cpu in backends::<T>(2, ConvAlgorithm::Direct) {
-            for (what, error) in OUTPUTS.iter().zip(errors(&case.run(&cpu), &expected)) {
-                let bound = if ["y", "dx"].contains(what) { of_data } else { of_wide };
-                assert!(error < bound, "{}: {what} is off by {error:.2e}, {:?}", cpu.describe(), case.spec);
-            }
-        }
-    }
-}
-
-#[test]
-fn real_numbers_are_rounded_little() {
-    rounds_little::<f32>(2e-6, 2e-6);
-    // A rounding to 8 bits is of at most 2^-9 of a number: of the output, and with products of pairs also of what a
-    // normalisation leaves. The moments are those of the rounded output.
-    rounds_little::<bf16>(3e-3, 2.5e-3);
 }

@@ -11,12 +11,7 @@ use cnn_core::{
 };
 use half::bf16;
 
-use crate::backend::NAMES;
-use crate::buffer::Buffer;
-use crate::conv_algorithm::ConvAlgorithm;
-use crate::device::Cpu;
-use crate::element::CpuElement;
-use crate::simd::Isa;
+use cnn_cpu::{Buffer, ConvAlgorithm, Cpu, CpuElement, Isa, testing};
 
 /// The operations that ran out of memory so far.
 static TRIED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -27,9 +22,9 @@ static TRIED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 fn errs<T: CpuElement, R>(cpu: &Cpu<T>, what: &str, mut body: impl FnMut() -> Result<R>) {
     TRIED.lock().unwrap().extend(what.split(' ').next().map(str::to_owned));
     for n in 0..100 {
-        cpu.pool().fail_from(Some(n));
+        testing::fail_from(cpu, Some(n));
         let result = body();
-        cpu.pool().fail_from(None);
+        testing::fail_from(cpu, None);
         match result {
             Ok(_) if n > 0 => return,
             Ok(_) => panic!("{what} asks for no memory"),
@@ -199,6 +194,6 @@ fn of_every_operation() {
         others(&cpu);
     }
     let tried = TRIED.lock().unwrap();
-    let untried = NAMES.iter().filter(|name| !tried.contains(**name));
+    let untried = testing::OPERATIONS.iter().filter(|name| !tried.contains(**name));
     assert_eq!(untried.collect::<Vec<_>>(), [&"filter_serves"], "this one asks for no memory");
 }
