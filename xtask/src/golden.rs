@@ -10,8 +10,9 @@ pub(crate) fn golden(arguments: &[String]) -> Result<(), String> {
         [python] => python.clone(),
         [_, more, ..] => return Err(format!("{more}: golden takes one argument, a Python that has torch")),
     };
-    let scripts = ["tests/golden/golden.py", "tests/golden/zoo.py", "crates/cnn-data/tests/pillow/pillow.py"];
-    for script in scripts {
+    let pillow = ["pillow", "kinds"].map(|name| format!("crates/cnn-data/tests/pillow/{name}.py"));
+    let scripts = ["tests/golden/golden.py", "tests/golden/zoo.py"].map(str::to_owned);
+    for script in scripts.into_iter().chain(pillow) {
         run(Command::new(&python).arg(root().join(script)))?;
     }
     Ok(())

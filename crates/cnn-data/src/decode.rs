@@ -8,7 +8,9 @@ use crate::luma::luma;
 use crate::memory::Memory;
 use crate::preprocess::{Preprocess, check_target};
 use crate::{Error, Result};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, RgbImage};
+use image::{
+    DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
+};
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -18,9 +20,14 @@ pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 /// The picture at `path` as the bytes in which it is kept for a network whose images are height, width and channels `image`, 1
 /// channel (grey) or 3 (RGB): [`Preprocess::stored`] rows and columns.
 ///
-/// The format is told by the content, not by the name; the EXIF orientation is applied, transparency is dropped, 16 bits
-/// become 8, and colours become grey by ITU-R BT.601 in Pillow's integers. A decoder that panics is an error too, and
-/// silent: the first call puts a hook before the process's panic hook that lets every other panic pass.
+/// The format is told by the content, not by the name; the EXIF orientation is applied, transparency is dropped, of 16 bits the
+/// upper 8 are kept, inks become colours, and colours become grey by ITU-R BT.601 in Pillow's integers. These are the pixels that
+/// Pillow's `exif_transpose` and `convert` give: of a PNG byte for byte, but for 16 bits of grey, which Pillow clips at 255 so that
+/// nearly all of it is white; of a JPEG within 4 steps of a byte, by 0.5 in the mean at most, and by more in the last row and
+/// column of one with chroma at half the resolution, if its sides are no multiples of 16 (chroma is interpolated otherwise there).
+///
+/// A decoder that panics is an error too, and silent: the first call puts a hook before the process's panic hook that lets every
+/// other panic pass.
 ///
 /// # Errors
 /// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
@@ -133,11 +140,31 @@ fn upright(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut decoder = reader.into_decoder().map_err(failed)?;
     // A damaged EXIF block is no reason to refuse the picture.
     let orientation = decoder.exif_metadata().ok().flatten().and_then(|exif| exif::orientation(&exif));
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut picture = eight_bits(DynamicImage::from_decoder(decoder).map_err(failed)?);
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
     }
     Ok(picture)
+}
+
+/// The upper 8 bits of 16, as Pillow takes them; `image` would round, which differs in half of the values.
+fn eight_bits(picture: DynamicImage) -> DynamicImage {
+    fn upper<P, Q>(picture: ImageBuffer<P, Vec<u16>>) -> ImageBuffer<Q, Vec<u8>>
+    where
+        P: Pixel<Subpixel = u16>,
+        Q: Pixel<Subpixel = u8>,
+    {
+        let (width, height) = picture.dimensions();
+        let bytes = picture.into_raw().into_iter().map(|value| (value >> 8) as u8).collect();
+        ImageBuffer::from_raw(width, height, bytes).unwrap_or_default()
+    }
+    match picture {
+        DynamicImage::ImageLuma16(picture) => DynamicImage::ImageLuma8(upper(picture)),
+        DynamicImage::ImageLumaA16(picture) => DynamicImage::ImageLumaA8(upper(picture)),
+        DynamicImage::ImageRgb16(picture) => DynamicImage::ImageRgb8(upper(picture)),
+        DynamicImage::ImageRgba16(picture) => DynamicImage::ImageRgba8(upper(picture)),
+        picture => picture,
+    }
 }
 
 /// The header of a file that is whole.

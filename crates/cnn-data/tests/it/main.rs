@@ -6,6 +6,7 @@
 mod download;
 mod folders;
 mod formats;
+mod kinds;
 mod loader;
 mod mutation;
 mod pictures;
