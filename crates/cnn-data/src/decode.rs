@@ -1,13 +1,17 @@
-//! One JPEG or PNG file to the bytes of one training image: [`Preprocess`] says how a picture of another size is brought to the
+//! One picture file to the bytes of one training image: [`Preprocess`] says how a picture of another size is brought to the
 //! image's; one of that size comes through byte for byte.
 
 use crate::exif;
+#[cfg(feature = "formats")]
+use crate::formats;
 use crate::guard::guarded;
-use crate::header::{Header, JPEG_END, has_end};
+use crate::header::Header;
+use crate::header::jpeg::{JPEG_END, has_end};
 use crate::luma::luma;
 use crate::memory::Memory;
 use crate::preprocess::{Preprocess, check_target};
 use crate::{Error, Result};
+use image::metadata::Orientation;
 use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Pixel, RgbImage,
 };
@@ -26,11 +30,14 @@ pub use crate::header::{MAX_BYTES, MAX_MEMORY, MAX_SIDE};
 /// nearly all of it is white; of a JPEG within 4 steps of a byte, by 0.5 in the mean at most, and by more in the last row and
 /// column of one with chroma at half the resolution, if its sides are no multiples of 16 (chroma is interpolated otherwise there).
 ///
+/// With the feature `formats`, WebP, GIF, BMP and TIFF are read too: of an animation the first frame, of several pages the first
+/// one. These are Pillow's pixels byte for byte, but for a BMP of 16 bits a pixel, which is rounded by a step otherwise.
+///
 /// A decoder that panics is an error too, and silent: the first call puts a hook before the process's panic hook that lets every
 /// other panic pass.
 ///
 /// # Errors
-/// They name the file: unreadable, neither JPEG nor PNG, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
+/// They name the file: unreadable, of a format that is not read, truncated or damaged, over [`MAX_SIDE`], [`MAX_BYTES`] or
 /// [`MAX_MEMORY`] (told by its header, before anything is decoded), or a target that is empty or has other channels.
 pub fn decode_image(path: &Path, image: [usize; 3], preprocess: &Preprocess) -> Result<Vec<u8>> {
     decode(path, &read(path)?, image, preprocess, None)
@@ -121,7 +128,7 @@ pub(crate) fn check_file(path: &Path, channels: usize) -> Result<()> {
         if let Some(header) = Header::read(&head).map_err(refused)?
             && (header.format != ImageFormat::Jpeg || end == JPEG_END)
         {
-            return header.memory(channels).map(|_| ()).map_err(refused);
+            return header.check_length(length).and_then(|()| header.memory(channels)).map(|_| ()).map_err(refused);
         }
         head = read(path)?;
     }
@@ -130,6 +137,18 @@ pub(crate) fn check_file(path: &Path, channels: usize) -> Result<()> {
 
 /// The decoded picture, turned as its EXIF block says; or why there is none.
 fn upright(bytes: &[u8]) -> Result<DynamicImage, String> {
+    #[cfg(feature = "formats")]
+    let (mut picture, orientation) = formats::decoded(bytes, decoded)?;
+    #[cfg(not(feature = "formats"))]
+    let (mut picture, orientation) = decoded(bytes)?;
+    if let Some(orientation) = orientation {
+        picture.apply_orientation(orientation);
+    }
+    Ok(picture)
+}
+
+/// The decoded picture, in 8 bits, and how its EXIF block says that it is turned.
+fn decoded(bytes: &[u8]) -> Result<(DynamicImage, Option<Orientation>), String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
@@ -140,11 +159,7 @@ fn upright(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut decoder = reader.into_decoder().map_err(failed)?;
     // A damaged EXIF block is no reason to refuse the picture.
     let orientation = decoder.exif_metadata().ok().flatten().and_then(|exif| exif::orientation(&exif));
-    let mut picture = eight_bits(DynamicImage::from_decoder(decoder).map_err(failed)?);
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
-    }
-    Ok(picture)
+    Ok((eight_bits(DynamicImage::from_decoder(decoder).map_err(failed)?), orientation))
 }
 
 /// The upper 8 bits of 16, as Pillow takes them; `image` would round, which differs in half of the values.
@@ -173,6 +188,7 @@ fn check(bytes: &[u8]) -> Result<Header, String> {
         return Err(format!("an image file may have {MAX_BYTES} bytes"));
     }
     let header = Header::read(bytes)?.ok_or("truncated: it ends in its header")?;
+    header.check_length(bytes.len() as u64)?;
     // The decoder fills what is missing with grey and calls it a picture.
     if header.format == ImageFormat::Jpeg && !has_end(bytes) {
         return Err("truncated: the JPEG has no end marker".to_owned());

@@ -32,7 +32,7 @@ pub fn archive(bytes: &[u8]) -> Result<usize> {
     Ok(cifar::from_members(bytes_path(), members)?.train.len())
 }
 
-/// A JPEG or PNG file, decoded to 8x8 in colour and in grey. A file of a few bytes may say that it is 94 million pixels, as
+/// A picture file, decoded to 8x8 in colour and in grey. A file of a few bytes may say that it is 94 million pixels, as
 /// it may; decoding them takes some seconds, and a minute in an instrumented build. So those above a million are left out:
 /// what only they could do is a matter of the limits, which are tested by their headers.
 pub fn picture(bytes: &[u8]) -> Result<()> {

@@ -30,6 +30,7 @@ pub mod augment;
 mod cifar;
 pub mod dataset;
 pub mod decode;
+mod directory;
 pub mod distort;
 #[cfg(feature = "download")]
 pub mod download;
@@ -37,6 +38,9 @@ mod duplicates;
 pub mod error;
 mod exif;
 mod folder;
+mod format;
+#[cfg(feature = "formats")]
+mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;

@@ -21,7 +21,7 @@ const FORMATS: [Format; 4] = [cifar::archive, cifar::folder, idx::folder, folder
 /// | `data_batch_1.bin` ... in a folder, or the official `.tar.gz` | CIFAR-10 |
 /// | `train.bin`, `test.bin` in a folder, or the official `.tar.gz` | CIFAR-100 |
 /// | `train-images-idx3-ubyte` ... in a folder, raw or `.gz` | MNIST format |
-/// | `{train,val,test}/CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures |
+/// | `{train,val,test}/CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures (with the feature `formats` also `webp`, `gif`, `bmp`, `tif`, `tiff`) |
 /// | `CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures, a tenth of each class split off for the test |
 ///
 /// The splits of a folder are found in any capitals; `val` may be called `valid` or `validation`, and is what is tested

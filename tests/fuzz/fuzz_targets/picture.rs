@@ -1,4 +1,4 @@
-//! A JPEG or PNG file: decoded or refused, within the budget of memory that libfuzzer watches.
+//! A picture file of any format: decoded or refused, within the budget of memory that libfuzzer watches.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -43,7 +43,14 @@ write("archive", "cifar.tar.gz", gzip.compress(tar.getvalue(), mtime=0))
 picture = Image.new("RGB", (5, 4), (200, 100, 50))
 for name, kind, mode in [("rgb.png", "PNG", "RGB"), ("grey.png", "PNG", "L"), ("palette.png", "PNG", "P"),
                          ("rgba.png", "PNG", "RGBA"), ("rgb.jpg", "JPEG", "RGB"), ("grey.jpg", "JPEG", "L"),
-                         ("cmyk.jpg", "JPEG", "CMYK")]:
+                         ("cmyk.jpg", "JPEG", "CMYK"), ("lossy.webp", "WEBP", "RGB"), ("palette.gif", "GIF", "P"),
+                         ("rgb.bmp", "BMP", "RGB"), ("palette.bmp", "BMP", "P"), ("rgb.tif", "TIFF", "RGB"),
+                         ("palette.tif", "TIFF", "P")]:
     buffer = io.BytesIO()
     picture.convert(mode).save(buffer, kind)
+    write("picture", name, buffer.getvalue())
+for name, kind, options in [("lossless.webp", "WEBP", {"lossless": True}), ("lzw.tif", "TIFF", {"compression": "tiff_lzw"}),
+                            ("deflate.tif", "TIFF", {"compression": "tiff_adobe_deflate"})]:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
     write("picture", name, buffer.getvalue())

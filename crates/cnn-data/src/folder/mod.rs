@@ -1,4 +1,4 @@
-//! A folder of JPEG and PNG pictures, one folder a class.
+//! A folder of pictures, one folder a class.
 //!
 //! `train/CLASS/*` is trained on, `test/CLASS/*` tested with, and `val/CLASS/*` watched with, or tested with where there
 //! is no test folder. Without either, the split is a property of each picture: see [`split`]. A folder that is called
@@ -8,6 +8,7 @@ mod split;
 mod walk;
 
 use crate::duplicates::FileSize;
+use crate::format;
 use crate::image_set::ImageSet;
 use crate::images::Files;
 use crate::listing::Listing;
@@ -59,7 +60,7 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     let mut notes = Notes::default();
     let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;
     if train.is_empty() || test.is_empty() {
-        let rule = "needs pictures for both (.jpg, .jpeg, .jfif or .png), in a folder for each class";
+        let rule = format!("needs pictures for both ({}), in a folder for each class", format::READ);
         let value = format!("{} to train on, {} to test on", train.len(), test.len());
         return Err(Error::invalid(path.display(), value, rule));
     }
@@ -255,7 +256,7 @@ fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Fou
                 continue;
             }
             let value = format!("no pictures of class {name:?}, but {}", class.contents());
-            let rule = "a folder beside the classes must hold .jpg, .jpeg, .jfif or .png files, or be taken away";
+            let rule = format!("a folder beside the classes must hold {} files, or be taken away", format::READ);
             return Err(Error::invalid(class.path.display(), value, rule));
         }
         class.folders.into_iter().for_each(|folder| notes.leave_out(Other::Folder, folder.path));

@@ -1,9 +1,10 @@
 //! What is in a folder of folders of pictures: looked at once, with everything that is not a picture and why.
 
-use crate::{Error, Result};
+use crate::{Error, Result, format};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A folder, its entries sorted by name.
@@ -26,8 +27,10 @@ pub(super) struct Picture {
 /// Why an entry is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Other {
-    /// A picture, but neither JPEG nor PNG.
+    /// A picture in a format that is not read.
     Format,
+    /// A picture in a format that this build does not read.
+    NotBuilt,
     /// A link to nothing.
     DeadLink,
     /// Its name begins with a dot, or it is a system's own.
@@ -43,7 +46,10 @@ pub(super) enum Other {
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Other::Format => "pictures that are neither JPEG nor PNG",
+            Other::Format => "pictures in formats that are not read",
+            Other::NotBuilt => {
+                "pictures in WebP, GIF, BMP or TIFF, which a program built with `--features formats` reads"
+            }
             Other::DeadLink => "links to nothing",
             Other::Hidden => "hidden files",
             Other::Folder => "folders where only pictures are looked for",
@@ -55,11 +61,10 @@ impl fmt::Display for Other {
 
 /// Endings of the names of files that are decoded.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
-/// Endings of pictures that are not.
-const FORMATS: [&str; 17] = [
-    "webp", "heic", "heif", "avif", "gif", "bmp", "tif", "tiff", "jp2", "jxl", "ppm", "pgm", "svg", "ico", "tga",
-    "dng", "exr",
-];
+/// Endings of those that are decoded by a program that is built to, and by any other if they hold what it reads.
+const MORE_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
+/// Endings of pictures that are not decoded.
+const FORMATS: [&str; 12] = ["heic", "heif", "avif", "jp2", "jxl", "ppm", "pgm", "svg", "ico", "tga", "dng", "exr"];
 
 /// What macOS packs beside the files of an archive, hidden there.
 const LEFTOVER: &str = "__MACOSX";
@@ -88,7 +93,10 @@ impl Tree {
                 Err(source) => return Err(Error::io(path, source)),
                 Ok(entry) if entry.is_dir() && depth == 0 => tree.others.push((Other::Folder, path)),
                 Ok(entry) if entry.is_dir() => tree.folders.push(Tree::read(&path, depth - 1)?),
-                Ok(entry) if entry.is_file() && ends(&PICTURES) => {
+                Ok(entry) if entry.is_file() && ends(&MORE_PICTURES) && !is_read(&path) => {
+                    tree.others.push((Other::NotBuilt, path));
+                }
+                Ok(entry) if entry.is_file() && (ends(&PICTURES) || ends(&MORE_PICTURES)) => {
                     tree.pictures.push(Picture { file: name, path, length: entry.len() });
                 }
                 Ok(_) if ends(&FORMATS) => tree.others.push((Other::Format, path)),
@@ -100,7 +108,7 @@ impl Tree {
 
     /// Whether a picture is in the folder or anywhere in it, of any format.
     pub(super) fn has_pictures(&self) -> bool {
-        let other = |other: &(Other, PathBuf)| other.0 == Other::Format;
+        let other = |other: &(Other, PathBuf)| matches!(other.0, Other::Format | Other::NotBuilt);
         !self.pictures.is_empty() || self.others.iter().any(other) || self.folders.iter().any(Tree::has_pictures)
     }
 
@@ -121,4 +129,15 @@ impl Tree {
         }
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
+}
+
+/// Whether this build reads what is in the file, as far as its first bytes tell: one that it knows nothing of is looked at as a
+/// picture, and refused by its name.
+fn is_read(path: &Path) -> bool {
+    if cfg!(feature = "formats") {
+        return true;
+    }
+    let mut head = Vec::new();
+    let looked = File::open(path).and_then(|file| file.take(32).read_to_end(&mut head));
+    looked.is_err() || format::of(&head).is_none_or(format::is_read)
 }

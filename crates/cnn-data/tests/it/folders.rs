@@ -119,7 +119,7 @@ fn a_class_without_a_picture_is_named_with_what_it_holds() {
         assert_eq!(**data.train.classes(), ["cat"]);
         notes_say(&data.report, &["dog", "\"cat\" is the only class"]);
     };
-    dog(&|dog| fs::write(dog.join("1.webp"), "RIFF").unwrap(), "1 pictures that are neither JPEG nor PNG (1.webp)");
+    dog(&|dog| fs::write(dog.join("1.heic"), "text").unwrap(), "1 pictures in formats that are not read (1.heic)");
     dog(&|dog| picture(&dog.join("sub/1.png"), 4, 4, 1), "1 folders with 1 pictures");
     dog(&|_| {}, "but nothing");
     dog(&|dog| fs::write(dog.join(".1.png"), "").unwrap(), "1 hidden files (.1.png)");
@@ -134,7 +134,7 @@ fn what_is_left_out_is_counted_by_reason() {
     picture(&path("cat/sub/1.png"), 4, 4, 1);
     picture(&path("beside.png"), 4, 4, 1);
     fs::create_dir(path("__MACOSX")).unwrap();
-    for file in ["cat/1.webp", "cat/2.HEIC", "dog/notes.txt", "dog/.DS_Store", "labels.csv"] {
+    for file in ["cat/1.avif", "cat/2.HEIC", "dog/notes.txt", "dog/.DS_Store", "labels.csv"] {
         fs::write(path(file), "text").unwrap();
     }
     // A JPEG under its older name, and endings in capitals.
@@ -146,16 +146,51 @@ fn what_is_left_out_is_counted_by_reason() {
     assert_eq!(report.images().iter().sum::<usize>(), 22);
     let left_out: Vec<_> = report.left_out.iter().map(|left| (left.reason.as_str(), left.paths.len())).collect();
     let expected = [
-        ("pictures that are neither JPEG nor PNG", 2),
+        ("pictures in formats that are not read", 2),
         ("hidden files", 2),
         ("folders where only pictures are looked for", 1),
         ("pictures that are in no class's folder", 1),
         ("files that are no pictures", 2),
     ];
     assert_eq!(left_out, expected);
-    notes_say(&report, &["left out, pictures that are neither JPEG nor PNG: ", "cat/1.webp, ", "cat/2.HEIC"]);
+    notes_say(&report, &["left out, pictures in formats that are not read: ", "cat/1.avif, ", "cat/2.HEIC"]);
     let text = report.to_string();
     assert!(text.starts_with(&report.name) && text.contains("2 classes, ") && text.contains("\n  cat "), "{text}");
+}
+
+#[test]
+fn pictures_of_more_formats_are_read_or_told_from_other_files() {
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pillow/kinds");
+    let root = folder(&["cat", "dog"], 10);
+    let copy = |kind: &str, file: &str| fs::copy(kinds.join(kind), root.path().join(file)).unwrap();
+    copy("lossy.webp", "cat/a.webp");
+    copy("palette.gif", "cat/b.GIF");
+    copy("rgb.bmp", "dog/a.bmp");
+    copy("rgb_raw.tif", "dog/b.tif");
+    copy("grey.tif", "dog/c.tiff");
+    // The content counts: this one can be read by every program.
+    copy("444.jpg", "cat/jpeg.webp");
+    let found = report(&root);
+    let reason = "pictures in WebP, GIF, BMP or TIFF, which a program built with `--features formats` reads";
+    let left_out: Vec<_> = found.left_out.iter().map(|left| (left.reason.as_str(), left.paths.len())).collect();
+    let (pictures, expected) = if cfg!(feature = "formats") { (26, vec![]) } else { (21, vec![(reason, 5)]) };
+    assert_eq!((found.images().iter().sum::<usize>(), left_out), (pictures, expected));
+    if !cfg!(feature = "formats") {
+        notes_say(&found, &["left out, pictures in WebP, ", "cat/a.webp, ", "cat/b.GIF, ", "dog/c.tiff"]);
+    }
+    // A text is neither, and is refused by its name.
+    fs::write(root.path().join("dog/d.tif"), "a text").unwrap();
+    fails(open_folder(&root), &["dog/d.tif: not a JPEG", "image (it starts with \"a text\")"]);
+    fs::remove_file(root.path().join("dog/d.tif")).unwrap();
+    copy("lossy.webp", "cat/webp.jpg");
+    if cfg!(feature = "formats") {
+        assert_eq!(report(&root).images().iter().sum::<usize>(), 27);
+    } else {
+        fails(
+            open_folder(&root),
+            &["cat/webp.jpg: a WebP image: this program was built to read JPEG", "--features formats"],
+        );
+    }
 }
 
 #[test]
@@ -176,10 +211,7 @@ fn every_bad_picture_is_named_at_once_or_left_out_with_a_word() {
         let error = open(folder, root.path(), &options).unwrap_err();
         let cnn_data::Error::Pictures { of: 28, bad: found } = &error else { panic!("{error}") };
         assert!(bad.iter().all(|file| found.iter().any(|bad| bad.path.ends_with(file))), "{found:?}");
-        fails(
-            Err::<(), _>(error),
-            &["3 of 28 pictures cannot be decoded: ", "cat/3.jpg: not a JPEG", "dog/gif.jpg: not"],
-        );
+        fails(Err::<(), _>(error), &["3 of 28 pictures cannot be decoded: ", "cat/3.jpg: not a JPEG", "dog/gif.jpg: "]);
 
         let data = open(folder, root.path(), &options.skip_bad(true)).unwrap();
         assert_eq!((data.train.len() + data.test.len(), data.report.images().iter().sum()), (25, 25));

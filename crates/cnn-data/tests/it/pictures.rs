@@ -81,7 +81,7 @@ fn a_folder_that_cannot_be_used_says_why() {
     fails(open_with(root.path(), &options.clone().size([0, 4])), &["image size: 0x4"]);
     fails(open_with(root.path(), &options.clone().size([4, usize::MAX])), &["16384"]);
     fs::write(root.path().join("cat/3.jpg"), "hello, I am a text").unwrap();
-    let parts = ["cat/3.jpg: not a JPEG or PNG image (it starts with \"hello, I\")"];
+    let parts = ["cat/3.jpg: not a JPEG", "image (it starts with \"hello, I\")"];
     fails(open_with(root.path(), &options), &parts);
 }
 
@@ -171,6 +171,62 @@ fn what_decoding_takes_counts_the_other_channels_and_a_jpeg_s_coefficients() {
         decode_bytes(Path::new("p.jpg"), &jpeg, [8, 8, 3], &Preprocess::default()),
         &["p.jpg: 9000x9000 pixels: decoding takes 729000000"],
     );
+}
+
+/// As above, of formats whose headers say more than one thing that takes memory.
+#[cfg(feature = "formats")]
+#[test]
+fn headers_of_more_formats_are_held_against_the_limits() {
+    let refused = |file: &str, bytes: &[u8], part: &str| {
+        fails(decode_bytes(Path::new(file), bytes, [8, 8, 3], &Preprocess::default()), &[file, part]);
+    };
+    let word = |word: u16| word.to_le_bytes();
+    let long = |long: u32| long.to_le_bytes();
+    // Frames and screens, which may each be too large.
+    let gif = |screen: u16, frame: u16| {
+        let [screen, frame] = [screen, frame].map(|side| [word(side), word(side)].concat());
+        [&b"GIF89a"[..], &screen, &[0x80, 0, 0, 0, 0, 0, 9, 9, 9, 0x2c, 0, 0, 0, 0], &frame, &[0, 2, 1, 0x44]].concat()
+    };
+    refused("a.gif", &gif(20_000, 1), "20000x20000 pixels: sides may have 16384");
+    refused("a.gif", &gif(10_000, 1), "10000x10000 pixels: decoded, an image may take");
+    refused("a.gif", &gif(8, 65_535), "8x8 pixels: decoding takes 21474181381 bytes");
+    refused("a.gif", b"GIF89a\x08\0\x08\0\0\0\0;", "damaged: the GIF has no picture");
+    refused("a.gif", b"GIF89a\x08\0\x08\0\0\0\0\x21\xf9\x04\0\0", "truncated: it ends in its header");
+
+    let webp = |kind: &[u8], body: &[u8]| [&b"RIFF\x1a\0\0\0WEBP"[..], kind, &long(10), body, &[0; 4]].concat();
+    let side = 13_999u32.to_le_bytes();
+    let extended = |flags: u8| [&[flags, 0, 0, 0][..], &side[..3], &side[..3]].concat();
+    refused("a.webp", &webp(b"VP8X", &extended(0)), "14000x14000 pixels: decoded, an image may take");
+    let small = 5_999u32.to_le_bytes();
+    let animated = webp(b"VP8X", &[&[0x12, 0, 0, 0][..], &small[..3], &small[..3]].concat());
+    refused("a.webp", &animated, "6000x6000 pixels: decoding takes 720000000 bytes");
+    refused("a.webp", &webp(b"VP9 ", &[0; 10]), "damaged: the WebP begins with a chunk \"VP9 \"");
+    refused("a.webp", &webp(b"VP8X", &[0; 10])[..32], "truncated: it has 32 of 34 bytes");
+
+    let bmp = |width: u32, height: i32, written: u32| {
+        let info = [&long(40)[..], &long(width), &height.to_le_bytes(), &word(1), &word(24)].concat();
+        let info = [&info[..], &long(written), &[0; 20]].concat();
+        [&b"BM"[..], &long(0), &long(0), &long(54), &info].concat()
+    };
+    refused("a.bmp", &bmp(16_384, -16_384, 1), "16384x16384 pixels: decoded, an image may take");
+    refused("a.bmp", &bmp(8, i32::MIN, 0), "8x2147483648 pixels: sides may have 16384");
+    refused("a.bmp", &bmp(8, -8, 0), "truncated: it has 54 of 246 bytes");
+
+    let tiff = |entries: &[(u16, u32)]| {
+        let entry = |&(tag, value): &(u16, u32)| [&word(tag)[..], &word(4), &long(1), &long(value)].concat();
+        let table = entries.iter().flat_map(entry).collect::<Vec<u8>>();
+        [&b"II*\0"[..], &long(8), &word(entries.len() as u16), &table, &long(0)].concat()
+    };
+    refused("a.tif", &tiff(&[(256, 9000), (257, 9000), (258, 16), (277, 3)]), "9000x9000 pixels: decoded, an image");
+    refused(
+        "a.tif",
+        &tiff(&[(256, 9000), (257, 9000), (258, 8), (277, 3)]),
+        "9000x9000 pixels: decoding takes 729000000",
+    );
+    refused("a.tif", &tiff(&[(256, 8), (258, 8)]), "8x0 pixels: there must be some");
+    refused("a.tif", &tiff(&[(256, 8), (257, 8), (258, 32)]), "1 whole numbers of 32 bits a pixel: must be 1 to 5");
+    refused("a.tif", &tiff(&[(256, 8), (257, 8), (258, 8), (273, 8), (279, 640)]), "truncated: it has 74 of 648 bytes");
+    refused("a.tif", &tiff(&[(256, 8), (257, 8)])[..20], "truncated: it ends in its header");
 }
 
 #[test]

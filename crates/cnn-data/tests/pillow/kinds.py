@@ -114,6 +114,109 @@ def turned():
         yield f"turned{way}.{kind.lower()}", saved(busy(), kind, exif=exif, **({"subsampling": 0} if kind == "JPEG" else {}))
 
 
+def webps():
+    opacity = Image.new("L", (WIDTH, HEIGHT))
+    opacity.putdata([255 - 6 * x for x, y in PIXELS])
+    transparent = busy().copy()
+    transparent.putalpha(opacity)
+    softer = smooth().copy()
+    softer.putalpha(opacity)
+    yield "lossy.webp", saved(smooth(), "WEBP", quality=90)
+    yield "lossy_edges.webp", saved(busy(), "WEBP", quality=80)
+    yield "lossy_alpha.webp", saved(softer, "WEBP", quality=90)
+    yield "lossless.webp", saved(busy(), "WEBP", lossless=True)
+    yield "lossless_alpha.webp", saved(transparent, "WEBP", lossless=True, exact=True)
+    yield "lossless_animated.webp", saved(busy(), "WEBP", lossless=True, save_all=True, append_images=[smooth()])
+    yield "lossy_animated.webp", saved(softer, "WEBP", quality=90, save_all=True, append_images=[transparent])
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    yield "lossless_turned8.webp", saved(busy(), "WEBP", lossless=True, exif=exif)
+
+
+def gifs():
+    few = busy().quantize(16)
+    yield "palette.gif", saved(few, "GIF", interlace=0)
+    yield "interlaced.gif", saved(busy().quantize(200), "GIF", interlace=1)
+    yield "grey.gif", saved(busy().convert("L"), "GIF")
+    yield "transparent.gif", saved(few, "GIF", transparency=few.getpixel((3, 3)))
+    yield "animated.gif", saved(few, "GIF", save_all=True, append_images=[smooth().quantize(8)])
+    # A first frame that covers a part of the picture: its sides are those of the screen, which are at 6 to 10.
+    corner = few.crop((0, 0, 13, 7))
+    for name, options in [("part.gif", {}), ("part_transparent.gif", {"transparency": few.getpixel((3, 3))})]:
+        data = bytearray(saved(corner, "GIF", interlace=0, **options))
+        data[6:10] = struct.pack("<HH", WIDTH, HEIGHT)
+        frame = data.index(struct.pack("<BHHHH", 0x2c, 0, 0, 13, 7))
+        data[frame + 1:frame + 5] = struct.pack("<HH", 5, 4)
+        yield name, bytes(data)
+
+
+def bmp(bits, rows, palette=b"", compression=0, masks=b"", down=False):
+    """A BMP by hand: `rows` from the bottom, or all of its data."""
+    data = rows if isinstance(rows, bytes) else b"".join(row.ljust(-(-len(row) // 4) * 4, b"\0") for row in rows)
+    info = struct.pack("<IiiHHIIiiII", 40, WIDTH, -HEIGHT if down else HEIGHT, 1, bits, compression, len(data), 0, 0, len(palette) // 4, 0)
+    start = 14 + len(info) + len(masks) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start) + info + masks + palette + data
+
+
+def bmps():
+    yield "rgb.bmp", saved(busy(), "BMP")
+    yield "rgba.bmp", saved(busy().convert("RGBA"), "BMP")
+    yield "grey.bmp", saved(busy().convert("L"), "BMP")
+    yield "palette.bmp", saved(busy().quantize(100), "BMP")
+    yield "bilevel.bmp", saved(busy().convert("1"), "BMP")
+    few = busy().quantize(16)
+    palette = b"".join(bytes([b, g, r, 0]) for r, g, b in zip(*[iter(few.getpalette()[:48])] * 3))
+    rows = [[few.getpixel((x, y)) for x in range(WIDTH)] for y in reversed(range(HEIGHT))]
+    packed = [bytes(a << 4 | b for a, b in zip(row[::2], row[1::2])) for row in rows]
+    yield "palette4.bmp", bmp(4, packed, palette)
+    yield "down.bmp", bmp(4, packed, palette, down=True)
+    # Runs of one, and of what is equal; then the end of a row, and of the picture.
+    runs = b"".join(b"".join(bytes([1, value]) for value in row[:8]) + bytes([0, WIDTH - 8]) + bytes(row[8:]) + b"\0\0" for row in rows)
+    yield "rle8.bmp", bmp(8, runs + b"\0\1", palette, compression=1)
+    words = [struct.pack(f"<{WIDTH}H", *((7919 * x + 2711 * y + 131 * x * y) % 65536 for x in range(WIDTH))) for y in range(HEIGHT)]
+    yield "rgb555.bmp", bmp(16, words)
+    yield "rgb565.bmp", bmp(16, words, compression=3, masks=struct.pack("<III", 0xf800, 0x7e0, 0x1f))
+
+
+def tiff(order, bits, samples, photometric, channels, *more):
+    """A TIFF by hand, in one strip behind its directory; `order` is < or >."""
+    data = struct.pack(f"{order}{len(PIXELS) * samples}{'H' if bits == 16 else 'B'}", *(channel[i] for i in range(len(PIXELS)) for channel in channels))
+    entries = [(256, 3, [WIDTH]), (257, 3, [HEIGHT]), (258, 3, [bits] * samples), (259, 3, [1]), (262, 3, [photometric]),
+               (273, 4, [0]), (277, 3, [samples]), (278, 3, [HEIGHT]), (279, 4, [len(data)]), *more]
+    place, extra, table = 8 + 2 + 12 * len(entries) + 4, b"", b""
+    for tag, kind, values in entries:
+        packed = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(packed) > 4:
+            packed, extra = struct.pack(f"{order}I", place + len(extra)), extra + packed
+        table += struct.pack(f"{order}HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    # Where the strip is was not known before.
+    strip = struct.pack(f"{order}HHI", 273, 4, 1)
+    table = table.replace(strip + bytes(4), strip + struct.pack(f"{order}I", place + len(extra)))
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(f"{order}IH", 8, len(entries)) + table + bytes(4) + extra + data
+
+
+def tiffs():
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        yield f"rgb_{compression}.tif", saved(busy(), "TIFF", compression=compression)
+    yield "predictor.tif", saved(smooth(), "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    yield "grey.tif", saved(busy().convert("L"), "TIFF")
+    yield "grey_strips.tif", saved(busy().convert("L"), "TIFF", compression="tiff_lzw", strip_size=100)
+    yield "bilevel.tif", saved(busy().convert("1"), "TIFF")
+    yield "rgba.tif", saved(busy().convert("RGBA"), "TIFF")
+    yield "cmyk.tif", saved(smooth().convert("CMYK"), "TIFF")
+    yield "palette.tif", saved(busy().quantize(90), "TIFF")
+    yield "palette_lzw.tif", saved(busy().quantize(90), "TIFF", compression="tiff_lzw")
+    yield "pages.tif", saved(busy(), "TIFF", save_all=True, append_images=[smooth()])
+    yield "turned7.tif", saved(busy(), "TIFF", tiffinfo={274: 7})
+    ways = [(1, 1), (3, 2), (2, 5)]
+    deep = [ramp(16, by) for by in ways]
+    for order, name in (("<", "little"), (">", "big")):
+        yield f"grey16_{name}.tif", tiff(order, 16, 1, 1, deep[:1])
+        yield f"rgb16_{name}.tif", tiff(order, 16, 3, 2, deep)
+    yield "white_is_zero.tif", tiff(">", 8, 1, 0, [ramp(8)])
+
+
 def grey(colours):
     """What Pillow makes of colours by `convert("L")`."""
     return bytes(19595 * r + 38470 * g + 7471 * b + 0x8000 >> 16 for r, g, b in zip(*[iter(colours)] * 3))
@@ -135,6 +238,6 @@ def write(name, data):
 if __name__ == "__main__":
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
-    for kinds in (pngs, jpegs, turned):
+    for kinds in (pngs, jpegs, turned, webps, gifs, bmps, tiffs):
         for name, data in kinds():
             write(name, data)

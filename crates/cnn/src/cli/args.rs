@@ -184,7 +184,7 @@ pub(crate) struct EvalArgs {
 pub(crate) struct PredictArgs {
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
-    /// JPEG or PNG files of any size
+    /// JPEG or PNG files of any size (also WebP, GIF, BMP and TIFF if built with --features formats)
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
     /// Most classes that are shown for an image

@@ -9,9 +9,9 @@ use super::support::{Place, cnn, json_lines};
 fn a_folder_is_accounted_for() {
     let place = Place::new();
     place.pictures("photos", 8);
-    fs::write(place.path().join("photos/red/1.webp"), "RIFF").unwrap();
+    fs::write(place.path().join("photos/red/1.heic"), "text").unwrap();
     let (text, _) = place.succeeds(&["data", "photos"]);
-    for part in ["2 classes, ", "\n  blue  ", "a tenth of the pictures", "neither JPEG nor PNG: ", "1.webp"] {
+    for part in ["2 classes, ", "\n  blue  ", "a tenth of the pictures", "in formats that are not read: ", "1.heic"] {
         assert!(text.contains(part), "{text}");
     }
     let sheet = ["data", "photos", "--size", "16", "--sheet", "sheet.html"];

@@ -1,4 +1,8 @@
-//! The program as it is built without the feature `cuda`: it says what would give it GPUs.
+//! The program as it is built by default, without the features `cuda` and `formats`: it says what would give it GPUs, and more
+//! formats of pictures.
+
+use std::fs;
+use std::path::Path;
 
 use crate::support::{Place, json_lines};
 
@@ -22,4 +26,26 @@ fn a_program_without_gpus_says_how_it_is_built_with_them() {
     let train = ["train", "--data", "photos", "--model", "stepwise", "--epochs", "1", "--backend", "auto"];
     let stderr = place.succeeds(&train).1;
     assert!(!stderr.contains("on the CPU") && !stderr.contains("cuda"), "{stderr}");
+}
+
+#[cfg(not(feature = "formats"))]
+#[test]
+fn a_program_without_more_formats_says_how_it_is_built_with_them() {
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cnn-data/tests/pillow/kinds");
+    let place = Place::new();
+    place.pictures("photos", 8);
+    let copy = |kind: &str, to: &str| fs::copy(kinds.join(kind), place.path().join(to)).unwrap();
+    copy("lossy.webp", "photos/red/new.webp");
+    copy("grey.tif", "photos/blue/scan.tiff");
+    let (text, _) = place.succeeds(&["data", "photos"]);
+    for part in ["WebP, GIF, BMP or TIFF", "`--features formats` reads: ", "blue/scan.tiff, ", "red/new.webp"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "8x8", "--epochs", "1", "--out", "run"];
+    place.succeeds(&train);
+    for (kind, name) in [("lossy.webp", "WebP"), ("palette.gif", "GIF"), ("rgb.bmp", "BMP"), ("rgb_raw.tif", "TIFF")] {
+        copy(kind, "picture");
+        let rule = format!("picture: a {name} image: this program was built to read JPEG and PNG alone");
+        place.refuses(&["predict", "run", "picture"], 1, &[&rule, "--features formats"]);
+    }
 }

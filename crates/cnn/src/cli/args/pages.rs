@@ -14,7 +14,7 @@ Examples:
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
-    /// A JPEG or PNG file of any size
+    /// A JPEG or PNG file of any size (also WebP, GIF, BMP or TIFF if built with --features formats)
     pub(crate) image: PathBuf,
     /// The HTML file to write
     #[arg(short, long, value_name = "FILE")]
