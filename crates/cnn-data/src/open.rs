@@ -24,8 +24,9 @@ const FORMATS: [Format; 4] = [cifar::archive, cifar::folder, idx::folder, folder
 /// | `{train,val,test}/CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures (with the feature `formats` also `webp`, `gif`, `bmp`, `tif`, `tiff`) |
 /// | `CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures, a tenth of each class split off for the test |
 ///
-/// The splits of a folder are found in any capitals; `val` may be called `valid` or `validation`, and is what is tested
-/// with where there is no `test`. What was found and what was left out is in [`Dataset::report`].
+/// The splits of a folder are found in any capitals; `train` may be called `training`, `test` also `testing`, `eval` or
+/// `evaluation`, and `val` `valid`, `validation` or `dev`, which is what is tested with where there is no `test`. Folders in a
+/// class's folder belong to the class, 16 levels of them. What was found and what was left out is in [`Dataset::report`].
 ///
 /// # Errors
 /// [`Error::Missing`] when nothing is there (and, for a published set, can be downloaded); [`Error::Pictures`], or the

@@ -19,6 +19,7 @@
 //! | `cpu` (default) | the CPU backend |
 //! | `cuda` | the CUDA backend: builds without CUDA, and finds the driver and NVRTC when a device is opened |
 //! | `download` (default) | fetching the published data sets: ureq and TLS |
+//! | `formats` | pictures in WebP, GIF, BMP and TIFF, beside JPEG and PNG: seven more crates |
 //! | `f64` | the CPU backend in double precision too, for gradient checks; twice the compile time |
 //!
 //! A library wants neither the first nor, mostly, the third:

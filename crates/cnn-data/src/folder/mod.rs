@@ -2,7 +2,7 @@
 //!
 //! `train/CLASS/*` is trained on, `test/CLASS/*` tested with, and `val/CLASS/*` watched with, or tested with where there
 //! is no test folder. Without either, the split is a property of each picture: see [`split`]. A folder that is called
-//! `train` and holds no folders is a class like others.
+//! `train` and holds no folders is a class like others. Folders in a class's folder belong to the class.
 
 mod split;
 mod walk;
@@ -37,8 +37,7 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     if !path.is_dir() {
         return Ok(None);
     }
-    // The root, its splits, their classes, and what lies in a class.
-    let tree = Tree::read(path, 3)?;
+    let tree = Tree::read(path)?;
     if !tree.folders.iter().any(Tree::has_pictures) {
         if tree.folders.is_empty() && !tree.pictures.is_empty() {
             let above = path.parent().filter(|above| !above.as_os_str().is_empty());
@@ -51,13 +50,19 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     }
     if let Some(inner) = too_high(&tree) {
         let rule = format!("did you mean {}?", inner.path.display());
-        return Err(Error::invalid(path.display(), "its folders hold no pictures but folders of pictures", rule));
+        return Err(Error::invalid(path.display(), "holds no pictures but folders of folders of pictures", rule));
     }
     let shown @ [height, width] = options.size.unwrap_or([32, 32]);
     check_target(shown)?;
     options.preprocess.check()?;
     let (image, preprocess) = ([height, width, 3], options.preprocess);
     let mut notes = Notes::default();
+    if let [first, _, ..] = &tree.folders[..]
+        && tree.folders.iter().all(|class| bare(class) && class.has_readable())
+    {
+        let text = "the classes hold pictures in folders only; if those are the classes, give one of these, such as";
+        notes.sentences.push(format!("{text} {}", first.path.display()));
+    }
     let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;
     if train.is_empty() || test.is_empty() {
         let rule = format!("needs pictures for both ({}), in a folder for each class", format::READ);
@@ -85,14 +90,20 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
     Ok(Some(listing))
 }
 
-/// A folder of classes in `tree`, if that stands one level above those: each of its folders, none a split, holds classes.
+/// A folder of classes in `tree`, if that stands above it: its only folder, unless that is a split or holds pictures of its own;
+/// or one that has a split to train on. Several folders of folders of pictures are classes.
 fn too_high(tree: &Tree) -> Option<&Tree> {
-    let above = |folder: &Tree| {
-        folder.pictures.is_empty()
-            && role(folder).is_none()
-            && folder.folders.iter().any(|class| !class.pictures.is_empty())
+    let only = || match &tree.folders[..] {
+        [only] => Some(only).filter(|only| bare(only) && only.has_readable()),
+        _ => None,
     };
-    tree.folders.first().filter(|_| tree.folders.iter().all(above))
+    let trains = |folder: &Tree| role(folder) == Some(Role::Train) && holds_classes(folder);
+    tree.folders.iter().filter(|folder| bare(folder)).find(|folder| folder.folders.iter().any(trains)).or_else(only)
+}
+
+/// Whether a folder is no split and holds no pictures but in its folders.
+fn bare(folder: &Tree) -> bool {
+    folder.pictures.is_empty() && role(folder).is_none()
 }
 
 fn size_of(found: &Found) -> FileSize {
@@ -141,13 +152,20 @@ enum Role {
     Test,
 }
 
-fn role(tree: &Tree) -> Option<Role> {
-    match tree.name.to_ascii_lowercase().to_str() {
-        Some("train") => Some(Role::Train),
-        Some("val" | "valid" | "validation") => Some(Role::Validation),
-        Some("test") => Some(Role::Test),
-        _ => None,
+impl Role {
+    /// The split of this name, in any capitals: those that published sets and the programs that make sets give them.
+    fn called(name: &str) -> Option<Role> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Role::Train),
+            "val" | "valid" | "validation" | "dev" => Some(Role::Validation),
+            "test" | "testing" | "eval" | "evaluation" => Some(Role::Test),
+            _ => None,
+        }
     }
+}
+
+fn role(tree: &Tree) -> Option<Role> {
+    Role::called(tree.name.to_str()?)
 }
 
 /// Whether a folder holds classes, and is no class itself.
@@ -238,7 +256,7 @@ fn all_to_test(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<S
     Ok(Splits { train: all.clone(), validation: None, test: all, tested_all: true, split })
 }
 
-/// The pictures of the classes in `tree`, sorted by class and file.
+/// The pictures of the classes in `tree` and of the folders in them, sorted by class and file.
 ///
 /// # Errors
 /// A class without pictures, unless it will not be used.
@@ -250,7 +268,7 @@ fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Fou
             let rule = "the name of a class must be UTF-8";
             return Err(Error::invalid(tree.path.display(), format!("{:?}", class.name), rule));
         };
-        if class.pictures.is_empty() {
+        if !class.has_readable() {
             if options.classes.as_ref().is_some_and(|used| !used.contains(&name)) {
                 notes.leave_out(Other::Folder, class.path);
                 continue;
@@ -259,9 +277,9 @@ fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Fou
             let rule = format!("a folder beside the classes must hold {} files, or be taken away", format::READ);
             return Err(Error::invalid(class.path.display(), value, rule));
         }
-        class.folders.into_iter().for_each(|folder| notes.leave_out(Other::Folder, folder.path));
-        class.others.into_iter().for_each(|(reason, path)| notes.leave_out(reason, path));
-        found.extend(class.pictures.into_iter().map(|picture| Found { class: name.clone(), picture }));
+        let (pictures, others) = class.flat();
+        others.into_iter().for_each(|(reason, path)| notes.leave_out(reason, path));
+        found.extend(pictures.into_iter().map(|picture| Found { class: name.clone(), picture }));
     }
     Ok(found)
 }

@@ -120,9 +120,9 @@ fn a_class_without_a_picture_is_named_with_what_it_holds() {
         notes_say(&data.report, &["dog", "\"cat\" is the only class"]);
     };
     dog(&|dog| fs::write(dog.join("1.heic"), "text").unwrap(), "1 pictures in formats that are not read (1.heic)");
-    dog(&|dog| picture(&dog.join("sub/1.png"), 4, 4, 1), "1 folders with 1 pictures");
+    dog(&|dog| fs::create_dir(dog.join("sub")).unwrap(), "1 folders without any");
     dog(&|_| {}, "but nothing");
-    dog(&|dog| fs::write(dog.join(".1.png"), "").unwrap(), "1 hidden files (.1.png)");
+    dog(&|dog| fs::write(dog.join(".1.png"), "").unwrap(), "1 hidden files and folders (.1.png)");
     #[cfg(unix)]
     dog(&|dog| std::os::unix::fs::symlink("nowhere", dog.join("1.png")).unwrap(), "1 links to nothing (1.png)");
 }
@@ -131,10 +131,13 @@ fn a_class_without_a_picture_is_named_with_what_it_holds() {
 fn what_is_left_out_is_counted_by_reason() {
     let root = folder(&["cat", "dog"], 10);
     let path = |file: &str| root.path().join(file);
-    picture(&path("cat/sub/1.png"), 4, 4, 1);
     picture(&path("beside.png"), 4, 4, 1);
-    fs::create_dir(path("__MACOSX")).unwrap();
-    for file in ["cat/1.avif", "cat/2.HEIC", "dog/notes.txt", "dog/.DS_Store", "labels.csv"] {
+    for folder in ["__MACOSX", ".git", "cat/@eaDir", "dog/.ipynb_checkpoints"] {
+        picture(&path(folder).join("hidden.png"), 4, 4, 1);
+    }
+    for file in
+        ["cat/1.avif", "cat/2.HEIC", "dog/notes.txt", "dog/.DS_Store", "labels.csv", "cat/Thumbs.db", "DESKTOP.INI"]
+    {
         fs::write(path(file), "text").unwrap();
     }
     // A JPEG under its older name, and endings in capitals.
@@ -147,8 +150,7 @@ fn what_is_left_out_is_counted_by_reason() {
     let left_out: Vec<_> = report.left_out.iter().map(|left| (left.reason.as_str(), left.paths.len())).collect();
     let expected = [
         ("pictures in formats that are not read", 2),
-        ("hidden files", 2),
-        ("folders where only pictures are looked for", 1),
+        ("hidden files and folders", 7),
         ("pictures that are in no class's folder", 1),
         ("files that are no pictures", 2),
     ];
@@ -392,4 +394,90 @@ fn a_folder_of_the_wrong_level_is_told_from_the_right_one() {
     // Splits are no such level.
     let root = folder(&["train/cat", "train/dog"], 12);
     assert_eq!(**open_folder(&root).unwrap().train.classes(), ["cat", "dog"]);
+}
+
+#[test]
+fn splits_are_known_by_their_usual_names() {
+    for (train, validation, test) in [
+        ("train", "val", "test"),
+        ("Train", "Valid", "TEST"),
+        ("training", "validation", "testing"),
+        ("TRAIN", "dev", "eval"),
+        ("Training", "DEV", "Evaluation"),
+    ] {
+        let classes = |split: &str| ["cat", "dog"].map(|class| format!("{split}/{class}"));
+        let root = tempfile::tempdir().unwrap();
+        for (split, count) in [(train, 5), (validation, 3), (test, 2)] {
+            add(&root, &classes(split).each_ref().map(String::as_str), count);
+        }
+        let found = report(&root);
+        assert_eq!(found.images(), [10, 6, 4], "{train}, {validation}, {test}");
+    }
+    for (one, other) in [("test", "eval"), ("Test", "Testing"), ("val", "valid"), ("dev", "validation")] {
+        let root = folder(&["train/cat", "train/dog"], 5);
+        add(&root, &[&format!("{one}/cat"), &format!("{other}/cat"), "test/cat"], 2);
+        fails(open_folder(&root), &[&format!("{one:?}"), &format!("{other:?}"), "only one folder can be that split"]);
+    }
+    let root = folder(&["train/cat", "training/cat", "test/cat"], 5);
+    fails(open_folder(&root), &["\"train\", \"training\"", "only one folder can be that split"]);
+}
+
+#[test]
+fn folders_in_a_class_belong_to_it() {
+    let root = folder(&["cat", "dog"], 20);
+    let before = tested(&root);
+    add(&root, &["cat/2019", "cat/2020/may", "dog/a/b/c/d/e/f/g/h"], 10);
+    let found = report(&root);
+    assert_eq!(found.classes.iter().map(|class| class.train + class.test).collect::<Vec<_>>(), [40, 30]);
+    assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+    // A picture's place decides, as before: those that were tested with are among the lowest hashes still, or others are lower.
+    let after = tested(&root);
+    assert_eq!((before.len(), after.len()), (4, 7));
+    assert!(after.iter().any(|picture| before.contains(picture)) && after.iter().any(|picture| picture.contains("/2")));
+    // In splits as well; and where a class has no picture of its own, this is said.
+    let root = folder(&["train/cat/2019", "train/cat/2020", "train/dog", "test/cat/x", "test/dog"], 5);
+    let found = report(&root);
+    assert_eq!((found.images(), found.warnings()), ([15, 0, 10], vec![]));
+    let root = folder(&["cat/2019", "cat/2020", "dog/2019"], 5);
+    let found = report(&root);
+    assert_eq!(found.images().iter().sum::<usize>(), 15);
+    notes_say(&found, &["the classes hold pictures in folders only; if those are the classes, ", "/cat"]);
+    // Splits in a folder beside another one are no classes.
+    let root = folder(&["one/train/cat", "one/train/dog", "one/test/cat", "two/train/cat"], 5);
+    fails(open_folder(&root), &["did you mean ", "/one?"]);
+    let root = folder(&["set/train/cat", "set/train/dog", "set/test/cat"], 5);
+    fails(open_folder(&root), &["did you mean ", "/set?"]);
+}
+
+#[test]
+fn what_is_too_deep_is_left_out() {
+    let root = folder(&["cat", "dog"], 5);
+    let deep = |levels: usize| format!("cat/{}", vec!["x"; levels].join("/"));
+    add(&root, &[&deep(15)], 1);
+    assert_eq!(report(&root).images().iter().sum::<usize>(), 11);
+    add(&root, &[&deep(16)], 1);
+    let found = report(&root);
+    let [left] = &found.left_out[..] else { panic!("{:?}", found.left_out) };
+    assert_eq!((left.reason.as_str(), left.paths.len()), ("folders more than 16 levels deep", 1));
+    assert_eq!(found.images().iter().sum::<usize>(), 11);
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_but_not_in_circles() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = folder(&["cat"], 5);
+    let root = folder(&["dog", "cow/young"], 5);
+    symlink(elsewhere.path().join("cat"), root.path().join("cat")).unwrap();
+    assert_eq!(report(&root).images().iter().sum::<usize>(), 15, "a class may be elsewhere");
+    // To itself, to the folder above by its other name, and there and back.
+    symlink(root.path().join("dog"), root.path().join("dog/again")).unwrap();
+    symlink("../..", root.path().join("cow/young/up")).unwrap();
+    symlink(root.path().join("cow"), elsewhere.path().join("cat/there")).unwrap();
+    symlink(elsewhere.path().join("cat"), root.path().join("cow/back")).unwrap();
+    let found = report(&root);
+    let looped = found.left_out.iter().find(|left| left.reason == "links to folders that they are in").unwrap();
+    assert!(looped.paths.iter().any(|path| path.ends_with("dog/again")), "{looped:?}");
+    assert!(looped.paths.iter().any(|path| path.ends_with("cow/young/up")), "{looped:?}");
+    assert!(looped.paths.iter().any(|path| path.ends_with("cow/back/there")), "{looped:?}");
 }
