@@ -12,7 +12,8 @@ const MEMORY: u32 = 2048;
 /// Seconds that an input may take.
 const PATIENCE: u32 = 20;
 
-pub(crate) const TARGETS: [&str; 7] = ["safetensors", "pytorch", "recipe", "cifar", "idx", "archive", "picture"];
+pub(crate) const TARGETS: [&str; 8] =
+    ["safetensors", "pytorch", "recipe", "cifar", "idx", "archive", "picture", "labels"];
 
 pub(crate) fn fuzz(arguments: &[String]) -> Result<(), String> {
     let (name, seconds) = match arguments {

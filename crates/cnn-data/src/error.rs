@@ -50,6 +50,16 @@ pub enum Error {
         /// Pictures that were looked at.
         of: usize,
     },
+    /// Rows of a file of labels break a rule.
+    #[error("{file}: {}", rows(bad, *of))]
+    Rows {
+        /// The file.
+        file: PathBuf,
+        /// Each of them.
+        bad: Vec<BadRow>,
+        /// Rows that were looked at, if all were.
+        of: Option<usize>,
+    },
     /// No data set is where it was looked for.
     #[error("{name}: not found: looked for {}; {hint}", list(looked_for))]
     Missing {
@@ -93,6 +103,16 @@ pub enum Error {
     Core(#[from] cnn_core::Error),
 }
 
+/// A row of a file of labels that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BadRow {
+    /// The line at which it begins, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// The line that is displayed: it is what a `main` that returns the error prints.
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -111,6 +131,11 @@ impl Error {
         Error::Io { path: path.into(), error }
     }
 
+    /// Rows of the file at `path` were refused, `of` so many.
+    pub(crate) fn rows(path: &Path, bad: Vec<BadRow>, of: Option<usize>) -> Self {
+        Error::Rows { file: path.to_owned(), bad, of }
+    }
+
     /// The image at `path` was refused; libraries' reasons can have several lines, a message here has one.
     pub(crate) fn image(path: &Path, reason: impl ToString) -> Self {
         let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -122,8 +147,20 @@ impl Error {
 const SHOWN: usize = 8;
 
 fn reasons(bad: &[BadFile]) -> String {
-    let shown: Vec<_> = bad.iter().take(SHOWN).map(|bad| bad.reason.as_str()).collect();
-    let more = bad.len().saturating_sub(SHOWN);
+    some(bad.iter().map(|bad| bad.reason.clone()))
+}
+
+fn rows(bad: &[BadRow], of: Option<usize>) -> String {
+    // A reason may quote what the file says, which may have lines.
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let count = of.map(|of| format!("{} of {of} rows are wrong: ", bad.len())).unwrap_or_default();
+    count + &some(bad.iter().map(|bad| format!("line {}: {}", bad.line, one_line(&bad.reason))))
+}
+
+/// The first of the reasons, and how many more there are.
+fn some(reasons: impl ExactSizeIterator<Item = String>) -> String {
+    let more = reasons.len().saturating_sub(SHOWN);
+    let shown: Vec<_> = reasons.take(SHOWN).collect();
     shown.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
 }
 

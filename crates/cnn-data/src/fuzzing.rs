@@ -3,7 +3,7 @@
 use crate::archive::{STREAM_CAP, members_of};
 use crate::header::Header;
 use crate::preprocess::{Fit, Preprocess};
-use crate::{Result, cifar, decode, idx};
+use crate::{Error, Result, cifar, decode, idx, labels};
 use std::path::Path;
 
 fn bytes_path() -> &'static Path {
@@ -30,6 +30,18 @@ pub fn cifar(bytes: &[u8], fine: bool) -> Result<usize> {
 pub fn archive(bytes: &[u8]) -> Result<usize> {
     let members = members_of(bytes, bytes_path(), &cifar::wanted(), STREAM_CAP)?;
     Ok(cifar::from_members(bytes_path(), members)?.train.len())
+}
+
+/// A file of labels, as a table and as lines of JSON; the number of its rows.
+pub fn labels(bytes: &[u8]) -> Result<[usize; 2]> {
+    let count = |written| {
+        let rows = labels::rows(bytes, written).map_err(|(line, rule)| Error::invalid("labels", line, rule));
+        rows.map(|rows| rows.len())
+    };
+    match [labels::Written::Table, labels::Written::Lines].map(count) {
+        [Err(error), Err(_)] => Err(error),
+        counts => Ok(counts.map(|count| count.unwrap_or(0))),
+    }
 }
 
 /// A picture file, decoded to 8x8 in colour and in grey. A file of a few bytes may say that it is 94 million pixels, as

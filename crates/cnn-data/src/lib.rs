@@ -50,6 +50,7 @@ mod idx;
 pub mod image_set;
 pub mod images;
 pub mod known;
+mod labels;
 pub mod listing;
 pub mod loader;
 mod luma;
@@ -61,6 +62,7 @@ pub mod pool;
 pub mod preprocess;
 pub mod report;
 mod shapes;
+mod splits;
 
 pub use augment::Augment;
 pub use dataset::Dataset;

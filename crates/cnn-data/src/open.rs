@@ -4,14 +4,14 @@ use crate::dataset::Dataset;
 use crate::known::Known;
 use crate::listing::Listing;
 use crate::options::OpenOptions;
-use crate::{Error, Result, cifar, folder, idx, shapes};
+use crate::{Error, Result, cifar, folder, idx, labels, shapes};
 use std::path::{Path, PathBuf};
 
 /// Reads what is at a path, called so, if it is in this format; None if it is not.
 type Format = fn(&Path, &str, &OpenOptions) -> Result<Option<Listing>>;
 
 /// Every format, in the order in which a path is tried.
-const FORMATS: [Format; 4] = [cifar::archive, cifar::folder, idx::folder, folder::pictures];
+const FORMATS: [Format; 5] = [labels::file, cifar::archive, cifar::folder, idx::folder, folder::pictures];
 
 /// Opens the set that `spec` means: `cifar10`, `cifar100` or `mnist` (found under `root`), `shapes` (generated), or the
 /// path of one. What a path holds is told by its content:
@@ -23,10 +23,17 @@ const FORMATS: [Format; 4] = [cifar::archive, cifar::folder, idx::folder, folder
 /// | `train-images-idx3-ubyte` ... in a folder, raw or `.gz` | MNIST format |
 /// | `{train,val,test}/CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures (with the feature `formats` also `webp`, `gif`, `bmp`, `tif`, `tiff`) |
 /// | `CLASS/*.{jpg,jpeg,jfif,png}` in a folder | pictures, a tenth of each class split off for the test |
+/// | a `.csv`, `.tsv` or `.jsonl` file of pictures and their classes | pictures, split as it says or as a folder's |
 ///
 /// The splits of a folder are found in any capitals; `train` may be called `training`, `test` also `testing`, `eval` or
 /// `evaluation`, and `val` `valid`, `validation` or `dev`, which is what is tested with where there is no `test`. Folders in a
-/// class's folder belong to the class, 16 levels of them. What was found and what was left out is in [`Dataset::report`].
+/// class's folder belong to the class, 16 levels of them.
+///
+/// A file of labels has a header row of columns, separated by commas, semicolons or tabs, or a JSON object on every line, each with
+/// `file` (or `filename`, `path`, `image`, `id`), `label` (or `class`, `category`) and, if the split is given, `split` (or `subset`);
+/// paths are relative to it.
+///
+/// What was found and what was left out is in [`Dataset::report`].
 ///
 /// # Errors
 /// [`Error::Missing`] when nothing is there (and, for a published set, can be downloaded); [`Error::Pictures`], or the

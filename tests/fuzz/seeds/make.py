@@ -29,6 +29,8 @@ write("safetensors", "described", safetensors({"cnn": json.dumps({"arch": "small
 write("recipe", "short.toml", b'model = "small"\ndata = "shapes"\nepochs = 2\nbatch = 8\n')
 write("idx", "images", struct.pack(">IIII", 0x803, 2, 2, 3) + bytes(range(12)))
 write("idx", "labels", struct.pack(">II", 0x801, 2) + bytes([0, 9]))
+write("labels", "table.csv", b'file,label,split\n"a ""1"".png",cat,train\r\nb.png,dog,test\n')
+write("labels", "lines.jsonl", b'{"image": "a.png", "class": "cat"}\n{"image": "b.png", "class": 7}\n')
 write("cifar", "one", bytes([3]) + bytes(3072))
 write("cifar", "fine", bytes([1, 2]) + bytes(3072))
 

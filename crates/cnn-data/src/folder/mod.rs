@@ -1,36 +1,20 @@
 //! A folder of pictures, one folder a class.
 //!
 //! `train/CLASS/*` is trained on, `test/CLASS/*` tested with, and `val/CLASS/*` watched with, or tested with where there
-//! is no test folder. Without either, the split is a property of each picture: see [`split`]. A folder that is called
+//! is no test folder. Without either, the split is a property of each picture: see `splits::by_name`. A folder that is called
 //! `train` and holds no folders is a class like others. Folders in a class's folder belong to the class.
 
-mod split;
 mod walk;
 
-use crate::duplicates::FileSize;
-use crate::format;
-use crate::image_set::ImageSet;
-use crate::images::Files;
 use crate::listing::Listing;
-use crate::memory::Memory;
 use crate::options::OpenOptions;
-use crate::preprocess::check_target;
 use crate::report::LeftOut;
-use crate::{Error, Result};
+use crate::splits::{Found, Part, Role, Splits};
+use crate::{Error, Result, format};
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use walk::{Other, Picture, Tree};
-
-/// Bytes that decoding may take at a time, all threads together.
-const MEMORY: u64 = 1 << 30;
-
-/// A picture with its class's name.
-#[derive(Clone)]
-struct Found {
-    class: String,
-    picture: Picture,
-}
 
 /// The set in `path`, its pictures resized to the options' size, or 32 x 32.
 pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result<Option<Listing>> {
@@ -52,10 +36,6 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
         let rule = format!("did you mean {}?", inner.path.display());
         return Err(Error::invalid(path.display(), "holds no pictures but folders of folders of pictures", rule));
     }
-    let shown @ [height, width] = options.size.unwrap_or([32, 32]);
-    check_target(shown)?;
-    options.preprocess.check()?;
-    let (image, preprocess) = ([height, width, 3], options.preprocess);
     let mut notes = Notes::default();
     if let [first, _, ..] = &tree.folders[..]
         && tree.folders.iter().all(|class| bare(class) && class.has_readable())
@@ -63,31 +43,10 @@ pub(crate) fn pictures(path: &Path, name: &str, options: &OpenOptions) -> Result
         let text = "the classes hold pictures in folders only; if those are the classes, give one of these, such as";
         notes.sentences.push(format!("{text} {}", first.path.display()));
     }
-    let Splits { train, validation, test, tested_all, split } = splits(tree, options, &mut notes)?;
-    if train.is_empty() || test.is_empty() {
-        let rule = format!("needs pictures for both ({}), in a folder for each class", format::READ);
-        let value = format!("{} to train on, {} to test on", train.len(), test.len());
-        return Err(Error::invalid(path.display(), value, rule));
-    }
-    let classes = classes_of(&train);
-    let memory = Arc::new(Memory::new(MEMORY));
-    let others = validation.iter().flatten().chain(&test);
-    let files = [train.iter().map(size_of).collect(), others.map(size_of).collect()];
-    let set = |found: Vec<Found>| {
-        let label = |found: &Found| classes.partition_point(|class| *class < found.class) as u32;
-        let labels = found.iter().map(label).collect();
-        let paths = found.into_iter().map(|found| found.picture.path).collect();
-        let files = Files { image, preprocess, labels, paths, memory: memory.clone() };
-        ImageSet::new(Arc::new(files), &classes)?.with_shown(shown)
-    };
-    let mut listing = Listing::new(name, "folder of pictures", set(train)?, set(test)?);
-    listing.validation = validation.map(set).transpose()?;
-    listing.files = files;
-    listing.report.split = split;
-    listing.report.tested_all = tested_all;
-    listing.report.left_out = notes.left_out();
-    listing.report.notes = notes.sentences;
-    Ok(Some(listing))
+    let mut splits = splits(tree, options, &mut notes)?;
+    splits.notes.splice(0..0, mem::take(&mut notes.sentences));
+    splits.left_out = notes.left_out();
+    splits.listing(path, name, "folder of pictures", options).map(Some)
 }
 
 /// A folder of classes in `tree`, if that stands above it: its only folder, unless that is a split or holds pictures of its own;
@@ -104,10 +63,6 @@ fn too_high(tree: &Tree) -> Option<&Tree> {
 /// Whether a folder is no split and holds no pictures but in its folders.
 fn bare(folder: &Tree) -> bool {
     folder.pictures.is_empty() && role(folder).is_none()
-}
-
-fn size_of(found: &Found) -> FileSize {
-    FileSize { path: found.picture.path.clone(), length: found.picture.length }
 }
 
 /// What there is to say about a folder.
@@ -131,36 +86,6 @@ impl Notes {
     fn left_out(&self) -> Vec<LeftOut> {
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
         self.others.iter().map(|(reason, all)| LeftOut { reason: reason.to_string(), paths: paths(all) }).collect()
-    }
-}
-
-struct Splits {
-    train: Vec<Found>,
-    validation: Option<Vec<Found>>,
-    test: Vec<Found>,
-    /// Whether the pictures to train on are tested with too.
-    tested_all: bool,
-    /// Where the split comes from.
-    split: String,
-}
-
-/// What a folder of this name is when it holds classes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Train,
-    Validation,
-    Test,
-}
-
-impl Role {
-    /// The split of this name, in any capitals: those that published sets and the programs that make sets give them.
-    fn called(name: &str) -> Option<Role> {
-        match name.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Role::Train),
-            "val" | "valid" | "validation" | "dev" => Some(Role::Validation),
-            "test" | "testing" | "eval" | "evaluation" => Some(Role::Test),
-            _ => None,
-        }
     }
 }
 
@@ -188,7 +113,7 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
         for folder in tree.folders.iter().filter(|folder| role(folder).is_some()) {
             notes.sentences.push(format!("{} is taken for a class", folder.path.display()));
         }
-        return Ok(split::by_hash(found(tree, options, notes)?, "no train and test folders", notes));
+        return Ok(Splits::by_name(found(tree, options, notes)?, "no train and test folders"));
     }
     let Tree { path, pictures, folders, others, .. } = tree;
     notes.beside(pictures, others);
@@ -206,34 +131,12 @@ fn splits(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Splits
         }
     }
     let [train, validation, test] = roles;
-    let place = |tree: &Option<Tree>| tree.as_ref().map(|tree| tree.path.clone()).unwrap_or_default();
-    let (train_place, validation_place, test_place) = (place(&train), place(&validation), place(&test));
-    let mut all = |tree: Option<Tree>| tree.map(|tree| found(tree, options, notes)).transpose();
-    let (train, validation, test) = (all(train)?.unwrap_or_default(), all(validation)?, all(test)?);
-    match (validation, test) {
-        (None, None) => {
-            let because = format!("no test folder beside {}", train_place.display());
-            Ok(split::by_hash(train, &because, notes))
-        }
-        (Some(test), None) => {
-            let text = format!("{} is tested with: no test folder", validation_place.display());
-            notes.sentences.push(text.clone());
-            same_classes(&train_place, &train, &validation_place, &test)?;
-            Ok(Splits { train, validation: None, test, tested_all: false, split: text })
-        }
-        (validation, Some(test)) => {
-            same_classes(&train_place, &train, &test_place, &test)?;
-            let mut split = format!("the folders {} and {}", train_place.display(), test_place.display());
-            if let Some(validation) = &validation {
-                split = format!("{split}; {} for validation", validation_place.display());
-                for class in missing(&classes_of(&train), &classes_of(validation), &validation_place, &train_place)? {
-                    let place = validation_place.display();
-                    notes.sentences.push(format!("{place} has no pictures of class {class:?}"));
-                }
-            }
-            Ok(Splits { train, validation, test, tested_all: false, split })
-        }
-    }
+    let [train, validation, test] = [train, validation, test].map(|tree| {
+        let place = tree.as_ref().map(|tree| tree.path.display().to_string()).unwrap_or_default();
+        let found = tree.map(|tree| found(tree, options, notes)).transpose()?;
+        Ok::<_, Error>(found.map(|found| Part { place, found }))
+    });
+    Splits::of(train?.unwrap_or_default(), validation?, test?, "folder")
 }
 
 /// All pictures to test with: of the classes in `tree`, or of those in its only folder if that is `test`.
@@ -250,10 +153,8 @@ fn all_to_test(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<S
             Tree { path, name, pictures, folders, others }
         }
     };
-    let split = format!("all pictures in {} are tested with", tree.path.display());
-    notes.sentences.push(split.clone());
-    let all = found(tree, options, notes)?;
-    Ok(Splits { train: all.clone(), validation: None, test: all, tested_all: true, split })
+    let place = tree.path.display().to_string();
+    Ok(Splits::all_to_test(found(tree, options, notes)?, &place))
 }
 
 /// The pictures of the classes in `tree` and of the folders in them, sorted by class and file.
@@ -279,38 +180,8 @@ fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Fou
         }
         let (pictures, others) = class.flat();
         others.into_iter().for_each(|(reason, path)| notes.leave_out(reason, path));
-        found.extend(pictures.into_iter().map(|picture| Found { class: name.clone(), picture }));
+        let of_class = |Picture { file, path, length }| Found { class: name.clone(), file, path, length };
+        found.extend(pictures.into_iter().map(of_class));
     }
     Ok(found)
-}
-
-/// The classes of sorted pictures.
-fn classes_of(found: &[Found]) -> Vec<String> {
-    let mut classes: Vec<String> = found.iter().map(|found| found.class.clone()).collect();
-    classes.dedup();
-    classes
-}
-
-fn same_classes(train_place: &Path, train: &[Found], test_place: &Path, test: &[Found]) -> Result<()> {
-    let (train, test) = (classes_of(train), classes_of(test));
-    match missing(&train, &test, test_place, train_place)?.first() {
-        Some(lone) => Err(unknown(train_place, lone, test_place)),
-        None => Ok(()),
-    }
-}
-
-/// The classes of `train` that `other` does not have.
-///
-/// # Errors
-/// A class of `other` that `train` does not have.
-fn missing(train: &[String], other: &[String], other_place: &Path, train_place: &Path) -> Result<Vec<String>> {
-    match other.iter().find(|class| !train.contains(class)) {
-        Some(lone) => Err(unknown(other_place, lone, train_place)),
-        None => Ok(train.iter().filter(|class| !other.contains(class)).cloned().collect()),
-    }
-}
-
-fn unknown(place: &Path, class: &str, other: &Path) -> Error {
-    let rule = format!("{} has no pictures of that class", other.display());
-    Error::invalid(place.display(), format!("class {class:?}"), rule)
 }

@@ -7,6 +7,7 @@ mod download;
 mod folders;
 mod formats;
 mod kinds;
+mod labels;
 mod loader;
 mod mutation;
 mod pictures;

@@ -16,14 +16,14 @@ use super::output;
 /// Runs the command: prints the recipe that `train` would follow.
 pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
     let mut recipe = of(args, None)?;
-    if args.recipe.is_none() && Known::meant(&recipe.data).is_none() && Path::new(&recipe.data).is_dir() {
+    if args.recipe.is_none() && Known::meant(&recipe.data).is_none() && Path::new(&recipe.data).exists() {
         let images = training_images(&recipe)?;
         fit(&mut recipe, images, args).iter().for_each(|said| output::note(&format!("note: {said}")));
     }
     output::print(&commented(&recipe)?)
 }
 
-/// How many images of the folder that `recipe` names are trained on, as far as can be said without decoding them.
+/// How many images of the folder or file that `recipe` names are trained on, as far as can be said without decoding them.
 fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
     let listing = list(
         &recipe.data,

@@ -181,3 +181,22 @@ fn what_is_kept_and_what_is_shown_are_two_sizes() {
     place.succeeds(&["eval", "shown"]);
     place.succeeds(&["train", "--resume", "shown"]);
 }
+
+#[test]
+fn a_file_of_labels_is_trained_from_and_its_faults_are_named() {
+    let place = Place::new();
+    place.pictures("photos", 8);
+    let row = |class: &str, i: usize| format!("{class}/{i}.png;{class};{}\n", if i < 15 { "train" } else { "test" });
+    let rows = |class| (0..20).map(|i| row(class, i)).collect::<String>();
+    let table = format!("filename;class;split\n{}{}", rows("red"), rows("blue"));
+    fs::write(place.path().join("photos/labels.csv"), &table).unwrap();
+    let (text, _) = place.succeeds(&["data", "photos/labels.csv"]);
+    let parts =
+        ["labels (", "file of labels, ", "2 classes, 30 images to train on, 10 to test with", "labels.csv (train)"];
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    let train = ["train", "--data", "photos/labels.csv", "--model", "small", "--size", "8x8", "--epochs", "1"];
+    place.succeeds(&train);
+    place.succeeds(&["eval", "runs/small-labels-001"]);
+    fs::write(place.path().join("photos/labels.csv"), table.replace("red/3.png", "red/33.png")).unwrap();
+    place.refuses(&train, 1, &["photos/labels.csv: 1 of 40 rows are wrong: line 5: red/33.png: not there"]);
+}

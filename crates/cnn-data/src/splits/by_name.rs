@@ -4,12 +4,12 @@
 //! a class of two or more. So the split is the same on every machine and in every order, every class gives its share, and a
 //! picture that is added moves at most one other to the other side.
 
-use super::{Found, Notes, Splits};
+use super::Found;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// The pictures, sorted by class, split by the hash of each one's name; `because` says why.
-pub(super) fn by_hash(found: Vec<Found>, because: &str, notes: &mut Notes) -> Splits {
+/// The pictures to train on and those to test with, by the hash of each one's name; all of them sorted by class.
+pub(super) fn split(found: Vec<Found>) -> [Vec<Found>; 2] {
     let mut ranks: HashMap<&str, Vec<(u32, usize)>> = HashMap::new();
     for (at, picture) in found.iter().enumerate() {
         ranks.entry(&picture.class).or_default().push((hash(picture), at));
@@ -23,9 +23,7 @@ pub(super) fn by_hash(found: Vec<Found>, because: &str, notes: &mut Notes) -> Sp
     for (picture, tested) in found.into_iter().zip(tested) {
         if tested { test.push(picture) } else { train.push(picture) }
     }
-    let split = format!("{because}: a tenth of the pictures of each class, chosen by their names, is tested with");
-    notes.sentences.push(split.clone());
-    Splits { train, validation: None, test, tested_all: false, split }
+    [train, test]
 }
 
 /// How many pictures of a class of `count` are tested with.
@@ -34,7 +32,7 @@ fn share(count: usize) -> usize {
 }
 
 fn hash(found: &Found) -> u32 {
-    let name = [found.class.as_bytes(), b"/", found.picture.file.as_encoded_bytes()].concat();
+    let name = [found.class.as_bytes(), b"/", found.file.as_encoded_bytes()].concat();
     let digest = Sha256::digest(name);
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
