@@ -113,7 +113,7 @@ pub(crate) struct DataArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cnn data photos\n  cnn data photos --size 64 --sheet photos.html")]
 pub(crate) struct DataCommandArgs {
-    /// Images, as for `train`: the name of a set, or the path of a folder or archive
+    /// Images, as for `train`: the name of a set, or the path of a folder, archive or file of labels
     pub(crate) data: String,
     /// Height and width that a folder's images are resized to [default: 32x32]
     #[arg(long, value_name = "HxW", value_parser = size)]

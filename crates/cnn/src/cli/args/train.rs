@@ -14,7 +14,7 @@ pub(crate) struct RecipeArgs {
     /// Network, one of the list below [default: stepwise; small for shapes and a folder, and above 64x64 resnet18-imagenet]
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder or archive [default: shapes]
+    /// Images: shapes, cifar10, cifar100, mnist, or the path of a folder, archive or file of labels [default: shapes]
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Train on these classes only, in this order
@@ -156,7 +156,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = with_networks(DOCTOR_EXAMPLES))]
 pub(crate) struct DoctorArgs {
-    /// Images, as for `train`: the name of a set, or the path of a folder or archive
+    /// Images, as for `train`: the name of a set, or the path of a folder, archive or file of labels
     #[arg(value_name = "DATA", conflicts_with = "data")]
     pub(crate) images: Option<String>,
     /// Leave out pictures that cannot be decoded, and say so
