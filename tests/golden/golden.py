@@ -361,6 +361,13 @@ LAYERS = {
     "batch norm evaluating": {"op": "batch_norm2d", "input": [3, 4, 5, 6], "train": False},
     "cross entropy": {"op": "cross_entropy", "input": [7, 10], "scale": 4.0, "smoothing": 0.0},
     "cross entropy smoothed": {"op": "cross_entropy", "input": [7, 10], "scale": 4.0, "smoothing": 0.1},
+    "cross entropy weighted": {
+        "op": "cross_entropy", "input": [7, 4], "scale": 4.0, "smoothing": 0.1, "weights": [0.25, 1.0, 3.5, 2.0],
+    },
+    # Targets of class probabilities: 0.625 of each label, the rest of the label of the row before.
+    "cross entropy weighted and mixed": {
+        "op": "cross_entropy", "input": [7, 4], "scale": 4.0, "smoothing": 0.1, "weights": [0.25, 1.0, 3.5, 2.0], "own": 0.625,
+    },
     "cross entropy of large logits": {"op": "cross_entropy", "input": [5, 3], "scale": 2048.0, "smoothing": 0.25},
 }
 
@@ -380,7 +387,12 @@ def layer(name, c):
     x = (make_x(f"{name} x", shape) * c.get("scale", 1.0) + c.get("offset", 0.0)).requires_grad_()
     out, op = {}, c["op"]
     if op == "cross_entropy":
-        y = F.cross_entropy(x, labels(f"{name} labels", *shape), label_smoothing=c["smoothing"])
+        target = labels(f"{name} labels", *shape)
+        if "own" in c:
+            one_hot = F.one_hot(target, shape[1]).to(x.dtype)
+            target = c["own"] * one_hot + (1 - c["own"]) * one_hot.roll(1, 0)
+        weight = torch.tensor(c["weights"]).to(x.dtype) if "weights" in c else None
+        y = F.cross_entropy(x, target, weight, label_smoothing=c["smoothing"])
         y.backward()
         return {"y": array(y).reshape(1), "x": array(x.grad)}
     if op == "conv2d":

@@ -10,7 +10,7 @@
 pub enum Purpose {
     /// Initial values of parameters; `a` counts those drawn before.
     Init = 1,
-    /// Order of samples; `a` is the epoch.
+    /// Order of samples; `a` is the epoch, `b` 0, or from 1 the class within which they are ordered.
     Shuffle = 2,
     /// Crop, flip and cutout; `a` is the epoch, `b` the sample.
     Augment = 3,

@@ -237,7 +237,8 @@ delegate! {
         loss::cross_entropy(
             spec: &CrossEntropySpec,
             logits: &Data<Cpu<T>>,
-            labels: &Buffer<u32>
+            labels: &Buffer<u32>,
+            weights: Option<&Wide<Cpu<T>>>
         ) -> Result<CrossEntropy<Cpu<T>>>;
         optim::blend(into: &mut Wide<Cpu<T>>, a: f64, from: &Wide<Cpu<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: Option<&Wide<Cpu<T>>>, gradients: &[&Wide<Cpu<T>>], largest: f64) -> Result<Health<Cpu<T>>>;

@@ -3,7 +3,7 @@
 //! The sum of exponentials is kept without its largest term, which is 1: `ln(1 + rest)` then keeps the digits of a small
 //! loss.
 
-use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data};
+use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data, Wide};
 use cnn_core::{Error, Real, Result};
 
 use crate::buffer::Buffer;
@@ -133,10 +133,14 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     spec: &CrossEntropySpec,
     logits: &Data<Cpu<T>>,
     labels: &Buffer<u32>,
+    weights: Option<&Wide<Cpu<T>>>,
 ) -> Result<CrossEntropy<Cpu<T>>> {
     let classes = spec.classes;
     let total = check::whole_rows("the logits", logits.len(), classes)?;
     check::length("the labels", labels.len(), total)?;
+    if let Some(weights) = weights {
+        check::length("the weights of the classes", weights.len(), classes)?;
+    }
     if !cpu.is_idle()
         && let Some(label) = labels.as_slice().iter().find(|&&label| label as usize >= classes)
     {
@@ -152,9 +156,11 @@ pub(crate) fn cross_entropy<T: CpuElement>(
     cpu.for_each_part(parts, |i, (dlogits, loss, hits)| {
         let (logits, labels) = (&logits.as_slice()[i * rows * classes..], labels.as_slice());
         let [row, result] = &mut *rooms.take();
-        (loss[0], hits[0]) = cpu.run(Rows { spec, logits, labels, first: i * rows, dlogits, room: [row, result] });
+        let weights = weights.map(Buffer::as_slice);
+        let rows = Rows { spec, logits, labels, weights, first: i * rows, dlogits, room: [row, result] };
+        (loss[0], hits[0]) = cpu.run(rows);
     });
-    let loss = losses.iter().sum::<f64>() / total as f64;
+    let loss = losses.iter().sum::<f64>() / (total as f64 * spec.mean_weight);
     Ok(CrossEntropy {
         loss: cpu.filled(1, T::Accum::from_f64(loss))?,
         dlogits,
@@ -168,6 +174,8 @@ struct Rows<'a, T: CpuElement> {
     logits: &'a [T],
     /// Of all rows of the batch.
     labels: &'a [u32],
+    /// What each class counts; all alike where there are none.
+    weights: Option<&'a [T::Accum]>,
     /// Which one the first of these rows is.
     first: usize,
     dlogits: &'a mut [T],
@@ -180,32 +188,51 @@ impl<T: CpuElement> SimdKernel for Rows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> (f64, u32) {
-        let Rows { spec, logits, labels, first, dlogits, room: [x, dx] } = self;
-        let CrossEntropySpec { smoothing, own, .. } = *spec;
+        let Rows { spec, logits, labels, weights, first, dlogits, room: [x, dx] } = self;
+        let CrossEntropySpec { smoothing, own, mean_weight, .. } = *spec;
         let (classes, total) = (x.len(), labels.len());
         let off = smoothing / classes as f64;
-        let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / total as f64));
-        let target = V::<T, S>::splat(simd, T::Accum::from_f64(off));
+        let inverse = V::<T, S>::splat(simd, T::Accum::from_f64(1.0 / (total as f64 * mean_weight)));
+        let target = V::<T, S>::splat(simd, T::Accum::from_f64(if weights.is_some() { 0.0 } else { off }));
         let (mut loss, mut hits) = (0.0, 0);
+        let weight = |class: usize| weights.map_or(1.0, |weights| weights[class].as_f64());
+        let smoothed = weights.map_or(0.0, |weights| off * weights.iter().map(|weight| weight.as_f64()).sum::<f64>());
         let rows = logits.chunks_exact(classes).zip(dlogits.chunks_exact_mut(classes));
         for ((logits, dlogits), at) in rows.zip(first..total) {
             let [label, other] = [at, (at + total - 1) % total].map(|at| labels[at] as usize);
             Convert { from: logits, to: x }.run(simd);
             let (largest, rest) = softmax_row::<T::Accum, S>(simd, x, dx);
             hits += u32::from(largest == spec.larger(label, other));
+            let at_label = (1.0 - smoothing) * own * weight(label);
+            let at_other = (1.0 - smoothing) * (1.0 - own) * weight(other);
+            if let Some(weights) = weights {
+                // The probabilities times all that is wanted, less what is wanted of every class.
+                let all = V::<T, S>::splat(simd, T::Accum::from_f64(at_label + at_other + smoothed));
+                let of_each = V::<T, S>::splat(simd, T::Accum::from_f64(-off));
+                for i in (0..classes).step_by(V::<T, S>::LANES) {
+                    let wanted = V::<T, S>::read(simd, &weights[i..]).mul(of_each);
+                    V::<T, S>::read(simd, &dx[i..]).mul_add(all, wanted).write(&mut dx[i..]);
+                }
+            }
             // -log softmax = log_sum - (x - max)
             let (max, log_sum) = (x[largest].as_f64(), rest.as_f64().ln_1p());
             let cost = |x: T::Accum| log_sum - (x.as_f64() - max);
-            loss += (1.0 - smoothing) * own * cost(x[label]);
+            loss += at_label * cost(x[label]);
             if own < 1.0 {
-                loss += (1.0 - smoothing) * (1.0 - own) * cost(x[other]);
-                dx[other] -= T::Accum::from_f64((1.0 - smoothing) * (1.0 - own));
+                loss += at_other * cost(x[other]);
+                dx[other] -= T::Accum::from_f64(at_other);
             }
             // A class that is not wanted at all may have probability 0.
             if off != 0.0 {
-                loss += off * x.iter().map(|&x| cost(x)).sum::<f64>();
+                loss += off
+                    * match weights {
+                        Some(weights) => {
+                            x.iter().zip(weights).map(|(&x, weight)| weight.as_f64() * cost(x)).sum::<f64>()
+                        }
+                        None => x.iter().map(|&x| cost(x)).sum::<f64>(),
+                    };
             }
-            dx[label] -= T::Accum::from_f64((1.0 - smoothing) * own);
+            dx[label] -= T::Accum::from_f64(at_label);
             for i in (0..classes).step_by(V::<T, S>::LANES) {
                 T::write::<S>(V::<T, S>::read(simd, &dx[i..]).sub(target).mul(inverse), &mut dlogits[i..]);
             }

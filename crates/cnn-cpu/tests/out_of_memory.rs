@@ -109,7 +109,7 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "softmax_backward", || cpu.softmax_backward(x, shared(), 6));
     let labels = cpu.fill(16, 1u32).unwrap();
     let spec = CrossEntropySpec::new(6, 0.1);
-    errs(cpu, "cross_entropy", || cpu.cross_entropy(&spec, x, &labels));
+    errs(cpu, "cross_entropy", || cpu.cross_entropy(&spec, x, &labels, None));
     let mix = Mix { size: [4, 4, 3], own: 0.5, patch: [0; 4] };
     errs(cpu, "mix_images", || cpu.mix_images(&mix, x));
     errs(cpu, "sum_rows", || cpu.sum_rows(x, 6));

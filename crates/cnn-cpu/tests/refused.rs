@@ -378,8 +378,13 @@ fn labels() {
     let b = &cpu();
     let entropy = |len, labels: &[u32], classes| {
         let spec = CrossEntropySpec::new(classes, 0.0);
-        refused(|| b.cross_entropy(&spec, &ones(b, len), &b.upload(labels).unwrap()), "");
+        refused(|| b.cross_entropy(&spec, &ones(b, len), &b.upload(labels).unwrap(), None), "");
     };
+    let weighted = || {
+        let (spec, labels) = (CrossEntropySpec::new(3, 0.0), b.upload(&[0, 1]).unwrap());
+        b.cross_entropy(&spec, &ones(b, 6), &labels, Some(&ones(b, 2)))
+    };
+    refused(weighted, "the weights of the classes");
     entropy(9, &[0, 1], 3);
     entropy(8, &[0, 1], 3);
     entropy(6, &[0, 1], 0);

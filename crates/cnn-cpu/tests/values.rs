@@ -67,7 +67,7 @@ fn a_sure_answer_has_a_small_loss() {
         for cpu in cpus::<T>() {
             let logits = cpu.narrow(&upload(&cpu, &[0.0, 18.0, 1.0])).unwrap();
             let result =
-                cpu.cross_entropy(&CrossEntropySpec::new(3, 0.0), &logits, &cpu.upload(&[1]).unwrap()).unwrap();
+                cpu.cross_entropy(&CrossEntropySpec::new(3, 0.0), &logits, &cpu.upload(&[1]).unwrap(), None).unwrap();
             let (got, expected) = (download(&cpu, &result.loss)[0], ((-18f64).exp() + (-17f64).exp()).ln_1p());
             assert!((got - expected).abs() <= bound * expected, "{cpu:?}: {got:e}, expected {expected:e}");
         }

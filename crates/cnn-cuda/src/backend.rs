@@ -247,7 +247,8 @@ delegate! {
         loss::cross_entropy(
             spec: &CrossEntropySpec,
             logits: &Data<Cuda<T>>,
-            labels: &Buffer<u32>
+            labels: &Buffer<u32>,
+            weights: Option<&Wide<Cuda<T>>>
         ) -> Result<CrossEntropy<Cuda<T>>>;
         optim::blend(into: &mut Wide<Cuda<T>>, a: f64, from: &Wide<Cuda<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: Option<&Wide<Cuda<T>>>, gradients: &[&Wide<Cuda<T>>], largest: f64) -> Result<Health<Cuda<T>>>;

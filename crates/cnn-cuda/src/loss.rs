@@ -1,6 +1,6 @@
 //! Softmax and cross entropy.
 
-use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data, check};
+use cnn_core::backend::{CrossEntropy, CrossEntropySpec, Data, Wide, check};
 use cnn_core::{Error, Result};
 
 use crate::buffer::Buffer;
@@ -83,9 +83,11 @@ struct Target {
     all: f32,
     /// Whether the label of the row before is the one to meet.
     meets_other: u32,
+    /// What the mean is over: the rows, or their weights.
+    count: f32,
 }
 
-// SAFETY: four numbers of four bytes.
+// SAFETY: five numbers of four bytes.
 unsafe impl Argument for Target {}
 
 /// Labels are on the GPU and not looked at here: the loss is NaN where one is no class, and nothing is read for it.
@@ -94,27 +96,35 @@ pub(crate) fn cross_entropy<T: CudaElement>(
     spec: &CrossEntropySpec,
     logits: &Data<Cuda<T>>,
     labels: &Buffer<u32>,
+    weights: Option<&Wide<Cuda<T>>>,
 ) -> Result<CrossEntropy<Cuda<T>>> {
-    let CrossEntropySpec { classes, smoothing, own } = *spec;
+    let CrossEntropySpec { classes, smoothing, own, mean_weight } = *spec;
     let rows = Rows::new("the logits", logits.len(), classes)?;
     check::length("the labels", labels.len(), rows.rows)?;
+    if let Some(weights) = weights {
+        check::length("the weights of the classes", weights.len(), classes)?;
+    }
+    let count = rows.rows as f64 * mean_weight;
     let target = Target {
         label: ((1.0 - smoothing) * own) as f32,
         other: ((1.0 - smoothing) * (1.0 - own)) as f32,
         all: (smoothing / classes as f64) as f32,
         meets_other: spec.larger(0, 1),
+        count: count as f32,
     };
     let dlogits = cuda.alloc(logits.len())?;
     let (losses, hits) = (cuda.alloc::<f64>(rows.blocks())?, cuda.alloc::<u32>(rows.blocks())?);
     let launch = cuda.kernel(SOURCE, "cross_entropy")?.buffer(logits).buffer(labels).buffer(&dlogits);
-    let launch = rows.given_to(launch.buffer(&losses).buffer(&hits)).value(target).value(rows.of_block as u32);
-    // SAFETY: logits and their gradient have as many rows of as many classes, and there is a label for each row; a block has one
-    // number of each of the others. What is written is new, and a label that is no class is not followed.
+    let launch = rows.given_to(launch.optional(weights).buffer(&losses).buffer(&hits));
+    let launch = launch.value(target).value(rows.of_block as u32);
+    // SAFETY: logits and their gradient have as many rows of as many classes, and there is a label for each row, and a weight for
+    // each class or none; a block has one number of each of the others. What is written is new, and a label that is no class is not
+    // followed.
     unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
 
     let (loss, correct) = (cuda.alloc(1)?, cuda.alloc(1)?);
     let launch = cuda.kernel(SOURCE, "cross_entropy_mean")?.buffer(&losses).buffer(&hits);
-    let launch = launch.value(rows.blocks() as u32).value(rows.rows as u64).buffer(&loss).buffer(&correct);
+    let launch = launch.value(rows.blocks() as u32).value(count).buffer(&loss).buffer(&correct);
     // SAFETY: there are as many losses and hits as blocks, and what is written is new.
     unsafe { launch.on([1; 3], THREADS) }?;
     Ok(CrossEntropy { loss, dlogits, correct })

@@ -68,6 +68,8 @@ pub enum Fault {
     MixTakesTheNext,
     CrossEntropyForgetsOther,
     CrossEntropyForgetsSmoothing,
+    CrossEntropyForgetsWeights,
+    CrossEntropyMeanOverRows,
     CrossEntropySums,
     CrossEntropyTakesLastOfEqual,
     HealthIgnoresLoss,

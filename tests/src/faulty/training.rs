@@ -292,12 +292,16 @@ impl Backend for Faulty {
         spec: &CrossEntropySpec,
         logits: &Buffer,
         labels: &Arc<Vec<u32>>,
+        weights: Option<&Buffer>,
     ) -> Result<CrossEntropy<Self>> {
-        let CrossEntropySpec { classes, smoothing, own } = *spec;
+        let CrossEntropySpec { classes, smoothing, own, mean_weight } = *spec;
         let smoothing = if self.has(Fault::CrossEntropyForgetsSmoothing) { 0.0 } else { smoothing };
         let own = if self.has(Fault::CrossEntropyForgetsOther) { 1.0 } else { own };
         let rows = labels.len() as f64;
-        let mut result = self.naive.cross_entropy(&CrossEntropySpec { classes, smoothing, own }, logits, labels)?;
+        let mean_weight = if self.has(Fault::CrossEntropyMeanOverRows) { 1.0 } else { mean_weight };
+        let weights = weights.filter(|_| !self.has(Fault::CrossEntropyForgetsWeights));
+        let spec = CrossEntropySpec { classes, smoothing, own, mean_weight };
+        let mut result = self.naive.cross_entropy(&spec, logits, labels, weights)?;
         match self.fault {
             Fault::CrossEntropySums => result.loss = changed(&result.loss, |loss| loss[0] *= rows),
             Fault::CrossEntropyTakesLastOfEqual => {

@@ -37,7 +37,7 @@ planted! {
     concat: ConcatTurnsTheParts SliceGradientLeavesTheRest ShuffleIsTheOther;
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropyForgetsOther CrossEntropySums
-        CrossEntropyTakesLastOfEqual;
+        CrossEntropyForgetsWeights CrossEntropyMeanOverRows CrossEntropyTakesLastOfEqual;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth
         AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps AdamCountsForAll AdamCountsRefusedSteps BlendForgetsFactor BlendSwapsFactors;
 }

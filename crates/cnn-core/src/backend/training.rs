@@ -166,12 +166,17 @@ pub trait Backend: Inference {
     /// `y * (dy - sum(y * dy))` over each row.
     fn softmax_backward(&self, y: &Data<Self>, dy: Data<Self>, classes: usize) -> Result<Data<Self>>;
     /// The mean over rows of the cross entropy between softmax(logits) and the targets of [`CrossEntropySpec`], with its
-    /// gradient. Every label is below the classes.
+    /// gradient. Every label is below the classes. Where there are `weights`, one for each class, each class's part of a row's
+    /// cost counts times its weight: `-sum(weight * target * log(softmax))`, as PyTorch's of class probabilities.
+    ///
+    /// # Errors
+    /// Logits that are not whole rows, not one label a row, and not one weight a class.
     fn cross_entropy(
         &self,
         spec: &CrossEntropySpec,
         logits: &Data<Self>,
         labels: &Self::Buffer<u32>,
+        weights: Option<&Wide<Self>>,
     ) -> Result<CrossEntropy<Self>>;
 
     // Parameters.
@@ -206,12 +211,14 @@ pub struct CrossEntropySpec {
     pub smoothing: f64,
     /// Part of the rest that is the row's own label, from 0 to 1: below 1 where [images were mixed](Mix).
     pub own: f64,
+    /// What the mean is divided by beside the rows: the mean weight of the rows' labels for a mean over weights, else 1.
+    pub mean_weight: f64,
 }
 
 impl CrossEntropySpec {
     /// Targets that are the rows' own labels, smoothed.
     pub fn new(classes: usize, smoothing: f64) -> Self {
-        CrossEntropySpec { classes, smoothing, own: 1.0 }
+        CrossEntropySpec { classes, smoothing, own: 1.0, mean_weight: 1.0 }
     }
 
     /// Of a row's label and that of the row before: which one a prediction has to meet to be called correct.

@@ -44,35 +44,41 @@ pub(super) fn softmax_backward<A: Real>(y: &[A], dy: &[A], classes: usize) -> Ve
 ///
 /// The loss is `(1 - smoothing) * cost(label) + smoothing / classes * (sum of all costs)`, the first term in two parts where
 /// labels are mixed, term by term as PyTorch has it: a class of probability 0 costs nothing where nobody wants it (no smoothing), and NaN where it is the label and
-/// all is smoothed away (`0 * inf`).
+/// all is smoothed away (`0 * inf`). Each cost is times the weight of its class.
 pub(super) fn cross_entropy<E: Element>(
     spec: &CrossEntropySpec,
     logits: &[E::Accum],
     labels: &[u32],
+    weights: Option<&[E::Accum]>,
 ) -> CrossEntropy<Naive<E>> {
-    let CrossEntropySpec { classes, smoothing, own } = *spec;
-    let (rows, off) = (labels.len() as f64, smoothing / classes as f64);
+    let CrossEntropySpec { classes, smoothing, own, mean_weight } = *spec;
+    let (count, off) = (labels.len() as f64 * mean_weight, smoothing / classes as f64);
+    let weight = |class: usize| weights.map_or(1.0, |weights| weights[class].as_f64());
     let (mut loss, mut correct) = (0.0, 0);
     let mut dlogits = Vec::with_capacity(logits.len());
     for (n, (row, &label)) in logits.chunks_exact(classes.max(1)).zip(labels).enumerate() {
         let other = labels[(n + labels.len() - 1) % labels.len()];
         let (shifted, sum) = shifted(row);
         let log_p: Vec<f64> = shifted.iter().map(|x| x - sum.ln()).collect();
-        loss -= (1.0 - smoothing) * own * log_p[label as usize];
+        let cost = |class: usize| -weight(class) * log_p[class];
+        loss += (1.0 - smoothing) * own * cost(label as usize);
         if own < 1.0 {
-            loss -= (1.0 - smoothing) * (1.0 - own) * log_p[other as usize];
+            loss += (1.0 - smoothing) * (1.0 - own) * cost(other as usize);
         }
         if smoothing > 0.0 {
-            loss -= off * log_p.iter().sum::<f64>();
+            loss += off * (0..classes).map(cost).sum::<f64>();
         }
-        dlogits.extend(log_p.iter().enumerate().map(|(class, log_p)| {
+        let target = |class: usize| {
             let at = |label: u32, part: f64| if class == label as usize { (1.0 - smoothing) * part } else { 0.0 };
-            let target = at(label, own) + at(other, 1.0 - own) + off;
-            E::Accum::from_f64((log_p.exp() - target) / rows)
-        }));
+            weight(class) * (at(label, own) + at(other, 1.0 - own) + off)
+        };
+        // 1 without weights.
+        let all = if weights.is_some() { (0..classes).map(target).sum() } else { 1.0 };
+        dlogits
+            .extend((0..classes).map(|class| E::Accum::from_f64((all * log_p[class].exp() - target(class)) / count)));
         correct += u32::from(first_largest(row) == spec.larger(label, other) as usize);
     }
-    let loss = E::Accum::from_f64(loss / rows);
+    let loss = E::Accum::from_f64(loss / count);
     CrossEntropy { loss: Arc::new(vec![loss]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
 }
 
@@ -86,7 +92,7 @@ mod tests {
         classes: usize,
         smoothing: f64,
     ) -> CrossEntropy<Naive<E>> {
-        super::cross_entropy::<E>(&CrossEntropySpec::new(classes, smoothing), logits, labels)
+        super::cross_entropy::<E>(&CrossEntropySpec::new(classes, smoothing), logits, labels, None)
     }
 
     #[test]
@@ -98,12 +104,14 @@ mod tests {
         assert_eq!(result.correct[0], 1);
     }
 
+    const LOGITS: [f64; 6] = [1.0, 2.0, -0.5, 0.25, -1.0, 3.0];
+
     // x = torch.tensor([[1.0, 2.0, -0.5], [0.25, -1.0, 3.0]], requires_grad=True)   # float64
     // loss = torch.nn.functional.cross_entropy(x, torch.tensor([1, 0]), label_smoothing=0.1); loss.backward()
     // print(loss, x.grad)
     #[test]
     fn a_smoothed_loss_like_pytorch() {
-        let result = cross_entropy::<f64>(&[1.0, 2.0, -0.5, 0.25, -1.0, 3.0], &[1, 0], 3, 0.1);
+        let result = cross_entropy::<f64>(&LOGITS, &[1, 0], 3, 0.1);
         assert!((result.loss[0] - 1.633_620_949_961_724_7).abs() < 1e-15, "{:?}", result.loss);
         let expected = [
             0.110_191_424_150_845_96,
@@ -137,17 +145,57 @@ mod tests {
     #[test]
     fn a_mixed_loss_like_pytorch() {
         let spec = CrossEntropySpec { own: 0.7, ..CrossEntropySpec::new(3, 0.1) };
-        let result = super::cross_entropy::<f64>(&spec, &[1.0, 2.0, -0.5, 0.25, -1.0, 3.0], &[1, 0]);
+        let result = super::cross_entropy::<f64>(&spec, &LOGITS, &[1, 0], None);
         assert!((result.loss[0] - MIXED.0).abs() < 1e-15, "{:?}", result.loss);
         for (got, expected) in result.dlogits.iter().zip(MIXED.1) {
             assert!((got - expected).abs() < 1e-15, "{:?}", result.dlogits);
         }
         // What was mixed to less than a half is called by the other's label: that of row 0 is 0 then, of row 1 it is 1.
         let hits = |own, logits: &[f64; 6]| {
-            super::cross_entropy::<f64>(&CrossEntropySpec { own, ..spec }, logits, &[1, 0]).correct[0]
+            super::cross_entropy::<f64>(&CrossEntropySpec { own, ..spec }, logits, &[1, 0], None).correct[0]
         };
         let logits = [9.0, 1.0, 0.0, 1.0, 9.0, 0.0];
         assert_eq!([hits(0.7, &logits), hits(0.5, &logits), hits(0.3, &logits)], [0, 0, 2]);
+    }
+
+    // weight = torch.tensor([0.5, 2.0, 1.25], dtype=torch.float64), labels [1, 0] and the target above:
+    // torch.nn.functional.cross_entropy(x, labels or target, weight=weight, label_smoothing=0.1)
+    const WEIGHTED: (f64, [f64; 6]) = (
+        0.972596714182842,
+        [
+            0.18869479319230278,
+            -0.2156191603507988,
+            0.02692436715849622,
+            -0.1730806224203893,
+            -0.02277419981975342,
+            0.1958548222401427,
+        ],
+    );
+    const WEIGHTED_AND_MIXED: (f64, [f64; 6]) = (
+        2.1183890695627148,
+        [
+            0.11699096470928586,
+            -0.1391825478787106,
+            0.02219158316942484,
+            -0.13688915211300332,
+            -0.29504068657251814,
+            0.43192983868552143,
+        ],
+    );
+
+    #[test]
+    fn a_weighted_loss_like_pytorch() {
+        let weights = [0.5, 2.0, 1.25];
+        // A mean over the weights, of 2 and 0.5, where labels are classes; over the rows, where they are probabilities.
+        let own = CrossEntropySpec { mean_weight: 1.25, ..CrossEntropySpec::new(3, 0.1) };
+        let mixed = CrossEntropySpec { own: 0.7, ..CrossEntropySpec::new(3, 0.1) };
+        for (spec, (loss, dlogits)) in [(own, WEIGHTED), (mixed, WEIGHTED_AND_MIXED)] {
+            let result = super::cross_entropy::<f64>(&spec, &LOGITS, &[1, 0], Some(&weights));
+            assert!((result.loss[0] - loss).abs() < 1e-15, "{:?}", result.loss);
+            for (got, expected) in result.dlogits.iter().zip(dlogits) {
+                assert!((got - expected).abs() < 1e-15, "{:?}", result.dlogits);
+            }
+        }
     }
 
     #[test]

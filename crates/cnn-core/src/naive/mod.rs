@@ -376,8 +376,12 @@ impl<E: Element> Backend for Naive<E> {
         spec: &CrossEntropySpec,
         logits: &Data<Self>,
         labels: &Arc<Vec<u32>>,
+        weights: Option<&Wide<Self>>,
     ) -> Result<CrossEntropy<Self>> {
-        Ok(loss::cross_entropy::<E>(spec, &wide(logits), labels))
+        if let Some(weights) = weights {
+            check::length("the weights of the classes", weights.len(), spec.classes)?;
+        }
+        Ok(loss::cross_entropy::<E>(spec, &wide(logits), labels, weights.map(|weights| &***weights)))
     }
 
     fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()> {

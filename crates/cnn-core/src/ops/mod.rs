@@ -19,4 +19,4 @@ mod pool2d;
 mod scale_channels;
 mod softmax;
 
-pub use cross_entropy::{Labels, Loss};
+pub use cross_entropy::{ClassWeights, Labels, Loss};

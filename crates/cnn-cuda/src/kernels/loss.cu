@@ -110,60 +110,82 @@ KERNEL(256) softmax_backward(
 }
 
 // What a row's probabilities should be: `all` for each class, `label` more for its label, and `other` more for the label of the
-// row before it; and which of the two a prediction has to meet.
+// row before it; which of the two a prediction has to meet; and what the mean is over.
 struct Target {
     float label;
     float other;
     float all;
     u32 meets_other;
+    float count;
 };
+
+// What a class counts: 1 where there are no weights, and of what is no class.
+DEVICE float weight_of(const float* weights, u32 i, u32 classes) { return weights && i < classes ? weights[i] : 1.0f; }
+
+// The sum of all weights.
+template <int TEAM> DEVICE float sum_of_weights(const float* weights, u32 classes) {
+    if (!weights) return float(classes);
+    float sum = 0.0f;
+    FOR_EACH_CLASS(i, classes, TEAM) sum += weights[i];
+    return team_sum<TEAM>(sum);
+}
 
 // The label of the row before, of the first row that of the last.
 DEVICE u32 label_before(const u32* labels, u64 row, u64 rows) { return labels[row == 0 ? rows - 1 : row - 1]; }
 
 // Adds the label of the row before to a row: to its loss, which the first thread of the team counts, and to the one number of its
-// gradient that this changes, by the thread that wrote it.
+// gradient that this changes, by the thread that wrote it. `total` is all that the row wants together.
 template <int TEAM>
-DEVICE void mix_label(const element* logits, const u32* labels, element* dx, double& loss, u64 row, u64 rows, u32 classes,
-                      Target target, Logit largest, float log_sum, float inverse) {
+DEVICE void mix_label(const element* logits, const u32* labels, const float* weights, element* dx, double& loss, u64 row,
+                      u64 rows, u32 classes, Target target, Logit largest, float log_sum, float inverse, float total) {
     u32 other = label_before(labels, row, rows);
     float at_other = other < classes ? to_f32(logits[other]) : __uint_as_float(0x7fffffffu);
-    if (threadIdx.x % TEAM == 0) loss += double(target.other) * (log_sum - (at_other - largest.value));
+    float weight = weight_of(weights, other, classes);
+    if (threadIdx.x % TEAM == 0) loss += double(weight * target.other) * (log_sum - (at_other - largest.value));
     if (other < classes && threadIdx.x % TEAM == other % TEAM) {
-        float wanted = target.other + target.all + (other == labels[row] ? target.label : 0.0f);
+        float wanted = weight * (target.other + target.all + (other == labels[row] ? target.label : 0.0f));
         float probability = exponential(logits[other], largest) * inverse;
-        dx[row * classes + other] = from_f32<element>((probability - wanted) / float(rows));
+        dx[row * classes + other] = from_f32<element>((probability * total - wanted) / target.count);
     }
 }
 
 template <int TEAM>
-DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx, double* losses, u32* hits, u64 rows,
-                               u32 classes, Target target) {
+DEVICE void cross_entropy_rows(const element* x, const u32* labels, const float* weights, element* dx, double* losses,
+                               u32* hits, u64 rows, u32 classes, Target target) {
     double loss = 0.0;  // of all rows of this team, which the first of its threads counts
     u32 hit = 0;
+    float weight_sum = sum_of_weights<TEAM>(weights, classes);
     FOR_EACH_ROW(row, rows, TEAM) {
         const element* logits = x + row * classes;
         u32 label = labels[row];
         Logit largest = row_largest<TEAM>(logits, classes);
         float rest = other_exponentials<TEAM>(logits, classes, largest);
-        float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / float(rows);
-        float below = 0.0f;  // what the logits are less than the largest, all together
+        float log_sum = log1pf(rest), inverse = 1.0f / (1.0f + rest), scale = 1.0f / target.count;
+        float weight = weight_of(weights, label, classes), total = 1.0f;
+        if (weights) {
+            total = target.label * weight + target.all * weight_sum;
+            if (target.other != 0.0f) {
+                total += target.other * weight_of(weights, label_before(labels, row, rows), classes);
+            }
+        }
+        float below = 0.0f;  // what the logits are less than the largest, all together, each as often as it counts
         FOR_EACH_CLASS(i, classes, TEAM) {
-            below += to_f32(logits[i]) - largest.value;
+            float counts = weight_of(weights, i, classes);
+            below += counts * (to_f32(logits[i]) - largest.value);
             float probability = exponential(logits[i], largest) * inverse;
-            float wanted = i == label ? target.label + target.all : target.all;
-            dx[row * classes + i] = from_f32<element>((probability - wanted) * scale);
+            float wanted = counts * (i == label ? target.label + target.all : target.all);
+            dx[row * classes + i] = from_f32<element>((probability * total - wanted) * scale);
         }
         below = team_sum<TEAM>(below);
         if (target.other != 0.0f) {
-            mix_label<TEAM>(logits, labels, dx, loss, row, rows, classes, target, largest, log_sum, inverse);
+            mix_label<TEAM>(logits, labels, weights, dx, loss, row, rows, classes, target, largest, log_sum, inverse, total);
         }
         if (threadIdx.x % TEAM == 0) {
             // -log softmax(x) = log_sum - (x - max). What is no class has no logit: NaN, and nothing is read.
             float at_label = label < classes ? to_f32(logits[label]) : __uint_as_float(0x7fffffffu);
-            loss += double(target.label) * (log_sum - (at_label - largest.value));
+            loss += double(weight * target.label) * (log_sum - (at_label - largest.value));
             // A class that is not wanted at all may have probability 0.
-            if (target.all != 0.0f) loss += double(target.all) * (double(log_sum) * classes - below);
+            if (target.all != 0.0f) loss += double(target.all) * (double(log_sum) * weight_sum - below);
             hit += largest.index == (target.meets_other ? label_before(labels, row, rows) : label);
         }
     }
@@ -181,16 +203,20 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, element* dx,
 #undef BLOCKS_AT_LEAST
 #define BLOCKS_AT_LEAST , 4
 // The gradient of the mean loss by the logits, and the sum of losses and how many rows are right for each block. The loss of
-// a row whose label is no class is NaN.
-KERNEL(256) cross_entropy(const element* logits, const u32* labels, element* dlogits, double* losses, u32* hits, u64 rows,
-                          u32 classes, Target target, u32 rows_of_block) {
-    if (rows_of_block == 1) cross_entropy_rows<BLOCK>(logits, labels, dlogits, losses, hits, rows, classes, target);
-    else cross_entropy_rows<WARP>(logits, labels, dlogits, losses, hits, rows, classes, target);
+// a row whose label is no class is NaN. `weights` says what each class counts, and is null where all count alike.
+KERNEL(256) cross_entropy(const element* logits, const u32* labels, element* dlogits, const float* weights, double* losses,
+                          u32* hits, u64 rows, u32 classes, Target target, u32 rows_of_block) {
+    if (rows_of_block == 1) {
+        cross_entropy_rows<BLOCK>(logits, labels, weights, dlogits, losses, hits, rows, classes, target);
+    } else {
+        cross_entropy_rows<WARP>(logits, labels, weights, dlogits, losses, hits, rows, classes, target);
+    }
 }
 
-// The mean of the blocks' losses over the rows, NaN where there are none, and the sum of their hits: by one block.
+// The mean of the blocks' losses over `count` rows or their weights, NaN where there are none, and the sum of their hits: by one
+// block.
 KERNEL(256) cross_entropy_mean(
-    const double* losses, const u32* hits, u32 blocks, u64 rows, float* mean, u32* correct) {
+    const double* losses, const u32* hits, u32 blocks, double count, float* mean, u32* correct) {
     __shared__ double loss_room[BLOCK / WARP];
     __shared__ u32 hit_room[BLOCK / WARP];
     double loss = 0.0;
@@ -202,7 +228,7 @@ KERNEL(256) cross_entropy_mean(
     loss = block_sum(loss, loss_room);
     hit = block_sum(hit, hit_room);
     if (threadIdx.x == 0) {
-        *mean = float(loss / double(rows));
+        *mean = float(loss / count);
         *correct = hit;
     }
 }

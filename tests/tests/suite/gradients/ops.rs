@@ -2,7 +2,7 @@
 
 use cnn_core::backend::Activation;
 use cnn_core::nn::{Dropout, Module, Sequential, StochasticDepth};
-use cnn_core::ops::Labels;
+use cnn_core::ops::{ClassWeights, Labels};
 use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
 use cnn_tests::cases::{channels, pool2d_geometry, sides};
 use proptest::prelude::*;
@@ -153,14 +153,19 @@ pub(super) fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
 pub(super) fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
     let smoothing = prop_oneof![Just(0.0), Just(0.1), Just(1.0), 0.0..1.0];
     let own = prop_oneof![Just(1.0), 0.0..1.0];
-    let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, own, any::<u32>());
-    let make = |&(rows, classes, ..): &(usize, usize, f64, f64, u32), draw: &mut Draw| {
+    let cases = (1usize..=9, prop_oneof![1usize..=20, Just(100)], smoothing, own, any::<bool>(), any::<u32>());
+    let make = |&(rows, classes, ..): &(usize, usize, f64, f64, bool, u32), draw: &mut Draw| {
         let logits = Array::new(&[rows, classes], |n| draw.numbers(n).into_iter().map(|x| 4.0 * x).collect());
         Ok((Sequential::<B>::new(), vec![logits]))
     };
-    check(backend, Mode::Train, cases, make, |&(rows, classes, smoothing, own, seed), _, xs| {
+    check(backend, Mode::Train, cases, make, |&(rows, classes, smoothing, own, weighted, seed), _, xs| {
+        let backend = xs[0].pass().backend();
         let labels: Vec<u32> = (0..rows as u32).map(|row| (seed / 2 + 7 * row) % classes as u32).collect();
-        let labels = Labels::new(xs[0].pass().backend(), &labels)?.mixed(own)?;
-        Ok(Output::Loss(xs[0].cross_entropy_with(&labels, smoothing)?))
+        let weights: Vec<f64> = (0..classes as u32).map(|class| f64::from(1 + (seed / 3 + class) % 5) / 3.0).collect();
+        let labels = match weighted {
+            true => Labels::weighted(backend, &labels, &ClassWeights::new(backend, &weights)?)?,
+            false => Labels::new(backend, &labels)?,
+        };
+        Ok(Output::Loss(xs[0].cross_entropy_with(&labels.mixed(own)?, smoothing)?))
     })
 }

@@ -1,6 +1,7 @@
 //! Each layer alone: output, gradients and running statistics.
 
 use cnn_core::nn::{BatchNorm2d, Conv2d, Init, Linear, Module, name_fields, parameters};
+use cnn_core::ops::{ClassWeights, Labels};
 use cnn_core::state_dict::{Naming, state_dict};
 use cnn_core::{Backend, Conv2dOptions, DType, Element, Naive, Padding, Pass, Pool2dOptions, Result, Var};
 use cnn_cpu::Cpu;
@@ -71,7 +72,14 @@ impl<B: Backend> Layer<'_, B> {
         let mut got = Vec::new();
         let gradients = if case["op"] == "cross_entropy" {
             let labels = labels(&format!("{name} labels"), shape[0], shape[1]);
-            let loss = x.cross_entropy(&labels, decimal("smoothing", 0.0))?;
+            let labels = match case["weights"].as_array() {
+                Some(weights) => {
+                    let weights: Vec<f64> = weights.iter().map(|weight| weight.as_f64().expect("a weight")).collect();
+                    Labels::weighted(*backend, &labels, &ClassWeights::new(*backend, &weights)?)?
+                }
+                None => Labels::new(*backend, &labels)?,
+            };
+            let loss = x.cross_entropy_with(&labels.mixed(decimal("own", 1.0))?, decimal("smoothing", 0.0))?;
             got.push(("y".to_owned(), vec![loss.to_f64()?]));
             loss.backward()?
         } else {
