@@ -27,6 +27,7 @@
 
 mod archive;
 pub mod augment;
+mod balanced;
 mod cifar;
 pub mod dataset;
 pub mod decode;

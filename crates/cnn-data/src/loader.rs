@@ -6,6 +6,7 @@
 //! something else or has no thread.
 
 use crate::augment::Augment;
+use crate::balanced::{self, Turn};
 use crate::distort::Distort;
 use crate::image_set::ImageSet;
 use crate::pool::Pool;
@@ -84,6 +85,7 @@ pub struct LoaderOptions {
     batch: usize,
     seed: u64,
     shuffle: bool,
+    balanced: bool,
     drop_last: bool,
     pool: Option<Pool>,
 }
@@ -91,7 +93,7 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Batches of `batch` samples, in the set's order, the last one as short as it comes.
     pub fn new(batch: usize) -> Self {
-        LoaderOptions { batch, seed: 0, shuffle: false, drop_last: false, pool: None }
+        LoaderOptions { batch, seed: 0, shuffle: false, balanced: false, drop_last: false, pool: None }
     }
 
     /// What the order and the augmentation depend on besides the epoch; 0 by default.
@@ -102,6 +104,12 @@ impl LoaderOptions {
     /// Whether each epoch has an order of its own.
     pub fn shuffle(self, shuffle: bool) -> Self {
         LoaderOptions { shuffle, ..self }
+    }
+
+    /// Whether an epoch has as many samples of every class: a random choice of large classes, each sample once at most, and those of
+    /// small ones several times, each time augmented anew. An epoch is as long as the set, rounded up to whole classes.
+    pub fn balanced(self, balanced: bool) -> Self {
+        LoaderOptions { balanced, ..self }
     }
 
     /// Whether a last batch that is short is left out.
@@ -139,21 +147,30 @@ impl Loader {
         &self.set
     }
 
+    /// Samples of an epoch, those of a last batch that is left out among them.
+    pub fn samples(&self) -> usize {
+        if self.options.balanced { balanced::len(&self.set) } else { self.set.len() }
+    }
+
     /// Batches of an epoch.
     pub fn batches(&self) -> usize {
-        let (samples, batch) = (self.set.len(), self.options.batch);
+        let (samples, batch) = (self.samples(), self.options.batch);
         if self.options.drop_last { samples / batch } else { samples.div_ceil(batch) }
     }
 
-    /// Every batch of `epoch`, each sample once but for those of a last batch that is left out.
+    /// Every batch of `epoch`, each sample once but for those of a last batch that is left out; or as
+    /// [balanced](LoaderOptions::balanced).
     pub fn epoch(&self, epoch: u32, augment: &Augment) -> Epoch {
         self.epoch_from(epoch, 0, augment)
     }
 
     /// As [`Loader::epoch`], without the batches before `first_batch`: the rest of an epoch that was interrupted.
     pub fn epoch_from(&self, epoch: u32, first_batch: usize, augment: &Augment) -> Epoch {
-        let LoaderOptions { batch, seed, shuffle, .. } = self.options;
-        let mut order: Vec<u32> = (0..self.set.len() as u32).collect();
+        let LoaderOptions { batch, seed, shuffle, balanced, .. } = self.options;
+        let mut order = match balanced {
+            true => balanced::turns(&self.set, seed, epoch),
+            false => (0..self.set.len() as u32).map(|sample| Turn { sample, repeat: 0 }).collect(),
+        };
         if shuffle {
             Philox::new(seed, Purpose::Shuffle, epoch, 0).stream().shuffle(&mut order);
         }
@@ -176,7 +193,7 @@ impl Loader {
 #[derive(Debug)]
 struct Plan {
     set: Arc<ImageSet>,
-    order: Vec<u32>,
+    order: Vec<Turn>,
     batch: usize,
     seed: u64,
     epoch: u32,
@@ -185,13 +202,15 @@ struct Plan {
 
 impl Plan {
     /// The image of a sample, as its colours and shape are changed.
-    fn image(&self, sample: usize) -> Result<Vec<u8>> {
+    fn image(&self, turn: Turn) -> Result<Vec<u8>> {
+        let sample = turn.sample as usize;
         let mut image = self.set.image(sample)?.into_owned();
-        self.distort.apply(self.seed, self.epoch, self.set.stored(sample), &mut image, self.set.size());
+        let epoch = turn.seen_in(self.epoch);
+        self.distort.apply(self.seed, epoch, self.set.stored(sample), &mut image, self.set.size());
         Ok(image)
     }
 
-    fn samples(&self, batch: usize) -> &[u32] {
+    fn turns(&self, batch: usize) -> &[Turn] {
         let start = batch * self.batch;
         &self.order[start..self.order.len().min(start + self.batch)]
     }
@@ -232,15 +251,16 @@ impl ExactSizeIterator for Epoch {}
 impl Epoch {
     fn load(&mut self) -> Result<Batch> {
         let set = &self.plan.set;
-        let samples = self.plan.samples(self.next).to_vec();
+        let turns = self.plan.turns(self.next);
+        let samples: Vec<u32> = turns.iter().map(|turn| turn.sample).collect();
         let labels = samples.iter().map(|&sample| set.label(sample as usize)).collect();
         // Keyed by the stored image, so that it is the same whatever else is in the set.
         let ([height, width, _], [rows, columns, _]) = (set.size(), set.shown());
-        let view = |&sample: &u32| {
-            let stored = set.stored(sample as usize);
-            self.augment.view(self.seed, self.epoch, stored, [height, width], [rows, columns])
+        let view = |turn: &Turn| {
+            let (stored, epoch) = (set.stored(turn.sample as usize), turn.seen_in(self.epoch));
+            self.augment.view(self.seed, epoch, stored, [height, width], [rows, columns])
         };
-        let mut views: Vec<SampleView> = samples.iter().map(view).collect();
+        let mut views: Vec<SampleView> = turns.iter().map(view).collect();
         let bytes = if set.is_resident() && self.plan.distort.is_none() {
             BatchBytes::Resident
         } else {
@@ -316,21 +336,21 @@ struct Job {
 
 impl Job {
     fn new(plan: Arc<Plan>, batch: usize) -> Self {
-        let pictures = plan.samples(batch).iter().map(|_| Mutex::new(None)).collect();
+        let pictures = plan.turns(batch).iter().map(|_| Mutex::new(None)).collect();
         Job { plan, batch, next: AtomicUsize::new(0), pictures, done: Mutex::new(0), all_done: Condvar::new() }
     }
 
     /// Decodes until every picture is taken.
     fn work(&self) {
-        let samples = self.plan.samples(self.batch);
+        let turns = self.plan.turns(self.batch);
         loop {
             let i = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&sample) = samples.get(i) else { return };
-            let image = self.plan.image(sample as usize);
+            let Some(&turn) = turns.get(i) else { return };
+            let image = self.plan.image(turn);
             *self.pictures[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
             let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
-            if *done == samples.len() {
+            if *done == turns.len() {
                 self.all_done.notify_all();
             }
         }

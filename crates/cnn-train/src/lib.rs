@@ -38,9 +38,9 @@ pub use events::EventFile;
 pub use networks::Networks;
 pub use pretrained::{Loaded, import, load_pretrained, weights_info};
 pub use recipe::{
-    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, EarlyStoppingRecipe, ExtensionRecipe,
-    FreezeRecipe, InitRecipe, Monitor, OptimizerKind, OptimizerRecipe, Precision, PretrainedRecipe, Recipe,
-    ScheduleKind, ScheduleRecipe,
+    AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, ClassWeightsRecipe, EarlyStoppingRecipe,
+    ExtensionRecipe, FreezeRecipe, InitRecipe, Monitor, NamedWeights, OptimizerKind, OptimizerRecipe, Precision,
+    PretrainedRecipe, Recipe, ScheduleKind, ScheduleRecipe,
 };
 pub use report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
 pub use run_folder::RunFolder;

@@ -6,6 +6,7 @@ mod presets;
 mod reading;
 mod rules;
 mod tables;
+mod uneven;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use tables::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, FreezeRecipe, InitRecipe, OptimizerKind, OptimizerRecipe,
     Precision, PretrainedRecipe, ScheduleKind, ScheduleRecipe,
 };
+pub use uneven::{ClassWeightsRecipe, NamedWeights};
 
 /// A training run, but for where its files go and what it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +70,13 @@ pub struct Recipe {
     pub validation: f64,
     /// Part of each label that is spread over all classes.
     pub label_smoothing: f64,
+    /// What an image of each class counts in the loss, as PyTorch's `CrossEntropyLoss(weight=...)`; all alike where a recipe does not
+    /// say. The figures of an evaluation know nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeightsRecipe>,
+    /// Whether an epoch has as many images of every class, those of small ones several times.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub balanced: bool,
     /// Minutes after which the run is saved within an epoch too; 0 for after every step.
     #[serde(default = "checkpoint_minutes")]
     pub checkpoint_minutes: f64,
@@ -212,6 +221,8 @@ impl Recipe {
             conv_algo: auto(),
             validation: 0.0,
             label_smoothing: 0.0,
+            class_weights: None,
+            balanced: false,
             checkpoint_minutes: checkpoint_minutes(),
             tta: false,
             max_seconds: None,

@@ -127,6 +127,7 @@ impl Recipe {
             None => {
                 // The rules of Muon and of a group's method are the optimiser's own.
                 self.optimizer_options("").check::<f32>()?;
+                self.check_classes()?;
                 self.check_ending()
             }
         }

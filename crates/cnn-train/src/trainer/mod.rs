@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters_mut};
+use cnn_core::ops::{ClassWeights, Labels};
 use cnn_core::optim::{Average, Group, Optimizer};
 use cnn_core::{Backend, Real, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions, Preprocess};
@@ -42,6 +43,8 @@ pub struct Trainer<B: Backend> {
     optimizer: Optimizer<B>,
     /// The average of the weights that the run is about, if it is.
     average: Option<Average<B>>,
+    /// What the classes count in the loss, if not all alike.
+    class_weights: Option<ClassWeights<B>>,
     info: WeightsInfo,
     loader: Loader,
     train: DeviceBatches<B>,
@@ -213,10 +216,13 @@ impl<B: Backend> Trainer<B> {
             freezing::matching(&*model, "init", pattern, |name| Group::new(pattern, 1.0).matches(name))?;
         }
         let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options(freezing.head()))?;
+        let weights = recipe.weights_of(&classes, &train.class_sizes())?;
+        let class_weights = weights.map(|weights| ClassWeights::new(backend, &weights)).transpose()?;
+        let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).balanced(recipe.balanced);
+        let samples = Loader::new(train.clone(), options.clone())?.samples();
         // A last batch of one image has no variance to normalise by; it alone is left out.
-        let drop_last = train.len() > recipe.batch && train.len() % recipe.batch == 1;
-        let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).drop_last(drop_last);
-        let loader = Loader::new(train.clone(), options)?;
+        let drop_last = samples > recipe.batch && samples % recipe.batch == 1;
+        let loader = Loader::new(train.clone(), options.drop_last(drop_last))?;
         let steps = loader.batches() as u64;
         if steps == 0 {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
@@ -267,6 +273,7 @@ impl<B: Backend> Trainer<B> {
             model,
             optimizer,
             average,
+            class_weights,
             info,
             loader,
             train,
@@ -337,6 +344,22 @@ impl<B: Backend> Trainer<B> {
     /// What of its first weights came from the file that the recipe names, if it names one; none of a run that was resumed.
     pub fn loaded(&self) -> Option<&Loaded> {
         self.loaded.as_ref()
+    }
+
+    /// What the recipe does about classes of different sizes, in a sentence; none where it does nothing.
+    ///
+    /// # Errors
+    /// None, of a run that could be made.
+    pub fn tell_classes(&self) -> Result<Option<String>> {
+        self.recipe.tell_classes(&self.info.classes, &self.train.images().class_sizes())
+    }
+
+    /// Labels on the device, with what they count.
+    fn labels(&self, labels: &[u32]) -> cnn_core::Result<Labels<B>> {
+        match &self.class_weights {
+            Some(weights) => Labels::weighted(&self.backend, labels, weights),
+            None => Labels::new(&self.backend, labels),
+        }
     }
 
     /// Whether all of its epochs are made.

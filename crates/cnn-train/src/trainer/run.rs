@@ -298,18 +298,19 @@ impl<B: Backend> Trainer<B> {
     /// The images of a batch and their labels in step `at`, mixed if the recipe says so.
     fn inputs(&self, batch: &Batch, at: u64) -> Result<(Tensor<B>, Labels<B>)> {
         let Trainer { backend, recipe, train, info, .. } = self;
-        let (images, labels) = (train.tensor(batch)?, Labels::new(backend, &batch.labels)?);
+        let (images, labels) = (train.tensor(batch)?, self.labels(&batch.labels)?);
         let Some(mix) = recipe.mixing().draw(recipe.seed, at, info.image) else { return Ok((images, labels)) };
         let mixed = backend.mix_images(&mix, images.data())?;
         Ok((Tensor::from_data(backend, images.shape(), mixed)?, labels.mixed(mix.own_label())?))
     }
 
     /// Forward, backward and the optimiser, of step `at`: by the whole batch, or in [parts](crate::Recipe::accumulate) whose
-    /// gradients are added, each a part of the mean as it is of the images.
+    /// gradients are added, each a part of the mean as it is of the images or of their weights.
     pub(super) fn update(&mut self, batch: &Batch, at: u64, lr: f64) -> Result<Outcome<B>> {
         let cut = if self.recipe.accumulate > 1 { batch.parts(self.recipe.accumulate) } else { Vec::new() };
         let parts = if cut.is_empty() { std::slice::from_ref(batch) } else { &cut };
         let inputs = parts.iter().map(|part| self.inputs(part, at)).collect::<Result<Vec<_>>>()?;
+        let count: f64 = inputs.iter().map(|(_, labels)| labels.count()).sum();
         let Trainer { backend, recipe, model, optimizer, torn, .. } = self;
         let (gradients, correct, health) = backend.at_once(|| {
             let (mut gradients, mut correct) = (None::<Gradients<B>>, Vec::with_capacity(parts.len()));
@@ -320,7 +321,7 @@ impl<B: Backend> Trainer<B> {
                 let mut of_part = loss.backward()?;
                 correct.push(loss.correct_on_device().clone());
                 if parts.len() > 1 {
-                    of_part.scale(backend, parts[i].len() as f64 / batch.len() as f64)?;
+                    of_part.scale(backend, labels.count() / count)?;
                 }
                 match &mut gradients {
                     Some(sum) => sum.accumulate(backend, &of_part)?,

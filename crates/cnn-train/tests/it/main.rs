@@ -12,4 +12,5 @@ mod resume;
 mod support;
 mod threads;
 mod trainer;
+mod uneven;
 mod weights;

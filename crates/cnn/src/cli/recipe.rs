@@ -104,6 +104,8 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
         let by = recipe.early_stopping.map(|stopping| stopping.by).unwrap_or_default();
         recipe.early_stopping = Some(EarlyStoppingRecipe { patience, by });
     }
+    recipe.class_weights = args.class_weights.clone().or(recipe.class_weights);
+    recipe.balanced |= args.balanced;
     recipe.max_seconds = args.max_seconds.or(recipe.max_seconds);
     fine_tuning(&mut recipe, args)?;
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
@@ -230,6 +232,13 @@ const NOTES: &[Note] = &[
     ("", "conv_algo", "how 3x3 convolutions are computed: auto, direct or winograd", None),
     ("", "validation", "part of the training images that is held out and measured after every epoch", None),
     ("", "label_smoothing", "part of each label that is spread over all classes", None),
+    (
+        "",
+        "class_weights",
+        "what an image of each class counts in the loss: \"balanced\", or a list of numbers",
+        Some("[1.0, 2.5]"),
+    ),
+    ("", "balanced", "as many images of every class in an epoch, those of small ones several times", Some("true")),
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
     ("", "tta", "judge the test images also by six views of each", Some("true")),
     ("", "max_seconds", "seconds after which the run ends, is tested, and can be resumed with more", Some("3600.0")),

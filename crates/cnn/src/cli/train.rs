@@ -275,6 +275,9 @@ fn announce<B: Backend>(backend: &B, trainer: &Trainer<B>, folder: &RunFolder) {
         count(trainer.steps(), "step"),
         count(recipe.batch as u64, "image"),
     ));
+    if let Ok(Some(told)) = trainer.tell_classes() {
+        output::note(&output::printable(&told));
+    }
     output::note(&shown(folder.path()));
     if !folder.is_locked() {
         output::note("note: the file system of this folder has no locks: see that no other process trains in it");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cnn::data::{Filter, Fit, Policy};
 use cnn::models::Arch;
-use cnn::train::Precision;
+use cnn::train::{ClassWeightsRecipe, Precision};
 
 use super::{DataArgs, DeviceArgs, precision, size};
 
@@ -79,6 +79,13 @@ pub(crate) struct RecipeArgs {
     /// Part of the training images that is held out to watch the training with [default: 0]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) validation: Option<f64>,
+    /// What an image of each class counts in the loss: balanced, so that small classes count as much as large ones, or numbers, one
+    /// for each class, such as 1,2.5 [default: all alike]
+    #[arg(long, value_name = "WEIGHTS")]
+    pub(crate) class_weights: Option<ClassWeightsRecipe>,
+    /// Train on as many images of every class in an epoch: those of small classes several times, each time augmented anew
+    #[arg(long)]
+    pub(crate) balanced: bool,
     /// End after so many epochs in a row without a better accuracy of the images held out, which --validation sets, or the data
     /// has; or without a smaller loss, where the recipe says loss
     #[arg(long, value_name = "EPOCHS")]
@@ -126,7 +133,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "color_jitter", "policy", "epochs", "batch", "lr",
-        "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "early_stopping", "out"])]
+        "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "class_weights", "balanced", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
     /// and is said once

@@ -97,8 +97,10 @@ fn balance(train: &ImageSet) -> Finding {
         ),
     };
     if counts.len() > 1 && !good {
-        words +=
-            &format!("\nadd images of {few}, or judge by the recall of each class (cnn eval) and not by the accuracy");
+        words += &format!(
+            "\nadd images of {few}, or let them count as much as the others by --class-weights balanced, or be seen as often by \
+                 --balanced; judge by the recall of each class (cnn eval) and not by the accuracy"
+        );
     }
     Finding { what: "balance", good, words }
 }
@@ -229,6 +231,7 @@ mod tests {
             odd.words.starts_with("cat has 1 training images, dog 4: whoever always says dog is right for 80.00%\n")
         );
         assert!(!odd.good && odd.words.contains("add images of cat"));
+        assert!(odd.words.contains("--class-weights balanced") && odd.words.contains("--balanced"), "{}", odd.words);
         let one = balance(&set(0, vec![0, 0]).keep_classes(&["cat"]).unwrap());
         assert!(!one.good && one.words.contains("one class, cat: there is nothing to tell apart"), "{}", one.words);
     }
