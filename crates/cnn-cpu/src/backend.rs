@@ -35,8 +35,8 @@ macro_rules! delegate {
             $($($name: fn(&Cpu<T>, $($type),*) -> $result,)*)*
         }
 
-        /// Their names.
-        pub(crate) const NAMES: &[&str] = &[$($(stringify!($name)),*),*];
+        /// The operations of a backend by name, as its three traits have them.
+        pub const OPERATIONS: &[&str] = &[$($(stringify!($name)),*),*];
 
         impl<T: CpuElement> Operations<T> {
             const TABLE: Self = Operations { $($($name: $file::$name::<T>,)*)* };

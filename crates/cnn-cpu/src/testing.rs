@@ -4,9 +4,10 @@
 use std::env::var;
 use std::sync::Once;
 
+pub use crate::backend::OPERATIONS;
+
 use crate::conv_algorithm::ConvAlgorithm;
 
-use crate::backend::NAMES as NAMES_OF_OPERATIONS;
 use crate::device::Cpu;
 use crate::element::CpuElement;
 use crate::simd::{Isa, NAMES};
@@ -40,9 +41,6 @@ pub fn cpus<T: CpuElement>(threads: usize, conv: ConvAlgorithm) -> Vec<Cpu<T>> {
     cpus.dedup_by_key(|cpu| cpu.isa().to_string()); // pairs of bf16 are of no use to other elements
     cpus
 }
-
-/// The operations of a backend by name, as its three traits have them.
-pub const OPERATIONS: &[&str] = NAMES_OF_OPERATIONS;
 
 /// Makes request `n` for memory from now on fail, counted from 0, and all after it; none for none.
 pub fn fail_from<T: CpuElement>(cpu: &Cpu<T>, n: Option<usize>) {

@@ -171,7 +171,7 @@ fn eight_bits(picture: DynamicImage) -> DynamicImage {
     {
         let (width, height) = picture.dimensions();
         let bytes = picture.into_raw().into_iter().map(|value| (value >> 8) as u8).collect();
-        ImageBuffer::from_raw(width, height, bytes).unwrap_or_default()
+        ImageBuffer::from_raw(width, height, bytes).expect("a byte for each value")
     }
     match picture {
         DynamicImage::ImageLuma16(picture) => DynamicImage::ImageLuma8(upper(picture)),

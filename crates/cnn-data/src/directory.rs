@@ -53,7 +53,7 @@ impl<'a> Directory<'a> {
                 _ => return Some((0, 1, 0)),
             };
             let count = self.number(at + 4, 4)? as usize;
-            let place = if size * count <= 4 { at + 8 } else { self.number(at + 8, 4)? as usize };
+            let place = if count <= 4 / size { at + 8 } else { self.number(at + 8, 4)? as usize };
             self.bytes.get(place..place.checked_add(size.checked_mul(count)?)?)?;
             return Some((place, size, count));
         }

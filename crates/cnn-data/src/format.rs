@@ -9,6 +9,11 @@ pub(crate) const READ: &str = "JPEG or PNG";
 #[cfg(feature = "formats")]
 pub(crate) const READ: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
+/// Endings of the names of files that are decoded.
+pub(crate) const PICTURES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+/// Endings of those that are decoded by a program that is built to, and by any other if they hold what it reads.
+pub(crate) const MORE_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
+
 /// The format of a file that begins with `bytes`, if it is one that this crate reads when it is built with all its features.
 pub(crate) fn of(bytes: &[u8]) -> Option<ImageFormat> {
     match image::guess_format(bytes).ok()? {

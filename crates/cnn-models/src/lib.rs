@@ -9,6 +9,7 @@ mod densenet;
 mod efficientnet;
 mod efficientnet_lite;
 mod fast;
+mod inverted_residual;
 mod mobilenet_v2;
 mod mobilenet_v3;
 mod regnet;

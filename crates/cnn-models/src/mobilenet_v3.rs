@@ -3,11 +3,11 @@
 use std::fmt::{Debug, Formatter};
 
 use cnn_core::backend::Activation::{self, Hardsigmoid, Hardswish, Relu};
-use cnn_core::nn::{Draw, Dropout, Fields, Init, Leaf, LeafMut, Linear, Module, Path, Scope, name_fields};
-use cnn_core::{Backend, Conv2dOptions, Naive, Result, Var, named_fields};
+use cnn_core::nn::{Draw, Dropout, Init, Linear, Module, Scope, name_fields};
+use cnn_core::{Backend, Conv2dOptions, Result, Var, named_fields};
 
 use crate::conv_unit::ConvUnit;
-use crate::squeeze_excitation::SqueezeExcitation;
+use crate::inverted_residual::{InvertedResidual, InvertedResidualConfig};
 
 /// A row of the paper's tables: kernel, channels inside and leaving, whether it squeezes and excites, activation, stride.
 type Row = (usize, usize, usize, bool, Activation, usize);
@@ -61,18 +61,27 @@ impl MobileNetV3Config {
         dense: 1280,
     };
 
+    /// The blocks, in their order.
+    fn blocks(&self) -> impl Iterator<Item = InvertedResidualConfig> {
+        let entering = [STEM].into_iter().chain(self.blocks.iter().map(|&(_, _, leaving, ..)| leaving));
+        let block = |(entering, &(kernel, inner, leaving, squeezes, activation, stride)): (usize, &Row)| {
+            let squeeze = squeezes.then_some((squeezed(inner), [Relu, Hardsigmoid]));
+            let channels = [entering, inner, leaving];
+            InvertedResidualConfig { channels, kernel, stride, activation, squeeze, stochastic_depth: 0.0 }
+        };
+        entering.zip(self.blocks).map(block)
+    }
+
+    /// Channels that leave the blocks.
+    fn leaving(&self) -> usize {
+        self.blocks.last().map_or(STEM, |&(_, _, leaving, ..)| leaving)
+    }
+
     /// How many weights the network has, without making it.
     pub(crate) fn parameter_count(&self, channels: usize, classes: usize) -> Option<usize> {
-        let (mut entering, mut inner) = (STEM, 2 * STEM);
-        for &(kernel, middle, leaving, squeezes, ..) in self.blocks {
-            let expand = if middle == entering { 0 } else { (entering + 2) * middle };
-            let squeeze = SqueezeExcitation::<Naive<f32>>::parameter_count(middle, squeezed(middle));
-            inner += expand + (kernel * kernel + 2) * middle + if squeezes { squeeze } else { 0 };
-            inner += (middle + 2) * leaving;
-            entering = leaving;
-        }
-        let last = 6 * entering;
-        inner += (entering + 2) * last + (last + 1) * self.dense;
+        let (leaving, last) = (self.leaving(), 6 * self.leaving());
+        let blocks: usize = self.blocks().map(|block| block.parameter_count()).sum();
+        let inner = 2 * STEM + blocks + (leaving + 2) * last + (last + 1) * self.dense;
         channels.checked_mul(9 * STEM)?.checked_add(inner)?.checked_add(classes.checked_mul(self.dense + 1)?)
     }
 }
@@ -118,13 +127,11 @@ impl<B: Backend> MobileNetV3<B> {
         let mut features: Vec<crate::Model<B>> = Vec::new();
         let stem = Conv2dOptions::square(3).stride(2).padding(1);
         features.push(Box::new(unit(init, [channels, STEM], stem, Some(Hardswish))?));
-        let mut entering = STEM;
-        for row in config.blocks {
-            features.push(Box::new(InvertedResidual::new(init, entering, row)?));
-            (_, _, entering, ..) = *row;
+        for block in config.blocks() {
+            features.push(Box::new(InvertedResidual::new(init, &block, unit)?));
         }
-        let last = 6 * entering;
-        features.push(Box::new(unit(init, [entering, last], Conv2dOptions::square(1), Some(Hardswish))?));
+        let (leaving, last) = (config.leaving(), 6 * config.leaving());
+        features.push(Box::new(unit(init, [leaving, last], Conv2dOptions::square(1), Some(Hardswish))?));
         let classifier = Classifier {
             dense: Linear::new(init, last, config.dense)?,
             dropout: Dropout::new(dropout),
@@ -182,73 +189,4 @@ fn unit<B: Backend>(
     let mut unit = ConvUnit::new(init, channels, options, activation)?;
     (unit.norm.eps, unit.norm.momentum) = (1e-3, 0.01);
     Ok(unit)
-}
-
-/// A block: what is in it stands below `block`.
-#[derive(Debug)]
-struct InvertedResidual<B: Backend> {
-    block: Layers<B>,
-    residual: bool,
-    scope: Scope,
-}
-
-named_fields!(InvertedResidual { block });
-
-impl<B: Backend> InvertedResidual<B> {
-    fn new(init: &mut Init<'_, B>, entering: usize, row: &Row) -> Result<Self> {
-        let &(kernel, inner, leaving, squeezes, activation, stride) = row;
-        let pointwise = Conv2dOptions::square(1);
-        let expand = (inner != entering).then(|| unit(init, [entering, inner], pointwise, Some(activation)));
-        let expand = expand.transpose()?;
-        let options = Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2).groups(inner);
-        let depthwise = unit(init, [inner, inner], options, Some(activation))?;
-        let squeeze = squeezes.then(|| SqueezeExcitation::new(init, inner, squeezed(inner), [Relu, Hardsigmoid]));
-        let squeeze = squeeze.transpose()?;
-        let project = unit(init, [inner, leaving], pointwise, None)?;
-        let block = Layers { expand, depthwise, squeeze, project };
-        Ok(InvertedResidual { block, residual: stride == 1 && entering == leaving, scope: Scope::default() })
-    }
-}
-
-impl<B: Backend> Module<B> for InvertedResidual<B> {
-    fn forward(&mut self, x: &Var<B>) -> Result<Var<B>> {
-        let Layers { expand, depthwise, squeeze, project } = &mut self.block;
-        let hidden = match expand {
-            Some(expand) => depthwise.call(&expand.call(x)?)?,
-            None => depthwise.call(x)?,
-        };
-        let hidden = match squeeze {
-            Some(squeeze) => squeeze.call(&hidden)?,
-            None => hidden,
-        };
-        if self.residual { project.add(&hidden, x) } else { project.call(&hidden) }
-    }
-}
-
-/// A 1x1 convolution to more channels (unless there are to be as many), a depthwise one of them, squeeze and excitation of some, a 1x1
-/// convolution to fewer; what enters is added where that has the same shape. Their names are their places.
-#[derive(Debug)]
-struct Layers<B: Backend> {
-    expand: Option<ConvUnit<B>>,
-    depthwise: ConvUnit<B>,
-    squeeze: Option<SqueezeExcitation<B>>,
-    project: ConvUnit<B>,
-}
-
-impl<B: Backend> Fields<B> for Layers<B> {
-    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, Leaf<'a, B>)) {
-        let Layers { expand, depthwise, squeeze, project } = self;
-        let expand = expand.as_ref().map(|expand| expand as &dyn Fields<B>);
-        let squeeze = squeeze.as_ref().map(|squeeze| squeeze as &dyn Fields<B>);
-        let layers = [expand, Some(depthwise), squeeze, Some(project)].into_iter().flatten();
-        layers.enumerate().for_each(|(place, layer)| path.within(&place.to_string(), |path| layer.visit(path, f)));
-    }
-
-    fn visit_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, LeafMut<'a, B>)) {
-        let Layers { expand, depthwise, squeeze, project } = self;
-        let expand = expand.as_mut().map(|expand| expand as &mut dyn Fields<B>);
-        let squeeze = squeeze.as_mut().map(|squeeze| squeeze as &mut dyn Fields<B>);
-        let layers = [expand, Some(depthwise), squeeze, Some(project)].into_iter().flatten();
-        layers.enumerate().for_each(|(place, layer)| path.within(&place.to_string(), |path| layer.visit_mut(path, f)));
-    }
 }

@@ -29,6 +29,11 @@ impl<B: Backend> ClassWeights<B> {
         Ok(ClassWeights { device: backend.upload(&rounded)?, values })
     }
 
+    /// The weights, as rounded on the device.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     /// The sum of the weights of these labels; what is no class counts nothing.
     pub fn sum_of(&self, labels: &[u32]) -> f64 {
         labels.iter().filter_map(|&label| self.values.get(label as usize)).sum()

@@ -4,7 +4,7 @@ use crate::backend::{Backend, Input};
 use crate::graph::Op;
 use crate::pass::Mode;
 use crate::spec::DropoutSpec;
-use crate::{Error, Result, Var};
+use crate::{Result, Var};
 
 impl<B: Backend> Var<B> {
     /// In training, zeroes each element with this probability and divides the rest by `1 - probability`; in evaluation
@@ -27,9 +27,7 @@ impl<B: Backend> Var<B> {
     }
 
     fn drop(&self, spec: DropoutSpec) -> Result<Var<B>> {
-        if !(0.0..1.0).contains(&spec.probability) {
-            return Err(Error::invalid("dropout probability", spec.probability, "must be at least 0 and below 1"));
-        }
+        spec.check()?;
         let (pass, target) = (self.pass(), self.target());
         if pass.mode() == Mode::Eval || spec.probability == 0.0 {
             return Ok(self.clone());

@@ -1,6 +1,7 @@
 //! What is in a folder of folders of pictures: looked at once, with everything that is not a picture and why.
 
-use crate::{Error, Result, format};
+use crate::format::{self, MORE_PICTURES, PICTURES};
+use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -65,10 +66,6 @@ impl fmt::Display for Other {
     }
 }
 
-/// Endings of the names of files that are decoded.
-const PICTURES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
-/// Endings of those that are decoded by a program that is built to, and by any other if they hold what it reads.
-const MORE_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
 /// Endings of pictures that are not decoded.
 const FORMATS: [&str; 12] = ["heic", "heif", "avif", "jp2", "jxl", "ppm", "pgm", "svg", "ico", "tga", "dng", "exr"];
 

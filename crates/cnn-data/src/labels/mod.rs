@@ -7,6 +7,7 @@ mod csv;
 
 use crate::decode::MAX_BYTES;
 use crate::error::BadRow;
+use crate::format::{MORE_PICTURES, PICTURES};
 use crate::listing::Listing;
 use crate::options::OpenOptions;
 use crate::report::LeftOut;
@@ -37,8 +38,6 @@ const FILE: [&str; 11] = [
 const LABEL: [&str; 5] = ["label", "class", "category", "class_name", "label_name"];
 /// What the column of the splits is called, where there is one.
 const SPLIT: [&str; 2] = ["split", "subset"];
-/// Endings that are tried for a picture whose name has none, as an id has.
-const ENDINGS: [&str; 10] = ["jpg", "jpeg", "png", "JPG", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
 
 /// What a line says of a picture.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,13 +77,8 @@ pub(crate) fn file(path: &Path, _: &str, options: &OpenOptions) -> Result<Option
         0 => Error::invalid(path.display(), "a file of labels", rule),
         _ => Error::rows(path, vec![BadRow { line, reason: rule }], None),
     })?;
-    let (splits, again) = splits(path, rows, options)?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut splits = splits;
-    if !again.is_empty() {
-        splits.left_out.push(LeftOut { reason: "rows that name a picture again".to_owned(), paths: again });
-    }
-    splits.listing(path, &name, "file of labels", options).map(Some)
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    splits(path, rows, options)?.listing(path, &name, "file of labels", options).map(Some)
 }
 
 /// The rows of a file of labels.
@@ -154,11 +148,11 @@ fn of_lines(text: &str) -> Result<Vec<Row>, (usize, String)> {
     Ok(rows)
 }
 
-/// The pictures that the rows name, in their splits; and those that are named again.
+/// The pictures that the rows name, in their splits.
 ///
 /// # Errors
 /// Every row that names no picture, one that another row puts elsewhere, no class, or an unknown split.
-fn splits(path: &Path, rows: Vec<Row>, options: &OpenOptions) -> Result<(Splits, Vec<String>)> {
+fn splits(path: &Path, rows: Vec<Row>, options: &OpenOptions) -> Result<Splits> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let (count, mut bad, mut again) = (rows.len(), Vec::new(), Vec::new());
     let divided = rows.first().is_some_and(|row| row.split.is_some());
@@ -190,12 +184,13 @@ fn splits(path: &Path, rows: Vec<Row>, options: &OpenOptions) -> Result<(Splits,
     if !bad.is_empty() {
         return Err(Error::rows(path, bad, Some(count)));
     }
-    parts.iter_mut().flatten().for_each(|part| part.sort_by(|a, b| (&a.class, &a.file).cmp(&(&b.class, &b.file))));
+    let sort = |found: &mut Vec<Found>| found.sort_by(|a, b| (&a.class, &a.file).cmp(&(&b.class, &b.file)));
+    parts.iter_mut().flatten().for_each(sort);
     let [train, validation, test] = parts;
     let place = path.display();
-    let splits = if options.test_all && (!divided || train.is_none()) {
+    let mut splits = if options.test_all && (!divided || train.is_none()) {
         let mut all: Vec<Found> = [train, validation, test].into_iter().flatten().flatten().collect();
-        all.sort_by(|a, b| (&a.class, &a.file).cmp(&(&b.class, &b.file)));
+        sort(&mut all);
         Splits::all_to_test(all, &place.to_string())
     } else if divided {
         let part = |name: &str, found| Part { place: format!("{place} ({name})"), found };
@@ -205,7 +200,10 @@ fn splits(path: &Path, rows: Vec<Row>, options: &OpenOptions) -> Result<(Splits,
     } else {
         Splits::by_name(train.unwrap_or_default(), &format!("no column {} in {place}", SPLIT.join(" or ")))
     };
-    Ok((splits, again))
+    if !again.is_empty() {
+        splits.left_out.push(LeftOut { reason: "rows that name a picture again".to_owned(), paths: again });
+    }
+    Ok(splits)
 }
 
 /// The picture that a row names.
@@ -221,8 +219,10 @@ fn picture(folder: &Path, file: &str, label: &str) -> Result<Found, String> {
     }
     let named: PathBuf = Path::new(file).components().filter(|part| *part != Component::CurDir).collect();
     let whole = folder.join(&named);
-    let with_ending = |ending: &&str| PathBuf::from(format!("{}.{ending}", whole.display()));
-    let other = || ENDINGS.iter().map(with_ending).find(|path| path.is_file());
+    // A name without an ending is one that any picture may have, as an id has.
+    let named_so =
+        |ending: &&str| [ending.to_string(), ending.to_uppercase()].map(|ending| whole.with_extension(ending));
+    let other = || PICTURES.iter().chain(&MORE_PICTURES).flat_map(named_so).find(|path| path.is_file());
     let (path, entry) = match fs::metadata(&whole) {
         Ok(entry) if entry.is_file() => (whole, entry),
         Ok(_) => return Err(format!("{file}: is no file")),

@@ -1,7 +1,7 @@
 //! Training and test pictures where nobody has told them apart.
 //!
-//! Of every class the tenth is tested with whose SHA-256 of `CLASS/FILE`, or of `CLASS/FOLDER/FILE`, is lowest, rounded, and at least one picture of
-//! a class of two or more. So the split is the same on every machine and in every order, every class gives its share, and a
+//! Of every class the tenth is tested with whose SHA-256 of `CLASS/FILE`, or of `CLASS/FOLDER/FILE`, is lowest, rounded, and at
+//! least one picture of a class of two or more. So the split is the same on every machine and in every order, every class gives its share, and a
 //! picture that is added moves at most one other to the other side.
 
 use super::Found;

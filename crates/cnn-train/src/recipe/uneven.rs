@@ -90,14 +90,12 @@ impl Recipe {
         }
     }
 
-    /// What is done about classes of these sizes, in a sentence with the numbers; none where nothing is.
-    pub(crate) fn tell_classes(&self, classes: &[String], sizes: &[usize]) -> Result<Option<String>> {
-        let weights = self.weights_of(classes, sizes)?;
+    /// What is done about classes of these sizes, and by these [weights](Recipe::weights_of), in a sentence with the numbers; none
+    /// where nothing is.
+    pub(crate) fn tell_classes(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {
         let least = (0..sizes.len()).filter(|&class| sizes[class] > 0).min_by_key(|&class| sizes[class]);
         let most = (0..sizes.len()).rev().max_by_key(|&class| sizes[class]);
-        let (Some(least), Some(most), true) = (least, most, weights.is_some() || self.balanced) else {
-            return Ok(None);
-        };
+        let (Some(least), Some(most), true) = (least, most, weights.is_some() || self.balanced) else { return None };
         let (few, many) = (&classes[least], &classes[most]);
         let mut told = format!("classes: {many} has {} training images, {few} {}", sizes[most], sizes[least]);
         if let Some(weights) = weights {
@@ -110,7 +108,7 @@ impl Recipe {
             let most_often = share.div_ceil(sizes[least]);
             told += &format!("; an epoch has {share} of each class, those of {few} up to {most_often} times");
         }
-        Ok(Some(told))
+        Some(told)
     }
 }
 
@@ -131,19 +129,19 @@ mod tests {
         let recipe = Recipe { class_weights: Some("balanced".parse().unwrap()), ..recipe() };
         let weights = recipe.weights_of(&names(), &[10, 40, 10]).unwrap().unwrap();
         assert_eq!(weights, [2.0, 0.5, 2.0]);
-        let told = recipe.tell_classes(&names(), &[10, 40, 10]).unwrap().unwrap();
+        let told = recipe.tell_classes(&names(), &[10, 40, 10], Some(&weights)).unwrap();
         let expected =
             "classes: dog has 40 training images, cat 10; in the loss an image of dog counts 0.500, one of cat 2.000";
         assert_eq!(told, expected);
         let error = recipe.weights_of(&names(), &[10, 0, 10]).unwrap_err().to_string();
         assert_eq!(error, "class_weights balanced: dog has no training image to count");
-        assert_eq!(self::recipe().tell_classes(&names(), &[10, 40, 10]).unwrap(), None);
+        assert_eq!(self::recipe().tell_classes(&names(), &[10, 40, 10], None), None);
     }
 
     #[test]
     fn a_balanced_epoch_is_told_with_its_numbers() {
         let recipe = Recipe { balanced: true, ..recipe() };
-        let told = recipe.tell_classes(&names(), &[6, 40, 10]).unwrap().unwrap();
+        let told = recipe.tell_classes(&names(), &[6, 40, 10], None).unwrap();
         let expected =
             "classes: dog has 40 training images, cat 6; an epoch has 19 of each class, those of cat up to 4 times";
         assert_eq!(told, expected);

@@ -347,11 +347,9 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// What the recipe does about classes of different sizes, in a sentence; none where it does nothing.
-    ///
-    /// # Errors
-    /// None, of a run that could be made.
-    pub fn tell_classes(&self) -> Result<Option<String>> {
-        self.recipe.tell_classes(&self.info.classes, &self.train.images().class_sizes())
+    pub fn tell_classes(&self) -> Option<String> {
+        let weights = self.class_weights.as_ref().map(ClassWeights::values);
+        self.recipe.tell_classes(&self.info.classes, &self.train.images().class_sizes(), weights)
     }
 
     /// Labels on the device, with what they count.

@@ -275,7 +275,7 @@ fn announce<B: Backend>(backend: &B, trainer: &Trainer<B>, folder: &RunFolder) {
         count(trainer.steps(), "step"),
         count(recipe.batch as u64, "image"),
     ));
-    if let Ok(Some(told)) = trainer.tell_classes() {
+    if let Some(told) = trainer.tell_classes() {
         output::note(&output::printable(&told));
     }
     output::note(&shown(folder.path()));
