@@ -294,6 +294,10 @@ fn layer_norms_and_dropout() {
     refused(|| b.layer_norm_backward(&spec, ones(b, 9), &ones(b, 12), &three), "length of the input 12: must be 9");
     refused(|| b.layer_norm_backward(&spec, ones(b, 9), &ones(b, 9), &two), "length of the scale 2: must be 3");
     let mask = Philox::new(0, Purpose::Dropout, 0, 0);
+    refused(
+        || b.dropout(ones(b, 9), &DropoutSpec::elements(1.0), &mask),
+        "dropout probability 1: must be at least 0 and below 1",
+    );
     let nobody = DropoutSpec { probability: 0.5, shared_by: 0 };
     refused(|| b.dropout(ones(b, 9), &nobody, &mask), "elements that share a draw 0: must be at least 1");
 }
