@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod blocks;
 mod checkpoint;
 mod classifier;
 mod control;
@@ -36,7 +37,7 @@ pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
 pub use events::EventFile;
 pub use networks::Networks;
-pub use pretrained::{Loaded, import, load_pretrained, weights_info};
+pub use pretrained::{Loaded, import, load_pretrained, usual_preprocess, weights_info};
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, ClassWeightsRecipe, EarlyStoppingRecipe,
     ExtensionRecipe, FreezeRecipe, InitRecipe, Monitor, NamedWeights, OptimizerKind, OptimizerRecipe, Precision,

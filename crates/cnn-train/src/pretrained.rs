@@ -87,7 +87,7 @@ pub fn import<B: Backend>(
         arch: network.to_owned(),
         classes,
         image,
-        preprocess: published(arch, size),
+        preprocess: usual_preprocess(arch, size),
         mean,
         std,
         data,
@@ -104,7 +104,7 @@ pub fn import<B: Backend>(
 
 /// How the images of `size` were made that the network's published weights were measured with: a shorter side of so many 224ths of it,
 /// of which the middle is cut.
-fn published(arch: Arch, size: [usize; 2]) -> Preprocess {
+pub fn usual_preprocess(arch: Arch, size: [usize; 2]) -> Preprocess {
     let (larger, filter) = match arch {
         Arch::EfficientNetLite0 | Arch::EfficientNetB0 => (256, Filter::Bicubic),
         Arch::ConvNeXtTiny => (236, Filter::Bilinear),

@@ -107,6 +107,11 @@ pub struct Recipe {
     /// Parameters that are trained for some epochs only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeRecipe>,
+    /// Epochs after which the network but for its last layer is thawed, which is trained alone before: all of it at once, or in as
+    /// many parts as there are numbers, the part nearest the last layer first. Normalisations keep their statistics until then. Empty:
+    /// nothing is frozen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfreeze: Vec<u32>,
     /// Whether the run ends where it gets no better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStoppingRecipe>,
@@ -236,6 +241,7 @@ impl Recipe {
                 weight_decay: 5e-4,
                 decay_all: true,
                 clip_grad_norm: None,
+                layer_decay: None,
                 groups: Vec::new(),
             },
             schedule: ScheduleRecipe {
@@ -263,6 +269,7 @@ impl Recipe {
             average: None,
             init: Vec::new(),
             freeze: Vec::new(),
+            unfreeze: Vec::new(),
             early_stopping: None,
             extended: Vec::new(),
         })

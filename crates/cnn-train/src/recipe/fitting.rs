@@ -12,6 +12,14 @@ const STEPS_OF_A_RUN: usize = 400;
 /// And the most epochs for that.
 const MOST_EPOCHS: usize = 60;
 
+/// Of [fine-tuning](Recipe::fit_fine_tuning): batches that are tried, steps of a run that there are epochs enough for, and the fewest
+/// and the most epochs for that. Weights that are trained already need few, and images that are few need not be seen for ever.
+const BATCHES: [usize; 2] = [8, 32];
+const STEPS_OF_TUNING: usize = 800;
+const EPOCHS_OF_TUNING: [usize; 2] = [5, 40];
+/// Of its epochs the first this-many-th part is the last layer's alone, one at least.
+const HEAD_ALONE: u32 = 10;
+
 /// Which of these were chosen, and stay.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chosen {
@@ -53,6 +61,27 @@ impl Recipe {
         self.optimizer.groups.insert(0, Group::new(HEAD, 10.0));
     }
 
+    /// Sets batch, epochs and [`unfreeze`](Recipe::unfreeze) of the preset [`finetune`](Recipe::FINE_TUNING) for `images` training
+    /// images: batches of 8 to 32, so that an epoch has 16 steps, and epochs for 800 steps, but 5 at least and 40 at most, a tenth
+    /// of them for the last layer alone. Says what that comes to.
+    pub fn fit_fine_tuning(&mut self, images: usize, chosen: Chosen) -> String {
+        if !chosen.batch {
+            let most = (images / STEPS_OF_AN_EPOCH).max(1);
+            self.batch = (1usize << most.ilog2()).clamp(BATCHES[0], BATCHES[1]).max(self.least_batch());
+        }
+        let steps = images.div_ceil(self.batch.max(1)).max(1);
+        if !chosen.epochs {
+            self.epochs = STEPS_OF_TUNING.div_ceil(steps).clamp(EPOCHS_OF_TUNING[0], EPOCHS_OF_TUNING[1]) as u32;
+        }
+        let alone = (self.epochs / HEAD_ALONE).max(1);
+        self.unfreeze = vec![alone];
+        format!(
+            "fine-tuning on {images} images: {} epochs of {steps} steps of {}, the last layer alone for {alone}; --epochs and --batch \
+             choose",
+            self.epochs, self.batch
+        )
+    }
+
     /// Makes batches smaller and epochs more for `images` training images, where an epoch would have fewer than 16 steps, and with
     /// batches SGD's rate in proportion (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017). Says what has changed; none where
     /// nothing has.
@@ -87,6 +116,27 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fine_tuning_takes_epochs_by_the_number_of_images() {
+        let fitted = |images, chosen| {
+            let mut recipe = Recipe::preset(Recipe::FINE_TUNING).unwrap();
+            let said = recipe.fit_fine_tuning(images, chosen);
+            recipe.check().unwrap();
+            (recipe.batch, recipe.epochs, recipe.unfreeze, said)
+        };
+        let of = |images| {
+            let (batch, epochs, unfreeze, _) = fitted(images, Chosen::default());
+            (batch, epochs, unfreeze[0])
+        };
+        assert_eq!([of(0), of(40), of(160)], [(8, 40, 4); 3]);
+        assert_eq!([of(1600), of(5000), of(50_000)], [(32, 16, 1), (32, 6, 1), (32, 5, 1)]);
+        let chosen = Chosen { batch: true, epochs: true, lr: false };
+        let mut recipe = Recipe { batch: 16, epochs: 30, ..Recipe::preset(Recipe::FINE_TUNING).unwrap() };
+        let said = recipe.fit_fine_tuning(100, chosen);
+        let expected = "fine-tuning on 100 images: 30 epochs of 7 steps of 16, the last layer alone for 3; --epochs and --batch choose";
+        assert_eq!((recipe.batch, recipe.epochs, &*said), (16, 30, expected));
+    }
 
     #[test]
     fn few_images_get_more_steps_and_many_none() {

@@ -3,16 +3,20 @@
 use crate::{Error, Recipe, Result};
 
 /// Their names and texts.
-const PRESETS: [(&str, &str); 6] = [
+const PRESETS: [(&str, &str); 7] = [
     ("cifar10-94", include_str!("presets/cifar10-94.toml")),
     ("cifar10-94-sgd", include_str!("presets/cifar10-94-sgd.toml")),
     ("cifar10-95", include_str!("presets/cifar10-95.toml")),
     ("cifar10-96", include_str!("presets/cifar10-96.toml")),
+    (Recipe::FINE_TUNING, include_str!("presets/finetune.toml")),
     ("resnet18-16", include_str!("presets/resnet18-16.toml")),
     ("resnet18-30", include_str!("presets/resnet18-30.toml")),
 ];
 
 impl Recipe {
+    /// The name of the one that begins with weights that are trained already, and is for data and a network of one's own.
+    pub const FINE_TUNING: &str = "finetune";
+
     /// The names of the recipes that come with the program.
     pub fn presets() -> impl Iterator<Item = &'static str> {
         PRESETS.iter().map(|(name, _)| *name)

@@ -17,6 +17,7 @@ impl Recipe {
         let (every, decay, ramp) = self.average.as_ref().map_or((1, 0.0, 0.0), |a| (a.every, a.decay, a.ramp));
         let AugmentRecipe { mixup, cutmix, .. } = self.augment;
         let max_seconds = self.max_seconds.unwrap_or(1.0);
+        let layer_decay = self.optimizer.layer_decay.unwrap_or(1.0);
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         // What a step computes with is rounded to 32 bits, and must be finite there too.
         let finite = |x: f64| (x as f32).is_finite();
@@ -74,6 +75,12 @@ impl Recipe {
                 clip_grad_norm.is_none_or(above_0),
                 "must be above 0 and finite",
             ),
+            (
+                "layer_decay",
+                layer_decay,
+                layer_decay > 0.0 && layer_decay <= 1.0,
+                "must be above 0 and at most 1: a factor from each block to the one before it",
+            ),
             ("warmup_epochs", warmup_epochs, at_least_0(warmup_epochs), "must be at least 0 and finite"),
             ("pct_start", pct_start, (0.0..=1.0).contains(&pct_start), "must be from 0 to 1"),
             ("schedule.start", start, at_least_0(start), "must be at least 0 and finite"),
@@ -97,6 +104,10 @@ impl Recipe {
         if let Some(freeze) = self.freeze.iter().find(|f| f.before_epochs.is_none() && f.after_epochs.is_none()) {
             let rule = "must say when: before_epochs, after_epochs, or both";
             return Err(Error::recipe("freeze", &freeze.pattern, rule));
+        }
+        if self.unfreeze.first() == Some(&0) || self.unfreeze.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let rule = "must be epochs from 1 on, each more than the one before";
+            return Err(Error::recipe("unfreeze", format!("{:?}", self.unfreeze), rule));
         }
         let jitter = self.augment.color_jitter;
         if let Some(value) = jitter[..3].iter().find(|value| !at_least_0(**value)) {
@@ -157,5 +168,13 @@ mod tests {
             assert_eq!(error, format!("{name} {value}: must not be set: only muon has it"));
         }
         assert_eq!(error("kind = \"sgd\"", "kind = \"muon\"\nns_steps = 0"), "ns_steps 0: must be from 1 to 100");
+        for value in ["0.0", "1.5", "nan"] {
+            let error = error("kind = \"sgd\"", &format!("kind = \"sgd\"\nlayer_decay = {value}"));
+            assert!(error.starts_with("layer_decay ") && error.contains("must be above 0 and at most 1"), "{error}");
+        }
+        for value in ["[0]", "[2, 2]", "[3, 1]"] {
+            let error = error("epochs = 10", &format!("epochs = 10\nunfreeze = {value}"));
+            assert_eq!(error, format!("unfreeze {value}: must be epochs from 1 on, each more than the one before"));
+        }
     }
 }

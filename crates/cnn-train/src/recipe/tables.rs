@@ -96,6 +96,10 @@ pub struct OptimizerRecipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(alias = "max_norm")]
     pub clip_grad_norm: Option<f64>,
+    /// Each block of the network has the rate of the one behind it times this, the last layer the whole rate; blocks are what the
+    /// names of the parameters begin with, such as `layer1.0` or `features.3`. Not set: all alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// Parameters with a rate, a decay or a method of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,

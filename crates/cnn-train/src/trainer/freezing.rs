@@ -5,8 +5,9 @@ use cnn_core::optim::Group;
 use cnn_core::pretrained::head;
 use cnn_core::{Backend, names};
 
+use crate::blocks::Blocks;
 use crate::recipe::{BACKBONE, HEAD};
-use crate::{Error, FreezeRecipe, Result};
+use crate::{Error, FreezeRecipe, Recipe, Result};
 
 /// What a recipe freezes of a model.
 pub(super) struct Freezing {
@@ -18,17 +19,19 @@ pub(super) struct Freezing {
 }
 
 impl Freezing {
-    /// What these tables mean for `model`.
+    /// What the tables of `recipe` and its gradual unfreezing mean for `model`.
     ///
     /// # Errors
-    /// A pattern that matches none of its parameters.
-    pub(super) fn new<B: Backend>(model: &dyn Module<B>, tables: &[FreezeRecipe]) -> Result<Self> {
+    /// A pattern that matches none of its parameters, and more parts to be thawed than it has blocks.
+    pub(super) fn new<B: Backend>(model: &dyn Module<B>, recipe: &Recipe) -> Result<Self> {
         let head = head(model).unwrap_or_default();
         let trained = parameters(model).iter().map(|parameter| parameter.requires_grad()).collect();
-        for FreezeRecipe { pattern, .. } in tables {
+        for FreezeRecipe { pattern, .. } in &recipe.freeze {
             matching(model, "freeze", pattern, |name| matches(pattern, name, &head))?;
         }
-        Ok(Freezing { tables: tables.to_vec(), head, trained })
+        let gradual = Blocks::of(model, &head).unfreezing(&recipe.unfreeze)?;
+        let tables = recipe.freeze.iter().cloned().chain(gradual).collect();
+        Ok(Freezing { tables, head, trained })
     }
 
     /// What the names of the last layer's parameters begin with.

@@ -22,6 +22,7 @@ use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions, Preprocess};
 use cnn_models::Model;
 
 use crate::batches::DeviceBatches;
+use crate::blocks::Blocks;
 use crate::checkpoint::{self, Progress, Timed, digest};
 use crate::events::EventFile;
 use crate::memory::{Need, free};
@@ -211,11 +212,16 @@ impl<B: Backend> Trainer<B> {
             .map_err(|error| refused(error, &recipe.model, image))?;
         let need = Need::of(backend, &mut *model, image)?;
         need.check(recipe.batch.min(train.len()).div_ceil(recipe.accumulate), free(backend)?)?;
-        let freezing = Freezing::new(&*model, &recipe.freeze)?;
+        let freezing = Freezing::new(&*model, &recipe)?;
         for InitRecipe { pattern, .. } in &recipe.init {
             freezing::matching(&*model, "init", pattern, |name| Group::new(pattern, 1.0).matches(name))?;
         }
-        let optimizer = Optimizer::new(backend, &model, recipe.optimizer_options(freezing.head()))?;
+        let options = recipe.optimizer_options(freezing.head());
+        let options = match recipe.optimizer.layer_decay {
+            Some(decay) => Blocks::of(&*model, freezing.head()).decayed(options, decay),
+            None => options,
+        };
+        let optimizer = Optimizer::new(backend, &model, options)?;
         let weights = recipe.weights_of(&classes, &train.class_sizes())?;
         let class_weights = weights.map(|weights| ClassWeights::new(backend, &weights)).transpose()?;
         let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).balanced(recipe.balanced);

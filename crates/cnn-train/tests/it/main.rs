@@ -5,6 +5,7 @@ mod classifier;
 mod compatibility;
 mod ending;
 mod events;
+mod fine_tuning;
 mod interrupted;
 mod networks;
 mod preprocess;

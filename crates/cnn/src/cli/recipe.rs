@@ -7,7 +7,9 @@ use cnn::core::names;
 use cnn::core::optim::Group;
 use cnn::data::{Known, OpenOptions, list};
 use cnn::models::Arch;
-use cnn::train::{Chosen, EarlyStoppingRecipe, FreezeRecipe, OptimizerKind, PretrainedRecipe, Recipe, weights_info};
+use cnn::train::{
+    Chosen, EarlyStoppingRecipe, FreezeRecipe, OptimizerKind, PretrainedRecipe, Recipe, usual_preprocess, weights_info,
+};
 
 use super::args::{DATA_ROOT, RecipeArgs};
 use super::failure::Failure;
@@ -16,7 +18,10 @@ use super::output;
 /// Runs the command: prints the recipe that `train` would follow.
 pub(crate) fn run(args: &RecipeArgs) -> Result<(), Failure> {
     let mut recipe = of(args, None)?;
-    if args.recipe.is_none() && Known::meant(&recipe.data).is_none() && Path::new(&recipe.data).exists() {
+    if (args.recipe.is_none() || is_fine_tuning(args))
+        && Known::meant(&recipe.data).is_none()
+        && Path::new(&recipe.data).exists()
+    {
         let images = training_images(&recipe)?;
         fit(&mut recipe, images, args).iter().for_each(|said| output::note(&format!("note: {said}")));
     }
@@ -37,9 +42,17 @@ fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
 
 /// Fits defaults to few images, but not what was chosen by `args`; says what has changed.
 pub(super) fn fit(recipe: &mut Recipe, images: usize, args: &RecipeArgs) -> Option<String> {
-    let said = if args.recipe.is_none() { recipe.fit_to(images, chosen(args)) } else { None };
+    let said = match &args.recipe {
+        None => recipe.fit_to(images, chosen(args)),
+        Some(_) => is_fine_tuning(args).then(|| recipe.fit_fine_tuning(images, chosen(args))),
+    };
     set_head_lr(recipe, args);
     said
+}
+
+/// Whether the recipe is the one that comes with the program for fine-tuning.
+pub(super) fn is_fine_tuning(args: &RecipeArgs) -> bool {
+    args.recipe.as_deref() == Some(Path::new(Recipe::FINE_TUNING))
 }
 
 /// What of a recipe was chosen by `args`.
@@ -66,7 +79,9 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
     // Weights of a run say which network they are of, and which size of images.
     let own = match &args.init {
-        Some(file) if asked.is_none() && args.recipe.is_none() => weights_info(file).map_err(Failure::usage)?,
+        Some(file) if asked.is_none() && (args.recipe.is_none() || is_fine_tuning(args)) => {
+            weights_info(file).map_err(Failure::usage)?
+        }
         _ => None,
     };
     let asked = asked.or_else(|| own.as_ref().map(|info| info.arch.clone()));
@@ -111,6 +126,12 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = size.or(recipe.size);
+    if is_fine_tuning(args) && Known::meant(&recipe.data).is_none() {
+        // As the weights were trained, where they do not say it themselves.
+        let arch: Arch = recipe.model.parse().map_err(Failure::usage)?;
+        let size = *recipe.size.get_or_insert(arch.usual_size());
+        recipe.preprocess = usual_preprocess(arch, size);
+    }
     set(&mut recipe.preprocess, preprocess.as_ref());
     recipe.preprocess.resize = args.resize.or(recipe.preprocess.resize);
     set(&mut recipe.preprocess.fit, args.fit.as_ref());
@@ -129,6 +150,9 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
 
 /// What `--init`, `--freeze` and `--head-lr` make of a recipe.
 fn fine_tuning(recipe: &mut Recipe, args: &RecipeArgs) -> Result<(), Failure> {
+    if is_fine_tuning(args) && args.init.is_none() {
+        return Err(Failure::usage("recipe finetune: needs weights to begin with: --init FILE"));
+    }
     if let Some(file) = &args.init {
         let Some(file) = file.to_str() else {
             return Err(Failure::usage(format!("init {}: must be a path in UTF-8", file.display())));
@@ -243,6 +267,12 @@ const NOTES: &[Note] = &[
     ("", "tta", "judge the test images also by six views of each", Some("true")),
     ("", "max_seconds", "seconds after which the run ends, is tested, and can be resumed with more", Some("3600.0")),
     (
+        "",
+        "unfreeze",
+        "epochs after which all but the last layer is trained too; of several numbers a part of it each, from the last layer on",
+        Some("[2]"),
+    ),
+    (
         "preprocess",
         "resize",
         "height and width that a folder's pictures are kept in; not set: size",
@@ -259,6 +289,12 @@ const NOTES: &[Note] = &[
     ("optimizer", "weight_decay", "pull of the weights towards 0", None),
     ("optimizer", "decay_all", "whether biases and normalisations decay too", None),
     ("optimizer", "clip_grad_norm", "norm that the gradients are cut to; not set: none", Some("1.0")),
+    (
+        "optimizer",
+        "layer_decay",
+        "factor on the rate from each block to the one before it, the last layer having all of it",
+        Some("0.75"),
+    ),
     ("[optimizer.groups]", "pattern", "parameters by their names; a * is any text", Some(r#""*.bias""#)),
     ("[optimizer.groups]", "lr_scale", "factor on their learning rate", Some("2.0")),
     ("[optimizer.groups]", "weight_decay", "in place of the others'", Some("0.0")),

@@ -50,6 +50,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     if recipe.classes.as_ref().map_or(dataset.train.classes().len(), Vec::len) < 2 {
         return Err(Failure::usage("classes: there is one, and nothing to tell it apart from"));
     }
+    if dataset.validation.is_some() && recipe::is_fine_tuning(&args.recipe) && args.recipe.validation.is_none() {
+        // Nothing has to be held out of what the set trains on.
+        recipe.validation = 0.0;
+    }
     fit(&start, &mut recipe, &dataset, &args.recipe);
     if dataset.validation.is_some() && recipe.validation > 0.0 {
         output::note("note: the set's own validation images are not used: --validation holds some of the others out");

@@ -59,7 +59,7 @@ pub(crate) struct RecipeArgs {
     /// bits [default: f32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    /// Read everything from a recipe: cifar10-94, -94-sgd, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
+    /// Read everything from a recipe: finetune (with --init), cifar10-94, -94-sgd, -95, -96, resnet18-16 or -30, which come with the program, or a file such as the recipe.toml of an earlier run; other options override it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
     /// Begin with weights that are trained: of a run, or a file of PyTorch (.pth, .pt, .safetensors) for this network; the last layer
@@ -104,6 +104,7 @@ Examples:
   cnn train --model resnet18 --data cifar10 --precision bf16
   cnn train --model fast --data cifar10 --explain cat.jpg
   cnn train --model resnet18-imagenet --init resnet18.pth --data photos --size 224
+  cnn train --recipe finetune --init lite0.safetensors --data photos --size 96
   cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
   cnn train --resume runs/resnet18-cifar10-001 --extend 5
 
