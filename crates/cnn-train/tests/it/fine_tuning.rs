@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use crate::support::{backend, checkpoint, run, run_steps};
+use cnn_core::Device;
 use cnn_core::archive::Archive;
 use cnn_core::nn::parameters;
 use cnn_core::rng::{Philox, Purpose};
-use cnn_core::{Backend, Device};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
 use cnn_train::{Control, Event, Recipe, RunFolder, Trainer};
