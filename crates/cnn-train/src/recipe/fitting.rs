@@ -63,7 +63,7 @@ impl Recipe {
 
     /// Sets batch, epochs and [`unfreeze`](Recipe::unfreeze) of the preset [`finetune`](Recipe::FINE_TUNING) for `images` training
     /// images: batches of 8 to 32, so that an epoch has 16 steps, and epochs for 800 steps, but 5 at least and 40 at most, a tenth
-    /// of them for the last layer alone. Says what that comes to.
+    /// of them for the last layer alone where there is more than one. Says what that comes to.
     pub fn fit_fine_tuning(&mut self, images: usize, chosen: Chosen) -> String {
         if !chosen.batch {
             let most = (images / STEPS_OF_AN_EPOCH).max(1);
@@ -74,10 +74,11 @@ impl Recipe {
             self.epochs = STEPS_OF_TUNING.div_ceil(steps).clamp(EPOCHS_OF_TUNING[0], EPOCHS_OF_TUNING[1]) as u32;
         }
         let alone = (self.epochs / HEAD_ALONE).max(1);
-        self.unfreeze = vec![alone];
+        self.unfreeze = if alone < self.epochs { vec![alone] } else { Vec::new() };
+        let alone = self.unfreeze.iter().map(|alone| format!(", the last layer alone for {alone}")).collect::<String>();
+        let epochs = if self.epochs == 1 { "epoch" } else { "epochs" };
         format!(
-            "fine-tuning on {images} images: {} epochs of {steps} steps of {}, the last layer alone for {alone}; --epochs and --batch \
-             choose",
+            "fine-tuning on {images} images: {} {epochs} of {steps} steps of {}{alone}; --epochs and --batch choose",
             self.epochs, self.batch
         )
     }
@@ -136,6 +137,10 @@ mod tests {
         let said = recipe.fit_fine_tuning(100, chosen);
         let expected = "fine-tuning on 100 images: 30 epochs of 7 steps of 16, the last layer alone for 3; --epochs and --batch choose";
         assert_eq!((recipe.batch, recipe.epochs, &*said), (16, 30, expected));
+        recipe.epochs = 1;
+        recipe.fit_fine_tuning(100, chosen);
+        assert!(recipe.unfreeze.is_empty(), "one epoch is not the last layer's alone");
+        recipe.check().unwrap();
     }
 
     #[test]

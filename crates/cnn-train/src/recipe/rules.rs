@@ -109,6 +109,10 @@ impl Recipe {
             let rule = "must be epochs from 1 on, each more than the one before";
             return Err(Error::recipe("unfreeze", format!("{:?}", self.unfreeze), rule));
         }
+        if self.unfreeze.last().is_some_and(|last| *last >= self.epochs) {
+            let rule = format!("must be below the run's {} epochs: what is thawed later is never trained", self.epochs);
+            return Err(Error::recipe("unfreeze", format!("{:?}", self.unfreeze), rule));
+        }
         let jitter = self.augment.color_jitter;
         if let Some(value) = jitter[..3].iter().find(|value| !at_least_0(**value)) {
             return Err(Error::recipe("color_jitter", value, "must be at least 0 and finite"));
@@ -173,8 +177,10 @@ mod tests {
             assert!(error.starts_with("layer_decay ") && error.contains("must be above 0 and at most 1"), "{error}");
         }
         for value in ["[0]", "[2, 2]", "[3, 1]"] {
-            let error = error("epochs = 10", &format!("epochs = 10\nunfreeze = {value}"));
+            let error = error("\nepochs = 10\n", &format!("\nepochs = 10\nunfreeze = {value}\n"));
             assert_eq!(error, format!("unfreeze {value}: must be epochs from 1 on, each more than the one before"));
         }
+        let late = error("\nepochs = 10\n", "\nepochs = 10\nunfreeze = [2, 10]\n");
+        assert!(late.starts_with("unfreeze [2, 10]: must be below the run's 10 epochs"), "{late}");
     }
 }

@@ -127,6 +127,8 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = size.or(recipe.size);
     if is_fine_tuning(args) && Known::meant(&recipe.data).is_none() {
+        // What is thawed when is set by the number of images; until then it must not exceed the epochs that were asked for.
+        recipe.unfreeze.retain(|after| *after < recipe.epochs);
         // As the weights were trained, where they do not say it themselves.
         let arch: Arch = recipe.model.parse().map_err(Failure::usage)?;
         let size = *recipe.size.get_or_insert(arch.usual_size());

@@ -57,6 +57,32 @@ fn a_run_begins_with_the_weights_of_another_and_a_new_last_layer() {
 }
 
 #[test]
+fn the_recipe_for_fine_tuning_fits_itself_to_the_pictures() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    place.succeeds(&["train", "--data", "shapes", "--model", "small", "--max-seconds", "1", "--out", "first"]);
+    let tune = ["train", "--recipe", "finetune", "--data", "photos", "--init", "first"];
+    let (_, stderr) = place.succeeds(&[&tune[..], &["--epochs", "2", "--out", "tuned"]].concat());
+    // A tenth of the 40 pictures is tested with and 15% of the others held out; batches are of 8.
+    let said =
+        "fine-tuning on 31 images: 2 epochs of 4 steps of 8, the last layer alone for 1; --epochs and --batch choose";
+    assert!(stderr.contains(said), "{stderr}");
+    let recipe = String::from_utf8(place.read("tuned/recipe.toml")).unwrap();
+    // The network and its size are the weights', everything else the recipe's.
+    for part in
+        ["model = \"small\"", "size = [32, 32]", "unfreeze = [1]", "layer_decay = ", "policy = \"trivial-augment\""]
+    {
+        assert!(recipe.contains(part), "{recipe}");
+    }
+    let (printed, _) = place.succeeds(&[&["recipe"], &tune[1..]].concat());
+    assert!(printed.contains("epochs = 40") && printed.contains("unfreeze = [4]"), "{printed}");
+    // Nothing is left for the last layer alone in one epoch.
+    let (_, stderr) = place.succeeds(&[&tune[..], &["--epochs", "1", "--out", "once"]].concat());
+    assert!(stderr.contains("1 epoch of 4 steps of 8; "), "{stderr}");
+    place.refuses(&tune[..5], 2, &["recipe finetune: needs weights to begin with: --init FILE"]);
+}
+
+#[test]
 fn weights_of_another_program_are_made_usable() {
     let place = Place::new();
     place.pictures("photos", 16);
