@@ -4,6 +4,7 @@
 //! split make new lists over the same storage, so nothing is copied, and a sample's stored index, which keys its
 //! augmentation, stays the same.
 
+use crate::cache::{Cache, Writer};
 use crate::guard::guarded;
 use crate::images::{Images, Origin, Stored};
 use crate::pool::Pool;
@@ -13,6 +14,9 @@ use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Good samples, and what is wrong with the others.
+pub(crate) type SetAndBad = (ImageSet, Vec<(String, Error)>);
 
 /// One split of a data set; cloning it copies no image.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct ImageSet {
     /// All images, where they are in memory.
     bytes: Option<Arc<Vec<u8>>>,
     pool: Pool,
+    /// Where decoded images are kept, if they are.
+    cache: Option<Arc<Cache>>,
 }
 
 impl ImageSet {
@@ -63,7 +69,7 @@ impl ImageSet {
         }
         let stored = (0..count).collect();
         let (shown, classes) = ([height, width], classes.into());
-        Ok(ImageSet { size, shown, labels, stored, classes, images, bytes, pool: Pool::default() })
+        Ok(ImageSet { size, shown, labels, stored, classes, images, bytes, pool: Pool::default(), cache: None })
     }
 
     /// The same samples, of which a network is shown `height` rows and `width` columns: the middle of every image or, of a smaller
@@ -113,7 +119,7 @@ impl ImageSet {
 
     /// As [`ImageSet::load`], without the samples whose images cannot be decoded: each of those with its error, in order.
     /// `each` is called for every image, by any thread.
-    pub(crate) fn load_good(&self, each: &(dyn Fn() + Sync)) -> Result<(ImageSet, Vec<(String, Error)>)> {
+    pub(crate) fn load_good(&self, each: &(dyn Fn() + Sync)) -> Result<SetAndBad> {
         if self.is_resident() {
             return Ok((self.clone(), Vec::new()));
         }
@@ -132,7 +138,7 @@ impl ImageSet {
     }
 
     /// The samples whose images pass a cheap look or, if `thorough`, can be decoded; and the others, each with its error.
-    pub(crate) fn check_good(&self, thorough: bool, each: &(dyn Fn() + Sync)) -> (ImageSet, Vec<(String, Error)>) {
+    pub(crate) fn check_good(&self, thorough: bool, each: &(dyn Fn() + Sync)) -> SetAndBad {
         if self.is_resident() {
             return (self.clone(), Vec::new());
         }
@@ -145,8 +151,29 @@ impl ImageSet {
         self.without(results)
     }
 
+    /// Whether every image is a file's.
+    pub(crate) fn is_of_files(&self) -> bool {
+        !self.is_resident() && (0..self.images.len()).all(|i| self.images.file(i).is_some())
+    }
+
+    /// The samples whose images are in the cache of `writer` now, read from there; and the others, each with its error.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub(crate) fn cached_by(&self, writer: &mut Writer, each: &(dyn Fn() + Sync)) -> Result<SetAndBad> {
+        let (images, results) = writer.fill(&self.images, &self.pool, each)?;
+        let (good, bad) = self.without(results);
+        Ok((ImageSet { images, cache: Some(writer.cache().clone()), ..good }, bad))
+    }
+
+    /// How many images of the set's cache were not as they had been written, since the set was opened: they were decoded again. A
+    /// disk that changes what is on it, or somebody who does.
+    pub fn mended(&self) -> usize {
+        self.cache.as_ref().map_or(0, |cache| cache.mended())
+    }
+
     /// The samples whose images, by their place in the source, have no error; and those errors.
-    fn without(&self, results: Vec<Result<()>>) -> (ImageSet, Vec<(String, Error)>) {
+    fn without(&self, results: Vec<Result<()>>) -> SetAndBad {
         let good: Vec<bool> = results.iter().map(Result::is_ok).collect();
         let bad = results.into_iter().enumerate();
         let bad = bad.filter_map(|(i, result)| result.err().map(|error| (self.images.name(i), error))).collect();

@@ -5,7 +5,7 @@ use crate::decode::{check_file, decode_within};
 use crate::memory::Memory;
 use crate::preprocess::Preprocess;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Labelled images of one size, each of which can be had at any time and by any thread.
@@ -44,6 +44,12 @@ pub trait Images: fmt::Debug + Send + Sync {
     /// It cannot be read; the message names it.
     fn check(&self, _i: usize) -> Result<()> {
         Ok(())
+    }
+
+    /// The file that image `i` is made of, and of nothing else but how the set is opened; None where it is not, and a
+    /// [cache](crate::OpenOptions::cache) has no use.
+    fn file(&self, _i: usize) -> Option<&Path> {
+        None
     }
 
     /// All images, \[N, H, W, C\], where they are in memory.
@@ -141,6 +147,10 @@ impl Images for Files {
     fn decode_into(&self, i: usize, out: &mut [u8]) -> Result<()> {
         out.copy_from_slice(&decode_within(&self.memory, &self.paths[i], self.image, &self.preprocess)?);
         Ok(())
+    }
+
+    fn file(&self, i: usize) -> Option<&Path> {
+        Some(&self.paths[i])
     }
 
     fn check(&self, i: usize) -> Result<()> {

@@ -28,6 +28,7 @@
 mod archive;
 pub mod augment;
 mod balanced;
+mod cache;
 mod cifar;
 pub mod dataset;
 pub mod decode;
@@ -66,6 +67,7 @@ mod shapes;
 mod splits;
 
 pub use augment::Augment;
+pub use cache::CacheUse;
 pub use dataset::Dataset;
 pub use decode::{decode_bytes, decode_image};
 pub use distort::{Distort, Policy};

@@ -1,5 +1,6 @@
 //! A data set that has been found, and of which nothing has been decoded yet.
 
+use crate::cache::{CacheUse, Writer};
 use crate::dataset::Dataset;
 use crate::duplicates::{self, FileSize};
 use crate::image_set::{ImageSet, decoded_bytes};
@@ -87,7 +88,8 @@ impl Listing {
         let mut reading = Reading::new(&self.options, self.train.size(), total);
         let (train, test) = (reading.split(&self.train)?, reading.split(&self.test)?);
         let validation = self.validation.as_ref().map(|set| reading.split(set)).transpose()?;
-        self.report.bad = reading.finish()?;
+        (self.report.bad, self.report.cache) = reading.finish()?;
+        self.tell_unused_cache();
         lost_class(&train, &self.train)?;
         self.compare();
         let listing = Listing { train, validation, test, ..self }.counted();
@@ -101,7 +103,8 @@ impl Listing {
     pub fn read_test(mut self) -> Result<(ImageSet, Report)> {
         let mut reading = Reading::new(&self.options, self.test.size(), self.test.len());
         let test = reading.split(&self.test)?;
-        self.report.bad = reading.finish()?;
+        (self.report.bad, self.report.cache) = reading.finish()?;
+        self.tell_unused_cache();
         Ok((test.clone(), Listing { test, ..self }.counted().report))
     }
 
@@ -115,6 +118,13 @@ impl Listing {
         self.report.bad = bad_files(std::mem::take(&mut reading.bad));
         self.compare();
         Listing { train, validation, test, ..self }.counted().report
+    }
+
+    /// Says that a cache was asked for in vain.
+    fn tell_unused_cache(&mut self) {
+        if self.options.cache.is_some() && self.report.cache.is_none() {
+            self.report.notes.push("cache: not used, as the images are not decoded from files of their own".to_owned());
+        }
     }
 
     /// Tells of the files that are the same.
@@ -148,16 +158,36 @@ struct Reading<'a> {
     done: AtomicUsize,
     total: usize,
     bad: Vec<(String, Error)>,
+    /// Where they are kept on disk, once a split has been read whose images can be.
+    cache: Option<Writer>,
 }
 
 impl<'a> Reading<'a> {
     fn new(options: &'a OpenOptions, size: [usize; 3], total: usize) -> Self {
         let resident = decoded_bytes(size, total).is_some_and(|bytes| bytes <= options.resident_limit);
-        Reading { options, resident, done: AtomicUsize::new(0), total, bad: Vec::new() }
+        Reading { options, resident, done: AtomicUsize::new(0), total, bad: Vec::new(), cache: None }
     }
 
-    /// The good images of `set`: in memory, or known to look right.
+    /// The good images of `set`: in memory, on disk, or known to look right.
     fn split(&mut self, set: &ImageSet) -> Result<ImageSet> {
+        if let Some(folder) = self.options.cache.as_ref().filter(|_| set.is_of_files()) {
+            let mut writer = match self.cache.take() {
+                Some(writer) => writer,
+                None => Writer::open(folder, set.size(), &(set.shown(), self.options.preprocess))?,
+            };
+            let (good, bad) = set.cached_by(&mut writer, &|| self.step())?;
+            self.cache = Some(writer);
+            self.bad.extend(bad);
+            if !self.resident {
+                return Ok(good);
+            }
+            let (loaded, bad) = good.load_good(&|| {})?;
+            // All images of the source are loaded, and most that cannot be are known.
+            self.bad.extend(
+                bad.into_iter().filter(|(name, _)| self.bad.iter().all(|(known, _)| known != name)).collect::<Vec<_>>(),
+            );
+            return Ok(loaded);
+        }
         if !self.resident {
             return Ok(self.checked(set, self.options.skip_bad));
         }
@@ -179,12 +209,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What was left out, if it may be.
-    fn finish(self) -> Result<Vec<BadFile>> {
+    /// What was left out, if it may be, and what of the rest was in the cache.
+    fn finish(self) -> Result<(Vec<BadFile>, Option<CacheUse>)> {
         let mut bad = self.bad;
         match bad.len() {
-            0 => Ok(Vec::new()),
-            _ if self.options.skip_bad => Ok(bad_files(bad)),
+            0 => Ok((Vec::new(), self.cache.map(Writer::finish).transpose()?)),
+            _ if self.options.skip_bad => Ok((bad_files(bad), self.cache.map(Writer::finish).transpose()?)),
             1 => Err(bad.swap_remove(0).1),
             _ => Err(Error::Pictures { of: self.total, bad: bad_files(bad) }),
         }

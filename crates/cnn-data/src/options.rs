@@ -3,6 +3,7 @@
 use crate::pool::Pool;
 use crate::preprocess::Preprocess;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How a set is opened. The defaults suit every set that fits into memory.
@@ -18,6 +19,8 @@ pub struct OpenOptions {
     pub(crate) preprocess: Preprocess,
     pub(crate) seed: u64,
     pub(crate) resident_limit: usize,
+    pub(crate) decode_memory: u64,
+    pub(crate) cache: Option<PathBuf>,
     pub(crate) pool: Pool,
     pub(crate) skip_bad: bool,
     pub(crate) test_all: bool,
@@ -44,6 +47,8 @@ impl Default for OpenOptions {
             preprocess: Preprocess::default(),
             seed: 0,
             resident_limit: 1 << 30,
+            decode_memory: 1 << 30,
+            cache: None,
             pool: Pool::default(),
             skip_bad: false,
             test_all: false,
@@ -75,6 +80,19 @@ impl OpenOptions {
     /// 1 GiB by default.
     pub fn resident_limit(self, bytes: usize) -> Self {
         OpenOptions { resident_limit: bytes, ..self }
+    }
+
+    /// Bytes that pictures may take while they are decoded, all threads together; one that needs more is decoded alone. 1 GiB by
+    /// default.
+    pub fn decode_memory(self, bytes: u64) -> Self {
+        OpenOptions { decode_memory: bytes, ..self }
+    }
+
+    /// A folder, made where there is none, in which a set of picture files keeps them decoded, in one file for each size and
+    /// preprocessing: what is there is not decoded again, in any epoch of any run, unless the picture has changed. Then every
+    /// picture that is not there yet is decoded when the set is opened, so that all that cannot be are known. No image depends on it.
+    pub fn cache(self, folder: impl Into<Option<PathBuf>>) -> Self {
+        OpenOptions { cache: folder.into(), ..self }
     }
 
     /// The threads that decode or draw, here and in every [`Loader`](crate::Loader) of the set's images; by default one
@@ -114,6 +132,8 @@ impl fmt::Debug for OpenOptions {
             .field("preprocess", &self.preprocess)
             .field("seed", &self.seed)
             .field("resident_limit", &self.resident_limit)
+            .field("decode_memory", &self.decode_memory)
+            .field("cache", &self.cache)
             .field("threads", &self.pool.threads())
             .field("skip_bad", &self.skip_bad)
             .field("classes", &self.classes)

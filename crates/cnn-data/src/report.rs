@@ -1,5 +1,6 @@
 //! What was found where a data set was looked for: what is used, what is not, and why.
 
+use crate::cache::CacheUse;
 use serde::Serialize;
 use std::fmt;
 
@@ -31,6 +32,9 @@ pub struct Report {
     pub duplicates: Vec<[String; 2]>,
     /// Files that are there more than once, byte for byte, in whatever split.
     pub same: Vec<SameFile>,
+    /// What was found of the pictures in a [cache](crate::OpenOptions::cache), where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheUse>,
     /// What else there is to know before a training starts, a sentence each.
     pub notes: Vec<String>,
 }
@@ -146,6 +150,9 @@ impl fmt::Display for Report {
         let watched = if validation > 0 { format!("{validation} for validation, ") } else { String::new() };
         writeln!(f, "{} classes, {train} images to train on, {watched}{test} to test with", self.classes.len())?;
         writeln!(f, "split: {}", self.split)?;
+        if let Some(cache) = &self.cache {
+            writeln!(f, "cache: {cache}")?;
+        }
         let width = self.classes.iter().take(CLASSES_SHOWN).map(|class| class.name.chars().count()).max().unwrap_or(0);
         for ClassCount { name, train, validation, test } in self.classes.iter().take(CLASSES_SHOWN) {
             let watched = if self.images()[1] > 0 { format!(" + {validation:>5}") } else { String::new() };

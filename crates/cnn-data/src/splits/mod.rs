@@ -15,9 +15,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that decoding may take at a time, all threads together.
-const MEMORY: u64 = 1 << 30;
-
 /// A picture with its class's name.
 #[derive(Clone)]
 pub(crate) struct Found {
@@ -133,7 +130,7 @@ impl Splits {
         }
         let (image, preprocess) = ([height, width, 3], options.preprocess);
         let classes = classes_of(&train);
-        let memory = Arc::new(Memory::new(MEMORY));
+        let memory = Arc::new(Memory::new(options.decode_memory));
         let size_of = |found: &Found| FileSize { path: found.path.clone(), length: found.length };
         let others = validation.iter().flatten().chain(&test);
         let files = [train.iter().map(size_of).collect(), others.map(size_of).collect()];

@@ -2,6 +2,7 @@
 //!
 //! Messages are compared as text, because the text is what the user gets.
 
+mod cache;
 #[cfg(feature = "download")]
 mod download;
 mod folders;

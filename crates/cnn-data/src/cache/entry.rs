@@ -1,0 +1,138 @@
+//! What a cache knows of a picture: which one it is, when it was decoded, and what its image must add up to.
+
+use sha2::{Digest, Sha256};
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+/// Bytes of an [`Entry`] in the file.
+pub(super) const ENTRY: usize = 64;
+
+/// The first half of a SHA-256.
+type Half = [u8; 16];
+
+/// A picture that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Which picture: [`picture`] of its path.
+    pub(super) picture: Half,
+    /// Its file when it was decoded.
+    pub(super) stamp: Stamp,
+    /// What was in the file: [`content`].
+    pub(super) content: Half,
+    /// CRC-32C of the image's bytes.
+    pub(super) checksum: u32,
+}
+
+/// By what a file that has changed is told without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) length: u64,
+    /// When its content was changed, in nanoseconds since 1970; a program can set it.
+    modified: i64,
+    /// When anything of it was, which no program sets; 0 where the system does not say.
+    changed: i64,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = path.metadata()?;
+        let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified = since.map_or(0, |since| since.as_nanos() as i64);
+        Ok(Stamp { length: metadata.len(), modified, changed: changed(&metadata) })
+    }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> i64 {
+    0
+}
+
+/// What the picture at `path`, which is absolute, is known by.
+pub(super) fn picture(path: &Path) -> Half {
+    half(Sha256::new().chain_update(path.as_os_str().as_encoded_bytes()))
+}
+
+/// What is in the file at `path`.
+pub(super) fn content(path: &Path) -> io::Result<Half> {
+    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(half(hasher)),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+fn half(hasher: Sha256) -> Half {
+    let digest = hasher.finalize();
+    std::array::from_fn(|i| digest[i])
+}
+
+impl Entry {
+    pub(super) fn to_bytes(self) -> [u8; ENTRY] {
+        let mut bytes = [0; ENTRY];
+        bytes[..16].copy_from_slice(&self.picture);
+        bytes[16..24].copy_from_slice(&self.stamp.length.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.stamp.modified.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.stamp.changed.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.content);
+        bytes[56..60].copy_from_slice(&self.checksum.to_le_bytes());
+        let own = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&own.to_le_bytes());
+        bytes
+    }
+
+    /// None of bytes that were not written, or not all of them, or have changed since.
+    pub(super) fn from_bytes(bytes: &[u8; ENTRY]) -> Option<Self> {
+        let own = u32::from_le_bytes(part(bytes, 60));
+        // Nothing but zeros is a place that nobody has written to; its checksum is not 0.
+        if own != crc32c::crc32c(&bytes[..60]) {
+            return None;
+        }
+        Some(Entry {
+            picture: part(bytes, 0),
+            stamp: Stamp {
+                length: u64::from_le_bytes(part(bytes, 16)),
+                modified: i64::from_le_bytes(part(bytes, 24)),
+                changed: i64::from_le_bytes(part(bytes, 32)),
+            },
+            content: part(bytes, 40),
+            checksum: u32::from_le_bytes(part(bytes, 56)),
+        })
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; ENTRY], start: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[start + i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written_and_with_any_flipped_bit_not_at_all() {
+        let entry = Entry {
+            picture: [7; 16],
+            stamp: Stamp { length: 1 << 40, modified: -3, changed: i64::MAX },
+            content: picture(Path::new("/photos/cat.jpg")),
+            checksum: 0xdead_beef,
+        };
+        let bytes = entry.to_bytes();
+        assert_eq!(Entry::from_bytes(&bytes), Some(entry));
+        assert_eq!(Entry::from_bytes(&[0; ENTRY]), None);
+        for bit in 0..8 * ENTRY {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Entry::from_bytes(&flipped), None, "bit {bit}");
+        }
+    }
+}
