@@ -4,7 +4,7 @@
 //! split make new lists over the same storage, so nothing is copied, and a sample's stored index, which keys its
 //! augmentation, stays the same.
 
-use crate::cache::{Cache, Writer};
+use crate::cache::{Cache, Filled, Writer};
 use crate::guard::guarded;
 use crate::images::{Images, Origin, Stored};
 use crate::pool::Pool;
@@ -161,7 +161,7 @@ impl ImageSet {
     /// # Errors
     /// The cache cannot be written.
     pub(crate) fn cached_by(&self, writer: &mut Writer, each: &(dyn Fn() + Sync)) -> Result<SetAndBad> {
-        let (images, results) = writer.fill(&self.images, &self.pool, each)?;
+        let Filled { images, results } = writer.fill(&self.images, &self.pool, each)?;
         let (good, bad) = self.without(results);
         Ok((ImageSet { images, cache: Some(writer.cache().clone()), ..good }, bad))
     }

@@ -67,7 +67,6 @@ mod shapes;
 mod splits;
 
 pub use augment::Augment;
-pub use cache::CacheUse;
 pub use dataset::Dataset;
 pub use decode::{decode_bytes, decode_image};
 pub use distort::{Distort, Policy};
@@ -82,4 +81,4 @@ pub use open::{list, open};
 pub use options::{Decoding, OpenOptions};
 pub use pool::Pool;
 pub use preprocess::{Filter, Fit, Preprocess};
-pub use report::Report;
+pub use report::{CacheUse, Report};

@@ -1,11 +1,11 @@
 //! A data set that has been found, and of which nothing has been decoded yet.
 
-use crate::cache::{CacheUse, Writer};
+use crate::cache::Writer;
 use crate::dataset::Dataset;
 use crate::duplicates::{self, FileSize};
 use crate::image_set::{ImageSet, decoded_bytes};
 use crate::options::{Decoding, OpenOptions};
-use crate::report::{BadFile, ClassCount, Report, SameFile};
+use crate::report::{BadFile, CacheUse, ClassCount, Report, SameFile};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,17 @@ impl Listing {
     /// What was found.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Bytes of one image, as it is kept.
+    pub fn image_bytes(&self) -> usize {
+        self.train.image_bytes()
+    }
+
+    /// As [`OpenOptions::resident_limit`], for a set whose size has been seen.
+    pub fn resident_limit(mut self, bytes: usize) -> Self {
+        self.options.resident_limit = bytes;
+        self
     }
 
     /// Reads all splits, see [`open`](crate::open()).

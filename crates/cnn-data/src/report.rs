@@ -1,11 +1,10 @@
 //! What was found where a data set was looked for: what is used, what is not, and why.
 
-use crate::cache::CacheUse;
 use serde::Serialize;
 use std::fmt;
 
-/// What a data set is made of, and what was left out. As text it is a few lines, with the long lists cut short; as
-/// JSON (serde) it has everything.
+/// What a data set is made of, and what was left out. As text it is a few lines, with the long lists cut short but for
+/// that of the pictures that cannot be decoded; as JSON (serde) it has everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -85,6 +84,26 @@ pub struct SameFile {
     pub leaked: usize,
 }
 
+/// What was found in a cache, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CacheUse {
+    /// The file.
+    pub file: String,
+    /// Pictures whose images were there.
+    pub found: usize,
+    /// Pictures that were decoded, and are there now.
+    pub decoded: usize,
+}
+
+impl fmt::Display for CacheUse {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} pictures found in {}, {} decoded", self.found, self.file, self.decoded)
+    }
+}
+
+/// How the warning of pictures that cannot be decoded begins.
+const UNDECODED: &str = "left out, cannot be decoded: ";
 /// Entries of a list that text shows.
 const SHOWN: usize = 5;
 /// Classes that text shows.
@@ -108,7 +127,7 @@ impl Report {
         }
         if !self.bad.is_empty() {
             let reasons: Vec<_> = self.bad.iter().map(|bad| bad.reason.clone()).collect();
-            lines.push(format!("left out, cannot be decoded: {}", some(&reasons)));
+            lines.push(format!("{UNDECODED}{}", some(&reasons)));
         }
         if !self.duplicates.is_empty() {
             let pairs: Vec<_> = self.duplicates.iter().map(|[train, other]| format!("{other} = {train}")).collect();
@@ -161,7 +180,11 @@ impl fmt::Display for Report {
         if self.classes.len() > CLASSES_SHOWN {
             writeln!(f, "  ... and {} more", self.classes.len() - CLASSES_SHOWN)?;
         }
-        let mut notes = self.warnings().into_iter().filter(|warning| *warning != self.split);
-        notes.try_for_each(|warning| writeln!(f, "note: {warning}"))
+        let notes = self.warnings().into_iter().filter(|warning| *warning != self.split);
+        notes
+            .filter(|warning| !warning.starts_with(UNDECODED))
+            .try_for_each(|warning| writeln!(f, "note: {warning}"))?;
+        // Somebody will have to go through all of them.
+        self.bad.iter().try_for_each(|bad| writeln!(f, "cannot be decoded: {}", bad.reason))
     }
 }

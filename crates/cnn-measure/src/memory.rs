@@ -9,8 +9,6 @@ use crate::networks::Training;
 
 /// Steps after which nothing more is taken: the fourth finds all that it asks for.
 const STEPS: u32 = 4;
-/// Images of an evaluation at a time.
-const EVALUATED: usize = 128;
 
 /// What buffers take at most in a training, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +33,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Bytes that buffers take at most when it trains by SGD with momentum in steps of `batch` images and is evaluated on 128 at a
-    /// time: weights, gradients, momentum, activations, what operations work in, and blocks that wait to be used again.
+    /// Bytes that buffers take at most when it trains by SGD with momentum in steps of `batch` images and is evaluated on `evaluated`
+    /// at a time: weights, gradients, momentum, activations, what operations work in, and blocks that wait to be used again.
     ///
     /// # Errors
     /// Images that the network cannot take, and more than can be addressed.
-    pub fn training<T: CpuElement>(&self, batch: usize) -> Result<Held> {
+    pub fn training<T: CpuElement>(&self, batch: usize, evaluated: usize) -> Result<Held> {
         let Network { arch, image, classes, threads } = *self;
         let cpu = Cpu::<T>::idle(threads)?;
         let model = arch.build(&cpu, 0, image, classes)?;
@@ -48,7 +46,7 @@ impl Network {
         let mut training = Training::of(&cpu, model, images(&cpu, batch, image)?, vec![0; batch])?;
         (0..STEPS).try_for_each(|_| training.step())?;
         let steps = cpu.most_held() + kept;
-        training.freeze()?.run(images(&cpu, EVALUATED, image)?)?;
+        training.freeze()?.run(images(&cpu, evaluated, image)?)?;
         Ok(Held { steps, evaluated: cpu.most_held() + kept })
     }
 

@@ -56,8 +56,8 @@ fn run() {
 fn check(task: &str, name: &str, batch: usize, precision: &str) {
     let network = Network { arch: name.parse::<Arch>().unwrap(), image: [32, 32, 3], classes: 10, threads: THREADS };
     let counted = match (task, precision) {
-        ("train", "f32") => network.training::<f32>(batch).map(|training| training.evaluated),
-        ("train", "bf16") => network.training::<bf16>(batch).map(|training| training.evaluated),
+        ("train", "f32") => network.training::<f32>(batch, 128).map(|training| training.evaluated),
+        ("train", "bf16") => network.training::<bf16>(batch, 128).map(|training| training.evaluated),
         ("infer", "f32") => network.inference::<f32>(batch),
         _ => network.inference::<bf16>(batch),
     };

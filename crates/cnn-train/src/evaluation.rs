@@ -12,9 +12,16 @@ use crate::batches::DeviceBatches;
 use crate::control::Control;
 use crate::{Error, Result};
 
-/// Images at a time wherever nothing else is asked for, whatever the batch of the training: a backend may choose its
-/// algorithms by the number of images, and the same weights shall have the same figures everywhere.
+/// Images at a time wherever nothing else is asked for, of up to 64x64 pixels: [`evaluation_batch`].
 pub const EVALUATION_BATCH: usize = 128;
+
+/// Images of `height` rows and `width` columns that are judged at a time wherever nothing else is asked for: 128, of more than 64x64
+/// pixels as many fewer, 16 at least, so that they take no more memory than a training. It does not depend on the batch of the
+/// training: a backend may choose its algorithms by the number of images, and the same weights shall have the same figures
+/// everywhere.
+pub fn evaluation_batch([height, width]: [usize; 2]) -> usize {
+    (EVALUATION_BATCH * 64 * 64 / height.saturating_mul(width).max(1)).clamp(16, EVALUATION_BATCH)
+}
 
 /// How a model does on labelled images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -34,7 +34,7 @@ pub use classifier::{Classifier, Prediction};
 pub use control::Control;
 pub use disk::write_atomically;
 pub use error::{Error, Result};
-pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged};
+pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged, evaluation_batch};
 pub use events::EventFile;
 pub use networks::Networks;
 pub use pretrained::{Loaded, import, load_pretrained, usual_preprocess, weights_info};

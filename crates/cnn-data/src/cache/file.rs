@@ -148,7 +148,7 @@ mod tests {
             places.write(place, &image(place)).unwrap();
             places.enter(place, entry(place)).unwrap();
         }
-        let again = Places::open(path, 5).unwrap();
+        let again = Places::open(path.clone(), 5).unwrap();
         let entries = again.entries().unwrap();
         let found: Vec<usize> = (0..entries.len()).filter(|&place| entries[place].is_some()).collect();
         assert_eq!(found, some.map(|place| place as usize));

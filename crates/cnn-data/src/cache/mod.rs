@@ -12,13 +12,13 @@ mod file;
 
 use crate::images::Images;
 use crate::pool::Pool;
+use crate::report::CacheUse;
 use crate::{Error, Result};
 use entry::{Entry, Stamp};
 use file::Places;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,24 +26,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Number of the way in which pictures are decoded: another one wherever a picture's bytes become others.
 const DECODING: u32 = 1;
-
-/// What was found in a cache, and what was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct CacheUse {
-    /// The file.
-    pub file: String,
-    /// Pictures whose images were there.
-    pub found: usize,
-    /// Pictures that were decoded, and are there now.
-    pub decoded: usize,
-}
-
-impl fmt::Display for CacheUse {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} pictures found in {}, {} decoded", self.found, self.file, self.decoded)
-    }
-}
 
 /// The images of one size and preprocessing in a folder for such files.
 #[derive(Debug)]
@@ -90,12 +72,7 @@ impl Writer {
     ///
     /// # Errors
     /// The cache cannot be written.
-    pub(crate) fn fill(
-        &mut self,
-        source: &Arc<dyn Images>,
-        pool: &Pool,
-        each: &(dyn Fn() + Sync),
-    ) -> Result<(Arc<dyn Images>, Vec<Result<()>>)> {
+    pub(crate) fn fill(&mut self, source: &Arc<dyn Images>, pool: &Pool, each: &(dyn Fn() + Sync)) -> Result<Filled> {
         let paths = (0..source.len()).map(|i| absolute(source.as_ref(), i)).collect::<Result<Vec<PathBuf>>>()?;
         let known = pool.map(paths.len(), |i| {
             let picture = entry::picture(&paths[i]);
@@ -132,7 +109,7 @@ impl Writer {
             errors.push(error);
         }
         let cached = Cached { source: source.clone(), cache: cache.clone(), places, checksums };
-        Ok((Arc::new(cached), errors))
+        Ok(Filled { images: Arc::new(cached), results: errors })
     }
 
     /// The cache that is written to.
@@ -167,6 +144,13 @@ impl Writer {
 fn absolute(source: &dyn Images, i: usize) -> Result<PathBuf> {
     let file = source.file(i).ok_or_else(|| Error::invalid(source.name(i), "no file", "a cache is of files"))?;
     std::path::absolute(file).map_err(|error| Error::io(file, error))
+}
+
+/// A source whose images are in a cache.
+pub(crate) struct Filled {
+    pub(crate) images: Arc<dyn Images>,
+    /// Of each image, whether it is, or why it cannot be.
+    pub(crate) results: Vec<Result<()>>,
 }
 
 /// A picture whose image is in the cache.

@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Best, Progress, ToBeat};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
 use crate::disk::{remove, replace};
-use crate::evaluation::{EVALUATION_BATCH, Evaluation, View, evaluate};
+use crate::evaluation::{Evaluation, View, evaluate, evaluation_batch};
 use crate::metrics;
 use crate::recipe::{AverageKind, Monitor};
 use crate::report::{BestEpoch, EpochReport, Event, StepReport, Stopped, Summary};
@@ -414,7 +414,9 @@ impl<B: Backend> Trainer<B> {
             (Split::TestByViews, _) => (&self.test, View::SIX),
             _ => (&self.test, View::PLAIN),
         };
-        let evaluation = evaluate(&self.backend, &model, batches, views, EVALUATION_BATCH, &mut |done, total| {
+        let [height, width, _] = self.info.image;
+        let at_a_time = evaluation_batch([height, width]);
+        let evaluation = evaluate(&self.backend, &model, batches, views, at_a_time, &mut |done, total| {
             observe(&Event::Evaluating { done, total })
         })?;
         Ok((evaluation.count == batches.images().len() as u64).then_some(evaluation))

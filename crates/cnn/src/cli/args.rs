@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use cnn::core::state_dict::Naming;
-use cnn::train::{EVALUATION_BATCH, Precision};
+use cnn::train::Precision;
 use cnn_measure::Area;
 
 pub(crate) use pages::{ExplainArgs, ReportArgs, RunsArgs};
@@ -110,6 +110,18 @@ pub(crate) struct DataArgs {
     pub(crate) mirror: Option<String>,
 }
 
+/// How pictures are read that are files.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PicturesArgs {
+    /// Keep pictures decoded in this folder, in a file for each size: what is there and has not changed is not decoded again, in this
+    /// run or another one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Leave out pictures that cannot be decoded, and say so
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cnn data photos\n  cnn data photos --size 64 --sheet photos.html")]
 pub(crate) struct DataCommandArgs {
@@ -158,21 +170,20 @@ pub(crate) struct EvalArgs {
     /// Test on all pictures of a folder that has no test folder of its own, not on a tenth of them
     #[arg(long)]
     pub(crate) all: bool,
-    /// Images that are classified at a time
-    #[arg(long, value_name = "N", default_value_t = EVALUATION_BATCH)]
-    pub(crate) batch: usize,
+    /// Images that are classified at a time [default: 128; fewer above 64x64, 16 of 224x224]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
     /// Also judge each image by six views: as it is, moved by a pixel each way along its diagonal, each also in a mirror
     #[arg(long)]
     pub(crate) tta: bool,
     /// How activations are stored: f32, bf16, or on a GPU tf32 [default: as in training, f32 for tf32]
     #[arg(long, value_name = "TYPE", value_parser = precision)]
     pub(crate) precision: Option<Precision>,
-    /// Leave out pictures that cannot be decoded, and say so
-    #[arg(long)]
-    pub(crate) skip_bad: bool,
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Pictures")]
+    pub(crate) pictures: PicturesArgs,
     #[command(flatten, next_help_heading = "Machine")]
     pub(crate) device: DeviceArgs,
     #[command(flatten, next_help_heading = "Where sets with a name are")]

@@ -47,17 +47,57 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
 
 /// Opens `spec`, and says what should be known about it.
 pub(crate) fn open(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<Dataset, Failure> {
-    let dataset = watched(options, |options| found(spec, source, options)?.read().map_err(unread))?;
-    dataset.report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    open_within(spec, source, options, |_| Ok(None))
+}
+
+/// As [`open`], where `limit` says of what was found how many bytes of pictures may be kept in memory.
+fn open_within(
+    spec: &str,
+    source: &DataArgs,
+    options: OpenOptions,
+    limit: impl FnOnce(&Listing) -> Result<Option<usize>, Failure>,
+) -> Result<Dataset, Failure> {
+    let dataset = watched(options, |options| {
+        let listing = found(spec, source, options)?;
+        let listing = match limit(&listing)? {
+            Some(bytes) => listing.resident_limit(bytes),
+            None => listing,
+        };
+        listing.read().map_err(unread)
+    })?;
+    tell(&dataset.report);
     Ok(dataset)
 }
 
-/// Opens the data of `recipe`, which is `spec` here, with the classes that it names.
-pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Pool) -> Result<Dataset, Failure> {
-    let options = OpenOptions::default().size(recipe.size).preprocess(recipe.preprocess).pool(pool);
-    let options = options.skip_bad(recipe.skip_bad);
+/// Says what should be known about a set, and what of it was decoded before.
+fn tell(report: &Report) {
+    report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    report.cache.iter().for_each(|cache| output::note(&format!("cache: {cache}")));
+}
+
+/// Says that images of a cache were not as they had been written.
+pub(crate) fn tell_mended<'a>(sets: impl IntoIterator<Item = &'a ImageSet>) {
+    let mended = sets.into_iter().map(ImageSet::mended).max().unwrap_or(0);
+    if mended > 0 {
+        let what = output::count(mended as u64, "image");
+        output::note(&format!(
+            "warning: cache: {what} had been changed since, and were decoded again: by a disk, or by somebody"
+        ));
+    }
+}
+
+/// Opens the data of `recipe`, which is `spec` here, with the classes that it names; `options` are of
+/// the machine, and `limit` says of what was found how many bytes of pictures may be kept in memory.
+pub(crate) fn open_for(
+    recipe: &Recipe,
+    spec: &str,
+    source: &DataArgs,
+    options: OpenOptions,
+    limit: impl FnOnce(&Listing) -> Result<Option<usize>, Failure>,
+) -> Result<Dataset, Failure> {
+    let options = options.size(recipe.size).preprocess(recipe.preprocess).skip_bad(recipe.skip_bad);
     let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
-    let dataset = open(spec, source, options)?;
+    let dataset = open_within(spec, source, options, limit)?;
     match &recipe.classes {
         Some(classes) => dataset.keep_classes(classes).map_err(Failure::usage),
         None => Ok(dataset),
@@ -67,7 +107,7 @@ pub(crate) fn open_for(recipe: &Recipe, spec: &str, source: &DataArgs, pool: Poo
 /// The images of `spec` to test with, and nothing else of it but what was found.
 pub(crate) fn open_test(spec: &str, source: &DataArgs, options: OpenOptions) -> Result<(ImageSet, Report), Failure> {
     let (images, report) = watched(options, |options| found(spec, source, options)?.read_test().map_err(unread))?;
-    report.warnings().iter().for_each(|warning| output::note(&format!("note: {warning}")));
+    tell(&report);
     Ok((images, report))
 }
 
@@ -105,9 +145,9 @@ fn found(spec: &str, source: &DataArgs, options: &OpenOptions) -> Result<Listing
 /// The error of a set with pictures that cannot be decoded, and what can be done about it.
 fn unread(error: Error) -> Failure {
     match error {
-        Error::Pictures { .. } | Error::Image { .. } => {
-            Failure::fault(format!("{error} (--skip-bad goes on without what cannot be decoded)"))
-        }
+        Error::Pictures { .. } | Error::Image { .. } => Failure::fault(format!(
+            "{error} (--skip-bad goes on without what cannot be decoded; cnn data lists all of it)"
+        )),
         error => error.into(),
     }
 }

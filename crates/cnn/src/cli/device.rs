@@ -126,6 +126,16 @@ impl Device {
         threads.map_or_else(|| Pool::new(1).map_err(Failure::usage), |threads| Ok(threads.clone().into()))
     }
 
+    /// The threads that compute, on a CPU.
+    pub(crate) fn cpu_threads(&self) -> Option<usize> {
+        match self {
+            Device::Cpu(cpu) => Some(cpu.threads()),
+            Device::CpuBf16(cpu) => Some(cpu.threads()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(..) | Device::CudaBf16(..) => None,
+        }
+    }
+
     /// Does `command` on it. These two are the places that know every backend by its type.
     pub(crate) fn run(&self, command: impl Command) -> Result<(), Failure> {
         match self {

@@ -3,7 +3,7 @@
 mod images;
 mod rates;
 
-use cnn::data::{Dataset, Pool};
+use cnn::data::{Dataset, OpenOptions, Pool};
 use cnn::train::{Overfit, Recipe, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -24,12 +24,13 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
     let mut recipe = recipe::of(&asked, args.device.conv_algo.as_ref())?;
     // All is learned from, as long as it is only tried.
     recipe.validation = 0.0;
-    let skip_bad = args.skip_bad || recipe.skip_bad;
+    let skip_bad = args.pictures.skip_bad || recipe.skip_bad;
     // Pictures that cannot be decoded are found here; the rest is looked at without them.
     recipe.skip_bad = true;
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let pool: Pool = device.pool()?;
-    let dataset = super::data::open_for(&recipe, recipe.find_data(), &args.source, pool)?;
+    let options = OpenOptions::default().pool(pool).cache(args.pictures.cache);
+    let dataset = super::data::open_for(&recipe, recipe.find_data(), &args.source, options, |_| Ok(None))?;
     // By heart are learned as many as fit into memory at once, which a batch that was made smaller for more steps does not say.
     let at_once = IMAGES.min(recipe.batch);
     recipe::fit(&mut recipe, dataset.train.len(), &asked)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use cnn::data::{ImageSet, OpenOptions, Pool};
-use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo};
+use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo, evaluation_batch};
 use cnn_measure::Machine;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::progress::Progress;
 
 /// Runs the command.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    if args.batch == 0 {
+    if args.batch == Some(0) {
         return Err(Failure::usage("batch 0: must be at least 1"));
     }
     let weights = Weights::read(args.weights.file()?)?;
@@ -36,14 +36,17 @@ impl Command for Eval<'_> {
         let classifier = Classifier::from_weights(backend, weights)?;
         let info = classifier.info();
         let images = test_images(args, info, pool)?;
+        let [height, width, _] = info.image;
+        let batch = args.batch.unwrap_or(evaluation_batch([height, width]));
         let mut progress = Progress::new();
         let mut evaluate = |classifier: &Classifier<B>| {
-            classifier.evaluate(&images, args.batch, &mut |done, total| progress.evaluating(done, total))
+            classifier.evaluate(&images, batch, &mut |done, total| progress.evaluating(done, total))
         };
         let plain = evaluate(&classifier);
         let classifier = classifier.tta(true);
         let views = plain.and_then(|plain| Ok((plain, args.tta.then(|| evaluate(&classifier)).transpose()?)));
         progress.finish();
+        super::data::tell_mended([&images]);
         let ((plain, views), classes) = (views?, &classifier.info().classes);
         if args.json {
             return output::print_json(&to_json(&plain, views.as_ref(), classes));
@@ -64,11 +67,11 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
         let used = shown(&std::path::absolute(&data).unwrap_or_else(|_| (&data).into()));
         output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
     }
-    let skip_bad = args.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
+    let skip_bad = args.pictures.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
     let [height, width, _] = info.image;
     let options =
         OpenOptions::default().size([height, width]).preprocess(info.preprocess).test_all(args.all).pool(pool);
-    let options = options.used_classes(&info.classes).skip_bad(skip_bad);
+    let options = options.used_classes(&info.classes).skip_bad(skip_bad).cache(args.pictures.cache.clone());
     let (images, report) = super::data::open_test(&data, &source, options)?;
     if report.tested_all && place.is_some_and(|place| same_place(&data, &place)) {
         let rule = "most of these pictures were trained on: this accuracy says little of new ones";

@@ -18,14 +18,13 @@ use serde_json::json;
 use super::args::InfoArgs;
 use super::device::{Command, Device};
 use super::failure::Failure;
+use super::memory::{self, Steps};
 use super::output::{self, grouped, table};
 
 /// The most pixels that the model is run on: memory and time grow with them.
 const MOST_PIXELS: usize = 1 << 20;
 /// The most classes of a model that is only looked at.
 const MOST_CLASSES: usize = 100_000;
-/// Bytes that a run takes beside its buffers: batches on their way, threads, the report. Measured.
-const RUN: u64 = 5 << 20;
 
 /// Runs the command.
 pub(crate) fn run(args: &InfoArgs) -> Result<(), Failure> {
@@ -133,19 +132,20 @@ impl Asked {
     /// Counts it for `network` of this many weights; the inner error is why there is no count, where none was asked for.
     fn count(&self, network: Network, parameters: usize) -> Result<Result<Memory, String>, Failure> {
         let batch = self.batch.unwrap_or(EVALUATION_BATCH);
-        let counted = match self.precision {
-            Precision::Bf16 => network.training::<bf16>(batch).and_then(|t| Ok((t, network.inference::<bf16>(batch)?))),
-            _ => network.training::<f32>(batch).and_then(|t| Ok((t, network.inference::<f32>(batch)?))),
-        };
+        let steps = Steps { batch, precision: self.precision, states: 1 };
+        let counted = memory::of_training(network, parameters, &steps).and_then(|training| {
+            let inference = match self.precision {
+                Precision::Bf16 => network.inference::<bf16>(batch)?,
+                _ => network.inference::<f32>(batch)?,
+            };
+            Ok((training, inference))
+        });
         let (training, inference) = match counted {
             Ok(counted) => counted,
             Err(error) if self.batch.is_some() => return Err(Failure::usage(format!("batch {batch}: {error}"))),
             Err(error) => return Ok(Err(error.to_string())),
         };
-        // Weights and momentum as they are written, and the larger of the two files once more; it is saved before it is tested.
-        let saving = 3 * size_of::<f32>() as u64 * parameters as u64;
-        let training = self.program + RUN + training.evaluated.max(training.steps + saving);
-        let inference = self.program + inference;
+        let [training, inference] = [training, inference].map(|taken| self.program + taken);
         Ok(Ok(Memory { batch, threads: network.threads, precision: self.precision, training, inference }))
     }
 }

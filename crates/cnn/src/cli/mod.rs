@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod bench;
+mod bytes;
 mod data;
 mod device;
 mod devices;
@@ -13,6 +14,7 @@ mod failure;
 mod import;
 mod info;
 mod json;
+mod memory;
 pub(crate) mod output;
 mod predict;
 mod progress;

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cnn::data::{ImageSet, Pool};
-use cnn::train::{Classifier, EVALUATION_BATCH, Evaluation, RunFolder, Weights, write_atomically};
+use cnn::train::{Classifier, Evaluation, RunFolder, Weights, evaluation_batch, write_atomically};
 use cnn_measure::Machine;
 use cnn_pages::{MACHINE, Run, report_page};
 use serde_json::json;
 
-use super::args::{EvalArgs, ReportArgs, WeightsArgs};
+use super::args::{EvalArgs, PicturesArgs, ReportArgs, WeightsArgs};
 use super::device::{self, Command, Device};
 use super::eval::test_images;
 use super::failure::Failure;
@@ -34,10 +34,10 @@ pub(crate) fn run(args: ReportArgs) -> Result<(), Failure> {
         weights: WeightsArgs { weights: folder, best: false },
         data,
         all: false,
-        batch: EVALUATION_BATCH,
+        batch: None,
         tta: false,
         precision: None,
-        skip_bad: false,
+        pictures: PicturesArgs { cache: None, skip_bad: false },
         device: on,
         source,
         json: false,
@@ -58,9 +58,11 @@ impl Command for Report {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Report { run, weights, asked, pool, out } = self;
         let images = test_images(&asked, weights.info(), pool)?;
+        let [height, width, _] = weights.info().image;
+        let batch = evaluation_batch([height, width]);
         let classifier = Classifier::from_weights(backend, weights)?;
         let mut progress = Progress::new();
-        let evaluation = classifier.evaluate(&images, asked.batch, &mut |done, total| progress.evaluating(done, total));
+        let evaluation = classifier.evaluate(&images, batch, &mut |done, total| progress.evaluating(done, total));
         progress.finish();
         write_atomically(&out, report_page(&run, &evaluation?, &images)?.as_bytes())?;
         output::print(&format!("saved {}\n", shown(&out)))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cnn::core::Backend;
 use cnn::core::nn::parameters;
 use cnn::core::pretrained::Taken;
-use cnn::data::Dataset;
+use cnn::data::{Dataset, OpenOptions};
 use cnn::train::{Control, Error, Event, Loaded, Monitor, Recipe, RunFolder, Stopped, Summary, Trainer};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::args::{RecipeArgs, TrainArgs};
 use super::device::{self, Command, Device};
 use super::failure::Failure;
+use super::memory;
 use super::output::{self, count, grouped, shown};
 use super::progress::Progress;
 use super::recipe;
@@ -36,14 +37,29 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::New(_) => recipe::of(&args.recipe, args.device.conv_algo.as_ref())?,
     };
     timeline::check(&args.explain)?;
-    recipe.skip_bad |= args.skip_bad;
+    recipe.skip_bad |= args.pictures.skip_bad;
     let source = super::data::found_before(&args.source, &recipe);
     if recipe.data_path.is_none() {
         recipe.data_path = super::data::root_of(&source, &recipe);
     }
     let device = Device::open(&args.device, recipe.precision, &recipe.conv_algo)?;
     let data = args.recipe.data.as_deref().unwrap_or(recipe.find_data());
-    let dataset = super::data::open_for(&recipe, data, &source, device.pool()?)?;
+    let options = OpenOptions::default().pool(device.pool()?).cache(args.pictures.cache.clone());
+    let options = match args.memory {
+        Some(allowed) => options.decode_memory(memory::decoding(allowed)),
+        None => options,
+    };
+    let dataset = super::data::open_for(&recipe, data, &source, options, |listing| {
+        let Some(allowed) = args.memory else { return Ok(None) };
+        let mut fitted = recipe.clone();
+        if matches!(start, Start::New(_)) {
+            let images = fitted.trained_on(listing.report().images()[0]);
+            recipe::fit(&mut fitted, images, &args.recipe);
+        }
+        let (bytes, said) = memory::left(allowed, &fitted, &device, listing)?;
+        output::note(&said);
+        Ok(Some(bytes))
+    })?;
     if let (Start::New(out), Some(images)) = (&start, &dataset.path) {
         outside(out.as_deref().unwrap_or(Path::new(RUNS)), images)?;
     }
@@ -90,7 +106,7 @@ impl Command for Train<'_> {
         output::note(&device::describe(backend));
         let Train { recipe, dataset, start, args } = self;
         let json = args.json;
-        let (data, test) = (dataset.name.clone(), dataset.test.clone());
+        let (data, train, test) = (dataset.name.clone(), dataset.train.clone(), dataset.test.clone());
         let mut trainer = match &start {
             Start::Resumed(folder) => resumed(backend, folder, dataset, args)?,
             Start::New(_) => Trainer::new(backend, recipe, dataset)?,
@@ -137,6 +153,7 @@ impl Command for Train<'_> {
             }
         });
         progress.finish();
+        super::data::tell_mended([&train, &test]);
         let summary = summary.inspect_err(|error| advise(error, &folder))?;
         written?;
         if let Some(evaluation) = &summary.test {

@@ -25,6 +25,8 @@ fn a_folder_is_accounted_for() {
     for file in ["red/bad.jpg", "blue/bad.png"] {
         fs::write(place.path().join("photos").join(file), "text").unwrap();
     }
+    let text = String::from_utf8(cnn(place.path()).args(["data", "photos"]).output().unwrap().stdout).unwrap();
+    assert_eq!(text.matches("\ncannot be decoded: ").count(), 2, "{text}");
     // The report is whole, and the status says that something is wrong with what it is about.
     let output = cnn(place.path()).args(["data", "photos", "--json"]).assert().code(1).get_output().clone();
     let report = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
@@ -43,6 +45,49 @@ fn a_folder_is_accounted_for() {
     place.succeeds(&["train", "--resume", "run"]);
     let (_, notes) = place.succeeds(&["eval", "run"]);
     assert!(notes.contains("a tenth of the pictures of each class, chosen by their names, is tested with"), "{notes}");
+}
+
+#[test]
+fn pictures_are_decoded_once_and_within_the_memory_that_is_allowed() {
+    let place = Place::new();
+    place.pictures("photos", 40);
+    let train = ["train", "--data", "photos", "--model", "small", "--size", "64", "--epochs", "2"];
+    let weights = |run: &str| place.read(&format!("{run}/model.safetensors"));
+    // In memory, and from a cache that is made, and then found; each epoch changes the images anew.
+    let augmented = ["--color-jitter", "0.4", "--resized-crop", "0.5"];
+    let with = |more: &[&str], run: &'static str| {
+        let args = [&train[..], &augmented, more, &["--out", run]].concat();
+        place.succeeds(&args).1
+    };
+    with(&[], "plain");
+    let notes = with(&["--cache", "cache", "--memory", "1 GiB"], "made");
+    assert!(notes.contains("cache: 0 pictures found in cache/64x64x3-") && notes.contains(", 40 decoded"), "{notes}");
+    assert!(notes.contains("of the 1.00 GiB allowed, at most: ") && notes.contains("are kept in memory"), "{notes}");
+    let notes = with(&["--cache", "cache"], "found");
+    assert!(notes.contains("cache: 40 pictures found in ") && notes.contains(", 0 decoded"), "{notes}");
+    assert!(weights("plain") == weights("made") && weights("plain") == weights("found"));
+    // One that is damaged changes nothing, and is told of.
+    let file = fs::read_dir(place.path().join("cache")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    let length = bytes.len();
+    bytes[length - 100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (_, notes) = place.succeeds(&["eval", "plain", "--all", "--cache", "cache"]);
+    assert!(
+        notes.contains("cache: 40 pictures found") && notes.contains("warning: cache: 1 image had been"),
+        "{notes}"
+    );
+    // What does not fit is refused with what would, before anything is made.
+    let little = [&train[..], &["--batch", "64", "--memory", "40MiB", "--out", "none"]].concat();
+    place.refuses(
+        &little,
+        2,
+        &["memory 40.0 MiB: training small by steps of 64 images of 64x64 takes ", "choose another"],
+    );
+    let less =
+        ["train", "--data", "photos", "--model", "resnet18", "--size", "64", "--batch", "256", "--memory", "1GiB"];
+    place.refuses(&less, 2, &["training resnet18 by steps of 256 images", "; --batch ", " fits"]);
+    assert!(!place.path().join("none").exists() && !place.path().join("runs").exists());
 }
 
 #[test]

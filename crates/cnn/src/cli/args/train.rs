@@ -6,7 +6,8 @@ use cnn::data::{Filter, Fit, Policy};
 use cnn::models::Arch;
 use cnn::train::{ClassWeightsRecipe, Precision};
 
-use super::{DataArgs, DeviceArgs, precision, size};
+use super::{DataArgs, DeviceArgs, PicturesArgs, precision, size};
+use crate::cli::bytes::Bytes;
 
 /// What a run is made by: `train` follows it, `recipe` prints it.
 #[derive(Clone, Debug, clap::Args)]
@@ -144,13 +145,16 @@ pub(crate) struct TrainArgs {
     /// epoch. For up to 4 images; a run that is resumed goes on with those that it has
     #[arg(long, help_heading = RUN, value_name = "IMAGE")]
     pub(crate) explain: Vec<PathBuf>,
-    /// Leave out pictures that cannot be decoded, and say so
-    #[arg(long, help_heading = RUN)]
-    pub(crate) skip_bad: bool,
+    #[command(flatten, next_help_heading = "Pictures")]
+    pub(crate) pictures: PicturesArgs,
     #[command(flatten, next_help_heading = "Machine")]
     pub(crate) device: DeviceArgs,
     #[command(flatten, next_help_heading = "Where sets with a name are")]
     pub(crate) source: DataArgs,
+    /// Memory that the run may take, such as 1GiB or 800MiB: pictures are kept in memory as far as that leaves room, and steps that
+    /// need more are refused [default: as much as there is, of which pictures are kept in up to 1 GiB]
+    #[arg(long, help_heading = "Machine", value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
     /// One JSON object a line on stdout: every epoch, and the result last
     #[arg(long, help_heading = RUN)]
     pub(crate) json: bool,
@@ -167,14 +171,13 @@ pub(crate) struct DoctorArgs {
     /// Images, as for `train`: the name of a set, or the path of a folder, archive or file of labels
     #[arg(value_name = "DATA", conflicts_with = "data")]
     pub(crate) images: Option<String>,
-    /// Leave out pictures that cannot be decoded, and say so
-    #[arg(long)]
-    pub(crate) skip_bad: bool,
     /// One JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten, next_help_heading = "Recipe")]
     pub(crate) recipe: RecipeArgs,
+    #[command(flatten, next_help_heading = "Pictures")]
+    pub(crate) pictures: PicturesArgs,
     #[command(flatten, next_help_heading = "Machine")]
     pub(crate) device: DeviceArgs,
     #[command(flatten, next_help_heading = "Where sets with a name are")]
