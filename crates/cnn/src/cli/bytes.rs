@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn bytes_have_a_unit() {
         let of = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
-        assert_eq!([of("1GiB"), of("1g"), of("1024 MiB"), of("1048576k")], [Ok(1 << 30); 4]);
+        ["1GiB", "1g", "1024 MiB", "1048576k"].map(|text| assert_eq!(of(text), Ok(1 << 30)));
         assert_eq!(of("1.5MiB"), Ok(3 << 19));
         for wrong in ["", "1", "GiB", "-1GiB", "1GB2", "1..2M", "0M", "99999999999999G", "1e3M", "nan"] {
             assert!(of(wrong).is_err(), "{wrong}");
