@@ -35,7 +35,9 @@ mod tests {
     #[test]
     fn bytes_have_a_unit() {
         let of = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
-        ["1GiB", "1g", "1024 MiB", "1048576k"].map(|text| assert_eq!(of(text), Ok(1 << 30)));
+        for gibibyte in ["1GiB", "1g", "1024 MiB", "1048576k"] {
+            assert_eq!(of(gibibyte), Ok(1 << 30), "{gibibyte}");
+        }
         assert_eq!(of("1.5MiB"), Ok(3 << 19));
         for wrong in ["", "1", "GiB", "-1GiB", "1GB2", "1..2M", "0M", "99999999999999G", "1e3M", "nan"] {
             assert!(of(wrong).is_err(), "{wrong}");
