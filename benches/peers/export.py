@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from networks import NETWORKS
+from networks import NETWORKS, image, network
 
 name, path = sys.argv[1:]
 if name not in NETWORKS:
@@ -13,4 +13,4 @@ if name not in NETWORKS:
 torch.manual_seed(0)
 batch = {"images": {0: "batch"}, "logits": {0: "batch"}}
 options = {"input_names": ["images"], "output_names": ["logits"], "dynamic_axes": batch, "dynamo": False}
-torch.onnx.export(NETWORKS[name]().eval(), torch.randn(1, 3, 32, 32), path, **options)
+torch.onnx.export(network(name).eval(), torch.randn(1, *image(name)), path, **options)

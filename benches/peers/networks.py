@@ -1,4 +1,6 @@
-"""The two networks that are measured, `stepwise` and ResNet-18, in PyTorch."""
+"""The networks that are measured, in PyTorch: `stepwise`, ResNet-18 for 32x32 pixels, and the zoo, which is torchvision's and timm's."""
+
+import importlib
 
 from torch import nn
 
@@ -48,4 +50,43 @@ class ResNet18(nn.Module):
         return self.fc(self.blocks(self.stem(x).relu()).mean((2, 3)))
 
 
-NETWORKS = {"resnet18": ResNet18, "stepwise": Stepwise}
+CIFAR = {"resnet18": ResNet18, "stepwise": Stepwise}
+# What torchvision, or timm, calls each.
+ZOO = {
+    "resnet18-imagenet": "resnet18",
+    "resnet34-imagenet": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "wide-resnet50-2": "wide_resnet50_2",
+    "resnext50-32x4d": "resnext50_32x4d",
+    "mobilenet-v2": "mobilenet_v2",
+    "efficientnet-lite0": "timm:tf_efficientnet_lite0",
+    "mobilenet-v3-small": "mobilenet_v3_small",
+    "mobilenet-v3-large": "mobilenet_v3_large",
+    "shufflenet-v2-x1-0": "shufflenet_v2_x1_0",
+    "squeezenet1-1": "squeezenet1_1",
+    "regnet-y-400mf": "regnet_y_400mf",
+    "densenet121": "densenet121",
+    "vgg11": "vgg11",
+    "vgg11-bn": "vgg11_bn",
+    "vgg16": "vgg16",
+    "vgg16-bn": "vgg16_bn",
+    "efficientnet-b0": "efficientnet_b0",
+    "convnext-tiny": "convnext_tiny",
+}
+NETWORKS = [*CIFAR, *ZOO]
+
+
+def network(name):
+    """The untrained network of this name; the libraries that have it are asked for only then."""
+    if name in CIFAR:
+        return CIFAR[name]()
+    called = ZOO[name]
+    if called.startswith("timm:"):
+        return importlib.import_module("timm").create_model(called.removeprefix("timm:"))
+    return getattr(importlib.import_module("torchvision.models"), called)()
+
+
+def image(name):
+    """Channels, height and width of what it is measured on."""
+    return (3, 32, 32) if name in CIFAR else (3, 224, 224)

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import torch
 from torch.nn.functional import cross_entropy
 
-from networks import NETWORKS
+from networks import NETWORKS, image, network
 from timing import median_ms, report
 
 FORMATS = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
@@ -116,10 +116,10 @@ def main():
     layout = FORMATS[args.layout]
     if args.area == "layers":
         return layers(args, layout)
-    network = NETWORKS[args.model]().to(args.device, memory_format=layout)
-    images = torch.randn(args.batch, 3, 32, 32).to(args.device, memory_format=layout)
+    model = network(args.model).to(args.device, memory_format=layout)
+    images = torch.randn(args.batch, *image(args.model)).to(args.device, memory_format=layout)
     measure = train if args.area == "train" else infer
-    report(measure(args, network, images), args.batch, torch.__version__, **memory(args))
+    report(measure(args, model, images), args.batch, torch.__version__, **memory(args))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def main():
     parser.add_argument("--onnx", required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--side", type=int, default=32, help="rows and columns of an image")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     args = parser.parse_args()
     if args.engine == "onnxruntime" and args.precision == "bf16":
@@ -59,7 +60,8 @@ def main():
     if not Path(args.onnx).exists():
         export = [sys.executable, Path(__file__).with_name("export.py"), args.model, args.onnx]
         subprocess.run(export, check=True, stdout=sys.stderr)
-    images = np.random.default_rng(0).standard_normal((args.batch, 3, 32, 32), dtype=np.float32)
+    shape = args.batch, 3, args.side, args.side
+    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     run, version = ENGINES[args.engine](args, images)
     report(median_ms(run), args.batch, version)
 

@@ -20,6 +20,7 @@ use cnn_core::Error;
 use cnn_cpu::available_threads;
 use cnn_measure::timing::peak_memory;
 use cnn_measure::{Area, Machine, Repeat, Row, networks};
+use cnn_models::Arch;
 use serde_json::{Value, json};
 
 use on::{On, Task};
@@ -27,13 +28,16 @@ use peers::Peers;
 use race::Race;
 use setup::Setup;
 
-/// Models with the batch sizes at which they are measured; another model has those of the first.
+/// Models with the batch sizes at which they are measured; another model has those of the first, or of the zoo.
 type Networks = &'static [(&'static str, &'static [usize])];
 const TRAINING: Networks = &[("resnet18", &[128]), ("stepwise", &[64])];
 const INFERENCE: Networks = &[("resnet18", &[1, 16, 128]), ("stepwise", &[1, 64])];
 const GPU_TRAINING: Networks = &[("resnet18", &[512, 1024])];
 const GPU_INFERENCE: Networks = &[("resnet18", &[1, 128, 1024])];
 const REHEARSAL: Networks = &[("stepwise", &[2])];
+/// Batch sizes of the zoo, whose images are of 224x224 pixels.
+const ZOO_TRAINING: &[usize] = &[16];
+const ZOO_INFERENCE: &[usize] = &[1, 16];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +45,7 @@ Examples:
   cargo xtask bench --only layers --batch 32
   cargo xtask bench --peers python3 --only train --model resnet18    beside PyTorch
   cargo xtask bench --peers python3 --rust-peers --only infer        beside every engine
+  cargo xtask bench --peers python3 --only infer --zoo               the networks for 224x224 pixels
   CNN_ISA=avx2 cargo xtask bench --peers python3 --only train        the peers limited likewise
   cargo xtask bench --backend cuda --precision bf16 --peers python3  the first GPU, beside cuBLASLt and PyTorch";
 
@@ -57,7 +62,11 @@ struct Args {
     /// What our side computes on: cpu, or cuda, the first GPU
     #[arg(long, value_name = "BACKEND", default_value = "cpu")]
     backend: On,
-    /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference; on a GPU 512 and 1024, and 1, 128, 1024]
+    /// Every network that is made for 224x224 pixels, each on such images
+    #[arg(long, conflicts_with = "model")]
+    zoo: bool,
+    /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference, of the zoo 16, and 1 and 16; on a GPU 512 and
+    /// 1024, and 1, 128, 1024]
     #[arg(long, value_name = "N", value_parser = positive)]
     batch: Option<usize>,
     /// CPU threads [default: as many as this process may use; one beside a GPU]
@@ -92,6 +101,11 @@ struct Args {
     epoch: bool,
 }
 
+/// Rows and columns of the images that a network is measured on; a name that is not known is refused where it is run.
+fn side(model: &str) -> usize {
+    networks::usual(model).map_or(32, |([side, ..], _)| side)
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
 }
@@ -115,18 +129,27 @@ impl Args {
         }
     }
 
+    /// The batch sizes of a model that is asked for by its name.
+    fn batches(&self, area: Area, model: &str) -> &'static [usize] {
+        let known = self.known(area);
+        match known.iter().find(|(name, _)| *name == model) {
+            Some((_, batches)) => batches,
+            None if side(model) == 32 || self.rehearse => known[0].1,
+            None if area == Area::Train => ZOO_TRAINING,
+            None => ZOO_INFERENCE,
+        }
+    }
+
     /// The networks of an area, each with one batch size.
     fn networks(&self, area: Area) -> Vec<Setup> {
-        let known = self.known(area);
+        let models: Vec<&str> = match &self.model {
+            Some(only) => vec![only],
+            None if self.zoo => Arch::described().map(|(name, _)| name).filter(|name| side(name) > 64).collect(),
+            None => self.known(area).iter().map(|(name, _)| *name).collect(),
+        };
         let mut setups = Vec::new();
-        for &(model, batches) in known {
-            let model = match self.model.as_deref() {
-                Some(only) if only == model => model,
-                Some(only) if known.iter().all(|(name, _)| *name != only) && model == known[0].0 => only,
-                Some(_) => continue,
-                None => model,
-            };
-            for batch in self.batch.map_or(batches.to_vec(), |batch| vec![batch]) {
+        for model in models {
+            for batch in self.batch.map_or(self.batches(area, model).to_vec(), |batch| vec![batch]) {
                 setups.push(self.setup(area, model, batch));
             }
         }
@@ -134,8 +157,8 @@ impl Args {
     }
 
     fn setup(&self, area: Area, model: &str, batch: usize) -> Setup {
-        let (model, threads, precision) = (model.to_owned(), self.threads(), self.precision.clone());
-        Setup { area, model, batch, threads, precision, on: self.backend, rehearse: self.rehearse }
+        let (threads, precision, on, rehearse) = (self.threads(), self.precision.clone(), self.backend, self.rehearse);
+        Setup { area, model: model.to_owned(), side: side(model), batch, threads, precision, on, rehearse }
     }
 
     /// The layer table's.
@@ -252,6 +275,11 @@ mod tests {
         assert_eq!(setups(&["--model", "stepwise"], Area::Infer), of("stepwise", &[1, 64]));
         assert_eq!(setups(&["--model", "resnet34"], Area::Infer), of("resnet34", &[1, 16, 128]));
         assert_eq!(setups(&["--model", "resnet18", "--batch", "3"], Area::Infer), of("resnet18", &[3]));
+        assert_eq!(setups(&["--model", "mobilenet-v2"], Area::Infer), of("mobilenet-v2", &[1, 16]));
+        assert_eq!(setups(&["--model", "mobilenet-v2"], Area::Train), of("mobilenet-v2", &[16]));
+        let zoo = Args::parse_from(["bench", "--zoo", "--batch", "1"]).networks(Area::Infer);
+        assert_eq!(zoo.len(), 20);
+        assert!(zoo.iter().all(|setup| setup.side == 224 && setup.batch == 1 && setup.model != "resnet18"));
         assert_eq!(setups(&["--backend", "cuda"], Area::Train), of("resnet18", &[512, 1024]));
         assert_eq!(setups(&["--backend", "cuda", "--rehearse"], Area::Infer), of("stepwise", &[2]));
         let gpu = Args::parse_from(["bench", "--backend", "cuda", "--threads", "7"]);

@@ -104,7 +104,13 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
         return contenders;
     }
     let layouts = if setup.precision == "bf16" { &["nhwc"][..] } else { &["nhwc", "nchw"] };
-    let modes = if setup.area == Area::Train { ["eager", "compile"] } else { ["compile", "freeze"] };
+    // Of the zoo there are many, and compiling each takes a minute.
+    let modes: &[&str] = match (setup.area, setup.side) {
+        (Area::Train, 32) => &["eager", "compile"],
+        (Area::Train, _) => &["eager"],
+        (_, 32) => &["compile", "freeze"],
+        _ => &["freeze"],
+    };
     for layout in layouts {
         modes.iter().for_each(|mode| pytorch(mode, layout, true));
     }
@@ -116,7 +122,7 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
     let mut runtime = |engine: &str, config: &str, isa: &str, role: Role| {
         let mut command = script(python, "runtimes.py");
         command.arg(engine).args(arguments(setup)).args(["--precision", &setup.precision]);
-        command.arg("--onnx").arg(&onnx);
+        command.arg("--onnx").arg(&onnx).args(["--side", &setup.side.to_string()]);
         contenders.push(Contender { setting: setup.setting(engine, config, isa), role, command });
     };
     // It has no convolution in bf16 for a CPU.
@@ -129,7 +135,8 @@ pub(crate) fn networks(peers: &Peers, setup: &Setup, folder: &Path) -> Vec<Conte
         }
     }
     runtime("openvino", "latency", isa(), Role::Peer);
-    if let Some(program) = peers.rust.as_ref().filter(|_| setup.precision == "f32") {
+    // They have the two networks of 32x32 pixels.
+    if let Some(program) = peers.rust.as_ref().filter(|_| setup.precision == "f32" && setup.side == 32) {
         // Nothing limits their instruction set. tract reads the file that onnxruntime has exported before it.
         let role = if cap().is_some() { Role::Unlimited } else { Role::Peer };
         for engine in ["tract", "burn", "candle"] {

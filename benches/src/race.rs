@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn ratios_are_ours_over_theirs_and_who_fails_is_missing() {
         let (area, model, precision) = (Area::Train, "resnet18".to_owned(), "f32".to_owned());
-        let setup = Setup { area, model, batch: 10, threads: 2, precision, on: On::Cpu, rehearse: false };
+        let setup = Setup { area, model, side: 32, batch: 10, threads: 2, precision, on: On::Cpu, rehearse: false };
         let mut contenders = vec![
             contender(&setup, "cnn", Role::Own, 2, r#"{"median_ms": 100, "peak_rss_bytes": 500}"#),
             contender(&setup, "cnn", Role::OneThread, 1, r#"{"median_ms": 180, "peak_rss_bytes": 400}"#),

@@ -11,6 +11,8 @@ pub(crate) struct Setup {
     pub(crate) area: Area,
     /// Of which network.
     pub(crate) model: String,
+    /// Rows and columns of its images.
+    pub(crate) side: usize,
     /// On how many images at a time.
     pub(crate) batch: usize,
     /// With how many threads.

@@ -1,4 +1,4 @@
-//! Whole networks: a training step, and inference, on 32x32x3 images of noise in ten classes.
+//! Whole networks: a training step, and inference, on images of noise.
 
 use cnn_core::ops::Labels;
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
@@ -75,6 +75,16 @@ impl<B: Backend> Training<B> {
     }
 }
 
+/// Height, width and channels of the images that the network of this name is measured on, its own, and in how many classes it sorts
+/// them: 1000, as ImageNet's, of those that are made for more than 64x64 pixels, and 10 elsewhere.
+///
+/// # Errors
+/// A name that is not known.
+pub fn usual(name: &str) -> Result<([usize; 3], usize)> {
+    let [height, width] = name.parse::<Arch>()?.usual_size();
+    Ok(([height, width, 3], if height * width > 64 * 64 { 1000 } else { 10 }))
+}
+
 /// A network that answers.
 pub struct Inference<B: Backend> {
     frozen: Frozen<B>,
@@ -88,7 +98,7 @@ impl<B: Backend> Inference<B> {
     /// A name that is not known, and the device's.
     pub fn new(backend: &B, name: &str, batch: usize) -> Result<Self> {
         let (mut model, images) = network(backend, name, batch)?;
-        Ok(Inference { frozen: Frozen::new(backend, &mut *model, &[32, 32, 3])?, images })
+        Ok(Inference { frozen: Frozen::new(backend, &mut *model, &images.shape().dims()[1..])?, images })
     }
 
     /// Forward, frozen.
@@ -101,8 +111,9 @@ impl<B: Backend> Inference<B> {
 }
 
 fn network<B: Backend>(backend: &B, name: &str, batch: usize) -> Result<(Model<B>, Tensor<B>)> {
-    let model = name.parse::<Arch>()?.build(backend, 0, [32, 32, 3], 10)?;
-    let shape = Shape::new(&[batch, 32, 32, 3])?;
+    let (image @ [height, width, channels], classes) = usual(name)?;
+    let model = name.parse::<Arch>()?.build(backend, 0, image, classes)?;
+    let shape = Shape::new(&[batch, height, width, channels])?;
     Ok((model, Tensor::from_data(backend, shape, noise(backend, shape.numel())?)?))
 }
 

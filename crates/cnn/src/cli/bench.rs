@@ -47,12 +47,15 @@ impl Command for Bench<'_> {
         } else {
             output::print(&format!("multiply-add peak {peak:.0} GFLOP/s\nmemory triad      {triad:.1} GB/s\n\n"))?;
         }
+        // Of 224x224 pixels 128 images would take more memory than most machines have.
+        let at_once = if networks::usual(&args.model)?.0[0] > 64 { 16 } else { 128 };
         let repeat = Repeat { budget: args.seconds, ..Repeat::default() };
         for area in Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area)) {
             let batches = match (args.batch, area) {
                 (Some(batch), _) => vec![batch],
-                (None, Area::Infer) => vec![1, 128],
-                (None, _) => vec![128],
+                (None, Area::Infer) => vec![1, at_once],
+                (None, Area::Train) => vec![at_once],
+                (None, Area::Layers) => vec![128],
             };
             for batch in batches {
                 match area {
