@@ -110,6 +110,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// Bytes at the start of a file in which its header is looked for first.
 const HEAD: u64 = 256 << 10;
 
+/// Bytes that decoding the file at `path` takes, and the file itself; None where that cannot be told.
+pub(crate) fn decoding_bytes(path: &Path, channels: usize) -> Option<u64> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(HEAD).read_to_end(&mut head).ok()?;
+    let header = match Header::read(&head).ok()? {
+        None if length <= MAX_BYTES => Header::read(&read(path).ok()?).ok()?,
+        header => header,
+    };
+    Some(header?.memory(channels).ok()? + length)
+}
+
 /// Looks at the header and, of a JPEG, the end of the file at `path`: most of what is wrong with pictures, at the cost of
 /// opening them.
 ///

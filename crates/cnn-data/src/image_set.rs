@@ -151,6 +151,14 @@ impl ImageSet {
         self.without(results)
     }
 
+    /// Bytes that decoding any image takes at most, as far as headers tell; 0 where all are in memory.
+    pub(crate) fn decoding_bytes(&self) -> u64 {
+        if self.is_resident() {
+            return 0;
+        }
+        self.pool.map(self.images.len(), |i| self.images.decoding_bytes(i)).into_iter().max().unwrap_or(0)
+    }
+
     /// Whether every image is a file's.
     pub(crate) fn is_of_files(&self) -> bool {
         !self.is_resident() && (0..self.images.len()).all(|i| self.images.file(i).is_some())

@@ -1,7 +1,7 @@
 //! Where images come from: the trait that a source of images implements, and the sources of this crate.
 
 use crate::Result;
-use crate::decode::{check_file, decode_within};
+use crate::decode::{check_file, decode_within, decoding_bytes};
 use crate::memory::Memory;
 use crate::preprocess::Preprocess;
 use std::fmt;
@@ -50,6 +50,11 @@ pub trait Images: fmt::Debug + Send + Sync {
     /// [cache](crate::OpenOptions::cache) has no use.
     fn file(&self, _i: usize) -> Option<&Path> {
         None
+    }
+
+    /// Bytes that decoding image `i` takes at most, as far as a look at its header tells; 0 where it cannot be told, or costs nothing.
+    fn decoding_bytes(&self, _i: usize) -> u64 {
+        0
     }
 
     /// All images, \[N, H, W, C\], where they are in memory.
@@ -151,6 +156,10 @@ impl Images for Files {
 
     fn file(&self, i: usize) -> Option<&Path> {
         Some(&self.paths[i])
+    }
+
+    fn decoding_bytes(&self, i: usize) -> u64 {
+        decoding_bytes(&self.paths[i], self.image[2]).unwrap_or(0)
     }
 
     fn check(&self, i: usize) -> Result<()> {

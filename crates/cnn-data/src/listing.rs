@@ -83,6 +83,13 @@ impl Listing {
         self.train.image_bytes()
     }
 
+    /// Bytes that decoding the picture takes that takes most, as far as the headers of all of them tell; 0 where there is nothing to
+    /// decode.
+    pub fn decoding_bytes(&self) -> u64 {
+        let splits = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        splits.into_iter().flatten().map(ImageSet::decoding_bytes).max().unwrap_or(0)
+    }
+
     /// As [`OpenOptions::resident_limit`], for a set whose size has been seen.
     pub fn resident_limit(mut self, bytes: usize) -> Self {
         self.options.resident_limit = bytes;
@@ -94,6 +101,7 @@ impl Listing {
     /// # Errors
     /// Pictures that cannot be decoded, all of them, unless [`OpenOptions::skip_bad`]; then a class without any other.
     pub fn read(mut self) -> Result<Dataset> {
+        self.check_cache()?;
         let splits = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
         let total = splits.into_iter().flatten().map(ImageSet::len).sum();
         let mut reading = Reading::new(&self.options, self.train.size(), total);
@@ -112,6 +120,7 @@ impl Listing {
     /// # Errors
     /// As [`Listing::read`].
     pub fn read_test(mut self) -> Result<(ImageSet, Report)> {
+        self.check_cache()?;
         let mut reading = Reading::new(&self.options, self.test.size(), self.test.len());
         let test = reading.split(&self.test)?;
         (self.report.bad, self.report.cache) = reading.finish()?;
@@ -129,6 +138,19 @@ impl Listing {
         self.report.bad = bad_files(std::mem::take(&mut reading.bad));
         self.compare();
         Listing { train, validation, test, ..self }.counted().report
+    }
+
+    /// Refuses a cache in the folder of the pictures, of which it would be taken for a class.
+    fn check_cache(&self) -> Result<()> {
+        let (Some(cache), Some(folder)) = (&self.options.cache, self.path.as_ref().filter(|path| path.is_dir())) else {
+            return Ok(());
+        };
+        let whole = std::path::absolute(cache).unwrap_or_else(|_| cache.clone());
+        if !whole.starts_with(folder) {
+            return Ok(());
+        }
+        let rule = format!("must not be inside of the pictures' folder, {}", folder.display());
+        Err(Error::invalid("cache", cache.display(), rule))
     }
 
     /// Says that a cache was asked for in vain.
@@ -184,7 +206,10 @@ impl<'a> Reading<'a> {
         if let Some(folder) = self.options.cache.as_ref().filter(|_| set.is_of_files()) {
             let mut writer = match self.cache.take() {
                 Some(writer) => writer,
-                None => Writer::open(folder, set.size(), &(set.shown(), self.options.preprocess))?,
+                None => {
+                    let waiting = |file: &Path| self.options.waiting.iter().for_each(|told| told(file));
+                    Writer::open(folder, set.size(), &(set.shown(), self.options.preprocess), &waiting)?
+                }
             };
             let (good, bad) = set.cached_by(&mut writer, &|| self.step())?;
             self.cache = Some(writer);

@@ -3,7 +3,7 @@
 use crate::pool::Pool;
 use crate::preprocess::Preprocess;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How a set is opened. The defaults suit every set that fits into memory.
@@ -26,10 +26,14 @@ pub struct OpenOptions {
     pub(crate) test_all: bool,
     pub(crate) classes: Option<Vec<String>>,
     pub(crate) progress: Option<Arc<Observer>>,
+    pub(crate) waiting: Option<Arc<Waiting>>,
 }
 
 /// Is told how far reading a set is, by any thread.
 type Observer = dyn Fn(Decoding) + Send + Sync;
+
+/// Is told of a file that another process writes to.
+type Waiting = dyn Fn(&Path) + Send + Sync;
 
 /// How far reading the pictures of a split is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,7 @@ impl Default for OpenOptions {
             test_all: false,
             classes: None,
             progress: None,
+            waiting: None,
         }
     }
 }
@@ -117,6 +122,11 @@ impl OpenOptions {
     /// images the set has does not depend on it otherwise, see [`Dataset::keep_classes`](crate::Dataset::keep_classes).
     pub fn used_classes<S: ToString>(self, names: &[S]) -> Self {
         OpenOptions { classes: Some(names.iter().map(S::to_string).collect()), ..self }
+    }
+
+    /// Calls `observer` with the file of the [cache](OpenOptions::cache), before this waits for another process that fills it.
+    pub fn waiting(self, observer: impl Fn(&Path) + Send + Sync + 'static) -> Self {
+        OpenOptions { waiting: Some(Arc::new(observer)), ..self }
     }
 
     /// Calls `observer` after each picture that is read, from any thread.

@@ -5,17 +5,19 @@
 
 use super::entry::{ENTRY, Entry};
 use crate::{Error, Result};
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Places of a group.
 const GROUP: u64 = 4096;
 
-/// The file, open to read and write.
+/// The file, open to read and, where that is allowed, to write.
 #[derive(Debug)]
 pub(super) struct Places {
     file: File,
+    /// Why it cannot be written.
+    read_only: Option<ErrorKind>,
     path: PathBuf,
     /// Bytes of an image.
     image: u64,
@@ -24,17 +26,48 @@ pub(super) struct Places {
 impl Places {
     /// The file at `path`, which is made where there is none, of images of `image` bytes.
     pub(super) fn open(path: PathBuf, image: usize) -> Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        Ok(Places { file: file.map_err(|error| Error::io(&path, error))?, path, image: image as u64 })
+        let failed = |error| Error::io(&path, error);
+        let (file, read_only) = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)
+        {
+            Ok(file) => (file, None),
+            // Somebody else's, or on a disk that only can be read: what is in there can be used.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+                (File::open(&path).map_err(failed)?, Some(error.kind()))
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(Error::invalid(path.display(), "is no file", "decoded pictures are kept in one"));
+        }
+        Ok(Places { file, read_only, path, image: image as u64 })
+    }
+
+    /// Refuses a file that cannot be written.
+    pub(super) fn writable(&self) -> Result<()> {
+        match self.read_only {
+            None => Ok(()),
+            Some(why) => {
+                let rule = "not all pictures are in it, and it cannot be written: give another folder, or none";
+                Err(Error::invalid(format!("cache {}", self.path.display()), why, rule))
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Waits until no other process writes to the file; until [`Places::unlock`], none will.
-    pub(super) fn lock(&self) -> Result<()> {
-        self.file.lock().map_err(|error| Error::io(&self.path, error))
+    /// Waits until no other process writes to the file, which `waiting` is told of; until [`Places::unlock`], none will.
+    pub(super) fn lock(&self, waiting: &dyn Fn(&Path)) -> Result<()> {
+        let failed = |error| Error::io(&self.path, error);
+        match self.file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                waiting(&self.path);
+                self.file.lock().map_err(failed)
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Ok(()) => Ok(()),
+        }
     }
 
     pub(super) fn unlock(&self) -> Result<()> {
@@ -66,7 +99,12 @@ impl Places {
             let read = usize::try_from(length - start).map_or(table.len(), |left| left.min(table.len()));
             read_at(&self.file, &mut table[..read], start).map_err(failed)?;
             table[read..].fill(0);
+            let before = all.len();
             all.extend(table.as_chunks::<ENTRY>().0.iter().map(Entry::from_bytes));
+            // Places are taken in their order: behind a group of which nothing is known there is nothing but what somebody else wrote.
+            if all[before..].iter().all(Option::is_none) {
+                break;
+            }
         }
         Ok(all)
     }
@@ -142,7 +180,8 @@ mod tests {
         let places = Places::open(path.clone(), 5).unwrap();
         assert!(places.entries().unwrap().is_empty());
         let stamp = Stamp::of(folder.path()).unwrap();
-        let entry = |place: u32| Entry { picture: picture(&path), stamp, content: [place as u8; 16], checksum: place };
+        let entry =
+            |place: u32| Entry { picture: picture(&path), stamp, seen: 1, content: [place as u8; 16], checksum: place };
         let (some, image) = ([0, 1, 4095, 4096, 9000], |place: u32| [place as u8; 5]);
         for place in some {
             places.write(place, &image(place)).unwrap();

@@ -1,7 +1,7 @@
 //! Decoded pictures in a file, so that they are decoded once, and not in every epoch and every run.
 //!
-//! A picture is known by its path. Its image counts as long as its file has the length and the times that it had; where the times are
-//! others, as long as its content is the same (SHA-256). An image is read with its checksum, and one that is not as it was written
+//! A picture is known by its path. Its image counts as long as its file is the one that it was, with the length and the times that it had;
+//! where those are others, or were too new to tell, as long as its content is the same (SHA-256). An image is read with its checksum, and one that is not as it was written
 //! is decoded again and put right: a cache can be damaged, cut short or deleted at any time, and no result depends on it.
 //!
 //! Processes can share one: who writes new pictures keeps others from that until they are there, and who reads an image that
@@ -51,15 +51,21 @@ pub(crate) struct Writer {
 impl Writer {
     /// The cache in `folder`, which is made where there is none, of images of `size` that are made as `how` says; what of an
     /// image's making is not in there must not change its bytes.
-    pub(crate) fn open(folder: &Path, size: [usize; 3], how: &impl Serialize) -> Result<Self> {
+    ///
+    /// While another process writes to it, which `waiting` is told of, this waits.
+    pub(crate) fn open(folder: &Path, size: [usize; 3], how: &impl Serialize, waiting: &dyn Fn(&Path)) -> Result<Self> {
         let how = serde_json::to_vec(how).map_err(|error| Error::invalid("preprocessing", "cannot be told", error))?;
         let key = Sha256::new().chain_update(format!("{DECODING} {size:?} ")).chain_update(how).finalize();
-        fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+        if !folder.is_dir() {
+            let refused =
+                |error| Error::invalid(format!("cache {}", folder.display()), error, "must be a folder, or a new one");
+            fs::create_dir_all(folder).map_err(refused)?;
+        }
         let [height, width, channels] = size;
         let digest: String = key[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let path = folder.join(format!("{height}x{width}x{channels}-{digest}.images"));
         let places = Places::open(path, height * width * channels)?;
-        places.lock()?;
+        places.lock(waiting)?;
         let entries = places.entries()?;
         let known = entries.iter().zip(0u32..).filter_map(|(entry, place)| Some((entry.as_ref()?.picture, place)));
         let index = known.collect();
@@ -174,28 +180,33 @@ impl Cache {
         // A file that cannot be looked at cannot be decoded either, and the error of that tells more.
         let stamp = stamp.as_ref().ok().copied();
         if let Some(entry) = entry
-            && Some(entry.stamp) == stamp
+            && stamp.is_some_and(|stamp| entry.is_of(&stamp))
         {
             return Ok(Ok(Kept { entry, decoded: false }));
         }
+        let seen = entry::now();
         let content = stamp.map(|_| entry::content(path)).and_then(|content| content.ok());
         if let (Some(entry), Some(stamp)) = (entry, stamp)
             && entry.stamp.length == stamp.length
             && Some(entry.content) == content
         {
-            let entry = Entry { stamp, ..entry };
-            self.places.enter(place, entry)?;
+            let entry = Entry { stamp, seen, ..entry };
+            // Where it cannot be written, its content is compared again the next time.
+            if self.places.writable().is_ok() {
+                self.places.enter(place, entry)?;
+            }
             return Ok(Ok(Kept { entry, decoded: false }));
         }
         let mut image = vec![0; source.size().iter().product()];
         if let Err(error) = source.decode_into(i, &mut image) {
             return Ok(Err(error));
         }
+        self.places.writable()?;
         let (Some(stamp), Some(content)) = (stamp, content) else {
             let error = Error::invalid(path.display(), "cannot be looked at", "though it was decoded a moment later");
             return Ok(Err(error));
         };
-        let entry = Entry { picture, stamp, content, checksum: crc32c::crc32c(&image) };
+        let entry = Entry { picture, stamp, seen, content, checksum: crc32c::crc32c(&image) };
         self.places.write(place, &image)?;
         self.places.enter(place, entry)?;
         Ok(Ok(Kept { entry, decoded: true }))
@@ -250,5 +261,9 @@ impl Images for Cached {
 
     fn file(&self, i: usize) -> Option<&Path> {
         self.source.file(i)
+    }
+
+    fn decoding_bytes(&self, i: usize) -> u64 {
+        self.source.decoding_bytes(i)
     }
 }

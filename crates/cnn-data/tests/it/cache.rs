@@ -73,7 +73,7 @@ fn pictures_are_decoded_once_and_are_the_same_bytes() {
     let data = place.open_with(&place.options().resident_limit(1 << 30)).unwrap();
     assert!(data.train.is_resident() && images(&data) == expected);
     assert_eq!(data.report.cache.unwrap().found, 20);
-    // Nothing of a picture is read but its length and times.
+    // Once the pictures are old enough, nothing of them is read but length and times.
     for class in ["cat", "dog"] {
         let (path, times) = (place.photo(class, 3), times(&place.photo(class, 3)));
         let bytes = fs::read(&path).unwrap();
@@ -138,7 +138,7 @@ fn a_cache_that_is_damaged_changes_no_image() {
     let start = whole.len() - 12 * size;
     // A flipped bit in an entry, and one in each image.
     let mut flipped = whole.clone();
-    flipped[5 * 64 + 20] ^= 1;
+    flipped[5 * 96 + 20] ^= 1;
     (0..12).for_each(|i| flipped[start + i * size + 7 * i] ^= 1 << (i % 8));
     let cut = |length: usize| whole[..length].to_vec();
     let damages = [
@@ -212,7 +212,12 @@ fn a_folder_that_cannot_be_one_is_named() {
     let place = Place::new(10);
     fs::write(place.cache(), "a file").unwrap();
     let error = place.open_with(&place.options()).unwrap_err().to_string();
-    assert!(error.contains(&place.cache().display().to_string()), "{error}");
+    let expected = format!("cache {}: ", place.cache().display());
+    assert!(error.starts_with(&expected) && error.ends_with("must be a folder, or a new one"), "{error}");
+    // It would be taken for a class.
+    let inside = place.options().cache(place.0.path().join("photos/cache"));
+    let error = place.open_with(&inside).unwrap_err().to_string();
+    assert!(error.contains("photos/cache: must not be inside of the pictures' folder, "), "{error}");
     // A set that is drawn has no use for one.
     let data = open("shapes", Path::new("none"), &place.options().size(None)).unwrap();
     assert_eq!(data.report.cache, None);

@@ -93,6 +93,17 @@ impl Recipe {
     /// What is done about classes of these sizes, and by these [weights](Recipe::weights_of), in a sentence with the numbers; none
     /// where nothing is.
     pub(crate) fn tell_classes(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {
+        let lost: Vec<&str> =
+            classes.iter().zip(sizes).filter(|(_, size)| **size == 0).map(|(name, _)| &**name).collect();
+        let told = self.tell_uneven(classes, sizes, weights);
+        if lost.is_empty() {
+            return told;
+        }
+        let lost = format!("note: without a training image, and not to be learned: {}", lost.join(", "));
+        Some(told.map_or(lost.clone(), |told| format!("{told}; {lost}")))
+    }
+
+    fn tell_uneven(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {
         let least = (0..sizes.len()).filter(|&class| sizes[class] > 0).min_by_key(|&class| sizes[class]);
         let most = (0..sizes.len()).rev().max_by_key(|&class| sizes[class]);
         let (Some(least), Some(most), true) = (least, most, weights.is_some() || self.balanced) else { return None };
@@ -136,6 +147,8 @@ mod tests {
         let error = recipe.weights_of(&names(), &[10, 0, 10]).unwrap_err().to_string();
         assert_eq!(error, "class_weights balanced: dog has no training image to count");
         assert_eq!(self::recipe().tell_classes(&names(), &[10, 40, 10], None), None);
+        let told = self::recipe().tell_classes(&names(), &[0, 40, 0], None).unwrap();
+        assert_eq!(told, "note: without a training image, and not to be learned: cat, owl");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cnn_core::nn::parameters;
 use cnn_core::rng::{Philox, Purpose};
 use cnn_cpu::Cpu;
 use cnn_data::{Dataset, ImageSet};
-use cnn_train::{Control, Event, Recipe, RunFolder, Trainer};
+use cnn_train::{Control, Event, FreezeRecipe, Recipe, RunFolder, Trainer};
 
 fn dataset() -> Dataset {
     let split = |count: u32, stream| {
@@ -132,4 +132,24 @@ fn more_parts_than_blocks_are_refused() {
     let error = Trainer::new(&backend(), Recipe { unfreeze: (1..50).collect(), epochs: 60, ..recipe() }, dataset());
     let error = error.map(drop).unwrap_err().to_string();
     assert!(error.starts_with("unfreeze [1, 2, 3,") && error.contains("one for each block of the network"), "{error}");
+}
+
+#[test]
+fn an_epoch_that_would_train_nothing_is_refused() {
+    let with = |pattern: &str, before: u32, unfreeze: &[u32]| {
+        let table = FreezeRecipe {
+            pattern: pattern.to_owned(),
+            before_epochs: Some(before),
+            after_epochs: None,
+            statistics: true,
+        };
+        let recipe = Recipe { freeze: vec![table], unfreeze: unfreeze.to_vec(), ..recipe() };
+        Trainer::new(&backend(), recipe, dataset()).map(drop)
+    };
+    let refused = |result: cnn_train::Result<()>| result.unwrap_err().to_string();
+    assert_eq!(refused(with("*", 9, &[])), "freeze *: leaves nothing to train in epoch 1");
+    let error = refused(with("head", 2, &[1]));
+    assert!(error.starts_with("freeze head, ") && error.ends_with("leaves nothing to train in epoch 1"), "{error}");
+    with("backbone", 9, &[]).unwrap();
+    with("head", 1, &[]).unwrap();
 }

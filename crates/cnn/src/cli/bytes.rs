@@ -12,14 +12,23 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
-            "k" | "kib" => 10,
-            "m" | "mib" => 20,
-            "g" | "gib" => 30,
-            _ => return Err("must be a number with its unit, such as 1GiB or 800MiB".to_owned()),
+        let unit = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "kb" => 1e3,
+            "mb" => 1e6,
+            "gb" => 1e9,
+            "tb" => 1e12,
+            "k" | "kib" => (1u64 << 10) as f64,
+            "m" | "mib" => (1u64 << 20) as f64,
+            "g" | "gib" => (1u64 << 30) as f64,
+            "t" | "tib" => (1u64 << 40) as f64,
+            _ => {
+                return Err(
+                    "must be a number with a unit, KiB, MiB, GiB, TiB, KB, MB, GB or TB: such as 1.5GiB".to_owned()
+                );
+            }
         };
         let count = number.parse::<f64>().map_err(|_| "must begin with a number, such as 1.5GiB".to_owned())?;
-        let count = count * (1u64 << shift) as f64;
+        let count = count * unit;
         // Beyond 2^53 a number of bytes cannot be told from the next.
         if !(1.0..9e15).contains(&count) {
             return Err("must be at least a byte, and less than 8 PiB".to_owned());
@@ -38,7 +47,7 @@ mod tests {
         for gibibyte in ["1GiB", "1g", "1024 MiB", "1048576k"] {
             assert_eq!(of(gibibyte), Ok(1 << 30), "{gibibyte}");
         }
-        assert_eq!(of("1.5MiB"), Ok(3 << 19));
+        assert_eq!([of("1.5MiB"), of("1.5 MB"), of("2TB")], [Ok(3 << 19), Ok(1_500_000), Ok(2_000_000_000_000)]);
         for wrong in ["", "1", "GiB", "-1GiB", "1GB2", "1..2M", "0M", "99999999999999G", "1e3M", "nan"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }

@@ -154,6 +154,9 @@ fn unread(error: Error) -> Failure {
 
 /// Does `work`, which reads pictures, under a bar if somebody is watching.
 fn watched<T>(options: OpenOptions, work: impl FnOnce(&OpenOptions) -> Result<T, Failure>) -> Result<T, Failure> {
+    let options = options.waiting(|file| {
+        output::note(&format!("waiting for another run, which decodes pictures into {}", output::shown(file)));
+    });
     let Some(bar) = progress::reading() else { return work(&options) };
     let shown = bar.clone();
     let result = work(&options.progress(move |Decoding { done, total }| {

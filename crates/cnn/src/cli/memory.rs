@@ -16,6 +16,9 @@ use super::output::bytes;
 const RUN: u64 = 5 << 20;
 /// Of the memory that is allowed, the part in which pictures are decoded.
 const DECODING: u64 = 8;
+/// What an allocator keeps at most of the largest piece that a thread has given back: glibc's limit (`mallopt(3)`,
+/// DEFAULT_MMAP_THRESHOLD_MAX).
+const KEPT: u64 = 32 << 20;
 /// Batches of pictures that are in memory at a time where they are decoded as they are needed: two that are being decoded, one that
 /// is used, and the next one on its way together.
 const BATCHES: u64 = 4;
@@ -60,8 +63,13 @@ pub(super) fn left(
     let classes = recipe.classes.as_ref().map_or(report.classes.len(), Vec::len);
     let arch: Arch = recipe.model.parse().map_err(Failure::usage)?;
     let parameters = arch.parameter_count(report.size, classes).unwrap_or(0);
-    let adam = matches!(recipe.optimizer.kind, OptimizerKind::Adam | OptimizerKind::AdamW);
-    let states = 1 + u64::from(adam) + u64::from(recipe.average.is_some());
+    // Muon has one, and makes each step orthogonal in matrices beside it.
+    let states = match recipe.optimizer.kind {
+        OptimizerKind::Sgd => 1,
+        OptimizerKind::Adam | OptimizerKind::AdamW => 2,
+        OptimizerKind::Muon => 3,
+    };
+    let states = states + u64::from(recipe.average.is_some());
     let images: u64 = report.images().iter().sum::<usize>() as u64 * listing.image_bytes() as u64;
     let takes = |batch: usize| {
         let steps = Steps { batch: batch.div_ceil(recipe.accumulate.max(1)), precision: recipe.precision, states };
@@ -73,7 +81,9 @@ pub(super) fn left(
         let loaded = batch.max(evaluation_batch([height, width])) as u64;
         Ok::<_, Failure>([training, images.min(BATCHES * loaded * listing.image_bytes() as u64)])
     };
-    let decoding = decoding(Bytes(allowed));
+    // A picture that takes more than that is decoded alone.
+    let largest = listing.decoding_bytes();
+    let decoding = decoding(Bytes(allowed)).max(largest) + device.threads() as u64 * largest.min(KEPT);
     let needs = |[training, loading]: [u64; 2]| program + training + loading + decoding;
     let taken @ [training, loading] = takes(recipe.batch)?;
     if needs(taken) > allowed {

@@ -28,6 +28,10 @@ use super::timeline::{self, Recorder};
 
 /// Runs the command.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
+    // clap does not say so where an option is given that contradicts --resume.
+    if args.extend.is_some() && args.resume.is_none() {
+        return Err(Failure::usage("extend: needs a run to add epochs to: --resume DIR"));
+    }
     let start = match &args.resume {
         Some(folder) => Start::Resumed(RunFolder::open(folder).map_err(Failure::usage)?),
         None => Start::New(new_folder(args.out.as_deref())?),

@@ -87,6 +87,11 @@ fn pictures_are_decoded_once_and_within_the_memory_that_is_allowed() {
     let less =
         ["train", "--data", "photos", "--model", "resnet18", "--size", "64", "--batch", "256", "--memory", "1GiB"];
     place.refuses(&less, 2, &["training resnet18 by steps of 256 images", "; --batch ", " fits"]);
+    // Also what it takes to decode the largest picture counts.
+    image::RgbImage::new(3000, 4000).save(place.path().join("photos/red/large.png")).unwrap();
+    let large = ["train", "--data", "photos", "--model", "small", "--memory", "100MB", "--out", "none"];
+    place.refuses(&large, 2, &["memory 95.4 MiB: training small by steps of 8 images", "choose another"]);
+    place.refuses(&["train", "--data", "photos", "--epochs", "1", "--extend", "2"], 2, &["extend: needs a run"]);
     assert!(!place.path().join("none").exists() && !place.path().join("runs").exists());
 }
 
