@@ -95,7 +95,7 @@ pub(super) fn left(
         });
         let advice = match fits.transpose()? {
             Some(batch) => format!("--batch {batch} fits"),
-            None => "so does every batch: choose another --model or --size".to_owned(),
+            None => "so does every batch: choose another --model or --size, or fewer --threads".to_owned(),
         };
         let [height, width, _] = report.size;
         let what = format!("{} by steps of {} images of {height}x{width}", recipe.model, recipe.batch);
