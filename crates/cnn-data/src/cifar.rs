@@ -9,10 +9,12 @@ use crate::images::Origin;
 use crate::listing::Listing;
 use crate::options::OpenOptions;
 use crate::{Error, Result};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
+/// What a compressed file begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE;
 const CHANNELS: usize = 3;
@@ -90,10 +92,18 @@ pub(crate) fn folder(path: &Path, _name: &str, _options: &OpenOptions) -> Result
     layout.read("folder of CIFAR files", load, |file| path.join(file).display().to_string()).map(Some)
 }
 
-/// The set in the archive at `path`, the official one or one of the same layout; every file is taken for one.
+/// The set in the archive at `path`, the official one or one of the same layout; every compressed file is taken for one.
 pub(crate) fn archive(path: &Path, _name: &str, _options: &OpenOptions) -> Result<Option<Listing>> {
     if !path.is_file() {
         return Ok(None);
+    }
+    let mut start = Vec::new();
+    let opened = File::open(path).and_then(|file| file.take(GZIP.len() as u64).read_to_end(&mut start));
+    opened.map_err(|error| Error::io(path, error))?;
+    if start != GZIP {
+        let rule =
+            "must be a table of pictures (.csv, .tsv, .jsonl, .ndjson) or CIFAR's .tar.gz; other sets are folders";
+        return Err(Error::invalid(path.display(), "a file that holds no data set", rule));
     }
     from_members(path, archive::members(path, &wanted())?).map(Some)
 }

@@ -61,6 +61,10 @@ fn archives_are_the_same_as_their_folders() {
     }
     fs::write(root.path().join("other.tar.gz"), write::gzip(&[0; 1024])).unwrap();
     fails(&root.path().join("other.tar.gz"), &["no cifar-10-batches-bin/data_batch_1.bin", "not a CIFAR archive"]);
+    for (name, bytes) in [("photo.jpg", &b"\xff\xd8\xff\xe0"[..]), ("labels.txt", b"file,label\n"), ("empty", b"")] {
+        fs::write(root.path().join(name), bytes).unwrap();
+        fails(&root.path().join(name), &[name, "a file that holds no data set: must be a table of pictures (.csv, "]);
+    }
 }
 
 #[test]
