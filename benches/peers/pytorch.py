@@ -4,9 +4,12 @@
     python3 pytorch.py train --model resnet18 --batch 128 --threads 2 --layout nhwc --mode eager
     python3 pytorch.py infer --model resnet18 --batch 1 --threads 2 --layout nhwc --mode freeze
     python3 pytorch.py layers --batch 128 --threads 2 --convolution NAME CHANNELS SIDE FILTERS KERNEL STRIDE ...
+    python3 pytorch.py sweep --threads 2      # a convolution as a JSON line on stdin, its times as a line on stdout, and so on
 """
 
 import argparse
+import json
+import sys
 from contextlib import nullcontext
 
 import torch
@@ -20,9 +23,9 @@ FORMATS = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("area", choices=["train", "infer", "layers"])
+    parser.add_argument("area", choices=["train", "infer", "layers", "sweep"])
     parser.add_argument("--model", choices=NETWORKS, default="resnet18")
-    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--layout", choices=FORMATS, default="nhwc")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
@@ -32,6 +35,8 @@ def arguments():
     args = parser.parse_args()
     if args.area == "train" and args.mode == "freeze":
         parser.error("--mode freeze: is for infer")
+    if (args.batch is None) != (args.area == "sweep"):
+        parser.error("--batch: all but the sweep want it")
     return args
 
 
@@ -86,27 +91,72 @@ def infer(args, network, images):
         return median(args, lambda: network(images))
 
 
+def dtype(args):
+    return torch.bfloat16 if args.precision == "bf16" else torch.float32
+
+
+def passes(x, w, dy, geometry):
+    """The passes of a convolution, by name."""
+    def backward(data, weight):
+        return torch.ops.aten.convolution_backward(dy, x, w, None, *geometry, [data, weight, False])
+
+    return {
+        "forward": lambda: torch.ops.aten.convolution(x, w, None, *geometry),
+        "backward data": lambda: backward(True, False),
+        "backward weight": lambda: backward(False, True),
+    }
+
+
 def layers(args, layout):
-    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     for name, *numbers in args.convolution:
         channels, side, filters, kernel, stride = map(int, numbers)
         padding = kernel // 2
         out = (side + 2 * padding - kernel) // stride + 1
         shapes = (args.batch, channels, side, side), (filters, channels, kernel, kernel), (args.batch, filters, out, out)
-        x, w, dy = (torch.randn(shape).to(args.device, dtype, memory_format=layout) for shape in shapes)
+        x, w, dy = (torch.randn(shape).to(args.device, dtype(args), memory_format=layout) for shape in shapes)
         geometry = [stride, stride], [padding, padding], [1, 1], False, [0, 0], 1
-
-        def backward(data, weight):
-            return torch.ops.aten.convolution_backward(dy, x, w, None, *geometry, [data, weight, False])
-
-        passes = {
-            "forward": lambda: torch.ops.aten.convolution(x, w, None, *geometry),
-            "backward data": lambda: backward(True, False),
-            "backward weight": lambda: backward(False, True),
-        }
         with torch.inference_mode():
-            for each, run in passes.items():
+            for each, run in passes(x, w, dy, geometry).items():
                 report(median(args, run), args.batch, torch.__version__, config=f"{name} {each}")
+
+
+def frozen(x, w, stride, padding, dilation, groups):
+    """The forward pass with a weight that oneDNN has brought into its own order before, as `torch.compile` has it when it freezes."""
+    packed = torch.ops.mkldnn._reorder_convolution_weight(w, padding, stride, dilation, groups, list(x.shape))
+    return lambda: torch.ops.mkldnn._convolution_pointwise(
+        x, packed, None, padding, stride, dilation, groups, "none", [], ""
+    )
+
+
+def convolution(args, shape):
+    """The times of a convolution's passes in milliseconds, each in the better of the two layouts."""
+    stride, padding, dilation = ([shape[name]] * 2 for name in ("stride", "padding", "dilation"))
+    geometry = stride, padding, dilation, False, [0, 0], shape["groups"]
+    best = {}
+    for layout in FORMATS.values():
+        sizes = (
+            (shape["batch"], shape["channels"], *shape["input"]),
+            (shape["filters"], shape["channels"] // shape["groups"], *shape["kernel"]),
+        )
+        x, w = (torch.randn(size).to(args.device, dtype(args), memory_format=layout) for size in sizes)
+        with torch.inference_mode():
+            dy = torch.randn_like(torch.ops.aten.convolution(x, w, None, *geometry)).contiguous(memory_format=layout)
+            runs = passes(x, w, dy, geometry)
+            if args.device == "cpu":
+                runs["frozen"] = frozen(x, w, stride, padding, dilation, shape["groups"])
+            for each, run in runs.items():
+                best[each] = min(best.get(each, float("inf")), median(args, run))
+    # A weight that is not prepared is sometimes the quicker one.
+    return {**best, "frozen": min(best["forward"], best.get("frozen", float("inf")))}
+
+
+def sweep(args):
+    for line in sys.stdin:
+        try:
+            answer = {"version": torch.__version__, **convolution(args, json.loads(line))}
+        except RuntimeError as error:  # as PyTorch calls memory that is not there, or a shape that it does not have
+            answer = {"error": f"pytorch: {str(error).splitlines()[0]}"}
+        print(json.dumps(answer), flush=True)
 
 
 def main():
@@ -116,6 +166,8 @@ def main():
     layout = FORMATS[args.layout]
     if args.area == "layers":
         return layers(args, layout)
+    if args.area == "sweep":
+        return sweep(args)
     model = network(args.model).to(args.device, memory_format=layout)
     images = torch.randn(args.batch, *image(args.model)).to(args.device, memory_format=layout)
     measure = train if args.area == "train" else infer

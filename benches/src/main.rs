@@ -1,7 +1,7 @@
 //! The program behind `cargo xtask bench`: this machine measured, and on request the peers beside it.
 //!
 //! Whole networks are measured in rounds, every engine in turn and each in a process of its own: so its peak memory is
-//! its own, and what else the machine does meets them all alike.
+//! its own, and what else the machine does meets them all alike. Kernels are measured in this process.
 
 mod contender;
 mod epoch;
@@ -10,10 +10,12 @@ mod on;
 mod peers;
 mod race;
 mod setup;
+mod sweep;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::Parser;
 use cnn_core::Error;
@@ -27,6 +29,7 @@ use on::{On, Task};
 use peers::Peers;
 use race::Race;
 use setup::Setup;
+use sweep::Sweep;
 
 /// Models with the batch sizes at which they are measured; another model has those of the first, or of the zoo.
 type Networks = &'static [(&'static str, &'static [usize])];
@@ -43,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                                                  this machine
   cargo xtask bench --only layers --batch 32
+  cargo xtask bench --peers python3 --only sweep --shape resnet50    convolutions beside PyTorch's
   cargo xtask bench --peers python3 --only train --model resnet18    beside PyTorch
   cargo xtask bench --peers python3 --rust-peers --only infer        beside every engine
   cargo xtask bench --peers python3 --only infer --zoo               the networks for 224x224 pixels
@@ -53,9 +57,12 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", after_help = EXAMPLES)]
 struct Args {
-    /// One area: layers, train or infer [default: all]
+    /// One area: layers, train or infer [default: these]; or sweep, the convolutions of the usual networks one by one
     #[arg(long, value_name = "AREA")]
-    only: Option<Area>,
+    only: Option<Only>,
+    /// With `--only sweep`: the shapes whose names have this part [default: all]
+    #[arg(long, value_name = "PART")]
+    shape: Option<String>,
     /// One network [default: resnet18 and stepwise]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -66,7 +73,7 @@ struct Args {
     #[arg(long, conflicts_with = "model")]
     zoo: bool,
     /// Images at a time [default: 128 and 64 for training, 1, 16 and 128 for inference, of the zoo 16, and 1 and 16; on a GPU 512 and
-    /// 1024, and 1, 128, 1024]
+    /// 1024, and 1, 128, 1024; those of the sweep's table]
     #[arg(long, value_name = "N", value_parser = positive)]
     batch: Option<usize>,
     /// CPU threads [default: as many as this process may use; one beside a GPU]
@@ -81,7 +88,7 @@ struct Args {
     /// Measure the inference of tract, burn and candle too; building them takes some ten minutes, once
     #[arg(long, requires = "peers")]
     rust_peers: bool,
-    /// How often every engine has its turn; what counts is the median
+    /// How often every engine has its turn; what counts is the median, in the sweep the quickest
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     rounds: usize,
     /// Also write the results here, a JSON object a line
@@ -104,6 +111,23 @@ struct Args {
 /// Rows and columns of the images that a network is measured on; a name that is not known is refused where it is run.
 fn side(model: &str) -> usize {
     networks::usual(model).map_or(32, |([side, ..], _)| side)
+}
+
+/// What alone is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    /// An area that `cnn bench` has too.
+    Area(Area),
+    /// Convolutions one by one.
+    Sweep,
+}
+
+impl FromStr for Only {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let rule = || Error::invalid("area", text, "must be layers, train, infer or sweep");
+        if text == "sweep" { Ok(Only::Sweep) } else { text.parse().map(Only::Area).map_err(|_| rule()) }
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -170,6 +194,14 @@ impl Args {
         };
         self.setup(Area::Layers, "resnet18", self.batch.unwrap_or(batch))
     }
+
+    /// The convolutions of the sweep, as JSON.
+    fn sweep(&self) -> Result<Vec<Value>, String> {
+        let (batch, rounds) = if self.rehearse { (Some(1), 1) } else { (self.batch, self.rounds) };
+        let setup = &self.setup(Area::Layers, "", 1);
+        let sweep = Sweep { setup, part: self.shape.as_deref(), batch, rounds, python: self.peers.as_deref() };
+        setup.on.run(setup.threads, &setup.precision, sweep)
+    }
 }
 
 /// One row, measured in this process, which does nothing else.
@@ -204,8 +236,16 @@ fn with_peaks<B: Machine>(backend: &B, row: Row) -> Row {
 
 /// Measures what was asked for; whether all of ours ran.
 fn run(args: &Args) -> Result<bool, String> {
+    if args.shape.is_some() && args.only != Some(Only::Sweep) {
+        return Err("--shape: is for --only sweep".to_owned());
+    }
+    if args.only == Some(Only::Sweep) {
+        write(args, &args.sweep()?)?;
+        return Ok(true);
+    }
+    let areas = Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == Only::Area(*area)));
     if args.here {
-        for setup in args.only.into_iter().flat_map(|area| args.networks(area)) {
+        for setup in areas.flat_map(|area| args.networks(area)) {
             let row = setup.on.run(
                 setup.threads,
                 &setup.precision,
@@ -222,7 +262,6 @@ fn run(args: &Args) -> Result<bool, String> {
         }
         None => None,
     };
-    let areas = Area::ALL.into_iter().filter(|area| args.only.is_none_or(|only| only == *area));
     let (mut lines, mut complete): (Vec<Value>, bool) = (Vec::new(), true);
     let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
     for area in areas {
@@ -239,11 +278,15 @@ fn run(args: &Args) -> Result<bool, String> {
             lines.extend(race.entries().iter().map(|entry| json!(entry)));
         }
     }
-    if let Some(path) = &args.json {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    write(args, &lines)?;
     Ok(complete)
+}
+
+/// Where they are wanted as a file.
+fn write(args: &Args, lines: &[Value]) -> Result<(), String> {
+    let Some(path) = &args.json else { return Ok(()) };
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn main() -> ExitCode {
@@ -286,7 +329,27 @@ mod tests {
         assert_eq!((gpu.threads(), gpu.layers().batch), (1, 512));
         assert!(Args::try_parse_from(["bench", "--backend", "tpu"]).is_err());
         assert!(Args::try_parse_from(["bench", "--batch", "0"]).is_err());
-        assert!(Args::try_parse_from(["bench", "--only", "wings"]).is_err());
         assert!(Args::try_parse_from(["bench", "--rust-peers"]).is_err());
+        let wings = Args::try_parse_from(["bench", "--only", "wings"]).unwrap_err().to_string();
+        assert!(wings.contains("must be layers, train, infer or sweep"), "{wings}");
+        let misplaced = run(&Args::parse_from(["bench", "--only", "train", "--shape", "tiny"]));
+        assert_eq!(misplaced, Err("--shape: is for --only sweep".to_owned()));
+    }
+
+    #[test]
+    fn the_sweep_measures_and_tells_which_python_is_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        let asked = ["bench", "--only", "sweep", "--shape", "dw3-576", "--rehearse", "--threads", "1", "--json"];
+        let peers = ["--peers", "/nonexistent/python"];
+        let args = Args::parse_from([&asked[..], &[path.to_str().unwrap()], &peers].concat());
+        assert_eq!(run(&args), Ok(true));
+        let text = fs::read_to_string(path).unwrap();
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 4, "{text}");
+        for pair in rows.chunks(2) {
+            assert!(pair[0]["median_ms"]["backward weight"].as_f64() > Some(0.0) && pair[0]["batch"] == 1, "{text}");
+            assert!(pair[1]["error"].as_str().unwrap().starts_with("/nonexistent/python: "), "{text}");
+        }
     }
 }

@@ -35,7 +35,7 @@ fn cap() -> Option<(&'static str, [(&'static str, &'static str); 3])> {
 }
 
 /// The name of the cap for tables, `best` without one.
-fn isa() -> &'static str {
+pub(crate) fn isa() -> &'static str {
     cap().map_or("best", |(name, _)| name)
 }
 
@@ -175,4 +175,12 @@ pub(crate) fn layers(python: &Path, setup: &Setup, convolutions: &[[usize; 5]]) 
         Ok(Row::new(setting, Duration::from_secs_f64(1e-3 * measured.median_ms)))
     };
     measure(&mut command)?.into_iter().map(row).collect()
+}
+
+/// PyTorch's convolutions, each when it is asked for.
+pub(crate) fn sweep(python: &Path, setup: &Setup) -> Command {
+    let mut command = script(python, "pytorch.py");
+    command.args(["sweep", "--threads", &setup.threads.to_string(), "--precision", &setup.precision]);
+    command.args(["--device", &setup.on.to_string()]).envs(TUNED);
+    command
 }

@@ -1,4 +1,4 @@
-//! The convolutions of ResNet-18 for CIFAR.
+//! Convolutions: any one, and those of ResNet-18 for CIFAR.
 
 use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Result};
@@ -57,25 +57,47 @@ pub fn conv2d<B: Backend>(
     operands: Operands,
     visit: Visit<'_>,
 ) -> Result<()> {
-    for &shape in shapes {
-        let spec = spec(batch, shape)?;
-        let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
-        let filter = backend.prepare_filter(&spec, &weight, Uses::Training)?;
-        let (x, dy) = self::operands(backend, &spec, operands)?;
+    shapes.iter().try_for_each(|&shape| passes(backend, &spec(batch, shape)?, &name(shape), operands, visit))
+}
 
-        let work = Work::Flops(2 * spec.macs());
-        let name = |pass: &str| format!("{} {pass}", name(shape));
-        let mut forward = || match operands {
-            Operands::Written => backend.conv2d(&spec, &x, &filter, Epilogue::bias(None)).map(drop),
-            Operands::Normalised => backend.conv2d_moments(&spec, &x, &filter, Epilogue::bias(None)).map(drop),
-        };
-        visit(Kernel { name: name("forward"), work, run: &mut forward })?;
-        let mut data = || backend.conv2d_backward_data(&spec, &dy, &filter, None).map(drop);
-        visit(Kernel { name: name("backward data"), work, run: &mut data })?;
-        let mut weight = || backend.conv2d_backward_weight(&spec, &dy, &x).map(drop);
-        visit(Kernel { name: name("backward weight"), work, run: &mut weight })?;
-    }
-    Ok(())
+/// The three passes of the convolution `name`, in this order: forward, the input's gradient, the weight's gradient.
+///
+/// # Errors
+/// The device's, and those of `visit`.
+pub fn passes<B: Backend>(
+    backend: &B,
+    spec: &Conv2dSpec,
+    name: &str,
+    operands: Operands,
+    visit: Visit<'_>,
+) -> Result<()> {
+    let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
+    let filter = backend.prepare_filter(spec, &weight, Uses::Training)?;
+    let (x, dy) = self::operands(backend, spec, operands)?;
+
+    let work = Work::Flops(2 * spec.macs());
+    let name = |pass: &str| format!("{name} {pass}");
+    let mut forward = || match operands {
+        Operands::Written => backend.conv2d(spec, &x, &filter, Epilogue::bias(None)).map(drop),
+        Operands::Normalised => backend.conv2d_moments(spec, &x, &filter, Epilogue::bias(None)).map(drop),
+    };
+    visit(Kernel { name: name("forward"), work, run: &mut forward })?;
+    let mut data = || backend.conv2d_backward_data(spec, &dy, &filter, None).map(drop);
+    visit(Kernel { name: name("backward data"), work, run: &mut data })?;
+    let mut weight = || backend.conv2d_backward_weight(spec, &dy, &x).map(drop);
+    visit(Kernel { name: name("backward weight"), work, run: &mut weight })
+}
+
+/// The convolution `name` of a frozen model: forward, with a weight that was prepared for that alone.
+///
+/// # Errors
+/// The device's, and those of `visit`.
+pub fn frozen<B: Backend>(backend: &B, spec: &Conv2dSpec, name: &str, visit: Visit<'_>) -> Result<()> {
+    let weight = wide_noise(backend, spec.weight_shape().iter().product())?;
+    let filter = backend.prepare_filter(spec, &weight, Uses::Forward)?;
+    let x = Input::Plain(noise(backend, spec.input_shape().iter().product())?);
+    let mut forward = || backend.conv2d(spec, &x, &filter, Epilogue::bias(None)).map(drop);
+    visit(Kernel { name: format!("{name} frozen"), work: Work::Flops(2 * spec.macs()), run: &mut forward })
 }
 
 fn operands<B: Backend>(backend: &B, spec: &Conv2dSpec, operands: Operands) -> Result<(Input<B>, Gradient<B>)> {

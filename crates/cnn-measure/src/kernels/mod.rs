@@ -11,7 +11,10 @@ mod pool2d;
 
 #[cfg(feature = "cuda")]
 pub use baseline::baseline;
-pub use conv2d::{Operands, POINTWISE, SHAPES as CONVOLUTIONS, conv2d, name as convolution_name};
+pub use conv2d::{
+    Operands, POINTWISE, SHAPES as CONVOLUTIONS, conv2d, frozen as conv2d_frozen, name as convolution_name,
+    passes as conv2d_passes,
+};
 pub use linear::linear;
 pub use norm::norm;
 pub use optim::optim;
