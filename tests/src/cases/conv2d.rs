@@ -49,8 +49,8 @@ pub fn conv2d() -> impl Strategy<Value = Conv2d> {
     )
 }
 
-/// The shapes of a residual network, depthwise convolutions, and such as are cut in every way: few images that are packed
-/// before, of channels and of rows, and many small ones.
+/// The shapes of a residual network, depthwise convolutions, dilated ones, and such as are cut in every way: few images that are
+/// packed before, of channels and of rows, and many small ones.
 pub fn edges() -> Vec<Conv2d> {
     let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
     let mut specs = vec![
@@ -68,6 +68,10 @@ pub fn edges() -> Vec<Conv2d> {
         ([2, 4, 4, 128], 128, same(3, 1)),
         ([1, 24, 20, 32], 64, same(3, 1).groups(2)),
         ([8, 9, 9, 24], 24, same(3, 1).groups(24)),
+        // Taps that see only padding in most rows and columns.
+        ([2, 17, 33, 20], 36, Conv2dOptions { padding: Padding::all(12), ..same(3, 1).dilation(12) }),
+        ([3, 9, 8, 33], 40, Conv2dOptions { padding: Padding::all(9), ..same(3, 1).dilation(9) }),
+        ([1, 40, 11, 130], 16, Conv2dOptions { padding: Padding::all(6), ..same(3, 1).dilation(6) }),
     ];
     for channels in [2, 15, 16, 33] {
         for (kernel, stride) in [(3, 1), (3, 2), (5, 2), (1, 3)] {

@@ -99,7 +99,10 @@ impl<T: CpuElement> WeightGradient<'_, T> {
             * lanes
             * size_of::<T::Accum>();
         let height = self.to[0];
-        let rows = (PACKED / row.max(1)).clamp(1, height);
+        // A strip reaches over more rows than it has; where a dilated kernel reaches so far that strips would pack most rows
+        // again and again, they have as many rows as they reach over besides.
+        let besides = self.plan.rows.reach(0..1).len().div_ceil(self.plan.rows.step).saturating_sub(1);
+        let rows = (PACKED / row.max(1)).max(besides).clamp(1, height);
         let images = if rows == height { (PACKED / (row * height).max(1)).clamp(1, chunk) } else { 1 };
         // What one output row brings into the first-level cache: one block of x, two of dy.
         let row =
@@ -240,6 +243,14 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                                     let channels = lanes.min(layout.read - c);
                                     for tap in taps {
                                         let at = tap.w * channels;
+                                        // The outputs for which it reads more than padding.
+                                        let start = rows.start + near_rows.start;
+                                        let end = tap.rows[1].min(rows.start + near_rows.end);
+                                        let skipped = tap.rows[0].saturating_sub(start).min(near_rows.len());
+                                        let seen = end.saturating_sub(start + skipped);
+                                        let [left, right] = tap.columns;
+                                        let x = x.wrapping_add(skipped * step + left * lanes);
+                                        let dy = dy.as_ptr().wrapping_add((skipped * width + left) * lanes);
                                         for (r, n) in split(channels, S::PIXELS) {
                                             // SAFETY: the plan's taps for these output rows lie within the packed
                                             // rows, and dy was packed for the same images and rows.
@@ -248,10 +259,11 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                                                     x: x.wrapping_add(c / lanes * planes[0] + tap.x + r),
                                                     x_row: step,
                                                     x_image: sizes[0],
-                                                    dy: dy.as_ptr().add((panel - panels.start) * 2 * planes[1]),
+                                                    dy: dy.wrapping_add((panel - panels.start) * 2 * planes[1]),
+                                                    dy_row: width * lanes,
                                                     dy_plane: planes[1],
                                                     dy_image: sizes[1],
-                                                    size: [near_images.len(), near_rows.len(), width],
+                                                    size: [near_images.len(), seen, right.saturating_sub(left)],
                                                     dw: dw.add((at + r) * vectors * lanes),
                                                     accumulate,
                                                 };
@@ -281,6 +293,7 @@ struct Outer<T> {
     x_image: usize,
     /// The first pixel of the first vector.
     dy: *const T,
+    dy_row: usize,
     dy_plane: usize,
     dy_image: usize,
     /// Images, rows, columns.
@@ -306,7 +319,7 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const R: usize> SimdKern
             for image in 0..images {
                 for row in 0..rows {
                     let mut x = o.x.add(image * o.x_image + row * o.x_row);
-                    let mut dy = o.dy.add(image * o.dy_image + row * columns * lanes);
+                    let mut dy = o.dy.add(image * o.dy_image + row * o.dy_row);
                     for _ in 0..columns {
                         let d: [V<T, S>; NV] = std::array::from_fn(|v| V::<T, S>::load(simd, dy.add(v * o.dy_plane)));
                         for r in 0..R {

@@ -8,8 +8,8 @@
 //! y[r][p] = acc, finished as `epilogue` says
 //! ```
 //!
-//! A tap whose row reads only padding is left out, and so are such rows and columns of a block as wide as a small image:
-//! of 4x4 outputs with a 3x3 kernel, 44 products of 144.
+//! A tap that reads only padding is left out, which in a dilated kernel most do, and so are such rows and columns of a block as
+//! wide as a small image: of 4x4 outputs with a 3x3 kernel, 44 products of 144.
 
 use std::mem::MaybeUninit;
 
@@ -100,7 +100,9 @@ impl<T: CpuElement, const PAIRS: bool, const NV: usize, const RY: usize, const R
             while rest > 0 {
                 let n = rest.min(lanes);
                 for tap in b.taps {
-                    if tap.rows[0] >= b.first[0] + RY || tap.rows[1] <= b.first[0] {
+                    let rows_read = tap.rows[0] < b.first[0] + RY && tap.rows[1] > b.first[0];
+                    let columns_read = tap.columns[0] < b.first[1] + RX && tap.columns[1] > b.first[1];
+                    if !rows_read || !columns_read {
                         continue; // only padding
                     }
                     // Whether the block's first row or column, or its last, reads only padding.
