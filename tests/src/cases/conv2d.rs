@@ -49,8 +49,8 @@ pub fn conv2d() -> impl Strategy<Value = Conv2d> {
     )
 }
 
-/// The shapes of a residual network, depthwise convolutions, dilated ones, and such as are cut in every way: few images that are
-/// packed before, of channels and of rows, and many small ones.
+/// The shapes of a residual network, convolutions in narrow groups, dilated ones, and such as are cut in every way: few images
+/// that are packed before, of channels and of rows, and many small ones.
 pub fn edges() -> Vec<Conv2d> {
     let same = |kernel: usize, stride| Conv2dOptions::square(kernel).stride(stride).padding(kernel / 2);
     let mut specs = vec![
@@ -68,6 +68,13 @@ pub fn edges() -> Vec<Conv2d> {
         ([2, 4, 4, 128], 128, same(3, 1)),
         ([1, 24, 20, 32], 64, same(3, 1).groups(2)),
         ([8, 9, 9, 24], 24, same(3, 1).groups(24)),
+        // Groups narrower than a vector, whose last vector is not full, and as wide as one.
+        ([3, 9, 7, 24], 24, same(3, 1).groups(6)),
+        ([2, 9, 8, 18], 18, same(3, 2).groups(9)),
+        ([1, 12, 11, 40], 40, same(3, 1).groups(5)),
+        ([18, 5, 6, 32], 32, same(5, 1).dilation(2).groups(8)),
+        ([2, 7, 9, 32], 32, same(3, 1).groups(2)),
+        ([2, 6, 9, 8], 16, same(3, 1).groups(4)),
         // Taps that see only padding in most rows and columns.
         ([2, 17, 33, 20], 36, Conv2dOptions { padding: Padding::all(12), ..same(3, 1).dilation(12) }),
         ([3, 9, 8, 33], 40, Conv2dOptions { padding: Padding::all(9), ..same(3, 1).dilation(9) }),

@@ -2,10 +2,10 @@
 //!
 //! The choice is a static function of the spec, so that it never depends on a measurement. Direct convolution packs
 //! images into scratch memory a few at a time (there is no im2col of a batch) and runs a register-blocked micro-kernel
-//! over them; a depthwise convolution, which sums over no channels, has kernels of its own.
+//! over them; a convolution in groups narrower than a vector, such as a depthwise one, has kernels of its own.
 
-mod depthwise;
 mod direct;
+mod narrow;
 mod pack;
 mod panels;
 mod plan;
@@ -104,8 +104,8 @@ enum Form<T: CpuElement> {
     Winograd(Buffer<T::Accum>),
     /// Transformed ahead, or where that would be too large in panels that are transformed when they are needed.
     WinogradForward { weight: Buffer<T::Accum>, ready: bool },
-    /// As it is.
-    Depthwise(Buffer<T::Accum>),
+    /// As it is, and with the roles of a group's channels exchanged for the gradient of the input.
+    Narrow { forward: Buffer<T::Accum>, transposed: Option<Buffer<T::Accum>> },
 }
 
 /// How a convolution is computed.
@@ -113,12 +113,12 @@ enum Form<T: CpuElement> {
 enum Algorithm {
     Direct,
     Winograd,
-    Depthwise,
+    Narrow,
 }
 
 fn algorithm<T: CpuElement>(cpu: &Cpu<T>, spec: &Conv2dSpec) -> Algorithm {
-    if spec.groups > 1 && spec.groups == spec.in_channels && spec.groups == spec.out_channels {
-        return Algorithm::Depthwise;
+    if narrow::fits(spec, cpu.lanes(), cpu.isa().dots()) {
+        return Algorithm::Narrow;
     }
     let winograd = match cpu.conv_algorithm() {
         ConvAlgorithm::Auto => cpu.isa().tiles().is_none() && winograd::pays(spec, cpu.isa().dots()),
@@ -166,7 +166,13 @@ pub(crate) fn prepare_filter<T: CpuElement>(
                 Uses::Forward => None,
             },
         },
-        Algorithm::Depthwise => Form::Depthwise(weight.clone()),
+        Algorithm::Narrow => Form::Narrow {
+            forward: weight.clone(),
+            transposed: match uses {
+                Uses::Training => Some(narrow::transposed(cpu, spec, weight)?),
+                Uses::Forward => None,
+            },
+        },
         // A training step transforms each weight when it runs, which is once: kept, it would be memory.
         Algorithm::Winograd if uses == Uses::Training => Form::Winograd(weight.clone()),
         Algorithm::Winograd => {
@@ -283,9 +289,9 @@ fn forward<T: CpuElement>(
             };
             direct.run(cpu, y.make_mut()?, moments)?
         }
-        Form::Depthwise(weight) => {
+        Form::Narrow { forward, .. } => {
             let plan = planned(cpu, spec, Direction::Forward);
-            depthwise::forward(cpu, spec, &plan, reader, weight.as_slice(), epilogue, y.make_mut()?, moments)?
+            narrow::forward(cpu, spec, &plan, reader, forward.as_slice(), epilogue, y.make_mut()?, moments)?
         }
     };
     Ok((y, moments))
@@ -336,13 +342,15 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
             };
             direct.run(cpu, dx.make_mut()?, false)?;
         }
-        Form::Direct { transposed: None, .. } | Form::WinogradForward { .. } => {
+        Form::Direct { transposed: None, .. }
+        | Form::Narrow { transposed: None, .. }
+        | Form::WinogradForward { .. } => {
             let message = "the filter was prepared for the forward pass only".into();
             return Err(Error::Device { backend: "cpu", message });
         }
-        Form::Depthwise(weight) => {
+        Form::Narrow { transposed: Some(weights), .. } => {
             let plan = planned(cpu, spec, Direction::Data);
-            depthwise::data(cpu, spec, &plan, reader, weight.as_slice(), dx.make_mut()?, add)?;
+            narrow::data(cpu, spec, &plan, reader, weights.as_slice(), dx.make_mut()?, add)?;
         }
     }
     Ok(dx)
@@ -394,9 +402,9 @@ pub(crate) fn conv2d_backward_weight<T: CpuElement>(
             };
             gradient.run(cpu, dw.make_mut()?)?;
         }
-        Algorithm::Depthwise => {
+        Algorithm::Narrow => {
             let plan = planned(cpu, spec, Direction::Forward);
-            depthwise::weight(cpu, spec, &plan, x, dy, dw.make_mut()?)?;
+            narrow::weight(cpu, spec, &plan, x, dy, dw.make_mut()?)?;
         }
     }
     Ok(dw)

@@ -65,6 +65,11 @@ x86_vector! {
     };
     abs: |x| { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) };
     select_greater: |a, b, yes, no| { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) };
+    spread: |x, group, i| {{
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let first = _mm256_andnot_si256(_mm256_set1_epi32(group as i32 - 1), lanes);
+        _mm256_permutevar8x32_ps(x, _mm256_add_epi32(first, _mm256_set1_epi32(i as i32)))
+    }};
 }
 
 x86_vector! {
@@ -80,6 +85,13 @@ x86_vector! {
     };
     abs: |x| { _mm256_andnot_pd(_mm256_set1_pd(-0.0), x) };
     select_greater: |a, b, yes, no| { _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_GT_OQ>(a, b)) };
+    // By halves of numbers: the instruction for whole ones takes a constant only.
+    spread: |x, group, i| {{
+        let halves = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let first = _mm256_andnot_si256(_mm256_set1_epi32(2 * (group as i32 - 1)), halves);
+        let at = _mm256_add_epi32(first, _mm256_set1_epi32(2 * i as i32));
+        _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), at))
+    }};
 }
 
 impl F32x8 {

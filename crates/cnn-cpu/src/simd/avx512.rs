@@ -107,6 +107,11 @@ x86_vector! {
     store_head: |to, value, n| { _mm512_mask_storeu_ps(to, head!(__mmask16, n), value) };
     abs: |x| { _mm512_abs_ps(x) };
     select_greater: |a, b, yes, no| { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes) };
+    spread: |x, group, i| {{
+        let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let first = _mm512_andnot_si512(_mm512_set1_epi32(group as i32 - 1), lanes);
+        _mm512_permutexvar_ps(_mm512_add_epi32(first, _mm512_set1_epi32(i as i32)), x)
+    }};
 }
 
 x86_vector! {
@@ -119,6 +124,11 @@ x86_vector! {
     store_head: |to, value, n| { _mm512_mask_storeu_pd(to, head!(__mmask8, n), value) };
     abs: |x| { _mm512_abs_pd(x) };
     select_greater: |a, b, yes, no| { _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(a, b), no, yes) };
+    spread: |x, group, i| {{
+        let lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+        let first = _mm512_andnot_si512(_mm512_set1_epi64(group as i64 - 1), lanes);
+        _mm512_permutexvar_pd(_mm512_add_epi64(first, _mm512_set1_epi64(i as i64)), x)
+    }};
 }
 
 impl F32x16 {

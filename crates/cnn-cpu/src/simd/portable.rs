@@ -124,6 +124,10 @@ macro_rules! array {
                 Array([$(if self.0[$i] > other.0[$i] { yes.0[$i] } else { no.0[$i] }),*])
             }
             #[inline(always)]
+            fn spread(self, group: usize, i: usize) -> Self {
+                Array([$(self.0[($i & !(group - 1)) + i]),*])
+            }
+            #[inline(always)]
             fn pow2(self) -> Self {
                 // Adding this puts the biased exponent into the low bits of the mantissa.
                 const BIAS: $e = 1.5 / <$e>::EPSILON + (<$e>::MAX_EXP - 1) as $e;

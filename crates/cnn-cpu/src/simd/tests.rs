@@ -52,6 +52,13 @@ impl<T: CpuReal> SimdKernel for Check<T> {
         expect("NaN is not greater", nan.select_greater(x, nan, y), &|_, b| b);
         assert_eq!(x.reduce_sum(), a[..lanes].iter().copied().sum());
         assert_eq!(x.reduce_max(), a[lanes - 1]);
+        for group in (0..).map(|power| 1 << power).take_while(|&group| group < lanes) {
+            for i in 0..group {
+                let mut got = vec![T::nan(); lanes];
+                x.spread(group, i).write(&mut got);
+                assert!((0..lanes).all(|l| got[l] == a[l / group * group + i]), "{i} of {group}: {got:?}");
+            }
+        }
         for n in 0..=lanes {
             let mut to = of(&|_| 9.0);
             V::<T, S>::read(simd, &a[..n]).write(&mut to[..lanes]);

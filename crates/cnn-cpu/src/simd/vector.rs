@@ -70,6 +70,9 @@ pub trait Vector<E: Copy + Default>: Copy {
     fn select_greater(self, other: Self, yes: Self, no: Self) -> Self;
     /// 2 to the power of lanes that are whole numbers within the exponents of normal numbers.
     fn pow2(self) -> Self;
+    /// Lane `l` of the result is lane `l / group * group + i`: number `i` of every `group` numbers, a power of two below the
+    /// lanes, in the place of each of them.
+    fn spread(self, group: usize, i: usize) -> Self;
     /// The sum of the lanes: halves added until one is left.
     fn reduce_sum(self) -> E;
     /// The greatest lane, NaN if there is one.

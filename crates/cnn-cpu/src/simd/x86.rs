@@ -47,6 +47,7 @@ macro_rules! x86_vector {
         store_head: |$to:ident, $value:ident, $stored:ident| { $store_head:expr };
         abs: |$signed:ident| { $abs:expr };
         select_greater: |$a:ident, $b:ident, $yes:ident, $no:ident| { $select:expr };
+        spread: |$spread:ident, $group:ident, $at:ident| { $spreading:expr };
     ) => {
         impl Vector<$e> for $v {
             type Simd = $simd;
@@ -129,6 +130,11 @@ macro_rules! x86_vector {
             fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
                 let ($a, $b, $yes, $no) = (self.0, other.0, yes.0, no.0);
                 $v(owned!($select))
+            }
+            #[inline(always)]
+            fn spread(self, $group: usize, $at: usize) -> Self {
+                let $spread = self.0;
+                $v(owned!($spreading))
             }
             #[inline(always)]
             fn pow2(self) -> Self {
