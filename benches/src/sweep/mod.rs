@@ -171,7 +171,7 @@ mod tests {
 
     fn setup() -> Setup {
         let (model, precision) = (String::new(), "f32".to_owned());
-        Setup { area: Area::Layers, model, batch: 1, threads: 2, precision, on: On::Cpu, rehearse: true }
+        Setup { area: Area::Layers, model, side: 32, batch: 1, threads: 2, precision, on: On::Cpu, rehearse: true }
     }
 
     #[test]
