@@ -110,12 +110,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// Bytes at the start of a file in which its header is looked for first.
 const HEAD: u64 = 256 << 10;
 
+/// The file at `path`, its length, and its first bytes.
+fn begun(path: &Path) -> io::Result<(File, u64, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let (length, mut head) = (file.metadata()?.len(), Vec::new());
+    Read::by_ref(&mut file).take(HEAD).read_to_end(&mut head)?;
+    Ok((file, length, head))
+}
+
 /// Bytes that decoding the file at `path` takes, and the file itself; None where that cannot be told.
 pub(crate) fn decoding_bytes(path: &Path, channels: usize) -> Option<u64> {
-    let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    let mut head = Vec::new();
-    Read::by_ref(&mut file).take(HEAD).read_to_end(&mut head).ok()?;
+    let (_, length, head) = begun(path).ok()?;
     let header = match Header::read(&head).ok()? {
         None if length <= MAX_BYTES => Header::read(&read(path).ok()?).ok()?,
         header => header,
@@ -130,10 +135,7 @@ pub(crate) fn decoding_bytes(path: &Path, channels: usize) -> Option<u64> {
 /// As [`decode_image`], as far as it is seen.
 pub(crate) fn check_file(path: &Path, channels: usize) -> Result<()> {
     let failed = |source| Error::io(path, source);
-    let mut file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut head = Vec::new();
-    Read::by_ref(&mut file).take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    let (mut file, length, mut head) = begun(path).map_err(failed)?;
     let refused = |reason| Error::image(path, reason);
     if length > HEAD && length <= MAX_BYTES {
         let mut end = [0; 2];

@@ -4,10 +4,10 @@
 //! the next program; a part that turns out wrong is deleted, so it cannot spoil a later try. Nothing reads a file that
 //! has not been checked.
 
+use crate::digest::sha256;
 use crate::known::{Known, Remote};
 use crate::{Error, Result};
 use cnn_core::archive::hexadecimal;
-use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -151,16 +151,7 @@ fn check(file: &Remote, path: &Path, from: &str, advice: &str) -> Result<()> {
 
 /// Lower-case hexadecimal SHA-256 of the file at `path`.
 fn digest(path: &Path) -> Result<String> {
-    let failed = |source| Error::io(path, source);
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            length => hasher.update(&buffer[..length]),
-        }
-    }
-    Ok(hexadecimal(hasher.finalize()))
+    sha256(path, None).map(hexadecimal).map_err(|source| Error::io(path, source))
 }
 
 fn copy(from: &Path, part: &Path, name: &str, progress: &mut dyn FnMut(Progress)) -> Result<()> {

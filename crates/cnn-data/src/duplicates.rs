@@ -1,12 +1,10 @@
 //! Files that are the same, byte for byte.
 
+use crate::digest::sha256;
 use crate::pool::Pool;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::File;
 use std::hash::Hash;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A file and its length.
 #[derive(Clone, Debug)]
@@ -27,8 +25,8 @@ pub(crate) fn find(files: &[FileSize], pool: &Pool) -> Vec<Vec<usize>> {
     // By their ends first, and of those that are left by everything.
     let by_digest = |groups: Vec<Vec<usize>>, tail: Option<u64>| {
         let some = groups.concat();
-        let digests = pool.map(some.len(), |i| digest(&files[some[i]].path, tail));
-        let digests: HashMap<usize, Option<Digested>> = some.into_iter().zip(digests).collect();
+        let digests = pool.map(some.len(), |i| sha256(&files[some[i]].path, tail).ok());
+        let digests: HashMap<usize, Option<[u8; 32]>> = some.into_iter().zip(digests).collect();
         let split = |group| alike(group, |i| digests[&i]);
         groups.into_iter().flat_map(split).collect::<Vec<_>>()
     };
@@ -42,22 +40,4 @@ fn alike<K: Eq + Hash>(items: Vec<usize>, key: impl Fn(usize) -> Option<K>) -> V
     let mut groups: HashMap<K, Vec<usize>> = HashMap::new();
     items.into_iter().for_each(|i| key(i).into_iter().for_each(|key| groups.entry(key).or_default().push(i)));
     groups.into_values().filter(|group| group.len() > 1).collect()
-}
-
-type Digested = [u8; 32];
-
-/// The SHA-256 of the last `tail` bytes of a file, or of all.
-fn digest(path: &Path, tail: Option<u64>) -> Option<Digested> {
-    let mut file = File::open(path).ok()?;
-    if let Some(tail) = tail {
-        let length = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(tail))).ok()?;
-    }
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).ok()? {
-            0 => return Some(hasher.finalize().into()),
-            length => hasher.update(&buffer[..length]),
-        }
-    }
 }

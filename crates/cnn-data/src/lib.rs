@@ -32,6 +32,7 @@ mod cache;
 mod cifar;
 pub mod dataset;
 pub mod decode;
+mod digest;
 mod directory;
 pub mod distort;
 #[cfg(feature = "download")]

@@ -102,8 +102,6 @@ impl fmt::Display for CacheUse {
     }
 }
 
-/// How the warning of pictures that cannot be decoded begins.
-const UNDECODED: &str = "left out, cannot be decoded: ";
 /// Entries of a list that text shows.
 const SHOWN: usize = 5;
 /// Classes that text shows.
@@ -121,13 +119,18 @@ impl Report {
     /// What somebody should know before the set is used, a line each: where the split comes from if it is not the files'
     /// own, what was left out, what is odd. Empty for a set without surprises.
     pub fn warnings(&self) -> Vec<String> {
+        self.lines(true)
+    }
+
+    /// The warnings, with that of the pictures that cannot be decoded or without.
+    fn lines(&self, with_bad: bool) -> Vec<String> {
         let mut lines = self.notes.clone();
         for LeftOut { reason, paths } in &self.left_out {
             lines.push(format!("left out, {reason}: {}", some(paths)));
         }
-        if !self.bad.is_empty() {
+        if with_bad && !self.bad.is_empty() {
             let reasons: Vec<_> = self.bad.iter().map(|bad| bad.reason.clone()).collect();
-            lines.push(format!("{UNDECODED}{}", some(&reasons)));
+            lines.push(format!("left out, cannot be decoded: {}", some(&reasons)));
         }
         if !self.duplicates.is_empty() {
             let pairs: Vec<_> = self.duplicates.iter().map(|[train, other]| format!("{other} = {train}")).collect();
@@ -180,10 +183,8 @@ impl fmt::Display for Report {
         if self.classes.len() > CLASSES_SHOWN {
             writeln!(f, "  ... and {} more", self.classes.len() - CLASSES_SHOWN)?;
         }
-        let notes = self.warnings().into_iter().filter(|warning| *warning != self.split);
-        notes
-            .filter(|warning| !warning.starts_with(UNDECODED))
-            .try_for_each(|warning| writeln!(f, "note: {warning}"))?;
+        let mut notes = self.lines(false).into_iter().filter(|warning| *warning != self.split);
+        notes.try_for_each(|warning| writeln!(f, "note: {warning}"))?;
         // Somebody will have to go through all of them.
         self.bad.iter().try_for_each(|bad| writeln!(f, "cannot be decoded: {}", bad.reason))
     }

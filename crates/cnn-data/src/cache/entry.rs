@@ -1,8 +1,9 @@
 //! What a cache knows of a picture: which one it is, when it was decoded, and what its image must add up to.
 
+use crate::digest::sha256;
 use sha2::{Digest, Sha256};
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::fs::Metadata;
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,22 +78,15 @@ fn told(_: &Metadata) -> (i64, [u64; 2]) {
 
 /// What the picture at `path`, which is absolute, is known by.
 pub(super) fn picture(path: &Path) -> Half {
-    half(Sha256::new().chain_update(path.as_os_str().as_encoded_bytes()))
+    half(Sha256::digest(path.as_os_str().as_encoded_bytes()).into())
 }
 
 /// What is in the file at `path`.
 pub(super) fn content(path: &Path) -> io::Result<Half> {
-    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(half(hasher)),
-            length => hasher.update(&buffer[..length]),
-        }
-    }
+    sha256(path, None).map(half)
 }
 
-fn half(hasher: Sha256) -> Half {
-    let digest = hasher.finalize();
+fn half(digest: [u8; 32]) -> Half {
     std::array::from_fn(|i| digest[i])
 }
 

@@ -94,6 +94,8 @@ impl Writer {
             each();
             kept
         });
+        let end = places.iter().max().map_or(0, |&last| last as usize + 1);
+        self.entries.resize(end.max(self.entries.len()), None);
         let mut checksums = Vec::with_capacity(paths.len());
         let mut errors = Vec::with_capacity(paths.len());
         for (kept, &place) in results.into_iter().zip(&places) {
@@ -108,9 +110,8 @@ impl Writer {
                 }
                 Err(error) => (None, Err(error)),
             };
-            if let Some(kept) = self.entries.get_mut(place as usize) {
-                *kept = entry;
-            }
+            // Another split may have the same picture.
+            self.entries[place as usize] = entry;
             checksums.push(entry.map(|entry| entry.checksum));
             errors.push(error);
         }

@@ -88,6 +88,10 @@ fn pictures_are_decoded_once_and_are_the_same_bytes() {
         }
         fs::write(&path, bytes).unwrap();
     }
+    // A picture in two splits is decoded once.
+    let all = place.options().size([5, 5]).test_all(true);
+    let cache = place.open_with(&all).unwrap().report.cache.unwrap();
+    assert_eq!((cache.decoded, cache.found), (20, 20));
     // Another size and another way to it are in files of their own.
     let others = [
         place.options().size([4, 4]),
@@ -96,7 +100,7 @@ fn pictures_are_decoded_once_and_are_the_same_bytes() {
     for options in others {
         assert_eq!(place.open_with(&options).unwrap().report.cache.unwrap().decoded, 20);
     }
-    assert_eq!(fs::read_dir(place.cache()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(place.cache()).unwrap().count(), 4);
 }
 
 fn times(path: &Path) -> FileTimes {

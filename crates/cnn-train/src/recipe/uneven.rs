@@ -100,7 +100,10 @@ impl Recipe {
             return told;
         }
         let lost = format!("note: without a training image, and not to be learned: {}", lost.join(", "));
-        Some(told.map_or(lost.clone(), |told| format!("{told}; {lost}")))
+        Some(match told {
+            Some(told) => format!("{told}; {lost}"),
+            None => lost,
+        })
     }
 
     fn tell_uneven(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {

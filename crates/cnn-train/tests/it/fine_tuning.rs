@@ -3,24 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::support::{backend, checkpoint, run, run_steps};
+use crate::support::{backend, checkpoint, run, run_steps, shades};
 use cnn_core::Device;
 use cnn_core::archive::Archive;
 use cnn_core::nn::parameters;
-use cnn_core::rng::{Philox, Purpose};
 use cnn_cpu::Cpu;
-use cnn_data::{Dataset, ImageSet};
+use cnn_data::Dataset;
 use cnn_train::{Control, Event, FreezeRecipe, Recipe, RunFolder, Trainer};
 
 fn dataset() -> Dataset {
-    let split = |count: u32, stream| {
-        let mut random = Philox::new(3, Purpose::Test, stream, 0).stream();
-        let labels: Vec<u32> = (0..count).map(|at| at % 3).collect();
-        let pixels = |label: u32| (0..16 * 16 * 3).map(|_| (random.below(120) + label * 60) as u8).collect::<Vec<_>>();
-        let bytes = labels.iter().copied().flat_map(pixels).collect();
-        ImageSet::from_bytes("made", [16, 16, 3], &["dark", "grey", "bright"], labels, bytes).unwrap()
-    };
-    Dataset::new("made", split(64, 0), split(24, 1)).unwrap()
+    shades(64)
 }
 
 /// Four steps an epoch of a network with normalisations.

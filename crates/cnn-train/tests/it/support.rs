@@ -29,6 +29,18 @@ pub(crate) fn dataset() -> Dataset {
     Dataset::new("made", split(100, 0), split(40, 1)).unwrap()
 }
 
+/// So many training images of 16x16 of three classes in turn, and 24 to test with.
+pub(crate) fn shades(train: u32) -> Dataset {
+    let split = |count: u32, stream| {
+        let mut random = Philox::new(3, Purpose::Test, stream, 0).stream();
+        let labels: Vec<u32> = (0..count).map(|at| at % 3).collect();
+        let pixels = |label: u32| (0..16 * 16 * 3).map(|_| (random.below(120) + label * 60) as u8).collect::<Vec<_>>();
+        let bytes = labels.iter().copied().flat_map(pixels).collect();
+        ImageSet::from_bytes("made", [16, 16, 3], &["dark", "grey", "bright"], labels, bytes).unwrap()
+    };
+    Dataset::new("made", split(train, 0), split(24, 1)).unwrap()
+}
+
 pub(crate) fn recipe() -> Recipe {
     let mut recipe = Recipe::default_for("stepwise", "made").unwrap();
     (recipe.epochs, recipe.batch, recipe.validation) = (3, 16, 0.1);

@@ -1,24 +1,16 @@
 //! A run ends in the same bits on any number of threads, and on any mix of them over its parts.
 
-use crate::support::checkpoint;
-use cnn_core::rng::{Philox, Purpose};
+use crate::support::{checkpoint, shades};
 use cnn_core::{Backend, bf16};
 use cnn_cpu::Cpu;
-use cnn_data::{Dataset, ImageSet};
+use cnn_data::Dataset;
 use cnn_train::{Control, Event, Precision, Recipe, RunFolder, Trainer};
 
 const THREADS: [usize; 6] = [1, 2, 3, 4, 7, 16];
 
 /// Images of 16x16 and batches of 32: every kernel has more than one task.
 fn dataset() -> Dataset {
-    let split = |count: u32, stream| {
-        let mut random = Philox::new(3, Purpose::Test, stream, 0).stream();
-        let labels: Vec<u32> = (0..count).map(|at| at % 3).collect();
-        let pixels = |label: u32| (0..16 * 16 * 3).map(|_| (random.below(120) + label * 60) as u8).collect::<Vec<_>>();
-        let bytes = labels.iter().copied().flat_map(pixels).collect();
-        ImageSet::from_bytes("made", [16, 16, 3], &["dark", "grey", "bright"], labels, bytes).unwrap()
-    };
-    Dataset::new("made", split(96, 0), split(24, 1)).unwrap()
+    shades(96)
 }
 
 /// Convolutions with normalisations, pooling, a shortcut-free way to a dense layer; nine steps.

@@ -136,18 +136,6 @@ impl Device {
         }
     }
 
-    /// The threads that decode pictures.
-    pub(crate) fn threads(&self) -> usize {
-        match self {
-            Device::Cpu(cpu) => cpu.threads(),
-            Device::CpuBf16(cpu) => cpu.threads(),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_, 0) | Device::CudaBf16(_, 0) => available_threads(),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(_, threads) | Device::CudaBf16(_, threads) => *threads,
-        }
-    }
-
     /// Does `command` on it. These two are the places that know every backend by its type.
     pub(crate) fn run(&self, command: impl Command) -> Result<(), Failure> {
         match self {

@@ -44,7 +44,7 @@ pub(super) fn of_training(network: Network, parameters: usize, steps: &Steps) ->
     let weights = size_of::<f32>() as u64 * parameters as u64;
     // Counted are the steps of SGD, with one state. Weights and states as they are written, and the larger of the two files once
     // more; it is saved before it is tested.
-    let saving = (1 + steps.states + steps.states.max(1)) * weights;
+    let saving = (1 + 2 * steps.states) * weights;
     Ok(RUN + (steps.states - 1) * weights + evaluated.max(held + saving))
 }
 
@@ -83,19 +83,17 @@ pub(super) fn left(
     };
     // A picture that takes more than that is decoded alone.
     let largest = listing.decoding_bytes();
-    let decoding = decoding(Bytes(allowed)).max(largest) + device.threads() as u64 * largest.min(KEPT);
+    let decoding = decoding(Bytes(allowed)).max(largest) + device.pool()?.threads() as u64 * largest.min(KEPT);
     let needs = |[training, loading]: [u64; 2]| program + training + loading + decoding;
     let taken @ [training, loading] = takes(recipe.batch)?;
     if needs(taken) > allowed {
-        let smaller = std::iter::successors(Some(recipe.batch / 2), |batch| Some(batch / 2));
-        let mut fitting = smaller.take_while(|batch| *batch > 0).map(|batch| Ok((batch, needs(takes(batch)?))));
-        let fits = fitting.find_map(|tried: Result<_, Failure>| match tried {
-            Ok((_, need)) if need > allowed => None,
-            fitting => Some(fitting.map(|(batch, _)| batch)),
-        });
-        let advice = match fits.transpose()? {
-            Some(batch) => format!("--batch {batch} fits"),
-            None => "so does every batch: choose another --model or --size, or fewer --threads".to_owned(),
+        let mut smaller = recipe.batch / 2;
+        while smaller > 0 && needs(takes(smaller)?) > allowed {
+            smaller /= 2;
+        }
+        let advice = match smaller {
+            1.. => format!("--batch {smaller} fits"),
+            0 => "so does every batch: choose another --model or --size, or fewer --threads".to_owned(),
         };
         let [height, width, _] = report.size;
         let what = format!("{} by steps of {} images of {height}x{width}", recipe.model, recipe.batch);
