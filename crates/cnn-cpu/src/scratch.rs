@@ -2,11 +2,11 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use cnn_core::{Plain, Result};
 
+use crate::fork_join::place;
 use crate::pool::{Block, Pool};
 
 /// Working memory of one owner. Unlike a buffer it is not shared, and getting one does not touch the heap.
@@ -43,8 +43,6 @@ impl<T: Plain> DerefMut for Scratch<T> {
 /// the loop: inside, nothing can fail, and how many tasks meet by chance does not decide when the last allocation happens.
 pub(crate) struct Rooms<T: Plain, const N: usize> {
     rooms: Vec<Mutex<[Scratch<T>; N]>>,
-    /// Where the next task looks first.
-    next: AtomicUsize,
 }
 
 impl<T: Plain, const N: usize> Rooms<T, N> {
@@ -58,14 +56,14 @@ impl<T: Plain, const N: usize> Rooms<T, N> {
             let pieces: Result<[Scratch<T>; N], _> = pieces.try_into();
             Ok(Mutex::new(pieces.unwrap_or_else(|_| unreachable!("one piece for each length"))))
         });
-        Ok(Rooms { rooms: rooms.collect::<Result<_>>()?, next: AtomicUsize::new(0) })
+        Ok(Rooms { rooms: rooms.collect::<Result<_>>()? })
     }
 
-    /// A room of one's own until it is dropped, its contents meaning nothing. There is one for every thread; who takes a
-    /// second one may wait for ever.
+    /// A room of one's own until it is dropped, its contents meaning nothing. There is one for every thread, which mostly takes
+    /// the same one again, as it lies in its caches; who takes a second one may wait for ever.
     pub(crate) fn take(&self) -> MutexGuard<'_, [Scratch<T>; N]> {
-        let (first, count) = (self.next.fetch_add(1, Relaxed), self.rooms.len());
-        let rooms = || (0..count).map(|i| &self.rooms[first.wrapping_add(i) % count]);
+        let (first, count) = (place(), self.rooms.len());
+        let rooms = || (0..count).map(|i| &self.rooms[(first + i) % count]);
         let free = rooms().find_map(|room| match room.try_lock() {
             Ok(room) => Some(room),
             Err(TryLockError::Poisoned(room)) => Some(room.into_inner()), // a task panicked: the contents mean nothing

@@ -52,16 +52,18 @@ impl Workers {
 
     /// Calls `body` with every number below `count`, on this thread and the helpers. A panic of `body` is passed on.
     pub(crate) fn for_each(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
-        self.loops.for_each(count, &body, || {
+        let place = self.pool.current_thread_index().map_or(0, |i| i + 1);
+        self.loops.for_each(place, count, &body, || {
             let loops = self.loops.clone();
             self.pool.spawn(move || help(loops));
         });
     }
 }
 
-/// A job of the pool.
+/// A job of the pool. The pool's threads have the places from 1 on, and a caller that is none of them 0.
 fn help(loops: Arc<ForkJoin>) {
-    loops.help(|| {
+    let place = rayon::current_thread_index().map_or(0, |i| i + 1);
+    loops.help(place, || {
         let loops = loops.clone();
         rayon::spawn(move || help(loops)); // in the pool of this thread
     });

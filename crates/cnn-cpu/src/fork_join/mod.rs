@@ -2,13 +2,17 @@
 //!
 //! Inference at batch 1 is some twenty parallel loops of a tenth of a millisecond, and the small networks' are of some
 //! microseconds: what counts is how soon the other threads join in. So the caller works too, a helper looks for the next
-//! loop for a while before it gives its thread back, and tasks are handed out by one counter:
+//! loop for a while before it gives its thread back, and tasks are handed out by counters:
 //!
 //! ```text
 //! caller: write the job; open it; ask for the helpers that are not there; take tasks until none is left;
 //!         close it; wait until nobody is inside
 //! helper: until it has waited too long for a job that is open and new to it: enter; take tasks; leave
 //! ```
+//!
+//! Every thread has a place, and begins with the tasks of its own part of the loop before it takes what others have left. Loops
+//! cut what they work on by its order in memory, so a thread mostly reads what it has written in the loop before: what lies in the
+//! cache of another core takes as long to come as what lies in memory, and longer where the cores share no cache.
 //!
 //! Whether a job is open and who is inside is one atomic word, so nobody enters a job that is closed: a loop waits for
 //! helpers that have tasks of it, and never for a thread to wake up or to be lent. Who cannot have the helpers, because
@@ -22,9 +26,11 @@ mod sync;
 mod tests;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use sync::Ordering::{Acquire, Relaxed, Release};
+
 use sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Patience, Stay, UnsafeCell};
 
 /// The most helpers.
@@ -55,14 +61,27 @@ fn job(word: usize) -> usize {
     word / JOB
 }
 
+/// The most parts of a loop; more threads share them.
+const PARTS: usize = 16;
+
+thread_local! {
+    static PLACE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// This thread's place in the last loop that it took part in, or 0: a number below that of the loop's threads, which no other has
+/// unless the loop's caller is a thread of another pool.
+pub(crate) fn place() -> usize {
+    PLACE.get()
+}
+
 /// Helpers that one thread asks for; each of them asks for as many more, as to wake somebody takes some microseconds.
 const ASKED: usize = 2;
 
 /// One loop at a time, and those who help with it.
 pub(crate) struct ForkJoin {
     word: Line<AtomicUsize>,
-    /// The next task.
-    next: Line<AtomicUsize>,
+    /// How many tasks of each part have been taken, or more when none is left of it.
+    taken: Box<[Line<AtomicUsize>]>,
     job: Line<UnsafeCell<Job>>,
     /// Helpers that the job can use.
     wanted: AtomicUsize,
@@ -87,22 +106,29 @@ struct Job {
     body: *const (),
     run: unsafe fn(*const (), usize),
     count: usize,
+    parts: usize,
 }
 
 impl Job {
     fn none() -> Self {
         unsafe fn nothing(_: *const (), _: usize) {}
-        Job { body: std::ptr::null(), run: nothing, count: 0 }
+        Job { body: std::ptr::null(), run: nothing, count: 0, parts: 0 }
     }
 
-    fn new<F: Fn(usize) + Sync>(count: usize, body: &F) -> Self {
+    fn new<F: Fn(usize) + Sync>(count: usize, parts: usize, body: &F) -> Self {
         /// # Safety
         /// `body` is an `F`.
         unsafe fn run<F: Fn(usize)>(body: *const (), i: usize) {
             // SAFETY: the caller's promise.
             unsafe { (*body.cast::<F>())(i) }
         }
-        Job { body: std::ptr::from_ref(body).cast(), run: run::<F>, count }
+        Job { body: std::ptr::from_ref(body).cast(), run: run::<F>, count, parts }
+    }
+
+    /// The first task of a part and how many it has.
+    fn part(&self, part: usize) -> (usize, usize) {
+        let (least, longer) = (self.count / self.parts, self.count % self.parts);
+        (part * least + part.min(longer), least + usize::from(part < longer))
     }
 }
 
@@ -119,7 +145,7 @@ impl ForkJoin {
         assert!(helpers <= MOST, "{helpers} helpers do not fit the word");
         ForkJoin {
             word: Line(AtomicUsize::new(0)),
-            next: Line(AtomicUsize::new(0)),
+            taken: (0..=helpers.min(PARTS - 1)).map(|_| Line(AtomicUsize::new(0))).collect(),
             job: Line(UnsafeCell::new(Job::none())),
             wanted: AtomicUsize::new(0),
             most: helpers,
@@ -134,19 +160,19 @@ impl ForkJoin {
         self.most
     }
 
-    /// Calls `body` with every number below `count`, on this thread and on helpers. `lend` has a thread call
-    /// [`help`](Self::help), at any time or never. A panic of `body` is passed on.
-    pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, count: usize, body: &F, lend: impl Fn()) {
+    /// Calls `body` with every number below `count`, on this thread, whose place is `place`, and on helpers. `lend` has a thread
+    /// call [`help`](Self::help), at any time or never. A panic of `body` is passed on.
+    pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, place: usize, count: usize, body: &F, lend: impl Fn()) {
         let Ok(turn) = self.turn.try_lock() else { return (0..count).for_each(body) };
-        let job = Job::new(count, body);
+        let job = Job::new(count, self.taken.len().min(count), body);
         // SAFETY: this thread owns `turn`, and the last owner closed its job and waited until nobody was inside; who
         // enters only does so when this one is open.
         self.job.0.with_mut(|place| unsafe { *place = job });
-        self.next.0.store(0, Relaxed);
+        self.taken[..job.parts].iter().for_each(|taken| taken.0.store(0, Relaxed));
         self.wanted.store(self.most.min(count.saturating_sub(1)), Relaxed);
         let open = Open::new(self); // closed also when what follows unwinds
         self.ask(open.lent, &lend);
-        self.take_tasks(job);
+        self.take_tasks(job, place);
         drop(open);
         let panic = lock(&self.panic).take();
         drop(turn);
@@ -155,8 +181,9 @@ impl ForkJoin {
         }
     }
 
-    /// What a lent thread does, until no job has come for a while, or it has been away from its pool for long. `lend` as in [`for_each`](Self::for_each).
-    pub(crate) fn help(&self, lend: impl Fn()) {
+    /// What a lent thread does, until no job has come for a while, or it has been away from its pool for long. Places are best
+    /// below the number of threads, and no two alike. `lend` as in [`for_each`](Self::for_each).
+    pub(crate) fn help(&self, place: usize, lend: impl Fn()) {
         let (mut last, mut stay) = (None, Stay::begin()); // the job that it was in, and how long ago it came
         loop {
             match self.enter(&mut last, stay.is_over()) {
@@ -164,7 +191,7 @@ impl ForkJoin {
                     self.ask(lent(word), &lend);
                     // SAFETY: the job stays as it is until its owner has waited for those inside.
                     let job = self.job.0.with(|place| unsafe { *place });
-                    self.take_tasks(job);
+                    self.take_tasks(job, place);
                     self.leave();
                 }
                 Entry::GivenBack => return,
@@ -238,20 +265,27 @@ impl ForkJoin {
         }
     }
 
-    /// Does tasks until none is left.
-    fn take_tasks(&self, job: Job) {
+    /// Does tasks until none is left: those of the part at `place`, then those of the parts behind it and before.
+    fn take_tasks(&self, job: Job, place: usize) {
+        let threads = self.most + 1;
+        let place = place % threads;
+        PLACE.set(place);
+        let own = place * job.parts / threads;
         let tasks = || {
-            loop {
-                let i = self.next.0.fetch_add(1, Relaxed);
-                if i >= job.count {
-                    break;
+            for part in (own..job.parts).chain(0..own) {
+                let (first, count) = job.part(part);
+                // Who only looks leaves the line to those who take tasks.
+                while self.taken[part].0.load(Relaxed) < count {
+                    let i = self.taken[part].0.fetch_add(1, Relaxed);
+                    if i < count {
+                        // SAFETY: `run` was written together with the closure that it takes, which is alive as the job is.
+                        unsafe { (job.run)(job.body, first + i) };
+                    }
                 }
-                // SAFETY: `run` was written together with the closure that it takes, which is alive as the job is.
-                unsafe { (job.run)(job.body, i) };
             }
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(tasks)) {
-            self.next.0.store(job.count, Relaxed); // nobody needs the rest
+            self.taken[..job.parts].iter().for_each(|taken| taken.0.store(job.count, Relaxed)); // nobody needs the rest
             let mut first = lock(&self.panic);
             match &*first {
                 None => *first = Some(panic),

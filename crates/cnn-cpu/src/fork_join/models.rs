@@ -21,11 +21,11 @@ fn model(interruptions: usize, body: impl Fn() + Sync + Send + 'static) {
 /// Starts a thread that helps.
 fn lend(loops: &Arc<ForkJoin>) {
     let loops = loops.clone();
-    thread::spawn(move || loops.help(|| lend(&loops)));
+    thread::spawn(move || loops.help(1, || lend(&loops)));
 }
 
 fn run(loops: &Arc<ForkJoin>, count: usize, body: impl Fn(usize) + Sync) {
-    loops.for_each(count, &body, || lend(loops));
+    loops.for_each(0, count, &body, || lend(loops));
 }
 
 /// What tasks write, each its own place, and the loop's caller reads: loom objects to any access that is not ordered.
@@ -110,7 +110,7 @@ fn a_helper_that_comes_between_two_loops_or_never() {
         let (loops, late) = (Arc::new(ForkJoin::new(1)), AtomicBool::new(false));
         for _ in 0..2 {
             let places = Places::new(2);
-            loops.for_each(2, &|i: usize| places.add(i), || late.store(true, std::sync::atomic::Ordering::Relaxed));
+            loops.for_each(0, 2, &|i: usize| places.add(i), || late.store(true, std::sync::atomic::Ordering::Relaxed));
             assert_eq!(places.read(), [1, 1]);
             if late.swap(false, std::sync::atomic::Ordering::Relaxed) {
                 lend(&loops);
@@ -144,9 +144,9 @@ fn threads_that_are_lent_are_given_back() {
         let loops = Arc::new(ForkJoin::new(1));
         let threads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         for _ in 0..2 {
-            loops.for_each(2, &|_: usize| {}, || {
+            loops.for_each(0, 2, &|_: usize| {}, || {
                 let loops = loops.clone();
-                threads.lock().unwrap().push(thread::spawn(move || loops.help(|| unreachable!("one is enough"))));
+                threads.lock().unwrap().push(thread::spawn(move || loops.help(1, || unreachable!("one is enough"))));
             });
             assert!(lent(loops.word.0.load(Relaxed)) <= 1);
         }

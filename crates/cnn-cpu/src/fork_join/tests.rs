@@ -11,11 +11,11 @@ use super::*;
 /// Starts a thread that helps.
 fn lend(loops: &Arc<ForkJoin>) {
     let loops = loops.clone();
-    std::thread::spawn(move || loops.help(|| lend(&loops)));
+    std::thread::spawn(move || loops.help(1, || lend(&loops)));
 }
 
 fn run(loops: &Arc<ForkJoin>, count: usize, body: impl Fn(usize) + Sync) {
-    loops.for_each(count, &body, || lend(loops));
+    loops.for_each(0, count, &body, || lend(loops));
 }
 
 fn counts(loops: &Arc<ForkJoin>, count: usize) -> Vec<usize> {
@@ -59,6 +59,51 @@ fn loops_meet_and_nest() {
             });
         }
     });
+}
+
+/// Which of the threads does which task, where all are there for as long as each has a task to do.
+#[test]
+fn every_thread_begins_with_its_own_part() {
+    fn lend(loops: &Arc<ForkJoin>, next: &Arc<AtomicUsize>) {
+        let (loops, next) = (loops.clone(), next.clone());
+        let place = next.fetch_add(1, Relaxed);
+        std::thread::spawn(move || loops.help(place, || lend(&loops, &next)));
+    }
+    let (loops, next) = (Arc::new(ForkJoin::new(2)), Arc::new(AtomicUsize::new(1)));
+    for count in [3, 7, 12] {
+        let (places, arrived) = (Mutex::new(vec![usize::MAX; count]), AtomicUsize::new(0));
+        let body = |i: usize| {
+            lock(&places)[i] = place();
+            arrived.fetch_add(1, Relaxed);
+            while arrived.load(Relaxed) < 3 {
+                std::thread::yield_now();
+            }
+        };
+        loops.for_each(0, count, &body, || lend(&loops, &next));
+        let firsts: Vec<usize> = (0..3).map(|part| Job::new(count, 3, &body).part(part).0).collect();
+        let places = places.into_inner().unwrap();
+        let began: Vec<usize> = firsts.iter().map(|&first| places[first]).collect();
+        // A helper that had given its thread back is asked for again with another place.
+        let mut parts: Vec<usize> = began.iter().map(|place| place % 3).collect();
+        parts.sort_unstable();
+        assert_eq!((began[0], parts), (0, vec![0, 1, 2]), "{count}: {places:?}");
+        lent_in_the_end(&loops);
+        next.store(1, Relaxed);
+    }
+}
+
+#[test]
+fn parts_cover_all_tasks_once_and_are_as_even_as_can_be() {
+    for (count, parts) in [(1, 1), (5, 2), (16, 16), (17, 16), (1000, 7)] {
+        let job = Job::new(count, parts, &|_| {});
+        let mut next = 0;
+        for part in 0..parts {
+            let (first, tasks) = job.part(part);
+            assert!(first == next && (count / parts..=count.div_ceil(parts)).contains(&tasks));
+            next += tasks;
+        }
+        assert_eq!(next, count);
+    }
 }
 
 #[test]
@@ -106,7 +151,7 @@ fn no_more_helpers_are_asked_for_than_there_are_tasks_for() {
     let (loops, asked) = (ForkJoin::new(7), AtomicUsize::new(0));
     let ask = |count| {
         for _ in 0..10 {
-            loops.for_each(count, &|_| {}, || {
+            loops.for_each(0, count, &|_| {}, || {
                 asked.fetch_add(1, Relaxed); // and nobody ever comes
             });
         }
@@ -151,7 +196,7 @@ fn an_owner_that_sleeps_is_woken() {
 #[test]
 fn what_lends_may_panic() {
     let loops = Arc::new(ForkJoin::new(1));
-    let panic = panic_of(|| loops.for_each(4, &|_| {}, || panic!("no threads")));
+    let panic = panic_of(|| loops.for_each(0, 4, &|_| {}, || panic!("no threads")));
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"no threads"));
     assert_eq!(loops.word.0.load(Relaxed) & OPEN, 0, "the loop is closed");
     assert_eq!(counts(&loops, 9), [1; 9]);
