@@ -1,6 +1,7 @@
 //! The family of activations, and dropout.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::marker::PhantomData;
 
 use cnn_core::backend::{Activation, Data};
 use cnn_core::rng::Philox;
@@ -9,7 +10,7 @@ use num_traits::Float;
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::elementwise::{Op, update};
+use crate::elementwise::{Map, Op, update};
 use crate::exp::{gaussian_tail, number, sigmoid};
 use crate::kernel::mask;
 use crate::simd::{Simd, SimdKernel, Vector};
@@ -109,15 +110,53 @@ fn distribution<T: CpuElement, S: Simd>(simd: S, x: V<T, S>, tail: V<T, S>) -> V
 }
 
 pub(crate) fn activate<T: CpuElement>(cpu: &Cpu<T>, activation: Activation, x: Data<Cpu<T>>) -> Result<Data<Cpu<T>>> {
-    match activation {
-        Activation::Relu => update(cpu, x, None, Relu),
-        Activation::Relu6 => update(cpu, x, None, Relu6),
-        Activation::LeakyRelu => update(cpu, x, None, LeakyRelu),
-        Activation::Gelu => update(cpu, x, None, Gelu),
-        Activation::Silu => update(cpu, x, None, Silu),
-        Activation::Hardswish => update(cpu, x, None, Hardswish),
-        Activation::Sigmoid => update(cpu, x, None, Sigmoid),
-        Activation::Hardsigmoid => update(cpu, x, None, Hardsigmoid),
+    let mut update = Update::new(cpu, x)?;
+    cpu.for_each_part(update.parts(CHUNK)?, |_, y: &mut [T]| {
+        cpu.run(Activate { activation, y: y.as_mut_ptr(), rows: 1, pitch: y.len(), len: y.len(), of: PhantomData });
+    });
+    Ok(update.done())
+}
+
+/// An activation of numbers in place.
+pub(crate) struct Activate<'a, T> {
+    activation: Activation,
+    y: *mut T,
+    rows: usize,
+    pitch: usize,
+    len: usize,
+    of: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Activate<'_, T> {
+    /// Of `rows` rows of `len` numbers, `pitch` apart.
+    ///
+    /// # Safety
+    /// They exist, and nobody else uses them as long as this lives.
+    pub(crate) unsafe fn rows(activation: Activation, y: *mut T, rows: usize, pitch: usize, len: usize) -> Self {
+        Activate { activation, y, rows, pitch, len, of: PhantomData }
+    }
+}
+
+impl<T: CpuElement> SimdKernel for Activate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Activate { activation, y, rows, pitch, len, .. } = self;
+        // Rows that follow each other are one.
+        let (rows, len) = if len == pitch { (rows.min(1), rows * len) } else { (rows, len) };
+        for row in 0..rows {
+            // SAFETY: the promise that this was made by: a slice that was borrowed, or `Activate::rows`.
+            let y = unsafe { std::slice::from_raw_parts_mut(y.add(row * pitch), len) };
+            macro_rules! apply {
+                ($($name:ident)*) => {
+                    match activation {
+                        $(Activation::$name => Map { y, a: None, b: None, op: $name }.run(simd),)*
+                    }
+                };
+            }
+            apply!(Relu Relu6 LeakyRelu Gelu Silu Hardswish Sigmoid Hardsigmoid);
+        }
     }
 }
 

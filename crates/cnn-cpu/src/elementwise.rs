@@ -62,11 +62,11 @@ fn pass<T: CpuElement>(
 }
 
 /// `y = op(a, b)`; `a` is `y` itself, and `b` is zero, where it is not given.
-struct Map<'a, T, O> {
-    y: &'a mut [T],
-    a: Option<&'a [T]>,
-    b: Option<&'a [T]>,
-    op: O,
+pub(crate) struct Map<'a, T, O> {
+    pub(crate) y: &'a mut [T],
+    pub(crate) a: Option<&'a [T]>,
+    pub(crate) b: Option<&'a [T]>,
+    pub(crate) op: O,
 }
 
 impl<T: CpuElement, O: Op<T>> SimdKernel for Map<'_, T, O> {

@@ -17,7 +17,7 @@ mod winograd;
 
 use std::sync::Arc;
 
-use cnn_core::backend::{self, Data, Gradient, Input, Moments, Uses, Wide};
+use cnn_core::backend::{self, Activation, Data, Gradient, Input, Moments, Uses, Wide};
 use cnn_core::{BatchNormSpec, Conv2dSpec, Error, Result};
 
 use crate::activation::activate;
@@ -218,11 +218,7 @@ pub(crate) fn conv2d<T: CpuElement>(
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cpu<T>>,
 ) -> Result<Data<Cpu<T>>> {
-    let y = forward(cpu, spec, x, filter, epilogue, false)?.0;
-    match late(&epilogue) {
-        Some(activation) => activate(cpu, activation, y),
-        None => Ok(y),
-    }
+    Ok(forward(cpu, spec, x, filter, epilogue, late(&epilogue), false)?.0)
 }
 
 pub(crate) fn conv2d_moments<T: CpuElement>(
@@ -239,16 +235,18 @@ pub(crate) fn conv2d_moments<T: CpuElement>(
         let moments = channel_moments(cpu, &y, &BatchNormSpec { rows, channels: spec.out_channels, eps: 0.0 })?;
         return Ok((y, moments));
     }
-    let (y, moments) = forward(cpu, spec, x, filter, epilogue, true)?;
+    let (y, moments) = forward(cpu, spec, x, filter, epilogue, None, true)?;
     Ok((y, moments.expect("moments were asked for")))
 }
 
+/// The forward pass, with the activation that is `late`.
 fn forward<T: CpuElement>(
     cpu: &Cpu<T>,
     spec: &Conv2dSpec,
     x: &Input<Cpu<T>>,
     filter: &Filter<T>,
     epilogue: backend::Epilogue<'_, Cpu<T>>,
+    late: Option<Activation>,
     moments: bool,
 ) -> Result<Output<T, Option<Moments<Cpu<T>>>>> {
     spec.check()?;
@@ -271,7 +269,11 @@ fn forward<T: CpuElement>(
                 epilogue,
                 accumulate: false,
             };
-            convolution.run(cpu, y.make_mut()?, moments)?
+            let moments = convolution.run(cpu, y.make_mut()?, moments)?;
+            if let Some(activation) = late {
+                y = activate(cpu, activation, y)?;
+            }
+            moments
         }
         Form::Direct { forward, .. } => {
             let plan = planned(cpu, spec, Direction::Forward);
@@ -284,6 +286,7 @@ fn forward<T: CpuElement>(
                 panels: panels(cpu, spec, plan.fold),
                 weights: forward.as_slice(),
                 epilogue,
+                late,
                 accumulate: false,
                 tiles: cpu.isa().tiles().filter(|_| plan.fold.is_none()),
             };
@@ -291,7 +294,7 @@ fn forward<T: CpuElement>(
         }
         Form::Narrow { forward, .. } => {
             let plan = planned(cpu, spec, Direction::Forward);
-            narrow::forward(cpu, spec, &plan, reader, forward.as_slice(), epilogue, y.make_mut()?, moments)?
+            narrow::forward(cpu, spec, &plan, reader, forward.as_slice(), (epilogue, late), y.make_mut()?, moments)?
         }
     };
     Ok((y, moments))
@@ -337,6 +340,7 @@ pub(crate) fn conv2d_backward_data<T: CpuElement>(
                 panels: transposed(cpu, spec),
                 weights: weights.as_slice(),
                 epilogue: Epilogue::none(),
+                late: None,
                 accumulate: add,
                 tiles: cpu.isa().tiles(),
             };

@@ -6,6 +6,7 @@ use super::super::pack::{Strip, pack};
 use super::Direct;
 use super::outputs::{Outputs, SUMS};
 use super::tiles::ByTiles;
+use crate::activation::Activate;
 use crate::element::{CpuElement, V};
 use crate::kernel::moments::Piece;
 use crate::simd::{Simd, SimdKernel, Vector};
@@ -117,19 +118,27 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                 }
             }
         }
-        let Some(pieces) = pieces else { return };
         let channel = |panel: usize| panel / layout.count() * layout.write + panel % layout.count() * 2 * lanes;
         let first = channel(panels.start);
         let end = if panels.end == layout.groups * layout.count() { channels } else { channel(panels.end) };
+        let pixels = rows.len() * direct.to[1]; // of an image, one after the other: a forward pass has one class of rows, of stride 1
+        let written = |image: usize| (image * direct.to[0] + rows.start) * direct.to[1] * channels + first;
+        if let Some(activation) = direct.late {
+            for at in images.clone().map(written) {
+                // SAFETY: this task has just written these channels of these pixels, and no other task uses them.
+                let written = unsafe { Activate::rows(activation, y.get().add(at), pixels, channels, end - first) };
+                simd.outline(written);
+            }
+        }
+        let Some(pieces) = pieces else { return };
         for image in images {
-            // SAFETY: this task has just written these channels of these rows (there is one class of rows, of stride
-            // 1, in a forward pass), and no other task has them.
+            // SAFETY: this task has just written these channels of these pixels, and no other task has them.
             unsafe {
                 let mean = pieces.get().add((image * strip.1 + strip.0) * 2 * channels + first);
                 let piece = Piece {
-                    y: y.get().add((image * direct.to[0] + rows.start) * direct.to[1] * channels + first).cast_const(),
+                    y: y.get().add(written(image)).cast_const(),
                     pitch: channels,
-                    pixels: rows.len() * direct.to[1],
+                    pixels,
                     channels: end - first,
                     mean,
                     squares: mean.add(channels),

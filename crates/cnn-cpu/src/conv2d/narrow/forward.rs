@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use cnn_core::backend::Moments;
+use cnn_core::backend::{Activation, Moments};
 use cnn_core::{Conv2dSpec, Result};
 
 use super::geometry::{Geometry, Tile, pack_planes};
+use crate::activation::Activate;
 use crate::conv2d::plans::Plan;
 use crate::conv2d::reader::Reader;
 use crate::device::Cpu;
@@ -27,6 +28,8 @@ struct Narrow<'a, T: CpuElement> {
     /// \[taps, channels of a group, channels\].
     weight: &'a [T::Accum],
     epilogue: Epilogue<'a, T>,
+    /// What follows it.
+    late: Option<Activation>,
     /// Add to what is there, in place of the epilogue.
     accumulate: bool,
 }
@@ -37,7 +40,7 @@ pub(in super::super) fn forward<T: CpuElement>(
     plan: &Plan,
     reader: Reader<'_, T>,
     weight: &[T::Accum],
-    epilogue: Epilogue<'_, T>,
+    epilogue: (Epilogue<'_, T>, Option<Activation>),
     y: &mut [T],
     moments: bool,
 ) -> Result<Option<Moments<Cpu<T>>>> {
@@ -55,7 +58,7 @@ pub(in super::super) fn data<T: CpuElement>(
     accumulate: bool,
 ) -> Result<()> {
     let geometry = Geometry::of(spec, plan, spec.output, spec.input);
-    run(cpu, geometry, reader, transposed, Epilogue::none(), accumulate, dx, false).map(drop)
+    run(cpu, geometry, reader, transposed, (Epilogue::none(), None), accumulate, dx, false).map(drop)
 }
 
 fn run<T: CpuElement>(
@@ -63,7 +66,7 @@ fn run<T: CpuElement>(
     geometry: Geometry<'_>,
     reader: Reader<'_, T>,
     weight: &[T::Accum],
-    epilogue: Epilogue<'_, T>,
+    (epilogue, late): (Epilogue<'_, T>, Option<Activation>),
     accumulate: bool,
     y: &mut [T],
     moments: bool,
@@ -76,7 +79,7 @@ fn run<T: CpuElement>(
     assert!(epilogue.fits(y.len(), channels));
     assert!(taps.iter().flatten().all(|tap| (tap.w + 1) * channels <= weight.len()));
     assert!(width == 1 || lanes.is_multiple_of(width));
-    let narrow = Narrow { geometry, tile, reader, taps, weight, epilogue, accumulate };
+    let narrow = Narrow { geometry, tile, reader, taps, weight, epilogue, late, accumulate };
     let (strips, sets) = (plan.rows.count().div_ceil(tile.rows), channels.div_ceil(tile.vectors * lanes));
     let mut pieces = cpu.scratch::<T::Accum>(if moments { batch * strips * 2 * channels } else { 0 })?;
     let (y, out) = (Shared::new(y), moments.then(|| Shared::new(&mut pieces)));
@@ -159,12 +162,19 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
                     }
                 }
             }
+            // A forward pass has one class of rows and one of columns, of stride 1.
+            let first = (image * to[0] + strip.start) * to[1] * channels + c;
+            if let Some(activation) = narrow.late {
+                // SAFETY: this task has just written these channels of these pixels, and no other task uses them.
+                let written =
+                    unsafe { Activate::rows(activation, y.get().add(first), strip.len() * to[1], channels, n) };
+                simd.outline(written);
+            }
             let Some(pieces) = pieces else { continue };
-            // SAFETY: this task has just written these channels of these rows (there is one class of rows, of stride 1, in a
-            // forward pass), and nobody else writes them in this piece.
+            // SAFETY: as above, and nobody else writes them in this piece.
             unsafe {
                 let mean = pieces.get().add(piece * 2 * channels + c);
-                let y = y.get().add((image * to[0] + strip.start) * to[1] * channels + c).cast_const();
+                let y = y.get().add(first).cast_const();
                 let (pixels, squares) = (strip.len() * to[1], mean.add(channels));
                 Piece { y, pitch: channels, pixels, channels: n, mean, squares }.run(simd);
             }
