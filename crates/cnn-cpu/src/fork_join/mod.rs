@@ -12,7 +12,8 @@
 //!
 //! Every thread has a place, and begins with the tasks of its own part of the loop before it takes what others have left. Loops
 //! cut what they work on by its order in memory, so a thread mostly reads what it has written in the loop before: what lies in the
-//! cache of another core takes as long to come as what lies in memory, and longer where the cores share no cache.
+//! cache of another core takes as long to come as what lies in memory, and longer where the cores share no cache. The last tasks of
+//! a long loop are nobody's, as its smallest may come last so that all threads end at about the same time.
 //!
 //! Whether a job is open and who is inside is one atomic word, so nobody enters a job that is closed: a loop waits for
 //! helpers that have tasks of it, and never for a thread to wake up or to be lent. Who cannot have the helpers, because
@@ -61,8 +62,11 @@ fn job(word: usize) -> usize {
     word / JOB
 }
 
-/// The most parts of a loop; more threads share them.
+/// The most parts of a loop that are some thread's; more threads share them.
 const PARTS: usize = 16;
+/// From how many tasks on a loop is long, and what part of it is nobody's then, as one over this: by what the tasks of a network of
+/// 3x3 convolutions keep busy, see `conv2d/winograd/balance.rs`.
+const LONG: (usize, usize) = (2 * PARTS + 1, 3);
 
 thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(0) };
@@ -72,6 +76,24 @@ thread_local! {
 /// unless the loop's caller is a thread of another pool.
 pub(crate) fn place() -> usize {
     PLACE.get()
+}
+
+/// The tasks of a loop of `count` in the order in which they are begun by this many threads: `next` says which thread is free, and
+/// `begins` is told the task.
+#[cfg(all(test, not(loom)))]
+pub(crate) fn in_turn(
+    count: usize,
+    threads: usize,
+    mut next: impl FnMut() -> usize,
+    mut begins: impl FnMut(usize, usize),
+) {
+    let job = Job::new(count, threads.min(PARTS).min(count), &|_| {});
+    let mut parts: Vec<_> = (0..=job.parts).map(|part| job.part(part)).map(|(first, n)| first..first + n).collect();
+    for _ in 0..count {
+        let thread = next();
+        let task = job.order(thread, threads).find_map(|part| parts[part].next()).expect("a task that is left");
+        begins(thread, task);
+    }
 }
 
 /// Helpers that one thread asks for; each of them asks for as many more, as to wake somebody takes some microseconds.
@@ -106,6 +128,7 @@ struct Job {
     body: *const (),
     run: unsafe fn(*const (), usize),
     count: usize,
+    /// Parts that are some thread's; another one behind them is nobody's, and may be empty.
     parts: usize,
 }
 
@@ -127,8 +150,20 @@ impl Job {
 
     /// The first task of a part and how many it has.
     fn part(&self, part: usize) -> (usize, usize) {
-        let (least, longer) = (self.count / self.parts, self.count % self.parts);
+        let (long, share) = LONG;
+        let nobodys = if self.count < long { 0 } else { self.count / share };
+        let owned = self.count - nobodys;
+        if part == self.parts {
+            return (owned, nobodys);
+        }
+        let (least, longer) = (owned / self.parts, owned % self.parts);
         (part * least + part.min(longer), least + usize::from(part < longer))
+    }
+
+    /// The parts in the order in which the thread at `place` of `threads` takes tasks of them.
+    fn order(&self, place: usize, threads: usize) -> impl Iterator<Item = usize> {
+        let own = place * self.parts / threads;
+        (own..self.parts).chain(0..own).chain([self.parts])
     }
 }
 
@@ -145,7 +180,7 @@ impl ForkJoin {
         assert!(helpers <= MOST, "{helpers} helpers do not fit the word");
         ForkJoin {
             word: Line(AtomicUsize::new(0)),
-            taken: (0..=helpers.min(PARTS - 1)).map(|_| Line(AtomicUsize::new(0))).collect(),
+            taken: (0..=(helpers + 1).min(PARTS)).map(|_| Line(AtomicUsize::new(0))).collect(),
             job: Line(UnsafeCell::new(Job::none())),
             wanted: AtomicUsize::new(0),
             most: helpers,
@@ -164,11 +199,11 @@ impl ForkJoin {
     /// call [`help`](Self::help), at any time or never. A panic of `body` is passed on.
     pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, place: usize, count: usize, body: &F, lend: impl Fn()) {
         let Ok(turn) = self.turn.try_lock() else { return (0..count).for_each(body) };
-        let job = Job::new(count, self.taken.len().min(count), body);
+        let job = Job::new(count, (self.taken.len() - 1).min(count), body);
         // SAFETY: this thread owns `turn`, and the last owner closed its job and waited until nobody was inside; who
         // enters only does so when this one is open.
         self.job.0.with_mut(|place| unsafe { *place = job });
-        self.taken[..job.parts].iter().for_each(|taken| taken.0.store(0, Relaxed));
+        self.taken[..=job.parts].iter().for_each(|taken| taken.0.store(0, Relaxed));
         self.wanted.store(self.most.min(count.saturating_sub(1)), Relaxed);
         let open = Open::new(self); // closed also when what follows unwinds
         self.ask(open.lent, &lend);
@@ -265,14 +300,13 @@ impl ForkJoin {
         }
     }
 
-    /// Does tasks until none is left: those of the part at `place`, then those of the parts behind it and before.
+    /// Does tasks until none is left: those of the part at `place`, then those of the parts behind it and before, then nobody's.
     fn take_tasks(&self, job: Job, place: usize) {
         let threads = self.most + 1;
         let place = place % threads;
         PLACE.set(place);
-        let own = place * job.parts / threads;
         let tasks = || {
-            for part in (own..job.parts).chain(0..own) {
+            for part in job.order(place, threads) {
                 let (first, count) = job.part(part);
                 // Who only looks leaves the line to those who take tasks.
                 while self.taken[part].0.load(Relaxed) < count {
@@ -285,7 +319,7 @@ impl ForkJoin {
             }
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(tasks)) {
-            self.taken[..job.parts].iter().for_each(|taken| taken.0.store(job.count, Relaxed)); // nobody needs the rest
+            self.taken[..=job.parts].iter().for_each(|taken| taken.0.store(job.count, Relaxed)); // nobody needs the rest
             let mut first = lock(&self.panic);
             match &*first {
                 None => *first = Some(panic),

@@ -94,15 +94,21 @@ fn every_thread_begins_with_its_own_part() {
 
 #[test]
 fn parts_cover_all_tasks_once_and_are_as_even_as_can_be() {
-    for (count, parts) in [(1, 1), (5, 2), (16, 16), (17, 16), (1000, 7)] {
+    for (count, parts, nobodys) in [(1, 1, 0), (5, 2, 0), (16, 16, 0), (17, 16, 0), (33, 2, 11), (1000, 7, 333)] {
         let job = Job::new(count, parts, &|_| {});
-        let mut next = 0;
+        let (mut next, owned) = (0, count - nobodys);
         for part in 0..parts {
             let (first, tasks) = job.part(part);
-            assert!(first == next && (count / parts..=count.div_ceil(parts)).contains(&tasks));
+            assert!(first == next && (owned / parts..=owned.div_ceil(parts)).contains(&tasks));
             next += tasks;
         }
-        assert_eq!(next, count);
+        assert_eq!((job.part(parts), next), ((owned, nobodys), owned));
+        for place in 0..parts {
+            let mut order: Vec<usize> = job.order(place, parts).collect();
+            assert_eq!((order[0], order[parts]), (place, parts));
+            order.sort_unstable();
+            assert_eq!(order, (0..=parts).collect::<Vec<_>>());
+        }
     }
 }
 

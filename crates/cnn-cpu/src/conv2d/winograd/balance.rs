@@ -1,19 +1,23 @@
 //! How evenly the tasks of ResNet-18's 3x3 convolutions are spread over many threads, by count: whoever is free takes the
-//! next task, and a thread multiplies as fast as any other.
+//! next task of a parallel loop, and a thread multiplies as fast as any other.
+
+use std::cell::RefCell;
 
 use cnn_core::{Conv2dOptions, Conv2dSpec, Padding};
 
 use super::{Tiling, forward, weight};
+use crate::fork_join::in_turn;
 
 /// What it takes `threads` to do all of `tasks`, which are one unit together.
 fn makespan(tasks: &[f64], threads: usize) -> f64 {
     assert!((tasks.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-    let mut busy = vec![0.0f64; threads];
-    for task in tasks {
-        let free = busy.iter_mut().min_by(|a, b| a.total_cmp(b)).expect("a thread");
-        *free += task;
-    }
-    busy.into_iter().fold(0.0, f64::max)
+    let busy = RefCell::new(vec![0.0f64; threads]);
+    let free = || {
+        let busy = busy.borrow();
+        (0..threads).min_by(|&a, &b| busy[a].total_cmp(&busy[b])).expect("a thread")
+    };
+    in_turn(tasks.len(), threads, free, |thread, task| busy.borrow_mut()[thread] += tasks[task]);
+    busy.into_inner().into_iter().fold(0.0, f64::max)
 }
 
 /// How often ResNet-18 has a 3x3 convolution: its input's H and W, channels read and written, stride.
