@@ -368,6 +368,11 @@ LAYERS = {
     "cross entropy weighted and mixed": {
         "op": "cross_entropy", "input": [7, 4], "scale": 4.0, "smoothing": 0.1, "weights": [0.25, 1.0, 3.5, 2.0], "own": 0.625,
     },
+    "binary cross entropy": {"op": "binary_cross_entropy", "input": [7, 10], "scale": 4.0},
+    "binary cross entropy weighted and mixed": {
+        "op": "binary_cross_entropy", "input": [7, 4], "scale": 4.0, "weights": [0.25, 1.0, 3.5, 2.0], "own": 0.625,
+    },
+    "binary cross entropy of large logits": {"op": "binary_cross_entropy", "input": [5, 3], "scale": 2048.0},
     "cross entropy of large logits": {"op": "cross_entropy", "input": [5, 3], "scale": 2048.0, "smoothing": 0.25},
 }
 
@@ -393,6 +398,16 @@ def layer(name, c):
             target = c["own"] * one_hot + (1 - c["own"]) * one_hot.roll(1, 0)
         weight = torch.tensor(c["weights"]).to(x.dtype) if "weights" in c else None
         y = F.cross_entropy(x, target, weight, label_smoothing=c["smoothing"])
+        y.backward()
+        return {"y": array(y).reshape(1), "x": array(x.grad)}
+    if op == "binary_cross_entropy":
+        # Of each image its class and the one that the image before has.
+        target = F.one_hot(labels(f"{name} labels", *shape), shape[1])
+        target = torch.maximum(target, target.roll(1, 0)).to(x.dtype)
+        if "own" in c:
+            target = c["own"] * target + (1 - c["own"]) * target.roll(1, 0)
+        weight = torch.tensor(c["weights"]).to(x.dtype) if "weights" in c else None
+        y = F.binary_cross_entropy_with_logits(x, target, pos_weight=weight)
         y.backward()
         return {"y": array(y).reshape(1), "x": array(x.grad)}
     if op == "conv2d":

@@ -106,7 +106,7 @@ fn run<B: Backend>(pass: &Pass<B>, op: &Op<B>, inputs: &[&Var<B>]) -> Result<Var
         Op::ShuffleChannels { groups } => x.shuffle_channels(*groups),
         Op::Softmax => x.softmax(),
         Op::Custom(custom) => Var::custom_forward(custom, inputs),
-        Op::Input | Op::Parameter { .. } | Op::CrossEntropy => {
+        Op::Input | Op::Parameter { .. } | Op::CrossEntropy | Op::BinaryCrossEntropy => {
             Err(Error::invalid("operation", op.name(), "is none of a module"))
         }
     }

@@ -22,8 +22,8 @@ use crate::conv_algorithm::ConvAlgorithm;
 use crate::conv2d::Filter;
 use crate::device::Cpu;
 use crate::{
-    activation, concat, conv2d, elementwise, images, layer_norm, linear, loss, norm, optim, pool2d, scale_channels,
-    sums,
+    activation, binary_loss, concat, conv2d, elementwise, images, layer_norm, linear, loss, norm, optim, pool2d,
+    scale_channels, sums,
 };
 
 /// Writes the table and the three traits' methods from one list: file::method(arguments) -> result.
@@ -238,6 +238,12 @@ delegate! {
             spec: &CrossEntropySpec,
             logits: &Data<Cpu<T>>,
             labels: &Buffer<u32>,
+            weights: Option<&Wide<Cpu<T>>>
+        ) -> Result<CrossEntropy<Cpu<T>>>;
+        binary_loss::binary_cross_entropy(
+            classes: usize,
+            logits: &Data<Cpu<T>>,
+            targets: &Wide<Cpu<T>>,
             weights: Option<&Wide<Cpu<T>>>
         ) -> Result<CrossEntropy<Cpu<T>>>;
         optim::blend(into: &mut Wide<Cpu<T>>, a: f64, from: &Wide<Cpu<T>>, b: f64) -> Result<()>;

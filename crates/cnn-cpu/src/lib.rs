@@ -6,6 +6,7 @@
 
 mod activation;
 mod backend;
+mod binary_loss;
 mod buffer;
 mod concat;
 mod conv2d;

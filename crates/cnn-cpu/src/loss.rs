@@ -17,7 +17,7 @@ use crate::update::Update;
 use cnn_core::backend::check;
 
 /// Rows of a task: an exponential costs as much as reading several numbers.
-fn rows_of_task(classes: usize) -> usize {
+pub(crate) fn rows_of_task(classes: usize) -> usize {
     (CHUNK / 4 / classes.max(1)).max(1)
 }
 

@@ -378,6 +378,19 @@ fn dense_layers() {
 }
 
 #[test]
+fn targets() {
+    let b = &cpu();
+    let entropy = |classes, logits, targets, weights: Option<usize>| {
+        let weights = weights.map(|count| ones(b, count));
+        b.binary_cross_entropy(classes, &ones(b, logits), &ones(b, targets), weights.as_ref())
+    };
+    refused(|| entropy(3, 6, 6, Some(2)), "the weights of the classes");
+    refused(|| entropy(3, 6, 5, None), "the targets");
+    refused(|| entropy(3, 8, 8, None), "the logits");
+    refused(|| entropy(0, 6, 6, None), "the logits");
+}
+
+#[test]
 fn labels() {
     let b = &cpu();
     let entropy = |len, labels: &[u32], classes| {

@@ -250,6 +250,12 @@ delegate! {
             labels: &Buffer<u32>,
             weights: Option<&Wide<Cuda<T>>>
         ) -> Result<CrossEntropy<Cuda<T>>>;
+        loss::binary_cross_entropy(
+            classes: usize,
+            logits: &Data<Cuda<T>>,
+            targets: &Wide<Cuda<T>>,
+            weights: Option<&Wide<Cuda<T>>>
+        ) -> Result<CrossEntropy<Cuda<T>>>;
         optim::blend(into: &mut Wide<Cuda<T>>, a: f64, from: &Wide<Cuda<T>>, b: f64) -> Result<()>;
         optim::gradient_health(loss: Option<&Wide<Cuda<T>>>, gradients: &[&Wide<Cuda<T>>], largest: f64) -> Result<Health<Cuda<T>>>;
         optim::sgd(step: &SgdStep, parameters: &mut [SgdParam<'_, Cuda<T>>], health: &Health<Cuda<T>>) -> Result<()>;

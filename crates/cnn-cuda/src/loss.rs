@@ -121,9 +121,41 @@ pub(crate) fn cross_entropy<T: CudaElement>(
     // each class or none; a block has one number of each of the others. What is written is new, and a label that is no class is not
     // followed.
     unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
+    mean(cuda, rows, count, &losses, &hits, dlogits)
+}
 
+pub(crate) fn binary_cross_entropy<T: CudaElement>(
+    cuda: &Cuda<T>,
+    classes: usize,
+    logits: &Data<Cuda<T>>,
+    targets: &Wide<Cuda<T>>,
+    weights: Option<&Wide<Cuda<T>>>,
+) -> Result<CrossEntropy<Cuda<T>>> {
+    check::binary_targets(classes, logits.len(), targets.len(), weights.map(Buffer::len))?;
+    let rows = Rows::new("the logits", logits.len(), classes)?;
+    let count = logits.len() as f64;
+    let dlogits = cuda.alloc(logits.len())?;
+    let (losses, hits) = (cuda.alloc::<f64>(rows.blocks())?, cuda.alloc::<u32>(rows.blocks())?);
+    let launch = cuda.kernel(SOURCE, "binary_cross_entropy")?.buffer(logits).buffer(targets).buffer(&dlogits);
+    let launch = rows.given_to(launch.optional(weights).buffer(&losses).buffer(&hits));
+    let launch = launch.value((1.0 / count) as f32).value(rows.of_block as u32);
+    // SAFETY: logits, targets and the gradient have as many rows of as many classes, and there is a weight for each class or none; a
+    // block has one number of each of the others. What is written is new.
+    unsafe { launch.on([rows.blocks(), 1, 1], THREADS) }?;
+    mean(cuda, rows, count, &losses, &hits, dlogits)
+}
+
+/// The mean over `count` of what each block has summed up of these rows.
+fn mean<T: CudaElement>(
+    cuda: &Cuda<T>,
+    rows: Rows,
+    count: f64,
+    losses: &Buffer<f64>,
+    hits: &Buffer<u32>,
+    dlogits: Data<Cuda<T>>,
+) -> Result<CrossEntropy<Cuda<T>>> {
     let (loss, correct) = (cuda.alloc(1)?, cuda.alloc(1)?);
-    let launch = cuda.kernel(SOURCE, "cross_entropy_mean")?.buffer(&losses).buffer(&hits);
+    let launch = cuda.kernel(SOURCE, "cross_entropy_mean")?.buffer(losses).buffer(hits);
     let launch = launch.value(rows.blocks() as u32).value(count).buffer(&loss).buffer(&correct);
     // SAFETY: there are as many losses and hits as blocks, and what is written is new.
     unsafe { launch.on([1; 3], THREADS) }?;

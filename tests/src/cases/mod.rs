@@ -1,5 +1,6 @@
 //! The problems of every operation: how they are generated and how they are run.
 
+mod binary_loss;
 mod concat;
 mod conv2d;
 mod elementwise;
@@ -14,6 +15,7 @@ mod pool2d;
 mod scale_channels;
 pub mod specs;
 
+pub use binary_loss::{BinaryLoss, SpecialLogits, binary_loss, edges as binary_loss_edges, special_logits};
 pub use concat::{Concat, concat, edges as concat_edges};
 pub use conv2d::{
     Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, halos as conv2d_halos, stems as conv2d_stems,

@@ -318,6 +318,31 @@ impl Backend for Faulty {
         Ok(CrossEntropy { loss, dlogits, correct })
     }
 
+    fn binary_cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Buffer,
+        targets: &Buffer,
+        weights: Option<&Buffer>,
+    ) -> Result<CrossEntropy<Self>> {
+        let weights = weights.filter(|_| !self.has(Fault::BinaryCrossEntropyForgetsWeights));
+        let mut result = self.naive.binary_cross_entropy(classes, logits, targets, weights)?;
+        match self.fault {
+            Fault::BinaryCrossEntropyMeanOverRows => {
+                result.loss = changed(&result.loss, |loss| loss[0] *= classes as f64);
+            }
+            Fault::BinaryCrossEntropySaysNoAtZero => {
+                let rows = logits.chunks(classes.max(1)).zip(targets.chunks(classes.max(1)));
+                let right =
+                    |(x, target): (&[f64], &[f64])| x.iter().zip(target).all(|(x, t)| (*x > 0.0) == (*t >= 0.5));
+                result.correct = Arc::new(vec![rows.filter(|&pair| right(pair)).count() as u32]);
+            }
+            _ => {}
+        }
+        let CrossEntropy { loss, dlogits, correct } = result;
+        Ok(CrossEntropy { loss, dlogits, correct })
+    }
+
     fn blend(&self, into: &mut Buffer, a: f64, from: &Buffer, b: f64) -> Result<()> {
         match self.fault {
             Fault::BlendForgetsFactor => self.naive.blend(into, 1.0, from, b),

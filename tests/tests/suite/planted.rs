@@ -38,6 +38,7 @@ planted! {
     linear: LinearForgetsBias LinearForgetsRelu LinearGradientMissesLastRow SumMissesLastRow;
     loss: SoftmaxOverflows SoftmaxGradientForgetsSum CrossEntropyForgetsSmoothing CrossEntropyForgetsOther CrossEntropySums
         CrossEntropyForgetsWeights CrossEntropyMeanOverRows CrossEntropyTakesLastOfEqual;
+    binary_loss: BinaryCrossEntropyForgetsWeights BinaryCrossEntropyMeanOverRows BinaryCrossEntropySaysNoAtZero;
     optimiser: HealthIgnoresLoss SgdForgetsNesterov SgdForgetsClipping SgdForgetsLrScale SgdIgnoresHealth
         AdamForgetsBiasCorrection AdamCouplesDecay AdamForgetsEps AdamCountsForAll AdamCountsRefusedSteps BlendForgetsFactor BlendSwapsFactors;
 }

@@ -24,6 +24,15 @@ pub fn whole_rows(what: &str, got: usize, columns: usize) -> Result<usize> {
     }
 }
 
+/// Refuses `logits` numbers that are not whole rows of `classes`, other than one of `targets` for each, and other than one weight
+/// for each class; returns how many rows there are.
+pub fn binary_targets(classes: usize, logits: usize, targets: usize, weights: Option<usize>) -> Result<usize> {
+    let rows = whole_rows("the logits", logits, classes)?;
+    length("the targets", targets, logits)?;
+    weights.map_or(Ok(()), |weights| length("the weights of the classes", weights, classes))?;
+    Ok(rows)
+}
+
 /// How many numbers a buffer \[rows, columns\] has.
 pub fn numel(rows: usize, columns: usize) -> Result<usize> {
     checked_numel(&[rows, columns])

@@ -178,6 +178,20 @@ pub trait Backend: Inference {
         labels: &Self::Buffer<u32>,
         weights: Option<&Wide<Self>>,
     ) -> Result<CrossEntropy<Self>>;
+    /// The mean over rows and classes of the cross entropy between sigmoid(logits) and `targets`, one for each logit and each from
+    /// 0 to 1, with its gradient: of each logit `-(weight * target * log(sigmoid) + (1 - target) * log(1 - sigmoid))`, where the
+    /// weight is its class's of `weights`, or 1. That is PyTorch's `binary_cross_entropy_with_logits` with its `pos_weight`, but a
+    /// part that counts 0 costs nothing where its logit is infinite too.
+    ///
+    /// # Errors
+    /// Logits that are not whole rows of `classes`, not one target a logit, and not one weight a class.
+    fn binary_cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Data<Self>,
+        targets: &Wide<Self>,
+        weights: Option<&Wide<Self>>,
+    ) -> Result<CrossEntropy<Self>>;
 
     // Parameters.
 
@@ -227,13 +241,14 @@ impl CrossEntropySpec {
     }
 }
 
-/// What [`Backend::cross_entropy`] returns.
+/// What [`Backend::cross_entropy`] and [`Backend::binary_cross_entropy`] return.
 #[derive(Debug)]
 pub struct CrossEntropy<B: Device> {
     /// The mean loss: one number.
     pub loss: Wide<B>,
     /// The gradient of the mean loss by the logits.
     pub dlogits: Data<B>,
-    /// How many rows have their (first) largest logit at the [larger](CrossEntropySpec::larger) of their labels: one number.
+    /// How many rows have their (first) largest logit at the [larger](CrossEntropySpec::larger) of their labels; of the binary one,
+    /// how many have a logit of at least 0 at every target of at least a half, and at no other: one number.
     pub correct: B::Buffer<u32>,
 }

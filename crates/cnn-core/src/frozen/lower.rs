@@ -249,7 +249,9 @@ impl<B: Inference> Lowering<'_, B> {
                 let inputs = node.inputs.iter().map(|&input| self.value(input).extent).collect();
                 self.layer(node, Work::Custom(custom.clone(), inputs, extent))
             }
-            Op::CrossEntropy => return Err(Error::invalid("operation", node.op.name(), "is none of inference")),
+            Op::CrossEntropy | Op::BinaryCrossEntropy => {
+                return Err(Error::invalid("operation", node.op.name(), "is none of inference"));
+            }
         };
         self.layers.push(Layer { output: node.output, ..layer });
         Ok(())

@@ -128,7 +128,7 @@ impl<B: Device> Node<B> {
             }
             Op::Parameter { shape, .. } => (Vec::new(), shape.dims().to_vec()),
             // What they make is not told by what they read.
-            Op::Input | Op::CrossEntropy | Op::Custom(_) => {
+            Op::Input | Op::CrossEntropy | Op::BinaryCrossEntropy | Op::Custom(_) => {
                 let first = inputs.first().map_or_else(Vec::new, |shape| shape.dims().to_vec());
                 (first, self.shape.dims().to_vec())
             }

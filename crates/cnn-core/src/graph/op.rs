@@ -93,6 +93,8 @@ pub enum Op<B: Device> {
     Softmax,
     /// The mean loss.
     CrossEntropy,
+    /// The mean loss of several labels an image.
+    BinaryCrossEntropy,
     /// An operation of the program's own.
     Custom(Custom<B>),
 }
@@ -187,6 +189,7 @@ impl<B: Device> Op<B> {
             Op::ShuffleChannels { .. } => "ChannelShuffle",
             Op::Softmax => "Softmax",
             Op::CrossEntropy => "CrossEntropyLoss",
+            Op::BinaryCrossEntropy => "BCEWithLogitsLoss",
             Op::Custom(custom) => &custom.name,
         })
     }

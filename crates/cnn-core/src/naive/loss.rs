@@ -1,4 +1,4 @@
-//! Softmax and cross entropy.
+//! Softmax and cross entropy, and the binary one.
 
 use std::sync::Arc;
 
@@ -77,6 +77,39 @@ pub(super) fn cross_entropy<E: Element>(
         dlogits
             .extend((0..classes).map(|class| E::Accum::from_f64((all * log_p[class].exp() - target(class)) / count)));
         correct += u32::from(first_largest(row) == spec.larger(label, other) as usize);
+    }
+    let loss = E::Accum::from_f64(loss / count);
+    CrossEntropy { loss: Arc::new(vec![loss]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
+}
+
+/// The mean loss over all logits, its gradient and the rows of which everything is right. Without logits the mean is NaN.
+///
+/// With `yes = weight * target` and `no = 1 - target` a logit x costs `yes * softplus(-x) + no * softplus(x)`, and its gradient is
+/// `(yes + no) * sigmoid(x) - yes`. Of softplus(x) = max(x, 0) + ln(1 + e^-|x|) the first part is x on one side of 0 only.
+pub(super) fn binary_cross_entropy<E: Element>(
+    classes: usize,
+    logits: &[E::Accum],
+    targets: &[E::Accum],
+    weights: Option<&[E::Accum]>,
+) -> CrossEntropy<Naive<E>> {
+    let count = logits.len() as f64;
+    let (mut loss, mut correct) = (0.0, 0);
+    let mut dlogits = Vec::with_capacity(logits.len());
+    for (row, targets) in logits.chunks_exact(classes.max(1)).zip(targets.chunks_exact(classes.max(1))) {
+        let mut right = true;
+        for (class, (x, target)) in row.iter().zip(targets).enumerate() {
+            let (x, target) = (x.as_f64(), target.as_f64());
+            let (yes, no) = (weights.map_or(1.0, |weights| weights[class].as_f64()) * target, 1.0 - target);
+            let small = (-x.abs()).exp();
+            let wrong_side = if x < 0.0 { yes } else { no };
+            // 0 * infinity would be NaN.
+            let far = if wrong_side == 0.0 && !x.is_nan() { 0.0 } else { wrong_side * x.abs() };
+            loss += far + (yes + no) * small.ln_1p();
+            let sigmoid = if x < 0.0 { small } else { 1.0 } / (1.0 + small);
+            dlogits.push(E::Accum::from_f64(((yes + no) * sigmoid - yes) / count));
+            right &= !x.is_nan() && (x >= 0.0) == (target >= 0.5);
+        }
+        correct += u32::from(right);
     }
     let loss = E::Accum::from_f64(loss / count);
     CrossEntropy { loss: Arc::new(vec![loss]), dlogits: rounded(dlogits), correct: Arc::new(vec![correct]) }
@@ -225,5 +258,63 @@ mod tests {
         let (narrow, wide) =
             (cross_entropy::<f32>(&logits, &[3], classes, 0.1), cross_entropy::<f64>(&wide, &[3], classes, 0.1));
         assert_eq!(narrow.loss[0], wide.loss[0] as f32);
+    }
+
+    // x = torch.tensor([[1.0, 2.0, -0.5], [0.25, -1.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    // target = torch.tensor([[1.0, 0.0, 0.25], [0.0, 1.0, 1.0]]), weight = torch.tensor([0.5, 2.0, 1.25])   # float64
+    // loss = F.binary_cross_entropy_with_logits(x, target, pos_weight=weight or None); loss.backward(); print(loss, x.grad)
+    #[test]
+    fn a_binary_loss_like_pytorch() {
+        let targets = [1.0, 0.0, 0.25, 0.0, 1.0, 1.0];
+        for (weights, loss, dlogits) in [(None, PLAIN.0, PLAIN.1), (Some(&[0.5, 2.0, 1.25][..]), HEAVY.0, HEAVY.1)] {
+            let result = binary_cross_entropy::<f64>(3, &LOGITS, &targets, weights);
+            assert!((result.loss[0] - loss).abs() < 1e-15, "{:?}", result.loss);
+            for (got, expected) in result.dlogits.iter().zip(dlogits) {
+                assert!((got - expected).abs() < 1e-15, "{:?}", result.dlogits);
+            }
+            // The first row says yes to its second class, the second row to its first and no to its second.
+            assert_eq!(result.correct[0], 0);
+        }
+    }
+
+    const PLAIN: (f64, [f64; 6]) = (
+        0.8711758569520184,
+        [
+            -0.04482357022833252,
+            0.14679951299631372,
+            0.021256778133024234,
+            0.09369608348096635,
+            -0.12184309643833414,
+            -0.007904312196261106,
+        ],
+    );
+    const HEAVY: (f64, [f64; 6]) = (
+        1.076118772479319,
+        [
+            -0.02241178511416626,
+            0.14679951299631372,
+            0.01477282676633825,
+            0.09369608348096635,
+            -0.2436861928766683,
+            -0.009880390245326387,
+        ],
+    );
+
+    #[test]
+    fn a_row_is_right_where_all_of_it_is() {
+        let right = |x: [f64; 4], targets: [f64; 4]| binary_cross_entropy::<f64>(2, &x, &targets, None).correct[0];
+        assert_eq!(right([1.0, -1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0]), 2);
+        assert_eq!(right([1.0, -1.0, 1.0, -1.0], [1.0, 0.0, 1.0, 1.0]), 1);
+        assert_eq!(right([0.0, -0.1, -0.1, 0.0], [0.5, 0.4, 0.4, 0.5]), 2);
+        assert_eq!(right([f64::NAN, -1.0, -1.0, f64::NAN], [1.0, 0.0, 0.0, 0.0]), 0);
+    }
+
+    #[test]
+    fn what_is_wanted_for_sure_costs_nothing() {
+        let infinite = [f64::INFINITY, f64::NEG_INFINITY];
+        let result = binary_cross_entropy::<f64>(2, &infinite, &[1.0, 0.0], None);
+        assert_eq!((result.loss[0], &result.dlogits[..], result.correct[0]), (0.0, &[0.0, 0.0][..], 1));
+        assert_eq!(binary_cross_entropy::<f64>(2, &infinite, &[0.0, 0.0], None).loss[0], f64::INFINITY);
+        assert!(binary_cross_entropy::<f64>(2, &[f64::NAN, 0.0], &[1.0, 0.0], None).loss[0].is_nan());
     }
 }

@@ -384,6 +384,17 @@ impl<E: Element> Backend for Naive<E> {
         Ok(loss::cross_entropy::<E>(spec, &wide(logits), labels, weights.map(|weights| &***weights)))
     }
 
+    fn binary_cross_entropy(
+        &self,
+        classes: usize,
+        logits: &Data<Self>,
+        targets: &Wide<Self>,
+        weights: Option<&Wide<Self>>,
+    ) -> Result<CrossEntropy<Self>> {
+        check::binary_targets(classes, logits.len(), targets.len(), weights.map(|weights| weights.len()))?;
+        Ok(loss::binary_cross_entropy::<E>(classes, &wide(logits), targets, weights.map(|weights| &***weights)))
+    }
+
     fn blend(&self, into: &mut Wide<Self>, a: f64, from: &Wide<Self>, b: f64) -> Result<()> {
         check_blend(into.len(), from.len())?;
         optim::blend::<E>(into, a, from, b);

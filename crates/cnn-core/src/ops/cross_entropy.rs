@@ -1,15 +1,15 @@
-//! The loss of a classifier. Its kernel returns the gradient with the loss, so the way back starts at the logits.
+//! The loss of a classifier of which one class is right.
 
-use crate::backend::{Accum, Backend, CrossEntropy, CrossEntropySpec, Input, Wide, download_one};
+use super::Loss;
+use crate::backend::{Accum, Backend, CrossEntropySpec, Wide};
 use crate::element::Real;
 use crate::graph::Op;
-use crate::tape::Gradients;
-use crate::{Error, Result, Shape, Tensor, Var};
+use crate::{Error, Result, Var};
 
 /// What the classes count in a loss, on the device: a weight for each.
 #[derive(Clone, Debug)]
 pub struct ClassWeights<B: Backend> {
-    device: Wide<B>,
+    pub(super) device: Wide<B>,
     /// The same, as rounded there.
     values: Vec<f64>,
 }
@@ -32,6 +32,15 @@ impl<B: Backend> ClassWeights<B> {
     /// The weights, as rounded on the device.
     pub fn values(&self) -> &[f64] {
         &self.values
+    }
+
+    /// Refuses weights of another number of classes.
+    pub(super) fn check(&self, classes: usize) -> Result<()> {
+        if self.values.len() == classes {
+            return Ok(());
+        }
+        let rule = format!("must be {classes}, one for each class");
+        Err(Error::invalid("weights of classes", self.values.len(), rule))
     }
 
     /// The sum of the weights of these labels; what is no class counts nothing.
@@ -96,13 +105,6 @@ impl<B: Backend> Labels<B> {
     }
 }
 
-/// The mean loss of a batch, still on the device.
-#[derive(Debug)]
-pub struct Loss<B: Backend> {
-    logits: Var<B>,
-    result: CrossEntropy<B>,
-}
-
 impl<B: Backend> Var<B> {
     /// The mean cross entropy between softmax(self) \[N, classes\] and `labels`, of which `smoothing` is spread over all
     /// classes.
@@ -118,7 +120,7 @@ impl<B: Backend> Var<B> {
     /// # Errors
     /// As [`cross_entropy`](Var::cross_entropy).
     pub fn cross_entropy_with(&self, labels: &Labels<B>, smoothing: f64) -> Result<Loss<B>> {
-        let (pass, backend) = (self.pass(), self.pass().backend());
+        let backend = self.pass().backend();
         let [rows, classes] = self.shape().matrix("logits")?;
         if labels.len != rows || rows == 0 {
             let rule = format!("needs one label per row of the logits {}, and at least one row", self.shape());
@@ -132,56 +134,10 @@ impl<B: Backend> Var<B> {
             return Err(Error::invalid("label smoothing", smoothing, "must be from 0 to 1"));
         }
         let weights = labels.weights.as_ref();
-        if let Some((weights, _)) = weights.filter(|(weights, _)| weights.values.len() != classes) {
-            let rule = format!("must be {classes}, one for each class");
-            return Err(Error::invalid("weights of classes", weights.values.len(), rule));
-        }
+        weights.map_or(Ok(()), |(weights, _)| weights.check(classes))?;
         let spec = CrossEntropySpec { classes, smoothing, own: labels.own, mean_weight: labels.mean_weight() };
         let weights = weights.map(|(weights, _)| &weights.device);
         let result = backend.cross_entropy(&spec, &self.data()?, &labels.classes, weights)?;
-        if pass.is_observed() {
-            // The observer sees a scalar; the loss itself stays in the accumulator's precision.
-            let scalar = backend.narrow(&result.loss)?;
-            pass.emit(|| Op::CrossEntropy, &[self], Shape::new(&[1])?, Input::Plain(scalar), false)?;
-        }
-        Ok(Loss { logits: self.clone(), result })
-    }
-}
-
-impl<B: Backend> Loss<B> {
-    /// The mean loss, on the device: one number.
-    pub fn value(&self) -> &Wide<B> {
-        &self.result.loss
-    }
-
-    /// The mean loss, read back from the device.
-    pub fn to_f64(&self) -> Result<f64> {
-        Ok(download_one(self.logits.pass().backend(), "the loss", &self.result.loss)?.as_f64())
-    }
-
-    /// How many rows have their (first) largest logit at the label, or the larger part of a [mixed](Labels::mixed) one, on the device:
-    /// one number.
-    pub fn correct_on_device(&self) -> &B::Buffer<u32> {
-        &self.result.correct
-    }
-
-    /// The same, read back from the device.
-    pub fn correct(&self) -> Result<u32> {
-        download_one(self.logits.pass().backend(), "the hits", &self.result.correct)
-    }
-
-    /// Gradients of the mean loss.
-    ///
-    /// # Errors
-    /// The pass is not recorded, or was run backward before.
-    pub fn backward(&self) -> Result<Gradients<B>> {
-        self.backward_with(&mut |_, _| Ok(()))
-    }
-
-    /// As [`Loss::backward`], with a callback per complete parameter gradient: see [`Var::backward_with`].
-    pub fn backward_with(&self, on_ready: &mut dyn FnMut(usize, &mut Wide<B>) -> Result<()>) -> Result<Gradients<B>> {
-        let backend = self.logits.pass().backend();
-        let dlogits = Tensor::from_data(backend, self.logits.shape(), self.result.dlogits.clone())?;
-        Ok(self.logits.backward_with(dlogits, on_ready)?.of_loss(self.result.loss.clone()))
+        Loss::new(self, Op::CrossEntropy, result)
     }
 }

@@ -3,6 +3,7 @@
 mod activation;
 mod add;
 pub(crate) mod batch_norm2d;
+mod binary_cross_entropy;
 pub(crate) mod concat;
 pub(crate) mod conv2d;
 pub(crate) mod conv2d_norm;
@@ -14,9 +15,12 @@ pub(crate) mod layer_norm;
 pub(crate) mod layer_scale;
 pub(crate) mod learned;
 pub(crate) mod linear;
+mod loss;
 pub(crate) mod parameter;
 mod pool2d;
 mod scale_channels;
 mod softmax;
 
-pub use cross_entropy::{ClassWeights, Labels, Loss};
+pub use binary_cross_entropy::Targets;
+pub use cross_entropy::{ClassWeights, Labels};
+pub use loss::Loss;

@@ -161,11 +161,10 @@ fn a_graph_that_does_not_fit_together_is_refused() {
     ] {
         refused(vec![input(), node(op, &[0], 1, &[1, 2])], 1, rule);
     }
-    refused(
-        vec![input(), node(Op::CrossEntropy, &[0], 1, &[1])],
-        1,
-        "operation CrossEntropyLoss: is none of inference",
-    );
+    for (op, name) in [(Op::CrossEntropy, "CrossEntropyLoss"), (Op::BinaryCrossEntropy, "BCEWithLogitsLoss")] {
+        let rule = format!("operation {name}: is none of inference");
+        refused(vec![input(), node(op, &[0], 1, &[1])], 1, &rule);
+    }
     let parameter = Op::Parameter { shape: shape(&[1, 2]), value: backend.fill(3, 0.5).unwrap() };
     let added = vec![input(), node(parameter, &[], 1, &[1, 2]), node(Op::Add, &[0, 1], 2, &[1, 2])];
     refused(added, 2, "layer1: value of Parameter [3]: must have the 2 elements of the spec");

@@ -1,4 +1,4 @@
-// Softmax and cross entropy, row by row.
+// Softmax, cross entropy and the binary one, row by row.
 //
 // A row is read three times, of which the second and third find it in the cache: for its largest logit, for the sum of
 // exponentials and to write the result. The sum is kept without its largest term, which is 1: log(1 + rest) then keeps the
@@ -213,8 +213,51 @@ KERNEL(256) cross_entropy(const element* logits, const u32* labels, element* dlo
     }
 }
 
-// The mean of the blocks' losses over `count` rows or their weights, NaN where there are none, and the sum of their hits: by one
-// block.
+template <int TEAM>
+DEVICE void binary_cross_entropy_rows(const element* x, const float* targets, const float* weights, element* dx,
+                                      double* losses, u32* hits, u64 rows, u32 classes, float scale) {
+    double loss = 0.0;  // of this thread's logits
+    u32 hit = 0;        // rows of this team, which the first of its threads counts
+    FOR_EACH_ROW(row, rows, TEAM) {
+        float wrong = 0.0f;
+        FOR_EACH_CLASS(i, classes, TEAM) {
+            float logit = to_f32(x[row * classes + i]), target = targets[row * classes + i];
+            float yes = weight_of(weights, i, classes) * target, no = 1.0f - target, small = expf(-fabsf(logit));
+            // softplus(x) = max(x, 0) + log(1 + e^-|x|), and 0 * infinity would be NaN.
+            float wrong_side = logit < 0.0f ? yes : no;
+            float far = wrong_side == 0.0f && !isnan(logit) ? 0.0f : wrong_side * fabsf(logit);
+            loss += double(far) + double(yes + no) * log1pf(small);
+            float sigmoid = (logit < 0.0f ? small : 1.0f) / (1.0f + small);
+            dx[row * classes + i] = from_f32<element>(((yes + no) * sigmoid - yes) * scale);
+            // A comparison with NaN is false, and NaN is never right.
+            if (isnan(logit) || (logit >= 0.0f) != (target >= 0.5f)) wrong += 1.0f;
+        }
+        wrong = team_sum<TEAM>(wrong);
+        if (threadIdx.x % TEAM == 0) hit += wrong == 0.0f;
+    }
+    __shared__ double loss_room[BLOCK / WARP];
+    __shared__ u32 hit_room[BLOCK / WARP];
+    loss = block_sum(loss, loss_room);
+    hit = block_sum(hit, hit_room);
+    if (threadIdx.x == 0) {
+        losses[blockIdx.x] = loss;
+        hits[blockIdx.x] = hit;
+    }
+}
+
+// Of the mean loss over all logits its gradient, `scale` being one of their number, and for each block the sum of losses and of how
+// many rows all is right. `weights` says what it counts that a row has a class, and is null where that is 1.
+KERNEL(256) binary_cross_entropy(const element* logits, const float* targets, element* dlogits, const float* weights,
+                                 double* losses, u32* hits, u64 rows, u32 classes, float scale, u32 rows_of_block) {
+    if (rows_of_block == 1) {
+        binary_cross_entropy_rows<BLOCK>(logits, targets, weights, dlogits, losses, hits, rows, classes, scale);
+    } else {
+        binary_cross_entropy_rows<WARP>(logits, targets, weights, dlogits, losses, hits, rows, classes, scale);
+    }
+}
+
+// The mean of the blocks' losses over `count` rows, their weights or their logits, NaN where there are none, and the sum of their
+// hits: by one block.
 KERNEL(256) cross_entropy_mean(
     const double* losses, const u32* hits, u32 blocks, double count, float* mean, u32* correct) {
     __shared__ double loss_room[BLOCK / WARP];

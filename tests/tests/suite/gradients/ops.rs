@@ -2,7 +2,7 @@
 
 use cnn_core::backend::Activation;
 use cnn_core::nn::{Dropout, Module, Sequential, StochasticDepth};
-use cnn_core::ops::{ClassWeights, Labels};
+use cnn_core::ops::{ClassWeights, Labels, Targets};
 use cnn_core::{Backend, Mode, Pool2dOptions, Pool2dSpec, Result, Var};
 use cnn_tests::cases::{channels, pool2d_geometry, sides};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::difference::{APART, Array, Draw, Output, check};
 
 super::on_every_backend! {
-    relu gelu activations scale_channels concat slice_channels shuffle_channels adaptive_avg_pool2d softmax add flatten dropout stochastic_depth max_pool2d avg_pool2d global_avg_pool2d cross_entropy used_twice
+    relu gelu activations scale_channels concat slice_channels shuffle_channels adaptive_avg_pool2d softmax add flatten dropout stochastic_depth max_pool2d avg_pool2d global_avg_pool2d cross_entropy binary_cross_entropy used_twice
 }
 
 /// Checks a function of images of any size.
@@ -148,6 +148,24 @@ pub(super) fn max_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
 
 pub(super) fn avg_pool2d<B: Backend>(backend: &B) -> Result<(), String> {
     pool2d(backend, Draw::numbers, |x, options| x.avg_pool2d(options))
+}
+
+pub(super) fn binary_cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {
+    let cases = (1usize..=9, prop_oneof![2usize..=20, Just(100)], any::<bool>(), any::<u32>());
+    let make = |&(rows, classes, ..): &(usize, usize, bool, u32), draw: &mut Draw| {
+        let logits = Array::new(&[rows, classes], |n| draw.numbers(n).into_iter().map(|x| 4.0 * x).collect());
+        Ok((Sequential::<B>::new(), vec![logits]))
+    };
+    check(backend, Mode::Train, cases, make, |&(rows, classes, weighted, seed), _, xs| {
+        let backend = xs[0].pass().backend();
+        // Of no class, of one, and of some to a part.
+        let target = |i: usize| [0.0, 0.0, 1.0, 0.25, 1.0][(seed as usize / 2 + 7 * i) % 5];
+        let targets = Targets::new(backend, classes, &(0..rows * classes).map(target).collect::<Vec<f32>>())?;
+        let weights: Vec<f64> = (0..classes as u32).map(|class| f64::from(1 + (seed / 3 + class) % 5) / 3.0).collect();
+        let weights = ClassWeights::new(backend, &weights)?;
+        let targets = if weighted { targets.weighted(&weights)? } else { targets };
+        Ok(Output::Loss(xs[0].binary_cross_entropy(&targets)?))
+    })
 }
 
 pub(super) fn cross_entropy<B: Backend>(backend: &B) -> Result<(), String> {

@@ -34,4 +34,5 @@ planted! {
     ops slice_channels: SliceGradientLeavesTheRest;
     ops softmax: SoftmaxGradientForgetsSum;
     ops cross_entropy: CrossEntropySums;
+    ops binary_cross_entropy: BinaryCrossEntropyMeanOverRows;
 }

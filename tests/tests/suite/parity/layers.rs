@@ -1,7 +1,7 @@
 //! Each layer alone: output, gradients and running statistics.
 
 use cnn_core::nn::{BatchNorm2d, Conv2d, Init, Linear, Module, name_fields, parameters};
-use cnn_core::ops::{ClassWeights, Labels};
+use cnn_core::ops::{ClassWeights, Labels, Loss, Targets};
 use cnn_core::state_dict::{Naming, state_dict};
 use cnn_core::{Backend, Conv2dOptions, DType, Element, Naive, Padding, Pass, Pool2dOptions, Result, Var};
 use cnn_cpu::Cpu;
@@ -70,16 +70,7 @@ impl<B: Backend> Layer<'_, B> {
         let pass = if train { Pass::train(*backend, 0) } else { Pass::eval_recorded(*backend) };
         let x = pass.input(tensor(*backend, &shape, &x)?)?.keep_gradient();
         let mut got = Vec::new();
-        let gradients = if case["op"] == "cross_entropy" {
-            let labels = labels(&format!("{name} labels"), shape[0], shape[1]);
-            let labels = match case["weights"].as_array() {
-                Some(weights) => {
-                    let weights: Vec<f64> = weights.iter().map(|weight| weight.as_f64().expect("a weight")).collect();
-                    Labels::weighted(*backend, &labels, &ClassWeights::new(*backend, &weights)?)?
-                }
-                None => Labels::new(*backend, &labels)?,
-            };
-            let loss = x.cross_entropy_with(&labels.mixed(decimal("own", 1.0))?, decimal("smoothing", 0.0))?;
+        let gradients = if let Some(loss) = self.loss(&x, [shape[0], shape[1]])? {
             got.push(("y".to_owned(), vec![loss.to_f64()?]));
             loss.backward()?
         } else {
@@ -107,6 +98,44 @@ impl<B: Backend> Layer<'_, B> {
         };
         got.push(("x".to_owned(), wide(backend.download(&backend.widen(gradients.of(&x)?)?)?)));
         Ok(got)
+    }
+
+    /// The loss of logits of this shape, if that is the operation.
+    fn loss(&self, x: &Var<B>, [rows, classes]: [usize; 2]) -> Result<Option<Loss<B>>> {
+        let Layer { backend, name, case, .. } = self;
+        let decimal = |key: &str, default| case[key].as_f64().unwrap_or(default);
+        let weights = case["weights"].as_array().map(|weights| {
+            let weights: Vec<f64> = weights.iter().map(|weight| weight.as_f64().expect("a weight")).collect();
+            ClassWeights::new(*backend, &weights)
+        });
+        let (weights, own) = (weights.transpose()?, decimal("own", 1.0));
+        let drawn = || labels(&format!("{name} labels"), rows, classes);
+        match case["op"].as_str() {
+            Some("cross_entropy") => {
+                let labels = match &weights {
+                    Some(weights) => Labels::weighted(*backend, &drawn(), weights)?,
+                    None => Labels::new(*backend, &drawn())?,
+                };
+                x.cross_entropy_with(&labels.mixed(own)?, decimal("smoothing", 0.0)).map(Some)
+            }
+            Some("binary_cross_entropy") => {
+                let labels = drawn();
+                // As golden.py has it: of each image its class and that of the one before, then mixed with the image before.
+                let has = |row: usize, class: u32| labels[row] == class || labels[(row + rows - 1) % rows] == class;
+                let part = |row: usize, class| f64::from(u8::from(has(row, class)));
+                let target = |i: usize| {
+                    let (row, class) = (i / classes, (i % classes) as u32);
+                    (own * part(row, class) + (1.0 - own) * part((row + rows - 1) % rows, class)) as f32
+                };
+                let targets = Targets::new(*backend, classes, &(0..rows * classes).map(target).collect::<Vec<_>>())?;
+                let targets = match &weights {
+                    Some(weights) => targets.weighted(weights)?,
+                    None => targets,
+                };
+                x.binary_cross_entropy(&targets).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The layer with the parameters that its name stands for, if the operation has any.
