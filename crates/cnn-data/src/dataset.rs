@@ -1,7 +1,7 @@
 //! A data set: its splits, their class names, and the statistics that normalise their pixels.
 
 use crate::image_set::ImageSet;
-use crate::report::{ClassCount, Report};
+use crate::report::{ClassCount, MultiLabelCount, Report};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -46,6 +46,7 @@ impl Dataset {
             size: train.shown(),
             split: "the program's".to_owned(),
             classes: classes.collect(),
+            multi_label: multi_label_count(&train, None, &test),
             ..Report::default()
         };
         Dataset::of(name.to_owned(), None, [train, test], None, report)
@@ -65,6 +66,10 @@ impl Dataset {
                 let rule = format!("training images are {:?}", train.size());
                 return Err(Error::invalid(name, format!("{what} images of {:?}", set.size()), rule));
             }
+            if train.is_multi_label() != set.is_multi_label() {
+                let rule = "one label for each image, or none or several, must be in all splits alike";
+                return Err(Error::invalid(name, format!("{what} labels"), rule));
+            }
             if train.classes() != set.classes() {
                 let rule = format!("training classes are {:?}", train.classes());
                 return Err(Error::invalid(name, format!("{what} classes {:?}", set.classes()), rule));
@@ -80,15 +85,30 @@ impl Dataset {
     /// The same set with only the classes called `names`, in that order; mean and std stay as they are.
     ///
     /// # Errors
-    /// As [`ImageSet::keep_classes`].
+    /// As [`ImageSet::keep_classes`], which says what becomes of images of several labels too.
     pub fn keep_classes<S: AsRef<str>>(&self, names: &[S]) -> Result<Dataset> {
         let (train, test) = (self.train.keep_classes(names)?, self.test.keep_classes(names)?);
         let validation = self.validation.as_ref().map(|set| set.keep_classes(names)).transpose()?;
         let mut report = self.report.clone();
         let counts = |name: &S| self.report.classes.iter().find(|class| class.name == name.as_ref()).cloned();
         report.classes = names.iter().filter_map(counts).collect();
+        report.multi_label = multi_label_count(&train, validation.as_ref(), &test);
         Ok(Dataset { train, validation, test, report, ..self.clone() })
     }
+}
+
+/// How many images and labels splits of several labels have; None where each image has one.
+pub(crate) fn multi_label_count(
+    train: &ImageSet,
+    validation: Option<&ImageSet>,
+    test: &ImageSet,
+) -> Option<MultiLabelCount> {
+    let each = |count: fn(&ImageSet) -> usize| [Some(train), validation, Some(test)].map(|set| set.map_or(0, count));
+    train.is_multi_label().then(|| MultiLabelCount {
+        images: each(ImageSet::len),
+        without: each(|set| (0..set.len()).filter(|&i| set.classes_of(i).is_empty()).count()),
+        labels: each(|set| set.labels().len()),
+    })
 }
 
 /// Pictures that are decoded to measure a set that is not in memory.

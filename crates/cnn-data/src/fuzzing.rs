@@ -35,8 +35,8 @@ pub fn archive(bytes: &[u8]) -> Result<usize> {
 /// A file of labels, as a table and as lines of JSON; the number of its rows.
 pub fn labels(bytes: &[u8]) -> Result<[usize; 2]> {
     let count = |written| {
-        let rows = labels::rows(bytes, written).map_err(|(line, rule)| Error::invalid("labels", line, rule));
-        rows.map(|rows| rows.len())
+        let rows = labels::rows(bytes, written, None).map_err(|(line, rule)| Error::invalid("labels", line, rule));
+        rows.map(|rows| rows.rows.len())
     };
     match [labels::Written::Table, labels::Written::Lines].map(count) {
         [Err(error), Err(_)] => Err(error),

@@ -12,7 +12,7 @@ use crate::preprocess::check_target;
 use crate::{Error, Result};
 use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Good samples, and what is wrong with the others.
@@ -23,7 +23,10 @@ pub(crate) type SetAndBad = (ImageSet, Vec<(String, Error)>);
 pub struct ImageSet {
     size: [usize; 3],
     shown: [usize; 2],
+    /// The classes of every sample, one sample behind the other.
     labels: Vec<u32>,
+    /// Where the classes of each end, in a set whose images may have none or several; None where each has one.
+    ends: Option<Vec<usize>>,
     stored: Vec<u32>,
     classes: Arc<[String]>,
     images: Arc<dyn Images>,
@@ -42,6 +45,39 @@ impl ImageSet {
     /// A label that is not below the number of classes, class names that are empty or equal, a size that is not an
     /// image's.
     pub fn new<S: ToString>(images: Arc<dyn Images>, classes: &[S]) -> Result<Self> {
+        let labels = (0..images.len()).map(|i| images.label(i)).collect();
+        Self::of(images, classes, labels, None)
+    }
+
+    /// The same of images that may have none, one or several of the classes: `labels` has those of every image, and
+    /// [`Images::label`] is not asked.
+    ///
+    /// # Errors
+    /// As [`ImageSet::new`]; labels of another number of images; a label that an image has twice.
+    pub fn multi_label<S: ToString>(images: Arc<dyn Images>, classes: &[S], labels: &[Vec<u32>]) -> Result<Self> {
+        if labels.len() != images.len() {
+            let rule = format!("must be those of {} images", images.len());
+            return Err(Error::invalid("labels", format!("of {} images", labels.len()), rule));
+        }
+        let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(labels.len()));
+        for (i, labels) in labels.iter().enumerate() {
+            let mut sorted = labels.clone();
+            sorted.sort_unstable();
+            if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Error::invalid(images.name(i), format!("label {}", twice[0]), "must be there once"));
+            }
+            all.append(&mut sorted);
+            ends.push(all.len());
+        }
+        Self::of(images, classes, all, Some(ends))
+    }
+
+    fn of<S: ToString>(
+        images: Arc<dyn Images>,
+        classes: &[S],
+        labels: Vec<u32>,
+        ends: Option<Vec<usize>>,
+    ) -> Result<Self> {
         let size @ [height, width, channels] = images.size();
         let count = u32::try_from(images.len())
             .map_err(|_| Error::invalid("images", images.len(), "more than a set can hold"))?;
@@ -58,10 +94,10 @@ impl ImageSet {
                 return Err(Error::invalid("class name", format!("{class:?}"), rule));
             }
         }
-        let labels: Vec<u32> = (0..images.len()).map(|i| images.label(i)).collect();
-        if let Some(i) = labels.iter().position(|&label| label as usize >= classes.len()) {
+        if let Some(at) = labels.iter().position(|&label| label as usize >= classes.len()) {
+            let image = ends.as_ref().map_or(at, |ends| ends.partition_point(|&end| end <= at));
             let rule = format!("must be below the number of classes, {}", classes.len());
-            return Err(Error::invalid(images.name(i), format!("label {}", labels[i]), rule));
+            return Err(Error::invalid(images.name(image), format!("label {}", labels[at]), rule));
         }
         let bytes = images.bytes().cloned();
         if let Some(bytes) = &bytes {
@@ -69,7 +105,7 @@ impl ImageSet {
         }
         let stored = (0..count).collect();
         let (shown, classes) = ([height, width], classes.into());
-        Ok(ImageSet { size, shown, labels, stored, classes, images, bytes, pool: Pool::default(), cache: None })
+        Ok(ImageSet { size, shown, labels, ends, stored, classes, images, bytes, pool: Pool::default(), cache: None })
     }
 
     /// The same samples, of which a network is shown `height` rows and `width` columns: the middle of every image or, of a smaller
@@ -232,20 +268,51 @@ impl ImageSet {
 
     /// Number of samples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.stored.len()
     }
 
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.stored.is_empty()
     }
 
-    /// Class of sample `i`. Panics, as the other methods that take an `i` do, unless `i < len()`.
+    /// Whether a sample may have none or several of the classes, and not one each.
+    pub fn is_multi_label(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// Class of sample `i`. Panics, as the other methods that take an `i` do, unless `i < len()`; and in a set
+    /// [of several labels](ImageSet::is_multi_label), of which [`ImageSet::classes_of`] knows all.
     pub fn label(&self, i: usize) -> u32 {
+        assert!(self.ends.is_none(), "an image of several labels has no one class");
         self.labels[i]
     }
 
-    /// Class of every sample.
+    /// Classes of sample `i`, ascending: one, or as many as it has in a set [of several labels](ImageSet::is_multi_label).
+    pub fn classes_of(&self, i: usize) -> &[u32] {
+        match &self.ends {
+            None => std::slice::from_ref(&self.labels[i]),
+            Some(ends) => &self.labels[i.checked_sub(1).map_or(0, |before| ends[before])..ends[i]],
+        }
+    }
+
+    /// The names of `labels`, with `|` between them; `no label` of none.
+    pub fn named(&self, labels: &[u32]) -> String {
+        let names: Vec<&str> = labels.iter().map(|&label| self.classes[label as usize].as_str()).collect();
+        if names.is_empty() { "no label".to_owned() } else { names.join("|") }
+    }
+
+    /// What is to be learned of each of the `samples`: a number for each of them and each class, 1 where it has the class and else 0.
+    pub fn targets(&self, samples: &[u32]) -> Vec<f32> {
+        let classes = self.classes.len();
+        let mut targets = vec![0.0; samples.len() * classes];
+        for (row, &sample) in samples.iter().enumerate() {
+            self.classes_of(sample as usize).iter().for_each(|&class| targets[row * classes + class as usize] = 1.0);
+        }
+        targets
+    }
+
+    /// Class of every sample; of several labels, those of a sample behind those of the one before.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
@@ -294,7 +361,8 @@ impl ImageSet {
         self.images.name(self.stored[i] as usize)
     }
 
-    /// The samples of the classes called `names`; the first name becomes class 0.
+    /// The samples of the classes called `names`; the first name becomes class 0. In a set
+    /// [of several labels](ImageSet::is_multi_label) these are all samples, some of which then have none of the classes.
     ///
     /// # Errors
     /// A name that is not a class (the message lists them), or given twice.
@@ -309,16 +377,20 @@ impl ImageSet {
                 return Err(Error::invalid("class", name, "given twice"));
             }
         }
-        let kept = (0..self.len()).filter(|&i| renumbered[self.labels[i] as usize].is_some()).collect();
+        let new =
+            |i: usize| self.classes_of(i).iter().filter_map(|&old| renumbered[old as usize]).collect::<Vec<u32>>();
+        let kept = (0..self.len()).filter(|&i| self.is_multi_label() || !new(i).is_empty()).collect::<Vec<_>>();
+        let labels: Vec<Vec<u32>> = kept.iter().map(|&i| new(i)).collect();
         let mut set = self.select(kept);
-        set.labels.iter_mut().for_each(|label| *label = renumbered[*label as usize].unwrap_or(0));
+        set.set_labels(labels);
         set.classes = names.iter().map(|name| name.as_ref().to_owned()).collect();
         Ok(set)
     }
 
     /// Splits off `count` samples for validation: (train, validation), both in the order of this set.
     ///
-    /// Which ones depends on the seed; every class gives its share, to within one sample.
+    /// Which ones depends on the seed; every class gives its share, to within one sample. With
+    /// [several labels](ImageSet::is_multi_label) that holds for the samples that have the same ones.
     ///
     /// # Errors
     /// `count` is 0, or leaves nothing to train on.
@@ -330,13 +402,14 @@ impl ImageSet {
         let mut order: Vec<usize> = (0..self.len()).collect();
         Philox::new(seed, Purpose::Split, 0, 0).stream().shuffle(&mut order);
         // The k-th of the n shuffled samples of its class stands at (k + 1/2) / n; a cut anywhere cuts every class there.
-        let sizes = self.class_sizes();
-        let mut seen = vec![0; sizes.len()];
+        let mut sizes: HashMap<&[u32], usize> = HashMap::new();
+        (0..self.len()).for_each(|i| *sizes.entry(self.classes_of(i)).or_default() += 1);
+        let mut seen: HashMap<&[u32], u32> = HashMap::new();
         let mut placed: Vec<(f64, usize)> = Vec::with_capacity(order.len());
         for i in order {
-            let class = self.labels[i] as usize;
-            placed.push(((f64::from(seen[class]) + 0.5) / sizes[class] as f64, i));
-            seen[class] += 1;
+            let seen = seen.entry(self.classes_of(i)).or_default();
+            placed.push(((f64::from(*seen) + 0.5) / sizes[self.classes_of(i)] as f64, i));
+            *seen += 1;
         }
         placed.sort_by(|a, b| a.0.total_cmp(&b.0));
         let [mut held, mut rest] =
@@ -346,7 +419,7 @@ impl ImageSet {
         Ok((self.select(rest), self.select(held)))
     }
 
-    /// Number of samples of each class.
+    /// Number of samples of each class; one of several classes counts for each of them.
     pub fn class_sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.classes.len()];
         self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
@@ -360,11 +433,22 @@ impl ImageSet {
     }
 
     fn select(&self, samples: Vec<usize>) -> ImageSet {
-        ImageSet {
-            labels: samples.iter().map(|&i| self.labels[i]).collect(),
-            stored: samples.iter().map(|&i| self.stored[i]).collect(),
-            ..self.clone()
+        let mut set = ImageSet { stored: samples.iter().map(|&i| self.stored[i]).collect(), ..self.clone() };
+        set.set_labels(samples.into_iter().map(|i| self.classes_of(i).to_vec()).collect());
+        set
+    }
+
+    /// Gives the samples these classes: one each, unless they may have several.
+    fn set_labels(&mut self, mut labels: Vec<Vec<u32>>) {
+        labels.iter_mut().for_each(|labels| labels.sort_unstable());
+        if let Some(ends) = &mut self.ends {
+            let end = |end: &mut usize, labels: &Vec<u32>| {
+                *end += labels.len();
+                Some(*end)
+            };
+            *ends = labels.iter().scan(0, end).collect();
         }
+        self.labels = labels.concat();
     }
 }
 

@@ -24,7 +24,8 @@ pub trait Images: fmt::Debug + Send + Sync {
     /// Height, width and channels (1 or 3) of every image, as its bytes are.
     fn size(&self) -> [usize; 3];
 
-    /// Class of image `i`, which is below [`Images::len`].
+    /// Class of image `i`, which is below [`Images::len`]. Not asked of a source that is made a set of
+    /// [several labels](crate::ImageSet::multi_label).
     fn label(&self, i: usize) -> u32;
 
     /// What messages call image `i`.
@@ -126,6 +127,7 @@ pub(crate) struct Files {
     /// Height, width and channels of what a network is shown.
     pub(crate) image: [usize; 3],
     pub(crate) preprocess: Preprocess,
+    /// The class of each; none where images have several.
     pub(crate) labels: Vec<u32>,
     pub(crate) paths: Vec<PathBuf>,
     /// What decoding may take, shared by the splits of a set.

@@ -1,7 +1,7 @@
 //! A data set that has been found, and of which nothing has been decoded yet.
 
 use crate::cache::Writer;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, multi_label_count};
 use crate::duplicates::{self, FileSize};
 use crate::image_set::{ImageSet, decoded_bytes};
 use crate::options::{Decoding, OpenOptions};
@@ -67,6 +67,7 @@ impl Listing {
             test: test.get(class).copied().unwrap_or(0),
         };
         self.report.classes = self.train.classes().iter().enumerate().map(count).collect();
+        self.report.multi_label = multi_label_count(&self.train, self.validation.as_ref(), &self.test);
         self.report.size = self.train.shown();
         self.report.name = self.name.clone();
         self.report.path = self.path.as_ref().map(|path| path.display().to_string());
@@ -164,8 +165,9 @@ impl Listing {
     fn compare(&mut self) {
         let [train, others] = &self.files;
         let all: Vec<FileSize> = train.iter().chain(others).cloned().collect();
-        let watched = self.validation.iter().flat_map(ImageSet::labels);
-        let labels: Vec<u32> = self.train.labels().iter().chain(watched).chain(self.test.labels()).copied().collect();
+        let sets = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let labels: Vec<&[u32]> =
+            sets.into_iter().flatten().flat_map(|set| (0..set.len()).map(|i| set.classes_of(i))).collect();
         let path = |&i: &usize| all[i].path.display().to_string();
         for group in duplicates::find(&all, &self.options.pool) {
             let (ours, others): (Vec<usize>, Vec<usize>) = group.iter().partition(|&&i| i < train.len());
@@ -173,8 +175,8 @@ impl Listing {
             for other in &others[..leaked] {
                 self.report.duplicates.push([path(&ours[0]), path(other)]);
             }
-            let classes: BTreeSet<u32> = group.iter().map(|&i| labels[i]).collect();
-            let classes = classes.into_iter().map(|label| self.train.classes()[label as usize].clone()).collect();
+            let classes: BTreeSet<&[u32]> = group.iter().map(|&i| labels[i]).collect();
+            let classes = classes.into_iter().map(|labels| self.train.named(labels)).collect();
             self.report.same.push(SameFile { paths: group.iter().map(path).collect(), classes, leaked });
         }
     }

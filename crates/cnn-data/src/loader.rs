@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub struct Batch {
     /// Which samples of the set these are.
     pub samples: Vec<u32>,
-    /// Their classes.
+    /// Their classes; none of a set [of several labels](ImageSet::is_multi_label), of which [`ImageSet::targets`] are learned.
     pub labels: Vec<u32>,
     /// Which image of `bytes` each is, and how it is cut.
     pub views: Vec<SampleView>,
@@ -64,7 +64,8 @@ impl Batch {
                 BatchBytes::Decoded(bytes[range.start * image..range.end * image].to_vec())
             }
         };
-        Batch { samples: self.samples[range.clone()].to_vec(), labels: self.labels[range].to_vec(), views, bytes }
+        let labels = if self.labels.is_empty() { Vec::new() } else { self.labels[range.clone()].to_vec() };
+        Batch { samples: self.samples[range].to_vec(), labels, views, bytes }
     }
 
     /// Whether there are no samples; a loader makes no such batch.
@@ -134,12 +135,17 @@ impl Loader {
     /// Batches of `set`.
     ///
     /// # Errors
-    /// Batches of 0 samples.
+    /// Batches of 0 samples; [balanced](LoaderOptions::balanced) ones of a set of several labels.
     pub fn new(set: impl Into<Arc<ImageSet>>, options: LoaderOptions) -> Result<Self> {
         if options.batch == 0 {
             return Err(Error::invalid("batch", 0, "must be at least 1"));
         }
-        Ok(Loader { set: set.into(), options })
+        let set = set.into();
+        if options.balanced && set.is_multi_label() {
+            let rule = "must be off where an image has several labels: it would count for several classes";
+            return Err(Error::invalid("balanced", true, rule));
+        }
+        Ok(Loader { set, options })
     }
 
     /// The set that is walked.
@@ -253,7 +259,8 @@ impl Epoch {
         let set = &self.plan.set;
         let turns = self.plan.turns(self.next);
         let samples: Vec<u32> = turns.iter().map(|turn| turn.sample).collect();
-        let labels = samples.iter().map(|&sample| set.label(sample as usize)).collect();
+        let labels = if set.is_multi_label() { &[] } else { &*samples };
+        let labels = labels.iter().map(|&sample| set.label(sample as usize)).collect();
         // Keyed by the stored image, so that it is the same whatever else is in the set.
         let ([height, width, _], [rows, columns, _]) = (set.size(), set.shown());
         let view = |turn: &Turn| {

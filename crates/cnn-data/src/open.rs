@@ -31,7 +31,8 @@ const FORMATS: [Format; 5] = [labels::file, cifar::archive, cifar::folder, idx::
 ///
 /// A file of labels has a header row of columns, separated by commas, semicolons or tabs, or a JSON object on every line, each with
 /// `file` (or `filename`, `path`, `image`, `id`), `label` (or `class`, `category`) and, if the split is given, `split` (or `subset`);
-/// paths are relative to it.
+/// paths are relative to it. Where an image may have none or several labels the column is `labels` (or `tags`, `classes`,
+/// `categories`), with `|` or `;` between them, or a list in JSON; [`OpenOptions::multi_label`] says so of a file that has one each.
 ///
 /// What was found and what was left out is in [`Dataset::report`].
 ///
@@ -50,6 +51,9 @@ pub fn list(spec: &str, root: &Path, options: &OpenOptions) -> Result<Listing> {
     let path = match Known::meant(spec) {
         Some(set) => set.find(root)?,
         None if spec == shapes::NAME || (!Path::new(spec).exists() && spec.eq_ignore_ascii_case(shapes::NAME)) => {
+            if options.multi_label == Some(true) {
+                return Err(Error::invalid(shapes::NAME, "several labels", "has one label for each image"));
+            }
             return shapes::generate(options)?.at(None, options);
         }
         None => PathBuf::from(spec),
@@ -63,7 +67,12 @@ pub fn list(spec: &str, root: &Path, options: &OpenOptions) -> Result<Listing> {
     let name = name.unwrap_or_else(own_name);
     for format in FORMATS {
         if let Some(listing) = format(&path, &name, options)? {
-            return listing.at(Some(&path), options);
+            let listing = listing.at(Some(&path), options)?;
+            if options.multi_label == Some(true) && !listing.train.is_multi_label() {
+                let rule = "has one label for each image: several labels are those of a .csv, .tsv or .jsonl file";
+                return Err(Error::invalid(path.display(), "several labels", rule));
+            }
+            return Ok(listing);
         }
     }
     if path.is_dir() {

@@ -24,6 +24,7 @@ pub struct OpenOptions {
     pub(crate) pool: Pool,
     pub(crate) skip_bad: bool,
     pub(crate) test_all: bool,
+    pub(crate) multi_label: Option<bool>,
     pub(crate) classes: Option<Vec<String>>,
     pub(crate) progress: Option<Arc<Observer>>,
     pub(crate) waiting: Option<Arc<Waiting>>,
@@ -56,6 +57,7 @@ impl Default for OpenOptions {
             pool: Pool::default(),
             skip_bad: false,
             test_all: false,
+            multi_label: None,
             classes: None,
             progress: None,
             waiting: None,
@@ -116,6 +118,12 @@ impl OpenOptions {
     /// that nothing was trained on.
     pub fn test_all(self, test_all: bool) -> Self {
         OpenOptions { test_all, ..self }
+    }
+
+    /// Whether an image may have none or several of the classes; None for what the data says of itself. Only a file of labels can have
+    /// several for an image: other data is refused where this is `true`, and such a file where it is `false`.
+    pub fn multi_label(self, multi_label: impl Into<Option<bool>>) -> Self {
+        OpenOptions { multi_label: multi_label.into(), ..self }
     }
 
     /// The classes that will be used: another one whose folder holds no picture is left out instead of refused. Which

@@ -23,6 +23,8 @@ pub struct Report {
     pub tested_all: bool,
     /// Images of each class.
     pub classes: Vec<ClassCount>,
+    /// Where an image may have none or several classes, how many there are of each split; None where each has one.
+    pub multi_label: Option<MultiLabelCount>,
     /// What is there and not read.
     pub left_out: Vec<LeftOut>,
     /// Pictures that cannot be decoded; they are not counted in the classes.
@@ -50,6 +52,18 @@ pub struct ClassCount {
     pub validation: usize,
     /// Images to test with.
     pub test: usize,
+}
+
+/// How many images a set of several labels has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MultiLabelCount {
+    /// Images to train on, to watch a training with, and to test with.
+    pub images: [usize; 3],
+    /// Those of them that have no class.
+    pub without: [usize; 3],
+    /// All their labels.
+    pub labels: [usize; 3],
 }
 
 /// Files or folders that are not read, for one reason.
@@ -110,6 +124,9 @@ const CLASSES_SHOWN: usize = 20;
 impl Report {
     /// Images of all classes to train on, to watch with, and to test with.
     pub fn images(&self) -> [usize; 3] {
+        if let Some(MultiLabelCount { images, .. }) = self.multi_label {
+            return images;
+        }
         let add = |sum: [usize; 3], class: &ClassCount| {
             [sum[0] + class.train, sum[1] + class.validation, sum[2] + class.test]
         };
@@ -150,7 +167,7 @@ impl Report {
         if !again.is_empty() {
             lines.push(format!("there more than once: {}", some(&again)));
         }
-        if let [only] = &self.classes[..] {
+        if let ([only], None) = (&self.classes[..], self.multi_label) {
             lines.push(format!("{:?} is the only class: whatever a network answers is right", only.name));
         }
         lines
@@ -171,6 +188,11 @@ impl fmt::Display for Report {
         writeln!(f, "{}{place}: {}, {height}x{width}x{channels}", self.name, self.format)?;
         let watched = if validation > 0 { format!("{validation} for validation, ") } else { String::new() };
         writeln!(f, "{} classes, {train} images to train on, {watched}{test} to test with", self.classes.len())?;
+        if let Some(MultiLabelCount { images, without, labels }) = self.multi_label {
+            let [images, without, labels] = [images, without, labels].map(|counts| counts.iter().sum::<usize>());
+            let mean = labels as f64 / images.max(1) as f64;
+            writeln!(f, "several labels: {mean:.2} for an image on average, {without} images without one")?;
+        }
         writeln!(f, "split: {}", self.split)?;
         if let Some(cache) = &self.cache {
             writeln!(f, "cache: {cache}")?;

@@ -11,6 +11,8 @@ use crate::picture::Picture;
 use crate::run::{Epoch, Run};
 use crate::svg::{Bin, Line, lines, reliability};
 
+mod several_labels;
+
 /// The report of `run`, whose network was judged on `images` with this `evaluation`: one file that needs nothing else.
 ///
 /// # Errors
@@ -22,10 +24,18 @@ pub fn report_page(run: &Run, evaluation: &Evaluation, images: &ImageSet) -> Res
     if !run.epochs.is_empty() {
         page.section("curves", "How the training went", curves(run));
     }
-    page.section("classes", "Class by class", by_class(evaluation, classes));
-    page.section("confusion", "What is taken for what", confusion(evaluation, classes));
-    page.section("calibration", "Can its confidence be trusted?", calibration(evaluation));
-    page.section("mistakes", "Mistakes and hard images", mistakes(evaluation, images)?);
+    match &evaluation.several {
+        Some(several) => {
+            page.section("classes", "Class by class", several_labels::by_class(several, classes));
+            page.section("mistakes", "The most confident mistakes", several_labels::mistakes(several, images)?);
+        }
+        None => {
+            page.section("classes", "Class by class", by_class(evaluation, classes));
+            page.section("confusion", "What is taken for what", confusion(evaluation, classes));
+            page.section("calibration", "Can its confidence be trusted?", calibration(evaluation));
+            page.section("mistakes", "Mistakes and hard images", mistakes(evaluation, images)?);
+        }
+    }
     page.section("made", "How it was made", made(run));
     Ok(page.render())
 }
@@ -42,7 +52,17 @@ fn lead(run: &Run, evaluation: &Evaluation) -> String {
 
 /// The figures that matter, large.
 fn result(run: &Run, evaluation: &Evaluation) -> String {
-    let mut facts = vec![("test accuracy", percent(evaluation.accuracy()))];
+    let mut facts = match &evaluation.several {
+        None => vec![("test accuracy", percent(evaluation.accuracy()))],
+        Some(several) => {
+            let part = |value: Option<f64>| value.map_or("\u{2013}".to_owned(), percent);
+            vec![
+                ("mean average precision", part(several.mean_average_precision)),
+                ("F1 at 0.5, over all answers", part(several.f1_micro)),
+                ("every class right", percent(evaluation.accuracy())),
+            ]
+        }
+    };
     if let Some(accuracy) = run.result("test_accuracy_tta") {
         facts.push(("by six views of each image", percent(accuracy)));
     }

@@ -40,7 +40,7 @@ pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
     let each = (IMAGES / classes.len().max(1)).clamp(1, OF_A_CLASS);
     let mut body = String::new();
     for (class, name) in classes.iter().enumerate().take(CLASSES) {
-        let of_class: Vec<usize> = (0..set.len()).filter(|&i| set.label(i) as usize == class).collect();
+        let of_class: Vec<usize> = (0..set.len()).filter(|&i| set.classes_of(i).contains(&(class as u32))).collect();
         let _ = writeln!(
             body,
             "<h3><bdi>{}</bdi></h3>\n<p class=\"note\">{} images</p>",

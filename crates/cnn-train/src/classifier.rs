@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::batches::DeviceBatches;
 use crate::control::Control;
 use crate::evaluation::{Evaluation, View, evaluate};
+use crate::multi_label::sigmoid;
 use crate::networks::Networks;
 use crate::trained::Trained;
 use crate::weights::{Weights, WeightsInfo};
@@ -38,8 +39,11 @@ pub struct Prediction {
     pub label: usize,
     /// Its probability.
     pub probability: f64,
-    /// The probability of every class, by label.
+    /// The probability of every class, by label: they add up to 1 or, of a network of [several labels](WeightsInfo::multi_label),
+    /// each stands for itself.
     pub probabilities: Vec<f64>,
+    /// The labels of the answer: the one above or, of a network of several labels, those of at least a half, the most probable first.
+    pub labels: Vec<usize>,
 }
 
 impl<B: Backend> Classifier<B> {
@@ -101,7 +105,12 @@ impl<B: Backend> Classifier<B> {
         let best = |best: usize, label: usize| if probabilities[label] > probabilities[best] { label } else { best };
         let label = (0..probabilities.len()).fold(0, best);
         let (class, probability) = (self.info.classes[label].clone(), probabilities[label]);
-        Prediction { class, label, probability, probabilities }
+        let mut labels = vec![label];
+        if self.info.multi_label {
+            labels = (0..probabilities.len()).filter(|&label| probabilities[label] >= 0.5).collect();
+            labels.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        }
+        Prediction { class, label, probability, probabilities, labels }
     }
 
     /// What is in each picture file. A file that is no picture does not keep the others from being classified.
@@ -160,7 +169,7 @@ impl<B: Backend> Classifier<B> {
         };
         let classes = self.info.classes.len();
         let rows: Vec<Vec<f64>> = match self.views {
-            [view] => {
+            [view] if !self.info.multi_label => {
                 let logits = logits(view)?;
                 let probabilities = self.backend.softmax(logits.data(), classes)?;
                 let probabilities = Tensor::from_data(&self.backend, logits.shape(), probabilities)?;
@@ -175,7 +184,7 @@ impl<B: Backend> Classifier<B> {
                         *sum += view.weight * logit.as_f64();
                     }
                 }
-                rows.iter_mut().for_each(|row| softmax(row));
+                rows.iter_mut().for_each(|row| probabilities_of(row, self.info.multi_label));
                 rows
             }
         };
@@ -199,6 +208,11 @@ impl<B: Backend> Classifier<B> {
             let rule = format!("must be those of the weights, {}", self.info.classes.join(", "));
             return Err(Error::recipe("classes", images.classes().join(", "), rule));
         }
+        if images.is_multi_label() != self.info.multi_label {
+            let words = |several| if several { "none or several for an image" } else { "one for each image" };
+            let rule = format!("must be {}, as in training", words(self.info.multi_label));
+            return Err(Error::recipe("labels", words(images.is_multi_label()), rule));
+        }
         let batches = DeviceBatches::new(&self.backend, images, self.spec.clone());
         evaluate(&self.backend, &self.frozen, &batches, self.views, batch, &mut |done, total| {
             progress(done, total);
@@ -210,8 +224,13 @@ impl<B: Backend> Classifier<B> {
 /// Files that are decoded and classified at a time.
 const FILES: usize = 32;
 
-/// Logits as probabilities.
-fn softmax(row: &mut [f64]) {
+/// Logits as probabilities: of all classes together, or of each by itself.
+fn probabilities_of(row: &mut [f64], multi_label: bool) {
+    if multi_label {
+        // A logit that is not finite has no probability, also where its sigmoid would be 0 or 1.
+        row.iter_mut().for_each(|logit| *logit = if logit.is_finite() { sigmoid(*logit) } else { f64::NAN });
+        return;
+    }
     let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     row.iter_mut().for_each(|logit| *logit = (*logit - largest).exp());
     let sum: f64 = row.iter().sum();

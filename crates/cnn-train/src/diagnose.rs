@@ -6,8 +6,9 @@ use std::rc::Rc;
 use cnn_core::backend::Backend;
 use cnn_core::graph::{Event, Observer, Op};
 use cnn_core::nn::{Module, parameters};
-use cnn_core::ops::Labels;
 use cnn_core::{Pass, Real, Tensor};
+
+use crate::answers::Answers;
 
 /// Remembers the first value that is not finite.
 #[derive(Default)]
@@ -35,8 +36,7 @@ pub(crate) fn first_not_finite<B: Backend>(
     backend: &B,
     model: &mut dyn Module<B>,
     images: Tensor<B>,
-    labels: &Labels<B>,
-    smoothing: f64,
+    answers: &Answers<B>,
     pass: Pass<B>,
 ) -> cnn_core::Result<Option<String>> {
     let not_finite = |values: &cnn_core::backend::Wide<B>| -> cnn_core::Result<bool> {
@@ -49,7 +49,7 @@ pub(crate) fn first_not_finite<B: Backend>(
     }
     let observer = Rc::new(RefCell::new(FirstNotFinite::default()));
     let pass = pass.observed(observer.clone());
-    let loss = model.call(&pass.input(images)?)?.cross_entropy_with(labels, smoothing)?;
+    let loss = answers.loss(&model.call(&pass.input(images)?)?)?;
     if let Some(place) = observer.borrow_mut().place.take() {
         return Ok(Some(place));
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::batches::DeviceBatches;
 use crate::control::Control;
+use crate::multi_label::MultiLabelFigures;
 use crate::{Error, Result};
 
 /// Images at a time wherever nothing else is asked for, of up to 64x64 pixels: [`evaluation_batch`].
@@ -26,17 +27,20 @@ pub fn evaluation_batch([height, width]: [usize; 2]) -> usize {
 /// How a model does on labelled images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Mean cross entropy.
+    /// Mean cross entropy; the binary one, over classes too, where images may have several labels.
     pub loss: f64,
-    /// Images whose largest logit is their label.
+    /// Images whose largest logit is their label; of several labels, those of which every class is right.
     pub correct: u64,
-    /// Images whose label is among the five largest logits.
+    /// Images whose label is among the five largest logits; 0 of several labels.
     pub top5: u64,
     /// Images.
     pub count: u64,
-    /// Images of class `row` that were taken for class `column`.
+    /// Images of class `row` that were taken for class `column`; nothing of several labels, as none is in place of another.
     pub confusion: Vec<Vec<u64>>,
-    /// What was said of each image, in the order of the set.
+    /// Where images may have several labels, the figures of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub several: Option<MultiLabelFigures>,
+    /// What was said of each image, in the order of the set; nothing of several labels.
     #[serde(skip)]
     pub images: Vec<Judged>,
 }
@@ -58,6 +62,15 @@ impl Evaluation {
     /// Part of the images that is correct.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / (self.count as f64).max(1.0)
+    }
+
+    /// What says which of two evaluations is the better one: the accuracy or, where images may have several labels, the mean average
+    /// precision, which does not wait until every class is right.
+    pub fn score(&self) -> f64 {
+        match &self.several {
+            None => self.accuracy(),
+            Some(several) => several.mean_average_precision.unwrap_or(0.0),
+        }
     }
 
     /// Part of the images whose label is among the five largest logits.
@@ -86,6 +99,30 @@ impl Evaluation {
             confidence: (1.0 / sum) as f32,
             probability: ((at - largest).exp() / sum) as f32,
         });
+    }
+}
+
+/// What has been heard of images that may have several labels.
+#[derive(Debug, Default)]
+struct Several {
+    logits: Vec<f32>,
+    has: Vec<bool>,
+}
+
+impl Several {
+    /// Adds one image with its logits; returns its loss, and whether every class is right.
+    fn add(&mut self, logits: &[f64], labels: &[u32]) -> (f64, bool) {
+        let (mut loss, mut right) = (0.0, true);
+        for (class, &logit) in (0..).zip(logits) {
+            let has = labels.contains(&class);
+            // softplus of what speaks against the answer
+            let against = if has { -logit } else { logit };
+            loss += against.max(0.0) + (-against.abs()).exp().ln_1p();
+            right &= (logit >= 0.0) == has;
+            self.logits.push(logit as f32);
+            self.has.push(has);
+        }
+        (loss / logits.len().max(1) as f64, right)
     }
 }
 
@@ -139,7 +176,9 @@ pub(crate) fn evaluate<B: Backend>(
 ) -> Result<Evaluation> {
     let images = batches.images();
     let classes = images.classes().len();
-    let mut evaluation = Evaluation { confusion: vec![vec![0; classes]; classes], ..Evaluation::default() };
+    let mut several = images.is_multi_label().then(Several::default);
+    let confusion = if several.is_some() { Vec::new() } else { vec![vec![0; classes]; classes] };
+    let mut evaluation = Evaluation { confusion, ..Evaluation::default() };
     let total = images.len() as u64;
     if total == 0 {
         return Err(Error::recipe("images", 0, "must be at least one to evaluate"));
@@ -167,7 +206,7 @@ pub(crate) fn evaluate<B: Backend>(
             }
         }
         let Some((batch, seen)) = pending.pop_front() else { break };
-        let mut values = vec![0.0; batch.labels.len() * classes];
+        let mut values = vec![0.0; batch.len() * classes];
         for (weight, logits) in seen {
             let logits = logits.get()?;
             values.iter_mut().zip(logits.iter()).for_each(|(sum, &v): (_, &Accum<B>)| *sum += weight * v.as_f64());
@@ -175,14 +214,22 @@ pub(crate) fn evaluate<B: Backend>(
         if let Some(at) = values.chunks_exact(classes).position(|row| row.iter().any(|logit| !logit.is_finite())) {
             return Err(Error::NotFiniteLogits { image: images.name(batch.samples[at] as usize) });
         }
-        for (row, &label) in values.chunks_exact(classes).zip(&batch.labels) {
-            evaluation.add(row, label as usize);
+        for (row, &sample) in values.chunks_exact(classes).zip(&batch.samples) {
+            match &mut several {
+                None => evaluation.add(row, images.label(sample as usize) as usize),
+                Some(several) => {
+                    let (loss, right) = several.add(row, images.classes_of(sample as usize));
+                    (evaluation.loss, evaluation.count) = (evaluation.loss + loss, evaluation.count + 1);
+                    evaluation.correct += u64::from(right);
+                }
+            }
         }
         if progress(evaluation.count, total) == Control::Stop {
             break;
         }
     }
     evaluation.loss /= evaluation.count as f64;
+    evaluation.several = several.map(|Several { logits, has }| MultiLabelFigures::of(logits, &has, classes));
     Ok(evaluation)
 }
 

@@ -4,6 +4,7 @@
 //! state and metrics; a [`Classifier`] is what a weights file becomes again: it evaluates, predicts and exports.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod batches;
 mod blocks;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod events;
 mod fault_tests;
 mod memory;
 mod metrics;
+mod multi_label;
 mod networks;
 mod pretrained;
 mod recipe;
@@ -36,6 +38,7 @@ pub use disk::write_atomically;
 pub use error::{Error, Result};
 pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged, evaluation_batch};
 pub use events::EventFile;
+pub use multi_label::{ClassFigures, MultiLabelFigures};
 pub use networks::Networks;
 pub use pretrained::{Loaded, import, load_pretrained, usual_preprocess, weights_info};
 pub use recipe::{

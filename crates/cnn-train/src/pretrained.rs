@@ -66,6 +66,7 @@ pub fn import<B: Backend>(
     network: &str,
     size: [usize; 2],
     classes: Vec<String>,
+    multi_label: bool,
     networks: &Networks<B>,
 ) -> Result<(Trained<B>, Loaded)> {
     let image = [size[0], size[1], 3];
@@ -97,6 +98,7 @@ pub fn import<B: Backend>(
         conv_algo: crate::recipe::auto(),
         images: None,
         labels: None,
+        multi_label,
     };
     info.check().map_err(|reason| Error::file(path.as_ref(), reason))?;
     Ok((Trained::new(backend, model, info), loaded))

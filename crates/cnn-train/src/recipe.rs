@@ -70,6 +70,10 @@ pub struct Recipe {
     pub validation: f64,
     /// Part of each label that is spread over all classes.
     pub label_smoothing: f64,
+    /// Whether an image may have none, one or several of the classes, each of which is then judged by itself: binary cross entropy, of
+    /// which `label_smoothing` is for every class, half for and half against it. The data says so of itself, a file of labels.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub multi_label: bool,
     /// What an image of each class counts in the loss, as PyTorch's `CrossEntropyLoss(weight=...)`; all alike where a recipe does not
     /// say. The figures of an evaluation know nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +232,7 @@ impl Recipe {
             label_smoothing: 0.0,
             class_weights: None,
             balanced: false,
+            multi_label: false,
             checkpoint_minutes: checkpoint_minutes(),
             tta: false,
             max_seconds: None,

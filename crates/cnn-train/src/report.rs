@@ -136,6 +136,9 @@ pub struct BestEpoch {
     pub epoch: u32,
     /// Part of the images held out that was correct.
     pub validation_accuracy: f64,
+    /// Where images may have several labels, by which the epoch is the best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_mean_average_precision: Option<f64>,
 }
 
 impl Summary {
@@ -143,7 +146,7 @@ impl Summary {
     pub(crate) fn results(&self, classes: &[String]) -> String {
         let Summary { test, test_tta, epochs, steps, seconds, images_per_second, seed, stopped, best, .. } = self;
         let (test, tta) = (test.as_ref(), test_tta.as_ref());
-        let results = json!({
+        let mut results = json!({
             "test_accuracy": test.map(Evaluation::accuracy),
             "test_top5_accuracy": test.map(Evaluation::top5_accuracy),
             "test_accuracy_tta": tta.map(Evaluation::accuracy),
@@ -160,6 +163,14 @@ impl Summary {
             "stopped": stopped,
             "best": best,
         });
+        if let (Some(several), Some(fields)) = (test.and_then(|test| test.several.as_ref()), results.as_object_mut()) {
+            // Their answers are no places in an order, and none is taken for another.
+            fields.remove("test_top5_accuracy");
+            fields.remove("confusion");
+            fields.insert("test_mean_average_precision".into(), json!(several.mean_average_precision));
+            fields.insert("test_f1_micro".into(), json!(several.f1_micro));
+            fields.insert("test_f1_macro".into(), json!(several.f1_macro));
+        }
         format!("{results:#}\n")
     }
 }

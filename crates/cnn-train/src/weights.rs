@@ -47,6 +47,10 @@ pub struct WeightsInfo {
     /// SHA-256 of the training images' labels, 4 bytes each, little-endian; none where a file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// Whether the answer is none, one or several of the classes, each by the sigmoid of its logit; one, by the softmax of all, where a
+    /// file does not say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_label: bool,
 }
 
 /// The value of [`WeightsInfo::layout`].
@@ -121,6 +125,10 @@ impl WeightsInfo {
         let differences = [
             (self.classes != data.classes)
                 .then(|| format!("classes {}: must be {}", data.classes.join(", "), self.classes.join(", "))),
+            (self.multi_label != data.multi_label).then(|| {
+                let words = |several| if several { "several labels for an image" } else { "one label for each image" };
+                format!("{}: must be {}", words(data.multi_label), words(self.multi_label))
+            }),
             (self.image != data.image)
                 .then(|| format!("images of {}: must be of {}", size(data.image), size(self.image))),
             (self.stored() != data.stored())

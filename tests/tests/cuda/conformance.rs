@@ -19,7 +19,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $element, adaptive_pool2d concat elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
+            suite! { @tests $element, adaptive_pool2d binary_loss concat elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $element:ident, $($case:ident)*) => { $(

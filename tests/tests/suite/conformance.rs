@@ -11,7 +11,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
 
-            suite! { @tests $bound, $groups, adaptive_pool2d concat conv2d elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
+            suite! { @tests $bound, $groups, adaptive_pool2d binary_loss concat conv2d elementwise images layer_norm linear loss memory normalise optimiser pool2d scale_channels statistics }
         }
     )* };
     (@tests $bound:expr, $groups:expr, $($case:ident)*) => { $(

@@ -154,7 +154,7 @@ fn all_to_test(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<S
         }
     };
     let place = tree.path.display().to_string();
-    Ok(Splits::all_to_test(found(tree, options, notes)?, &place))
+    Ok(Splits::all_to_test(found(tree, options, notes)?, &place, false))
 }
 
 /// The pictures of the classes in `tree` and of the folders in them, sorted by class and file.
@@ -180,7 +180,7 @@ fn found(tree: Tree, options: &OpenOptions, notes: &mut Notes) -> Result<Vec<Fou
         }
         let (pictures, others) = class.flat();
         others.into_iter().for_each(|(reason, path)| notes.leave_out(reason, path));
-        let of_class = |Picture { file, path, length }| Found { class: name.clone(), file, path, length };
+        let of_class = |Picture { file, path, length }| Found { classes: vec![name.clone()], file, path, length };
         found.extend(pictures.into_iter().map(of_class));
     }
     Ok(found)

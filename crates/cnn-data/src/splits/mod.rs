@@ -11,15 +11,17 @@ use crate::options::OpenOptions;
 use crate::preprocess::check_target;
 use crate::report::LeftOut;
 use crate::{Error, Result, format};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A picture with its class's name.
+/// A picture with the names of its classes.
 #[derive(Clone)]
 pub(crate) struct Found {
-    pub(crate) class: String,
-    /// What the picture is called among those of its class.
+    /// One or, in a set of several labels, any number of them, sorted.
+    pub(crate) classes: Vec<String>,
+    /// What the picture is called among those of its class, or of the whole set where it may have several.
     pub(crate) file: OsString,
     pub(crate) path: PathBuf,
     pub(crate) length: u64,
@@ -57,6 +59,8 @@ pub(crate) struct Splits {
     train: Vec<Found>,
     validation: Option<Vec<Found>>,
     test: Vec<Found>,
+    /// Whether a picture may have none or several labels.
+    multi_label: bool,
     /// Whether the pictures to train on are tested with too.
     tested_all: bool,
     /// Where the split comes from.
@@ -68,7 +72,16 @@ pub(crate) struct Splits {
 
 impl Splits {
     fn new(train: Vec<Found>, validation: Option<Vec<Found>>, test: Vec<Found>, split: String) -> Self {
-        Splits { train, validation, test, tested_all: false, split, notes: vec![], left_out: vec![] }
+        Splits {
+            train,
+            validation,
+            test,
+            multi_label: false,
+            tested_all: false,
+            split,
+            notes: vec![],
+            left_out: vec![],
+        }
     }
 
     /// The split that somebody made: what is watched with is tested with where nothing else is, and where there is neither, a part
@@ -100,6 +113,38 @@ impl Splits {
         }
     }
 
+    /// The split that somebody made of pictures that may have none or several labels: as [`Splits::of`], but a class may be missing in
+    /// each part other than the one that is trained on.
+    ///
+    /// # Errors
+    /// A class of another part that is not trained on.
+    pub(crate) fn of_several(train: Part, validation: Option<Part>, test: Option<Part>) -> Result<Self> {
+        let (validation, test, mut notes) = match (validation, test) {
+            (None, None) => return Ok(Splits::several_by_name(train.found, "no rows to test with")),
+            (Some(test), None) => {
+                let note = format!("{} is tested with: no test part", test.place);
+                (None, test, vec![note])
+            }
+            (validation, Some(test)) => (validation, test, Vec::new()),
+        };
+        for part in validation.iter().chain([&test]) {
+            let lacks = |class| format!("{} has no pictures of class {class:?}", part.place);
+            notes.extend(missing(&train, part)?.iter().map(lacks));
+        }
+        let watched = validation.as_ref().map(|part| format!("; {} for validation", part.place)).unwrap_or_default();
+        let split = format!("the parts {} and {}{watched}", train.place, test.place);
+        let splits = Splits::new(train.found, validation.map(|part| part.found), test.found, split);
+        Ok(Splits { multi_label: true, notes, ..splits })
+    }
+
+    /// As [`Splits::by_name`], of pictures that may have none or several labels.
+    pub(crate) fn several_by_name(found: Vec<Found>, because: &str) -> Self {
+        let [train, test] = by_name::split_several(found);
+        let split =
+            format!("{because}: about a tenth of the pictures of each class, chosen by their names, is tested with");
+        Splits { multi_label: true, notes: vec![split.clone()], ..Splits::new(train, None, test, split) }
+    }
+
     /// A split by the pictures' names; `because` says why.
     pub(crate) fn by_name(found: Vec<Found>, because: &str) -> Self {
         let [train, test] = by_name::split(found);
@@ -108,10 +153,10 @@ impl Splits {
     }
 
     /// All pictures to test with.
-    pub(crate) fn all_to_test(found: Vec<Found>, place: &str) -> Self {
+    pub(crate) fn all_to_test(found: Vec<Found>, place: &str, multi_label: bool) -> Self {
         let split = format!("all pictures in {place} are tested with");
         let splits = Splits::new(found.clone(), None, found, split.clone());
-        Splits { tested_all: true, notes: vec![split], ..splits }
+        Splits { multi_label, tested_all: true, notes: vec![split], ..splits }
     }
 
     /// The set, its pictures brought to the options' size, or 32 x 32.
@@ -119,7 +164,7 @@ impl Splits {
     /// # Errors
     /// No picture to train on or to test with, options that cannot be, a class's name that cannot.
     pub(crate) fn listing(self, path: &Path, name: &str, kind: &str, options: &OpenOptions) -> Result<Listing> {
-        let Splits { train, validation, test, tested_all, split, notes, left_out } = self;
+        let Splits { train, validation, test, multi_label, tested_all, split, notes, left_out } = self;
         let shown @ [height, width] = options.size.unwrap_or([32, 32]);
         check_target(shown)?;
         options.preprocess.check()?;
@@ -135,11 +180,17 @@ impl Splits {
         let others = validation.iter().flatten().chain(&test);
         let files = [train.iter().map(size_of).collect(), others.map(size_of).collect()];
         let set = |found: Vec<Found>| {
-            let label = |found: &Found| classes.partition_point(|class| *class < found.class) as u32;
-            let labels = found.iter().map(label).collect();
+            let label = |name: &String| classes.partition_point(|class| class < name) as u32;
+            let labels: Vec<Vec<u32>> = found.iter().map(|found| found.classes.iter().map(label).collect()).collect();
             let paths = found.into_iter().map(|found| found.path).collect();
-            let files = Files { image, preprocess, labels, paths, memory: memory.clone() };
-            ImageSet::new(Arc::new(files), &classes)?.with_shown(shown)
+            let memory = memory.clone();
+            let set = if multi_label {
+                let files = Files { image, preprocess, labels: Vec::new(), paths, memory };
+                ImageSet::multi_label(Arc::new(files), &classes, &labels)?
+            } else {
+                ImageSet::new(Arc::new(Files { image, preprocess, labels: labels.concat(), paths, memory }), &classes)?
+            };
+            set.with_shown(shown)
         };
         let mut listing = Listing::new(name, kind, set(train)?, set(test)?);
         listing.validation = validation.map(set).transpose()?;
@@ -152,11 +203,10 @@ impl Splits {
     }
 }
 
-/// The classes of sorted pictures.
+/// The classes of pictures, sorted.
 fn classes_of(found: &[Found]) -> Vec<String> {
-    let mut classes: Vec<String> = found.iter().map(|found| found.class.clone()).collect();
-    classes.dedup();
-    classes
+    let classes: BTreeSet<&String> = found.iter().flat_map(|found| &found.classes).collect();
+    classes.into_iter().cloned().collect()
 }
 
 fn same_classes(train: &Part, test: &Part) -> Result<()> {

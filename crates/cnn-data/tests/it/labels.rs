@@ -182,8 +182,36 @@ fn files_that_are_no_labels_say_why() {
     let line = "{\"file\": \"cat/1.png\", \"label\": \"cat\"";
     fails(&root, "a.jsonl", format!("{line}}}\n\n{line}\n"), &["line 3: must be a JSON object: "]);
     fails(&root, "a.jsonl", "[1, 2]", &["line 1: must be a JSON object: "]);
-    fails(&root, "a.jsonl", "{\"file\": \"x\"}", &["line 1: must have label, class, "]);
-    fails(&root, "a.jsonl", "{\"file\": \"x\", \"label\": [1]}", &["line 1: label: [1]: must be a text or a number"]);
+    fails(&root, "a.jsonl", "{\"file\": \"x\"}", &["line 1: must have a key label, class, "]);
+    let nested = "{\"file\": \"x\", \"label\": {\"a\": 1}}";
+    fails(&root, "a.jsonl", nested, &["line 1: label: {\"a\":1}: must be a text or a number"]);
     let some = format!("{line}, \"split\": \"train\"}}\n{line}}}\n");
     fails(&root, "a.jsonl", some, &["line 2: no split, where other lines have one"]);
+    let twice = "file,label,Label\ncat/1.png,cat,dog\n";
+    fails(&root, "a.csv", twice, &["line 1: the header file, label, Label: label: must be there once"]);
+    fails(&root, "a.jsonl", format!("{line}, \"label\": \"dog\"}}"), &["line 1: label: must be there once"]);
+    fails(&root, "a.jsonl", format!("{line}, \"File\": \"x\"}}"), &["line 1: file: must be there once"]);
+}
+
+#[test]
+fn what_else_could_be_the_class_is_told() {
+    let root = photos();
+    let table = every(|class, i| format!("{class}/{i}.png,{class},a,b|c\n"));
+    let lines = every(|class, i| format!("{{\"file\": \"{class}/{i}.png\", \"class\": 1, \"label\": \"{class}\"}}\n"));
+    for (name, text, kind, others) in [
+        ("a.csv", format!("file,label,class,labels\n{table}"), "column", &["class", "labels"][..]),
+        ("b.jsonl", lines, "key", &["class"]),
+    ] {
+        let data = open_file(&write(&root, name, text)).unwrap();
+        assert_eq!(**data.train.classes(), ["cat", "dog"]);
+        let notes: Vec<String> = others
+            .iter()
+            .map(|other| {
+                let taken = if *other == "labels" { "; --multi-label reads it" } else { "" };
+                format!("the {kind} {other} is not read, as label has the classes{taken}")
+            })
+            .collect();
+        // The first says that a part of each class is tested with.
+        assert_eq!(data.report.warnings()[1..], notes, "{name}");
+    }
 }

@@ -13,6 +13,7 @@ mod loader;
 mod mutation;
 mod pictures;
 mod pillow;
+mod several;
 mod shapes;
 mod values;
 mod write;

@@ -107,7 +107,7 @@ impl Explanation {
     /// it. The network is left as it was.
     ///
     /// # Errors
-    /// A picture that cannot be read, a class that the network does not know, a learning rate that no step can be made
+    /// A network of several labels, a picture that cannot be read, a class that the network does not know, a learning rate that no step can be made
     /// with, logits that are not finite, and those of the model.
     pub fn of<B: Backend>(
         name: &str,
@@ -116,6 +116,11 @@ impl Explanation {
         options: &ExplainOptions,
     ) -> Result<Explanation> {
         let (backend, info) = (trained.backend().clone(), trained.info().clone());
+        if info.multi_label {
+            let rule =
+                "answers with none or several labels, and the page tells how one answer of all classes comes about";
+            return Err(invalid("explain", name, rule.to_owned()));
+        }
         let parameters = trained.parameter_count();
         let label = options.label.as_deref().map(|label| class(&info, "label", label)).transpose()?;
         let asked = options.classes.iter().map(|name| class(&info, "class", name)).collect::<Result<Vec<_>>>()?;

@@ -66,7 +66,7 @@ pub(crate) fn search<B: Backend>(
         }
     }
     let neighbour = |&(similarity, sample): &(f64, usize)| -> Result<Neighbour> {
-        let class = images.classes()[images.label(sample) as usize].clone();
+        let class = images.named(images.classes_of(sample));
         let [height, width, _] = info.image;
         let bytes = as_seen(&images.image(sample)?, images.size(), [height, width])?;
         Ok(Neighbour { name: images.name(sample), class, bytes, similarity })

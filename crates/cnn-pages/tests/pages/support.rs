@@ -29,6 +29,7 @@ pub(crate) fn trained(folder: &Path, arch: &str, side: usize, seed: u64) -> Trai
         conv_algo: "auto".to_owned(),
         images: None,
         labels: None,
+        multi_label: false,
     };
     archive.metadata = serde_json::to_value(info).unwrap().as_object().unwrap().clone();
     let file = folder.join(format!("{arch}-{seed}.safetensors"));

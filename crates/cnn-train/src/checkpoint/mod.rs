@@ -54,6 +54,16 @@ pub(crate) struct Best {
     pub(crate) step: u64,
     pub(crate) correct: u64,
     pub(crate) count: u64,
+    /// What decides where images may have several labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mean_average_precision: Option<f64>,
+}
+
+impl Best {
+    /// What another epoch has to exceed: [`Evaluation::score`](crate::Evaluation::score).
+    pub(crate) fn score(&self) -> f64 {
+        self.mean_average_precision.unwrap_or(self.correct as f64 / (self.count as f64).max(1.0))
+    }
 }
 
 /// The best figure that early stopping has seen, and the epoch it was of.

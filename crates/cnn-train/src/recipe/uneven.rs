@@ -52,6 +52,10 @@ impl FromStr for ClassWeightsRecipe {
 impl Recipe {
     /// Refuses weights of classes that no loss can be made with.
     pub(super) fn check_classes(&self) -> Result<()> {
+        if self.multi_label && self.balanced {
+            let rule = "must be off beside multi_label: an image of several labels would count for several classes";
+            return Err(Error::recipe("balanced", "true", rule));
+        }
         match &self.class_weights {
             Some(ClassWeightsRecipe::Named(NamedWeights::Balanced)) if self.balanced => {
                 let rule = "must not be set beside balanced = true, by which the classes are even already";
@@ -70,8 +74,19 @@ impl Recipe {
         }
     }
 
-    /// What an image of each class counts in the loss, of `classes` that have so many training images; none where all count alike.
-    pub(crate) fn weights_of(&self, classes: &[String], sizes: &[usize]) -> Result<Option<Vec<f64>>> {
+    /// Whether images may have several labels, as the recipe and the data called `name` say together.
+    pub(crate) fn of_labels(&self, name: &str, several: bool) -> Result<bool> {
+        if self.multi_label && !several {
+            let rule = format!("{name} has one label for each image: several are those of a file of labels");
+            return Err(Error::recipe("multi_label", "true", rule));
+        }
+        let recipe = Recipe { multi_label: several, ..self.clone() };
+        recipe.check_classes().map(|()| several)
+    }
+
+    /// What an image of each class counts in the loss, of `classes` that have so many of the `images` to train on; none where all count
+    /// alike. Of several labels that is what a label counts beside its absence.
+    pub(crate) fn weights_of(&self, classes: &[String], sizes: &[usize], images: usize) -> Result<Option<Vec<f64>>> {
         match &self.class_weights {
             None => Ok(None),
             Some(ClassWeightsRecipe::Each(weights)) if weights.len() != classes.len() => {
@@ -84,7 +99,14 @@ impl Recipe {
                     let rule = format!("{} has no training image to count", classes[empty]);
                     return Err(Error::recipe("class_weights", "balanced", rule));
                 }
-                let images: usize = sizes.iter().sum();
+                if self.multi_label {
+                    if let Some(always) = sizes.iter().position(|size| *size == images) {
+                        let rule = format!("every training image has {}, and none has it not", classes[always]);
+                        return Err(Error::recipe("class_weights", "balanced", rule));
+                    }
+                    // As much for a label as against it.
+                    return Ok(Some(sizes.iter().map(|&size| (images - size) as f64 / size as f64).collect()));
+                }
                 Ok(Some(sizes.iter().map(|&size| images as f64 / (sizes.len() * size) as f64).collect()))
             }
         }
@@ -114,7 +136,10 @@ impl Recipe {
         let mut told = format!("classes: {many} has {} training images, {few} {}", sizes[most], sizes[least]);
         if let Some(weights) = weights {
             let [of_many, of_few] = [most, least].map(|class| weights[class]);
-            told += &format!("; in the loss an image of {many} counts {of_many:.3}, one of {few} {of_few:.3}");
+            told += &match self.multi_label {
+                true => format!("; in the loss the label {many} counts {of_many:.3}, {few} {of_few:.3}, and none 1"),
+                false => format!("; in the loss an image of {many} counts {of_many:.3}, one of {few} {of_few:.3}"),
+            };
         }
         if self.balanced {
             let present = sizes.iter().filter(|size| **size > 0).count();
@@ -141,13 +166,13 @@ mod tests {
     #[test]
     fn balanced_weights_let_every_class_count_alike() {
         let recipe = Recipe { class_weights: Some("balanced".parse().unwrap()), ..recipe() };
-        let weights = recipe.weights_of(&names(), &[10, 40, 10]).unwrap().unwrap();
+        let weights = recipe.weights_of(&names(), &[10, 40, 10], 60).unwrap().unwrap();
         assert_eq!(weights, [2.0, 0.5, 2.0]);
         let told = recipe.tell_classes(&names(), &[10, 40, 10], Some(&weights)).unwrap();
         let expected =
             "classes: dog has 40 training images, cat 10; in the loss an image of dog counts 0.500, one of cat 2.000";
         assert_eq!(told, expected);
-        let error = recipe.weights_of(&names(), &[10, 0, 10]).unwrap_err().to_string();
+        let error = recipe.weights_of(&names(), &[10, 0, 10], 20).unwrap_err().to_string();
         assert_eq!(error, "class_weights balanced: dog has no training image to count");
         assert_eq!(self::recipe().tell_classes(&names(), &[10, 40, 10], None), None);
         let told = self::recipe().tell_classes(&names(), &[0, 40, 0], None).unwrap();
@@ -186,7 +211,7 @@ mod tests {
             let number: f64 = weight.parse().unwrap();
             assert_eq!(error, format!("class_weights {number}: must be above 0 and finite in 32 bits"));
         }
-        let error = with("1,2").weights_of(&names(), &[1; 3]).unwrap_err().to_string();
+        let error = with("1,2").weights_of(&names(), &[1; 3], 3).unwrap_err().to_string();
         assert_eq!(error, "class_weights of 2 classes: must be 3, one for each of cat, dog, owl");
         let error = Recipe { balanced: true, ..with("balanced") }.check().unwrap_err().to_string();
         assert!(error.starts_with("class_weights balanced: must not be set beside balanced = true"), "{error}");

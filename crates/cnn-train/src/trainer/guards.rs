@@ -120,8 +120,7 @@ impl Guards {
 
     /// Says once that an epoch's training loss is far above that of giving every class the same probability; in the first epoch it
     /// may be, until the network has found its bounds.
-    fn loss(&mut self, epoch: u32, loss: f64, classes: usize) -> Option<String> {
-        let guess = (classes as f64).ln();
+    fn loss(&mut self, epoch: u32, loss: f64, guess: f64) -> Option<String> {
         if self.told_loss || epoch < 2 || loss <= WORSE_THAN_A_GUESS * guess.max(0.1) {
             return None;
         }
@@ -223,7 +222,10 @@ impl<B: Backend> Trainer<B> {
     pub(super) fn guard_epoch(&mut self, report: &EpochReport, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
         let epoch = report.epoch;
         let mut words: Vec<String> = self.guards.waiting(epoch).into_iter().collect();
-        words.extend(self.guards.loss(epoch, report.train_loss, self.info.classes.len()));
+        // Of several labels each is guessed by itself.
+        let ways = if self.info.multi_label { 2 } else { self.info.classes.len() };
+        let guess = (ways as f64).ln();
+        words.extend(self.guards.loss(epoch, report.train_loss, guess));
         self.guards.trained += self.guards.spent;
         if self.guards.looked <= LOOKING * self.guards.trained {
             let start = Instant::now();
@@ -330,15 +332,15 @@ mod tests {
     #[test]
     fn a_loss_that_is_worse_than_a_guess_is_told_of_once() {
         let mut guards = Guards::default();
-        assert_eq!(guards.loss(1, 19.0, 4), None, "the first epoch finds its bounds");
-        assert_eq!(guards.loss(2, 2.7, 4), None);
-        let text = guards.loss(3, 24.16, 4).unwrap();
+        assert_eq!(guards.loss(1, 19.0, 4f64.ln()), None, "the first epoch finds its bounds");
+        assert_eq!(guards.loss(2, 2.7, 4f64.ln()), None);
+        let text = guards.loss(3, 24.16, 4f64.ln()).unwrap();
         let expected = "the training loss of epoch 3, 24.16, is far above that of a guess, 1.39: the steps are too long, and a \
                         lower learning rate may hold them";
         assert_eq!(text, expected);
-        assert_eq!(guards.loss(4, 30.0, 4), None);
+        assert_eq!(guards.loss(4, 30.0, 4f64.ln()), None);
         // Of one class every answer is right.
-        assert_eq!(Guards::default().loss(2, 1e-3, 1), None);
+        assert_eq!(Guards::default().loss(2, 1e-3, 0.0), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use cnn_core::image::{Border, ImageSpec};
 use cnn_core::nn::{Module, parameters_mut};
-use cnn_core::ops::{ClassWeights, Labels};
+use cnn_core::ops::ClassWeights;
 use cnn_core::optim::{Average, Group, Optimizer};
 use cnn_core::{Backend, Real, Tensor};
 use cnn_data::{Augment, Dataset, ImageSet, Loader, LoaderOptions, Preprocess};
@@ -189,8 +189,14 @@ impl<B: Backend> Trainer<B> {
         if test.is_empty() {
             return Err(Error::recipe("test images", 0, format!("must be at least one in {name}")));
         }
+        recipe.multi_label = recipe.of_labels(&name, train.is_multi_label())?;
         let (images, labels) = (train.len() as u64, train.labels());
-        let labels = digest(&labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
+        let mut labels: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        if train.is_multi_label() {
+            // Where those of an image end.
+            labels.extend((0..train.len()).flat_map(|i| (train.classes_of(i).len() as u32).to_le_bytes()));
+        }
+        let labels = digest(&labels);
         let (train, validation) = match recipe.held_out(train.len()) {
             0 if recipe.validation > 0.0 => {
                 let rule = format!("holds out none of the {} training images", train.len());
@@ -222,7 +228,7 @@ impl<B: Backend> Trainer<B> {
             None => options,
         };
         let optimizer = Optimizer::new(backend, &model, options)?;
-        let weights = recipe.weights_of(&classes, &train.class_sizes())?;
+        let weights = recipe.weights_of(&classes, &train.class_sizes(), train.len())?;
         let class_weights = weights.map(|weights| ClassWeights::new(backend, &weights)).transpose()?;
         let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).balanced(recipe.balanced);
         let samples = Loader::new(train.clone(), options.clone())?.samples();
@@ -268,6 +274,7 @@ impl<B: Backend> Trainer<B> {
             conv_algo: recipe.conv_algo.clone(),
             images: Some(images),
             labels: Some(labels),
+            multi_label: recipe.multi_label,
         };
         let train = DeviceBatches::new(backend, &train, info.spec(augment.border));
         let validation = validation.map(|images| train.beside(&images, info.spec(Border::Zero)));
@@ -356,14 +363,6 @@ impl<B: Backend> Trainer<B> {
     pub fn tell_classes(&self) -> Option<String> {
         let weights = self.class_weights.as_ref().map(ClassWeights::values);
         self.recipe.tell_classes(&self.info.classes, &self.train.images().class_sizes(), weights)
-    }
-
-    /// Labels on the device, with what they count.
-    fn labels(&self, labels: &[u32]) -> cnn_core::Result<Labels<B>> {
-        match &self.class_weights {
-            Some(weights) => Labels::weighted(&self.backend, labels, weights),
-            None => Labels::new(&self.backend, labels),
-        }
     }
 
     /// Whether all of its epochs are made.

@@ -3,10 +3,10 @@
 
 use cnn_core::backend::Memory;
 use cnn_core::nn::RunningStatistics;
-use cnn_core::ops::Labels;
 use cnn_core::{Backend, Pass, Shape, Tensor};
 
 use super::Trainer;
+use crate::answers::Answers;
 use crate::{Error, Result};
 
 impl<B: Backend> Trainer<B> {
@@ -52,10 +52,10 @@ impl<B: Backend> Trainer<B> {
         let mut tried = || -> cnn_core::Result<()> {
             let shape = Shape::new(&[batch, height, width, channels])?;
             let images = Tensor::from_data(backend, shape, backend.fill(shape.numel(), B::Elem::default())?)?;
-            let labels = Labels::new(backend, &vec![0; batch])?;
+            let answers = Answers::any(backend, batch, info.classes.len(), info.multi_label)?;
             let pass = Pass::train(backend, recipe.seed);
             let loss = backend.at_once(|| {
-                let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
+                let loss = answers.loss(&model.call(&pass.input(images)?)?)?;
                 loss.backward()?;
                 Ok(loss)
             })?;

@@ -7,12 +7,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use cnn_core::nn::RunningStatistics;
-use cnn_core::ops::Labels;
 use cnn_core::optim::{Outcome, StepOutcome};
 use cnn_core::{Backend, Frozen, Gradients, Pass, Tensor};
 use cnn_data::Batch;
 
 use super::{Saved, Split, Trainer, full};
+use crate::answers::{Answers, Making};
 use crate::checkpoint::{self, Best, Progress, ToBeat};
 use crate::control::Control;
 use crate::diagnose::first_not_finite;
@@ -136,6 +136,7 @@ impl<B: Backend> Trainer<B> {
             best: self.progress.best.as_ref().map(|best| BestEpoch {
                 epoch: best.epoch,
                 validation_accuracy: best.correct as f64 / best.count as f64,
+                validation_mean_average_precision: best.mean_average_precision,
             }),
         }
     }
@@ -257,15 +258,18 @@ impl<B: Backend> Trainer<B> {
         let (epoch, step) = (report.epoch, report.step);
         let Progress { averaged, best, to_beat, .. } = std::mem::take(&mut self.progress);
         self.progress = Progress { epoch, step, averaged, best, to_beat, ..Progress::default() };
-        let Some(Evaluation { correct, count, loss, .. }) = report.validation else { return };
-        if self.progress.best.as_ref().is_none_or(|best| correct > best.correct) {
-            self.progress.best = Some(Best { epoch, step, correct, count });
+        let Some(evaluation) = &report.validation else { return };
+        let (Evaluation { correct, count, loss, .. }, score) = (evaluation, evaluation.score());
+        if self.progress.best.as_ref().is_none_or(|best| score > best.score()) {
+            let mean_average_precision = evaluation.several.as_ref().map(|_| score);
+            self.progress.best = Some(Best { epoch, step, correct: *correct, count: *count, mean_average_precision });
         }
         let Some(stopping) = &self.recipe.early_stopping else { return };
         // The larger, the better.
         let figure = match stopping.by {
-            Monitor::Accuracy => correct as f64,
-            Monitor::Loss => -loss,
+            Monitor::Accuracy if evaluation.several.is_some() => score,
+            Monitor::Accuracy => *correct as f64,
+            Monitor::Loss => -*loss,
         };
         if self.progress.to_beat.is_none_or(|to_beat| figure > to_beat.figure) {
             self.progress.to_beat = Some(ToBeat { figure, epoch });
@@ -295,13 +299,15 @@ impl<B: Backend> Trainer<B> {
         Ok(Step { batch, at, number: self.progress.batch, lr, outcome, statistics })
     }
 
-    /// The images of a batch and their labels in step `at`, mixed if the recipe says so.
-    fn inputs(&self, batch: &Batch, at: u64) -> Result<(Tensor<B>, Labels<B>)> {
+    /// The images of a batch and the answers to them in step `at`, mixed if the recipe says so.
+    fn inputs(&self, batch: &Batch, at: u64) -> Result<(Tensor<B>, Answers<B>)> {
         let Trainer { backend, recipe, train, info, .. } = self;
-        let (images, labels) = (train.tensor(batch)?, self.labels(&batch.labels)?);
-        let Some(mix) = recipe.mixing().draw(recipe.seed, at, info.image) else { return Ok((images, labels)) };
+        let (smoothing, weights) = (recipe.label_smoothing, self.class_weights.as_ref());
+        let answers = |own| Answers::of(backend, train.images(), batch, &Making { smoothing, weights, own });
+        let images = train.tensor(batch)?;
+        let Some(mix) = recipe.mixing().draw(recipe.seed, at, info.image) else { return Ok((images, answers(1.0)?)) };
         let mixed = backend.mix_images(&mix, images.data())?;
-        Ok((Tensor::from_data(backend, images.shape(), mixed)?, labels.mixed(mix.own_label())?))
+        Ok((Tensor::from_data(backend, images.shape(), mixed)?, answers(mix.own_label())?))
     }
 
     /// Forward, backward and the optimiser, of step `at`: by the whole batch, or in [parts](crate::Recipe::accumulate) whose
@@ -310,18 +316,18 @@ impl<B: Backend> Trainer<B> {
         let cut = if self.recipe.accumulate > 1 { batch.parts(self.recipe.accumulate) } else { Vec::new() };
         let parts = if cut.is_empty() { std::slice::from_ref(batch) } else { &cut };
         let inputs = parts.iter().map(|part| self.inputs(part, at)).collect::<Result<Vec<_>>>()?;
-        let count: f64 = inputs.iter().map(|(_, labels)| labels.count()).sum();
+        let count: f64 = inputs.iter().map(|(_, answers)| answers.count()).sum();
         let Trainer { backend, recipe, model, optimizer, torn, .. } = self;
         let (gradients, correct, health) = backend.at_once(|| {
             let (mut gradients, mut correct) = (None::<Gradients<B>>, Vec::with_capacity(parts.len()));
-            for (i, (images, labels)) in inputs.into_iter().enumerate() {
+            for (i, (images, answers)) in inputs.into_iter().enumerate() {
                 // What is dropped shall not be the same in every part.
                 let pass = Pass::train(backend, recipe.seed.wrapping_add((i as u64) << 32)).at_step(at as u32);
-                let loss = model.call(&pass.input(images)?)?.cross_entropy_with(&labels, recipe.label_smoothing)?;
+                let loss = answers.loss(&model.call(&pass.input(images)?)?)?;
                 let mut of_part = loss.backward()?;
                 correct.push(loss.correct_on_device().clone());
                 if parts.len() > 1 {
-                    of_part.scale(backend, labels.count() / count)?;
+                    of_part.scale(backend, answers.count() / count)?;
                 }
                 match &mut gradients {
                     Some(sum) => sum.accumulate(backend, &of_part)?,
@@ -355,9 +361,9 @@ impl<B: Backend> Trainer<B> {
             if !finite {
                 return Err(self.refused(&step, loss, pending)?);
             }
-            let (images, seconds) = (step.batch.labels.len() as f64, settled.elapsed().as_secs_f64());
+            let (images, seconds) = (step.batch.len() as f64, settled.elapsed().as_secs_f64());
             *settled = Instant::now();
-            self.trained_images += step.batch.labels.len() as u64;
+            self.trained_images += step.batch.len() as u64;
             self.trained_seconds += seconds;
             self.guards.spent += seconds;
             for (sum, value) in self.progress.sums.iter_mut().zip([loss * images, f64::from(correct), images, seconds])
@@ -393,9 +399,8 @@ impl<B: Backend> Trainer<B> {
         }
         self.info.step = self.progress.step;
         let pass = Pass::train(&self.backend, self.recipe.seed).at_step(step.at as u32);
-        let (images, labels) = self.inputs(&step.batch, step.at)?;
-        let smoothing = self.recipe.label_smoothing;
-        let place = first_not_finite(&self.backend, &mut *self.model, images, &labels, smoothing, pass);
+        let (images, answers) = self.inputs(&step.batch, step.at)?;
+        let place = first_not_finite(&self.backend, &mut *self.model, images, &answers, pass);
         step.statistics.put_back(&mut *self.model)?;
         let place = place?;
         Ok(Error::NotFinite {

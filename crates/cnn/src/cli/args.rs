@@ -130,6 +130,9 @@ pub(crate) struct DataCommandArgs {
     /// Height and width that a folder's images are resized to [default: 32x32]
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) size: Option<[usize; 2]>,
+    /// An image may have none or several labels, with | between them in the file of labels [default: as the file says]
+    #[arg(long)]
+    pub(crate) multi_label: bool,
     /// Threads that decode; by default as many as this process may use
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -291,6 +294,9 @@ pub(crate) struct ImportArgs {
     /// A text file with the name of each class on a line of its own [default: the thousand of ImageNet]
     #[arg(long, value_name = "FILE")]
     pub(crate) classes: Option<PathBuf>,
+    /// The network answers with none, one or several of the classes, each by its sigmoid
+    #[arg(long)]
+    pub(crate) multi_label: bool,
     /// Height and width of the images that are classified [default: 224x224, and 32x32 for the networks of small images]
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) size: Option<[usize; 2]>,

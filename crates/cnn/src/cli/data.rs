@@ -25,6 +25,7 @@ pub(crate) fn run(args: &DataCommandArgs) -> Result<(), Failure> {
     };
     let size = args.size.or(recipe.size);
     let options = OpenOptions::default().size(size).preprocess(recipe.preprocess).pool(pool);
+    let options = options.multi_label(args.multi_label.then_some(true));
     let report = watched(options.clone(), |options| Ok(found(&args.data, &args.source, options)?.check()))?;
     if args.json {
         output::print_json(&serde_json::to_value(&report).map_err(Failure::fault)?)?;
@@ -96,6 +97,7 @@ pub(crate) fn open_for(
     limit: impl FnOnce(&Listing) -> Result<Option<usize>, Failure>,
 ) -> Result<Dataset, Failure> {
     let options = options.size(recipe.size).preprocess(recipe.preprocess).skip_bad(recipe.skip_bad);
+    let options = options.multi_label(recipe.multi_label.then_some(true));
     let options = if let Some(classes) = &recipe.classes { options.used_classes(classes) } else { options };
     let dataset = open_within(spec, source, options, limit)?;
     match &recipe.classes {

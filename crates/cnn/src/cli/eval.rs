@@ -10,6 +10,7 @@ use serde_json::json;
 use super::args::EvalArgs;
 use super::device::{Command, Device};
 use super::failure::Failure;
+use super::multi_label;
 use super::output::{self, grouped, percent, shown, table};
 use super::progress::Progress;
 
@@ -48,6 +49,12 @@ impl Command for Eval<'_> {
         progress.finish();
         super::data::tell_mended([&images]);
         let ((plain, views), classes) = (views?, &classifier.info().classes);
+        if let Some(several) = &plain.several {
+            return match args.json {
+                true => output::print_json(&multi_label::to_json(&plain, several, views.as_ref(), classes)),
+                false => output::print(&multi_label::to_text(&plain, several, views.as_ref(), classes)),
+            };
+        }
         if args.json {
             return output::print_json(&to_json(&plain, views.as_ref(), classes));
         }
@@ -71,6 +78,7 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     let [height, width, _] = info.image;
     let options =
         OpenOptions::default().size([height, width]).preprocess(info.preprocess).test_all(args.all).pool(pool);
+    let options = options.multi_label(info.multi_label);
     let options = options.used_classes(&info.classes).skip_bad(skip_bad).cache(args.pictures.cache.clone());
     let (images, report) = super::data::open_test(&data, &source, options)?;
     if report.tested_all && place.is_some_and(|place| same_place(&data, &place)) {
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_class_that_is_never_seen_has_no_recall() {
         let confusion = vec![vec![3, 1, 0], vec![0, 0, 0], vec![2, 0, 4]];
-        let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion, images: Vec::new() };
+        let evaluation = Evaluation { loss: 0.5, correct: 7, top5: 10, count: 10, confusion, ..Evaluation::default() };
         let classes = ["cat", "dog", "emu"].map(str::to_owned);
         let text = to_text(&evaluation, None, &classes);
         let expected = "\

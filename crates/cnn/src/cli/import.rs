@@ -46,8 +46,15 @@ impl Command for Import<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Import { args, arch, classes, out } = self;
         let size = args.size.unwrap_or(arch.usual_size());
-        let (trained, loaded) =
-            import(backend, Path::new(&args.file), &arch.to_string(), size, classes, &Networks::new())?;
+        let (trained, loaded) = import(
+            backend,
+            Path::new(&args.file),
+            &arch.to_string(),
+            size,
+            classes,
+            args.multi_label,
+            &Networks::new(),
+        )?;
         tell_loaded(&loaded).iter().for_each(|line| output::note(line));
         trained.export(Naming::Torchvision, &out)?;
         output::print(&format!("saved {}\n", shown(&args.out)))

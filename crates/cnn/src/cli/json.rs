@@ -14,15 +14,20 @@ train
   last: event (\"result\", or \"interrupted\"), test_accuracy, test_accuracy_tta (by six views of each image, if the recipe
   asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed,
   run (the folder), weights (the file), stopped (\"early\" or \"time\", if that ended it before its last epoch), best_epoch,
+  of several labels test_accuracy is the part of the images of which every class is right; besides test_mean_average_precision,
+  test_f1_micro, test_f1_macro, validation_mean_average_precision of an epoch, best_validation_mean_average_precision
   best_validation_accuracy and best_weights (of the images held out, if there are any), timeline (the page, with --explain)
 
 eval
   event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,
   classes: for each class, count, recall, precision
   confusion: a row for each true class, a column for each predicted one
+  of several labels no test_top5_accuracy and no confusion; test_mean_average_precision, test_f1_micro, test_f1_macro, and of each
+  class f1 and average_precision
 
 predict
   for each image: file, class and probability of the most probable, probabilities: class, probability, best first
+  of several labels also answer: the classes of at least a half
 
 runs
   for each run: event (\"run\"), run, path, model, data, epochs (that are complete), seed, test_accuracy, test_accuracy_tta,
@@ -33,6 +38,7 @@ runs
 data
   name, path, format, size, split,
   classes: for each, name, train, validation, test
+  multi_label (where an image may have several labels): images, without (any), labels: each to train on, watch with, test with
   left_out: reason, paths; bad: path, reason; duplicates: pairs of paths (a
   training image and another); same (what is there more than once): paths, classes, leaked (tested with and trained on); notes
 

@@ -15,6 +15,7 @@ mod import;
 mod info;
 mod json;
 mod memory;
+pub(crate) mod multi_label;
 pub(crate) mod output;
 mod predict;
 mod progress;

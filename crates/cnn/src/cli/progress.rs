@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     losses: Sparkline,
     /// Images per second at which the machine would do nothing but multiply and add.
     peak: Option<f64>,
+    /// What the part of the images that is right is called.
+    right: &'static str,
 }
 
 /// The whole run above, and below the epoch or evaluation that is going on.
@@ -40,7 +42,7 @@ impl Progress {
             let (all, run, part) = (MultiProgress::new(), ProgressBar::no_length(), ProgressBar::no_length());
             Bars { all, run: run.with_style(style(RUN)), part: part.with_style(style(PART)) }
         });
-        Progress { bars, epochs: 0, losses: Sparkline::default(), peak: None }
+        Progress { bars, epochs: 0, losses: Sparkline::default(), peak: None, right: "accuracy" }
     }
 
     /// Also holds a training against the machine's peak, which fewer multiplications than the layers' own can pass, where somebody
@@ -51,6 +53,12 @@ impl Progress {
         self
     }
 
+    /// Calls right what it is where images may have several labels, if they may.
+    pub(crate) fn of_labels(mut self, several: bool) -> Self {
+        self.right = if several { "every class right" } else { self.right };
+        self
+    }
+
     /// Shows an event of a training.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
@@ -58,7 +66,7 @@ impl Progress {
             Event::Step(step) => self.step(step),
             Event::Evaluating { done, total } => self.evaluating(*done, *total),
             Event::Warning { text } => self.line(&format!("warning: {text}")),
-            Event::EpochEnd(epoch) => self.line(&epoch_line(epoch, self.epochs)),
+            Event::EpochEnd(epoch) => self.line(&epoch_line(epoch, self.epochs, self.right)),
             _ => {}
         }
     }
@@ -89,7 +97,8 @@ impl Progress {
         let share = |peak: f64| format!("  {:.0}% of peak", 100.0 * images_per_second / peak);
         let share = self.peak.filter(|peak| *peak > 0.0).map(share).unwrap_or_default();
         let curve = self.losses.draw(CURVE);
-        part.set_message(format!("loss {loss:.4}  accuracy {accuracy:5.2}%  {speed:>6} images/s{share}  {curve}"));
+        let right = self.right;
+        part.set_message(format!("loss {loss:.4}  {right} {accuracy:5.2}%  {speed:>6} images/s{share}  {curve}"));
     }
 
     /// Shows that `done` of `total` images are evaluated.
@@ -141,14 +150,21 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
 }
 
-fn epoch_line(report: &EpochReport, epochs: u32) -> String {
+fn epoch_line(report: &EpochReport, epochs: u32, right: &str) -> String {
     let EpochReport { epoch, train_loss, train_accuracy, validation, seconds, images_per_second, .. } = report;
     let width = epochs.to_string().len();
     let held_out = validation.as_ref().map(|held_out| {
-        format!("  validation loss {:.4}  accuracy {:.2}%", held_out.loss, 100.0 * held_out.accuracy())
+        let of_several = held_out.several.as_ref().and_then(|several| several.mean_average_precision);
+        let of_several = of_several.map(|map| format!("  mean average precision {:.2}%", 100.0 * map));
+        format!(
+            "  validation loss {:.4}  {right} {:.2}%{}",
+            held_out.loss,
+            100.0 * held_out.accuracy(),
+            of_several.unwrap_or_default()
+        )
     });
     format!(
-        "epoch {epoch:>width$}/{epochs}  training loss {train_loss:.4}  accuracy {:5.2}%{}  {} images/s  {}",
+        "epoch {epoch:>width$}/{epochs}  training loss {train_loss:.4}  {right} {:5.2}%{}  {} images/s  {}",
         100.0 * train_accuracy,
         held_out.unwrap_or_default(),
         output::grouped(*images_per_second as u64),

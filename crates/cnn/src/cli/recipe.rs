@@ -33,11 +33,16 @@ fn training_images(recipe: &Recipe) -> Result<usize, Failure> {
     let listing = list(
         &recipe.data,
         Path::new(DATA_ROOT),
-        &OpenOptions::default().size(recipe.size).preprocess(recipe.preprocess),
+        &OpenOptions::default()
+            .size(recipe.size)
+            .preprocess(recipe.preprocess)
+            .multi_label(recipe.multi_label.then_some(true)),
     )?;
-    let classes = &listing.report().classes;
+    let report = listing.report();
     let meant = |name: &String| recipe.classes.as_ref().is_none_or(|classes| classes.contains(name));
-    Ok(recipe.trained_on(classes.iter().filter(|class| meant(&class.name)).map(|class| class.train).sum()))
+    let of_classes = report.classes.iter().filter(|class| meant(&class.name)).map(|class| class.train).sum();
+    // An image of several labels counts once, whatever classes it has.
+    Ok(recipe.trained_on(report.multi_label.map_or(of_classes, |count| count.images[0])))
 }
 
 /// Fits defaults to few images, but not what was chosen by `args`; says what has changed.
@@ -120,6 +125,7 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
         recipe.early_stopping = Some(EarlyStoppingRecipe { patience, by });
     }
     recipe.class_weights = args.class_weights.clone().or(recipe.class_weights);
+    recipe.multi_label |= args.multi_label;
     recipe.balanced |= args.balanced;
     recipe.max_seconds = args.max_seconds.or(recipe.max_seconds);
     fine_tuning(&mut recipe, args)?;
@@ -264,6 +270,7 @@ const NOTES: &[Note] = &[
         "what an image of each class counts in the loss: \"balanced\", or a list of numbers",
         Some("[1.0, 2.5]"),
     ),
+    ("", "multi_label", "an image may have none or several labels, each judged by itself", Some("true")),
     ("", "balanced", "as many images of every class in an epoch, those of small ones several times", Some("true")),
     ("", "checkpoint_minutes", "longest time between two checkpoints", None),
     ("", "tta", "judge the test images also by six views of each", Some("true")),

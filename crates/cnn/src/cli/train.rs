@@ -19,6 +19,7 @@ use super::args::{RecipeArgs, TrainArgs};
 use super::device::{self, Command, Device};
 use super::failure::Failure;
 use super::memory;
+use super::multi_label;
 use super::output::{self, count, grouped, shown};
 use super::progress::Progress;
 use super::recipe;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         Start::New(_) => recipe::of(&args.recipe, args.device.conv_algo.as_ref())?,
     };
     timeline::check(&args.explain)?;
+    let began_with = matches!(&start, Start::Resumed(_)).then_some(recipe.multi_label);
     recipe.skip_bad |= args.pictures.skip_bad;
     let source = super::data::found_before(&args.source, &recipe);
     if recipe.data_path.is_none() {
@@ -64,10 +66,19 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
         output::note(&said);
         Ok(Some(bytes))
     })?;
+    if let Some(several) = began_with.filter(|several| *several != dataset.train.is_multi_label()) {
+        let words = |several| if several { "several labels for an image" } else { "one label for each image" };
+        let rule = format!("must have {}, as when the run began", words(several));
+        return Err(Failure::usage(format!("{}: {rule}", dataset.name)));
+    }
+    if dataset.train.is_multi_label() && !args.explain.is_empty() {
+        let rule = "must not be given for several labels: the page tells how probabilities of one answer change";
+        return Err(Failure::usage(format!("explain: {rule}")));
+    }
     if let (Start::New(out), Some(images)) = (&start, &dataset.path) {
         outside(out.as_deref().unwrap_or(Path::new(RUNS)), images)?;
     }
-    if recipe.classes.as_ref().map_or(dataset.train.classes().len(), Vec::len) < 2 {
+    if !dataset.train.is_multi_label() && recipe.classes.as_ref().map_or(dataset.train.classes().len(), Vec::len) < 2 {
         return Err(Failure::usage("classes: there is one, and nothing to tell it apart from"));
     }
     if dataset.validation.is_some() && recipe::is_fine_tuning(&args.recipe) && args.recipe.validation.is_none() {
@@ -131,7 +142,8 @@ impl Command for Train<'_> {
         }
         let mut recorder = timeline.map(|timeline| Recorder::new(backend, &folder, &trainer, timeline));
         let signals = Signals::noted()?;
-        let mut progress = Progress::new().beside_peak(|| peak(backend, trainer.macs()).ok());
+        let several = trainer.info().multi_label;
+        let mut progress = Progress::new().of_labels(several).beside_peak(|| peak(backend, trainer.macs()).ok());
         let (mut written, mut asked) = (Ok(()), false);
         let summary = trainer.run(&folder, &mut |event| {
             progress.event(event);
@@ -323,6 +335,9 @@ fn epoch_json(report: &cnn::train::EpochReport) -> serde_json::Value {
         "step": report.step,
         "train_loss": report.train_loss,
         "train_accuracy": report.train_accuracy,
+        "validation_mean_average_precision": report.validation.as_ref().and_then(|validation| {
+            validation.several.as_ref().and_then(|several| several.mean_average_precision)
+        }),
         "validation_loss": report.validation.as_ref().map(|validation| validation.loss),
         "validation_accuracy": report.validation.as_ref().map(|validation| validation.accuracy()),
         "lr": report.lr,
@@ -345,9 +360,11 @@ fn tell(
     let (weights, peak) = (folder.weights(), cnn_measure::timing::peak_memory());
     let best = summary.best.filter(|_| folder.best().is_file());
     let timeline = timeline.filter(|page| page.is_file());
+    let several = test.as_ref().and_then(|test| test.several.as_ref());
     match summary.stopped {
         Some(Stopped::Early) => {
             let figure = recipe.early_stopping.as_ref().map_or("figure", |stopping| match stopping.by {
+                Monitor::Accuracy if recipe.multi_label => "mean average precision",
                 Monitor::Accuracy => "accuracy",
                 Monitor::Loss => "loss",
             });
@@ -369,6 +386,9 @@ fn tell(
             "test_accuracy": test.as_ref().map(|test| test.accuracy()),
             "test_accuracy_tta": test_tta.as_ref().map(|test| test.accuracy()),
             "test_loss": test.as_ref().map(|test| test.loss),
+            "test_mean_average_precision": several.and_then(|several| several.mean_average_precision),
+            "test_f1_micro": several.and_then(|several| several.f1_micro),
+            "test_f1_macro": several.and_then(|several| several.f1_macro),
             "correct": test.as_ref().map(|test| test.correct),
             "count": test.as_ref().map(|test| test.count),
             "epochs": epochs,
@@ -382,6 +402,7 @@ fn tell(
             "stopped": summary.stopped,
             "best_epoch": best.map(|best| best.epoch),
             "best_validation_accuracy": best.map(|best| best.validation_accuracy),
+            "best_validation_mean_average_precision": best.and_then(|best| best.validation_mean_average_precision),
             "best_weights": best.map(|_| folder.best().display().to_string()),
             "timeline": timeline.map(|page| page.display().to_string()),
         }));
@@ -396,11 +417,16 @@ fn tell(
         return output::print(&format!("saved {path}\n"));
     };
     let best = best.map(|best| {
-        let (accuracy, path) = (100.0 * best.validation_accuracy, shown(&folder.best()));
+        let path = shown(&folder.best());
+        let (what, figure) = match best.validation_mean_average_precision {
+            Some(figure) => ("mean average precision", figure),
+            None => ("accuracy", best.validation_accuracy),
+        };
         let folder = output::quoted(folder.path());
         format!(
-            "best epoch {}, validation accuracy {accuracy:.2}%: {path}, tested by: cnn eval {folder} --best\n",
-            best.epoch
+            "best epoch {}, validation {what} {:.2}%: {path}, tested by: cnn eval {folder} --best\n",
+            best.epoch,
+            100.0 * figure
         )
     });
     let peak = peak.map(|peak| format!(", peak memory {}", output::bytes(peak))).unwrap_or_default();
@@ -412,8 +438,12 @@ fn tell(
     // A finished run that was resumed made no step.
     let speed = Some(*images_per_second as u64).filter(|speed| *speed > 0);
     let speed = speed.map(|speed| format!(", {} images/s", grouped(speed))).unwrap_or_default();
+    let accuracy = match several {
+        Some(several) => format!("test {}\nevery class right in", multi_label::figures(several)),
+        None => "test accuracy".to_owned(),
+    };
     output::print(&format!(
-        "test accuracy {} ({} of {}{margin}){by_views}, loss {:.4}, {} in {}{speed}{peak}, seed {seed}\n{}saved {}\n",
+        "{accuracy} {} ({} of {}{margin}){by_views}, loss {:.4}, {} in {}{speed}{peak}, seed {seed}\n{}saved {}\n",
         output::percent(test.correct, test.count),
         test.correct,
         test.count,

@@ -96,6 +96,23 @@ fn pictures_are_decoded_once_and_within_the_memory_that_is_allowed() {
 }
 
 #[test]
+fn a_file_of_several_labels_is_accounted_for() {
+    let place = Place::new();
+    place.labelled("photos", 40);
+    let (text, _) = place.succeeds(&["data", "photos/labels.csv", "--sheet", "sheet.html"]);
+    for part in [
+        "2 classes, 36 images",
+        "several labels: 1.00 for an image on average, 10 images without one",
+        "none, one or several",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let (text, _) = place.succeeds(&["data", "photos/labels.csv", "--json"]);
+    assert_eq!(json_lines(&text)[0]["multi_label"]["without"].as_array().unwrap().len(), 3);
+    place.refuses(&["data", "shapes", "--multi-label"], 1, &["shapes: several labels: has one label for each image"]);
+}
+
+#[test]
 fn a_run_remembers_where_a_set_with_a_name_was_found() {
     let place = Place::new();
     place.cifar("sets/cifar-10-batches-bin", 20);

@@ -5,6 +5,7 @@ mod fine_tuning;
 mod first_steps;
 #[cfg(feature = "cuda")]
 mod gpus;
+mod multi_label;
 mod runs;
 mod support;
 mod surroundings;

@@ -77,6 +77,28 @@ impl Place {
         }
     }
 
+    /// A folder `name` of `count` pictures of 16 x 16 with a file `labels.csv` of their labels: "red" and "round" by themselves, so that
+    /// a fourth of them has both, and a fourth none. The others are blue, and square.
+    pub(crate) fn labelled(&self, name: &str, count: u32) {
+        let folder = self.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let mut table = "file,labels\n".to_owned();
+        for i in 0..count {
+            let (red, round) = (i % 2 == 0, i / 2 % 2 == 0);
+            let (cx, cy) = (6 + i / 4 % 5, 6 + i / 20 % 5);
+            let inside = |x: u32, y: u32| {
+                let [x, y] = [x.abs_diff(cx), y.abs_diff(cy)];
+                if round { x * x + y * y <= 26 } else { x.max(y) <= 4 }
+            };
+            let figure = if red { [200, 40, 40] } else { [40, 40, 200] };
+            let colour = |x, y| image::Rgb(if inside(x, y) { figure } else { [90 + (i * 7 % 60) as u8; 3] });
+            image::RgbImage::from_fn(16, 16, colour).save(folder.join(format!("{i}.png"))).unwrap();
+            let labels = [(red, "red"), (round, "round")].into_iter().filter(|(has, _)| *has);
+            table += &format!("{i}.png,{}\n", labels.map(|(_, label)| label).collect::<Vec<_>>().join("|"));
+        }
+        fs::write(folder.join("labels.csv"), table).unwrap();
+    }
+
     /// A folder `name` of CIFAR-10 files with `records` records each, their labels 0, 1, 2, ...
     pub(crate) fn cifar(&self, name: &str, records: u32) -> PathBuf {
         let folder = self.path().join(name);

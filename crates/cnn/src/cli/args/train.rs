@@ -81,14 +81,18 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub(crate) validation: Option<f64>,
     /// What an image of each class counts in the loss: balanced, so that small classes count as much as large ones, or numbers, one
-    /// for each class, such as 1,2.5 [default: all alike]
+    /// for each class, such as 1,2.5; of several labels what a label counts beside its absence [default: all alike]
     #[arg(long, value_name = "WEIGHTS")]
     pub(crate) class_weights: Option<ClassWeightsRecipe>,
+    /// An image may have none or several labels, with | between them in the file of labels: each class is judged by itself [default:
+    /// as the file says]
+    #[arg(long)]
+    pub(crate) multi_label: bool,
     /// Train on as many images of every class in an epoch: those of small classes several times, each time augmented anew
     #[arg(long)]
     pub(crate) balanced: bool,
-    /// End after so many epochs in a row without a better accuracy of the images held out, which --validation sets, or the data
-    /// has; or without a smaller loss, where the recipe says loss
+    /// End after so many epochs in a row without a better accuracy (of several labels: mean average precision) of the images held
+    /// out, which --validation sets, or the data has; or without a smaller loss, where the recipe says loss
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) early_stopping: Option<u32>,
     /// Seconds after which the run ends, is tested, and can be resumed with more; those before it was resumed count too
@@ -135,7 +139,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
     #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "color_jitter", "policy", "epochs", "batch", "lr",
-        "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "class_weights", "balanced", "early_stopping", "out"])]
+        "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "class_weights", "multi_label", "balanced", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,
     /// and is said once

@@ -76,7 +76,30 @@ fn bad(dataset: &Dataset, skip_bad: bool) -> Option<Finding> {
     (!bad.is_empty()).then_some(Finding { what: "damaged", good: skip_bad, words })
 }
 
+/// Part of the images that has, or has not, a label that is rare.
+const RARE: f64 = 0.05;
+
+/// How often each of several labels is there.
+fn labels(train: &ImageSet) -> Finding {
+    let (count, sizes) = (train.len() as u64, train.class_sizes());
+    let part = |size: usize| size as f64 / count.max(1) as f64;
+    let line = |(class, &size): (&String, &usize)| format!("{class} {}", percent(size as u64, count));
+    let each: Vec<String> = train.classes().iter().zip(&sizes).map(line).collect();
+    let without = (0..train.len()).filter(|&i| train.classes_of(i).is_empty()).count();
+    let good = !sizes.is_empty() && sizes.iter().all(|&size| (RARE..=1.0 - RARE).contains(&part(size)));
+    let mut words =
+        format!("of the training images have a label: {}; {} of them have none", some(&each), grouped(without as u64));
+    if !good {
+        words += "\nof what is nearly never or nearly always there little is learned: add images with and without it, or let a label \
+                  count as much as its absence by --class-weights balanced; judge by the average precision of each class (cnn eval)";
+    }
+    Finding { what: "balance", good, words }
+}
+
 fn balance(train: &ImageSet) -> Finding {
+    if train.is_multi_label() {
+        return labels(train);
+    }
     let counts = train.class_sizes();
     let named = |pick: Option<(usize, &usize)>| pick.map(|(class, &count)| (train.classes()[class].clone(), count));
     let least = named(counts.iter().enumerate().min_by_key(|&(_, count)| *count));
@@ -178,11 +201,11 @@ fn same_pixels(train: &ImageSet, test: &ImageSet) -> Vec<Same> {
     groups.sort_unstable();
     let set = |tested: bool| if tested { test } else { train };
     let same = |places: Vec<(bool, usize)>| {
-        let classes: BTreeSet<u32> = places.iter().map(|&(tested, i)| set(tested).label(i)).collect();
+        let classes: BTreeSet<&[u32]> = places.iter().map(|&(tested, i)| set(tested).classes_of(i)).collect();
         let leaked = places.iter().filter(|place| place.0).count();
         Same {
             names: places.iter().map(|&(tested, i)| set(tested).name(i)).collect(),
-            classes: classes.into_iter().map(|label| train.classes()[label as usize].clone()).collect(),
+            classes: classes.into_iter().map(|labels| train.named(labels)).collect(),
             leaked: if leaked < places.len() { leaked } else { 0 },
         }
     };
