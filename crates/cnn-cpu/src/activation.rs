@@ -146,7 +146,8 @@ impl<T: CpuElement> SimdKernel for Activate<'_, T> {
         // Rows that follow each other are one.
         let (rows, len) = if len == pitch { (rows.min(1), rows * len) } else { (rows, len) };
         for row in 0..rows {
-            // SAFETY: the promise that this was made by: a slice that was borrowed, or `Activate::rows`.
+            // SAFETY: `activate` makes this of a slice that it has borrowed whole, and who calls `rows` promises that all of them
+            // exist and are used by nobody else.
             let y = unsafe { std::slice::from_raw_parts_mut(y.add(row * pitch), len) };
             macro_rules! apply {
                 ($($name:ident)*) => {

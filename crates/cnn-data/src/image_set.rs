@@ -9,10 +9,11 @@ use crate::guard::guarded;
 use crate::images::{Images, Origin, Stored};
 use crate::pool::Pool;
 use crate::preprocess::check_target;
+use crate::stratify::hold_out;
 use crate::{Error, Result};
 use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Good samples, and what is wrong with the others.
@@ -387,10 +388,32 @@ impl ImageSet {
         Ok(set)
     }
 
+    /// The same samples [of several labels](ImageSet::is_multi_label), as some of the classes called `names`, of which the others are in
+    /// no sample.
+    ///
+    /// # Errors
+    /// A class of this set that is none of the `names`; samples of one class each.
+    pub fn of_classes<S: AsRef<str>>(&self, names: &[S]) -> Result<ImageSet> {
+        if !self.is_multi_label() {
+            return Err(Error::invalid("classes", "of one label for each image", "must be of several labels"));
+        }
+        let mut new = Vec::with_capacity(self.classes.len());
+        for class in self.classes.iter() {
+            let at = names.iter().position(|name| name.as_ref() == class);
+            let names = || names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+            new.push(at.ok_or_else(|| Error::invalid("class", class, format!("must be one of {}", names())))? as u32);
+        }
+        let labels = (0..self.len()).map(|i| self.classes_of(i).iter().map(|&old| new[old as usize]).collect());
+        let mut set = self.clone();
+        set.set_labels(labels.collect());
+        set.classes = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        Ok(set)
+    }
+
     /// Splits off `count` samples for validation: (train, validation), both in the order of this set.
     ///
     /// Which ones depends on the seed; every class gives its share, to within one sample. With
-    /// [several labels](ImageSet::is_multi_label) that holds for the samples that have the same ones.
+    /// [several labels](ImageSet::is_multi_label) a class may give more, of samples that are held out for a rarer one.
     ///
     /// # Errors
     /// `count` is 0, or leaves nothing to train on.
@@ -401,22 +424,36 @@ impl ImageSet {
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
         Philox::new(seed, Purpose::Split, 0, 0).stream().shuffle(&mut order);
-        // The k-th of the n shuffled samples of its class stands at (k + 1/2) / n; a cut anywhere cuts every class there.
-        let mut sizes: HashMap<&[u32], usize> = HashMap::new();
-        (0..self.len()).for_each(|i| *sizes.entry(self.classes_of(i)).or_default() += 1);
-        let mut seen: HashMap<&[u32], u32> = HashMap::new();
+        let mut first = if self.is_multi_label() { self.stratified(&order, count) } else { self.by_class(&order) };
+        let mut rest = first.split_off(count);
+        first.sort_unstable();
+        rest.sort_unstable();
+        Ok((self.select(rest), self.select(first)))
+    }
+
+    /// The samples, each of one class, in an order of which any cut has every class's share, within a class as in `order`.
+    fn by_class(&self, order: &[usize]) -> Vec<usize> {
+        // The k-th of the n samples of its class stands at (k + 1/2) / n; a cut anywhere cuts every class there.
+        let (sizes, mut seen) = (self.class_sizes(), vec![0u32; self.classes.len()]);
         let mut placed: Vec<(f64, usize)> = Vec::with_capacity(order.len());
-        for i in order {
-            let seen = seen.entry(self.classes_of(i)).or_default();
-            placed.push(((f64::from(*seen) + 0.5) / sizes[self.classes_of(i)] as f64, i));
-            *seen += 1;
+        for &i in order {
+            let class = self.labels[i] as usize;
+            placed.push(((f64::from(seen[class]) + 0.5) / sizes[class] as f64, i));
+            seen[class] += 1;
         }
         placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let [mut held, mut rest] =
-            [&placed[..count], &placed[count..]].map(|part| part.iter().map(|p| p.1).collect::<Vec<_>>());
-        held.sort_unstable();
-        rest.sort_unstable();
-        Ok((self.select(rest), self.select(held)))
+        placed.into_iter().map(|(_, i)| i).collect()
+    }
+
+    /// The samples, first `count` that have of each class's samples as large a part as `count` is of all, the rest as in `order`.
+    fn stratified(&self, order: &[usize], count: usize) -> Vec<usize> {
+        let classes: Vec<&[u32]> = (0..self.len()).map(|i| self.classes_of(i)).collect();
+        let mut rank = vec![0; self.len()];
+        order.iter().enumerate().for_each(|(place, &i)| rank[i] = place);
+        let part = count as f64 / self.len() as f64;
+        let held = hold_out(&classes, &rank, |size| (size as f64 * part).round() as usize, Some(count));
+        let (first, rest): (Vec<usize>, Vec<usize>) = order.iter().partition(|&&i| held[i]);
+        [first, rest].concat()
     }
 
     /// Number of samples of each class; one of several classes counts for each of them.

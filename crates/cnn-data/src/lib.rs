@@ -66,6 +66,7 @@ pub mod preprocess;
 pub mod report;
 mod shapes;
 mod splits;
+mod stratify;
 
 pub use augment::Augment;
 pub use dataset::Dataset;

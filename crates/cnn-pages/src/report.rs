@@ -64,7 +64,11 @@ fn result(run: &Run, evaluation: &Evaluation) -> String {
         }
     };
     if let Some(accuracy) = run.result("test_accuracy_tta") {
-        facts.push(("by six views of each image", percent(accuracy)));
+        let what = match evaluation.several {
+            None => "by six views of each image",
+            Some(_) => "every class right by six views",
+        };
+        facts.push((what, percent(accuracy)));
     }
     facts
         .push(("right", format!("{} of {}", grouped(evaluation.correct as usize), grouped(evaluation.count as usize))));
@@ -103,13 +107,19 @@ fn curves(run: &Run) -> String {
     let loss = some([line("training", &|row| row.train_loss), line("validation", &|row| row.validation_loss)]);
     let accuracy =
         some([line("training", &|row| row.train_accuracy), line("validation", &|row| row.validation_accuracy)]);
+    let precision = [line("validation", &|row| row.validation_mean_average_precision)];
+    let right = if run.recipe.multi_label { "every class right" } else { "accuracy" };
     let mut out = "<div class=\"charts\">\n".to_owned();
     for chart in [
         lines("Loss", "epoch", &loss, false),
-        lines("Accuracy", "epoch", &accuracy, true),
+        lines("Mean average precision", "epoch", &precision, true),
+        lines(if run.recipe.multi_label { "Every class right" } else { "Accuracy" }, "epoch", &accuracy, true),
         lines("Learning rate", "epoch", &[line("learning rate", &|row| row.lr)], false),
         lines("Images per second", "epoch", &[line("images per second", &|row| row.images_per_second)], false),
-    ] {
+    ]
+    .into_iter()
+    .filter(|chart| !chart.is_empty())
+    {
         let _ = writeln!(out, "<figure>{chart}</figure>");
     }
     out += "</div>\n";
@@ -118,7 +128,7 @@ fn curves(run: &Run) -> String {
         |value: f64, decimals: usize| if value.is_finite() { number(value, decimals) } else { "\u{2013}".to_owned() };
     let rows: Vec<Vec<String>> = (run.epochs.iter())
         .map(|row| {
-            vec![
+            let mut cells = vec![
                 number(row.epoch, 0),
                 cell(row.train_loss, 4),
                 percent(row.train_accuracy),
@@ -126,11 +136,18 @@ fn curves(run: &Run) -> String {
                 percent(row.validation_accuracy),
                 cell(row.lr, 5),
                 cell(row.seconds, 1),
-            ]
+            ];
+            if run.recipe.multi_label {
+                cells.push(percent(row.validation_mean_average_precision));
+            }
+            cells
         })
         .collect();
     out += "<details><summary>Every epoch in numbers</summary>\n";
-    let columns = ["epoch", "training loss", "accuracy", "validation loss", "accuracy", "learning rate", "seconds"];
+    let mut columns = vec!["epoch", "training loss", right, "validation loss", right, "learning rate", "seconds"];
+    if run.recipe.multi_label {
+        columns.push("mean average precision");
+    }
     out += &table("Epochs", &columns, &rows);
     out + "</details>\n"
 }

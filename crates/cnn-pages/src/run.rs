@@ -42,6 +42,8 @@ pub struct Epoch {
     pub validation_loss: f64,
     /// On the images held out.
     pub validation_accuracy: f64,
+    /// On the images held out, where they may have several labels.
+    pub validation_mean_average_precision: f64,
     /// Spent in training.
     pub seconds: f64,
     /// In training.
@@ -143,6 +145,7 @@ fn epochs(text: &str) -> Vec<Epoch> {
             train_accuracy: value("train_accuracy"),
             validation_loss: value("validation_loss"),
             validation_accuracy: value("validation_accuracy"),
+            validation_mean_average_precision: value("validation_mean_average_precision"),
             seconds: value("seconds"),
             images_per_second: value("images_per_second"),
         })

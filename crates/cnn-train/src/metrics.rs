@@ -10,26 +10,38 @@ use crate::{Error, Result};
 const HEADER: &str =
     "epoch,step,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_second\n";
 
+/// The first line, where images may have several labels with the figure that chooses the best epoch.
+fn header(multi_label: bool) -> String {
+    let more = if multi_label { ",validation_mean_average_precision" } else { "" };
+    format!("{}{more}\n", HEADER.trim_end())
+}
+
 /// Adds the row of an epoch to the file, and returns it.
-pub(crate) fn append_row(folder: &RunFolder, report: &EpochReport) -> Result<String> {
+pub(crate) fn append_row(folder: &RunFolder, report: &EpochReport, multi_label: bool) -> Result<String> {
     let EpochReport { epoch, step, train_loss, train_accuracy, lr, seconds, images_per_second, .. } = report;
     let (loss, accuracy) = match &report.validation {
         Some(validation) => (validation.loss.to_string(), validation.accuracy().to_string()),
         None => (String::new(), String::new()),
     };
-    let row = format!(
-        "{epoch},{step},{lr},{train_loss},{train_accuracy},{loss},{accuracy},{seconds:.3},{images_per_second:.1}\n"
+    let mut row = format!(
+        "{epoch},{step},{lr},{train_loss},{train_accuracy},{loss},{accuracy},{seconds:.3},{images_per_second:.1}"
     );
-    append(&folder.metrics(), HEADER, &row)?;
+    if multi_label {
+        let several = report.validation.as_ref().and_then(|validation| validation.several.as_ref());
+        let figure = several.and_then(|several| several.mean_average_precision);
+        row += &format!(",{}", figure.map(|figure| figure.to_string()).unwrap_or_default());
+    }
+    row += "\n";
+    append(&folder.metrics(), &header(multi_label), &row)?;
     Ok(row)
 }
 
 /// Brings the file to these rows, those of the epochs that are complete. Rows of later epochs and lines that were cut off go
 /// without a word, as they will be written again; the warning is of anything else that was not as it had been written.
-pub(crate) fn restore(folder: &RunFolder, rows: &str) -> Result<Option<String>> {
+pub(crate) fn restore(folder: &RunFolder, rows: &str, multi_label: bool) -> Result<Option<String>> {
     let path = folder.metrics();
     let text = read(folder)?;
-    let whole = if rows.is_empty() { String::new() } else { format!("{HEADER}{rows}") };
+    let whole = if rows.is_empty() { String::new() } else { header(multi_label) + rows };
     if text.as_deref().unwrap_or_default() == whole {
         return Ok(None);
     }

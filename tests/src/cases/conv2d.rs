@@ -158,6 +158,29 @@ pub fn halos() -> Vec<Conv2d> {
     specs.into_iter().map(|case| Conv2d { input: Reading::Plain, ..case }).collect()
 }
 
+/// Followed by an activation other than ReLU, which some backends apply to what a piece of the work has just written: in pieces of
+/// rows, of channels, of groups and of images, with last channels that fill no vector.
+pub fn activated() -> Vec<Conv2d> {
+    let same = |kernel: usize| Conv2dOptions::square(kernel).padding(kernel / 2);
+    let specs = cases(vec![
+        ([1, 28, 28, 24], 144, same(1)),
+        ([1, 14, 14, 200], 40, same(1)),
+        ([1, 7, 7, 160], 72, same(1)),
+        ([40, 3, 3, 17], 24, same(1)),
+        ([1, 12, 10, 160], 144, same(3).groups(2)),
+        ([1, 30, 30, 24], 40, same(5)),
+        ([1, 20, 20, 36], 36, same(3).groups(36)),
+        ([2, 15, 13, 33], 33, same(3).stride(2).groups(33)),
+        ([1, 16, 16, 64], 64, same(3).groups(16)),
+        ([1, 18, 18, 64], 64, same(3)),
+        ([1, 20, 20, 3], 24, same(3).stride(2)),
+    ]);
+    let activations =
+        [Activation::Hardswish, Activation::Relu6, Activation::Silu, Activation::LeakyRelu, Activation::Sigmoid];
+    let with = |(i, case): (usize, Conv2d)| Conv2d { activation: Some(activations[i % activations.len()]), ..case };
+    specs.into_iter().enumerate().map(with).collect()
+}
+
 /// Each with others of the things that a convolution can be asked for.
 fn cases(specs: Vec<([usize; 4], usize, Conv2dOptions)>) -> Vec<Conv2d> {
     let readings = [Reading::Plain, Reading::Norm, Reading::NormRelu];

@@ -18,8 +18,8 @@ pub mod specs;
 pub use binary_loss::{BinaryLoss, SpecialLogits, binary_loss, edges as binary_loss_edges, special_logits};
 pub use concat::{Concat, concat, edges as concat_edges};
 pub use conv2d::{
-    Conv2d, conv2d, edges as conv2d_edges, geometry as conv2d_geometry, halos as conv2d_halos, stems as conv2d_stems,
-    tiles as conv2d_tiles,
+    Conv2d, activated as conv2d_activated, conv2d, edges as conv2d_edges, geometry as conv2d_geometry,
+    halos as conv2d_halos, stems as conv2d_stems, tiles as conv2d_tiles,
 };
 pub use elementwise::{Elementwise, edges as elementwise_edges, elementwise};
 pub use images::{Images, edges as images_edges, images};

@@ -53,7 +53,7 @@ macro_rules! edges {
 }
 
 edges! {
-    binary_loss_edges concat_edges conv2d_edges conv2d_stems conv2d_tiles elementwise_edges images_edges layer_norm_edges linear_edges loss_edges normalise_edges optimiser_edges
+    binary_loss_edges concat_edges conv2d_activated conv2d_edges conv2d_stems conv2d_tiles elementwise_edges images_edges layer_norm_edges linear_edges loss_edges normalise_edges optimiser_edges
     pool2d_edges scale_channels_edges special_logits special_rows statistics_edges
 }
 

@@ -72,8 +72,8 @@ thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// This thread's place in the last loop that it took part in, or 0: a number below that of the loop's threads, which no other has
-/// unless the loop's caller is a thread of another pool.
+/// This thread's place in the last loop that it took part in, or 0: below the number of that loop's threads. No two threads of a
+/// backend's own pool and its caller have the same; of a pool that is the program's and a caller outside of it, two may.
 pub(crate) fn place() -> usize {
     PLACE.get()
 }

@@ -94,6 +94,9 @@ pub(crate) fn rows(bytes: &[u8], written: Written, several: Option<bool>) -> Res
     if rows.is_empty() {
         return Err((0, "must name a picture".to_owned()));
     }
+    if rows.iter().all(|row| row.labels.is_empty()) {
+        return Err((0, "must give a picture a label".to_owned()));
+    }
     let other = rows.iter().find(|row| row.labels.len() != 1);
     let multi_label = several.unwrap_or(other.is_some());
     match (several, other) {
@@ -111,6 +114,8 @@ struct Columns {
     /// Whether the field of the label may have none or several.
     apart: bool,
     split: Option<usize>,
+    /// Whether another could be meant by the label.
+    ambiguous: bool,
 }
 
 impl Columns {
@@ -140,17 +145,20 @@ impl Columns {
         let many = many.filter(|_| several == Some(true) || one.is_none());
         let label = match many {
             Some(many) => many,
-            None => needed(&LABEL)?,
+            None => one.ok_or_else(|| {
+                format!("must have a {kind} {}, or for several labels {}", LABEL.join(", "), LABELS.join(", "))
+            })?,
         };
         for name in names.iter().filter(|name| **name != names[label]) {
             let of_several = LABELS.contains(&name.as_str());
             if of_several || LABEL.contains(&name.as_str()) {
-                let taken = if of_several && several.is_none() { "; --multi-label reads it" } else { "" };
+                let taken = if of_several && many.is_none() { "; --multi-label reads it" } else { "" };
                 unread.insert(format!("the {kind} {name} is not read, as {} has the classes{taken}", names[label]));
             }
         }
         let apart = many.is_some() || several == Some(true);
-        Ok(Columns { file: needed(&FILE)?, label, apart, split: column(&SPLIT)? })
+        let ambiguous = one.is_some() && column(&LABELS)?.is_some() && several.is_none();
+        Ok(Columns { file: needed(&FILE)?, label, apart, split: column(&SPLIT)?, ambiguous })
     }
 }
 
@@ -162,7 +170,7 @@ fn taken_apart(text: &str) -> Vec<String> {
 fn of_table(text: &str, several: Option<bool>, unread: &mut BTreeSet<String>) -> Result<Vec<Row>, (usize, String)> {
     let mut rows = csv::rows(text)?.into_iter();
     let Some((line, header)) = rows.next() else { return Ok(Vec::new()) };
-    let Columns { file, label, apart, split } =
+    let Columns { file, label, apart, split, .. } =
         Columns::of(header.iter().map(String::as_str), "column", several, unread)
             .map_err(|rule| (line, format!("the header {}: {rule}", header.join(", "))))?;
     let row = |(line, fields): csv::Row| {
@@ -216,8 +224,15 @@ fn of_lines(text: &str, several: Option<bool>, unread: &mut BTreeSet<String>) ->
 
 fn of_line(line: usize, text: &str, several: Option<bool>, unread: &mut BTreeSet<String>) -> Result<Row, String> {
     let Object(pairs) = serde_json::from_str(text).map_err(|error| format!("must be a JSON object: {error}"))?;
-    let Columns { file, label, apart, split } =
+    let Columns { file, label, apart, split, ambiguous } =
         Columns::of(pairs.iter().map(|(key, _)| key.as_str()), "key", several, unread)?;
+    // Keys are each line's own, and the other lines may go by the other one.
+    if ambiguous {
+        return Err(
+            "a key for one label and one for several: one must go, or --multi-label say that there may be several"
+                .into(),
+        );
+    }
     let text = |(key, value): (&String, &Value)| match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
@@ -225,7 +240,10 @@ fn of_line(line: usize, text: &str, several: Option<bool>, unread: &mut BTreeSet
     };
     let at = |at: usize| (&pairs[at].0, &pairs[at].1);
     let labels = match at(label) {
-        (key, Value::Array(labels)) => labels.iter().map(|label| text((key, label))).collect::<Result<_, _>>()?,
+        (key, Value::Array(labels)) => {
+            let labels = labels.iter().map(|label| Ok(text((key, label))?.trim().to_owned()));
+            labels.collect::<Result<_, String>>()?
+        }
         label if apart => taken_apart(&text(label)?),
         label => vec![text(label)?],
     };

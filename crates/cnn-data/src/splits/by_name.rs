@@ -4,13 +4,12 @@
 //! least one picture of a class of two or more. So the split is the same on every machine and in every order, every class gives its share, and a
 //! picture that is added moves at most one other to the other side.
 //!
-//! Pictures of several labels count for each of them, and are hashed by `FILE` alone: from the rarest class on, each is given what it
-//! lacks of its tenth, by the pictures that are lowest of it, unless one is the last that is trained on of a class (after K.
-//! Sechidis et al., "On the Stratification of Multi-label Data", 2011). Those without a label are a class of their own.
+//! Pictures of several labels count for each of them, and are hashed by `FILE` alone.
 
 use super::Found;
+use crate::stratify::hold_out;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// The pictures to train on and those to test with, by the hash of each one's name; all of them sorted by class.
 pub(super) fn split(found: Vec<Found>) -> [Vec<Found>; 2] {
@@ -31,35 +30,15 @@ pub(super) fn split(found: Vec<Found>) -> [Vec<Found>; 2] {
 
 /// The same of pictures that may have none or several labels, in the order in which they come.
 pub(super) fn split_several(found: Vec<Found>) -> [Vec<Found>; 2] {
-    let mut pictures: BTreeMap<Option<&str>, Vec<(u32, usize)>> = BTreeMap::new();
-    for (at, picture) in found.iter().enumerate() {
-        let rank = (hash(picture.file.as_encoded_bytes()), at);
-        let mut add = |class| pictures.entry(class).or_default().push(rank);
-        match &picture.classes[..] {
-            [] => add(None),
-            classes => classes.iter().for_each(|class| add(Some(class.as_str()))),
-        }
-    }
-    let mut trained: HashMap<&str, usize> = HashMap::new();
-    found
-        .iter()
-        .flat_map(|picture| &picture.classes)
-        .for_each(|class| *trained.entry(class.as_str()).or_default() += 1);
-    let mut tested = vec![false; found.len()];
-    let mut classes: Vec<Vec<(u32, usize)>> = pictures.into_values().collect();
-    classes.sort_by_key(Vec::len); // of equals in the order of their names
-    for mut ranked in classes {
-        ranked.sort_unstable();
-        let mut lacks = share(ranked.len()).saturating_sub(ranked.iter().filter(|&&(_, at)| tested[at]).count());
-        for (_, at) in ranked {
-            let last = found[at].classes.iter().any(|class| trained[class.as_str()] < 2);
-            if lacks > 0 && !tested[at] && !last {
-                found[at].classes.iter().for_each(|class| *trained.entry(class.as_str()).or_default() -= 1);
-                tested[at] = true;
-                lacks -= 1;
-            }
-        }
-    }
+    let classes: Vec<Vec<&str>> =
+        found.iter().map(|picture| picture.classes.iter().map(String::as_str).collect()).collect();
+    let classes: Vec<&[&str]> = classes.iter().map(Vec::as_slice).collect();
+    let mut order: Vec<(u32, usize)> =
+        found.iter().enumerate().map(|(at, picture)| (hash(picture.file.as_encoded_bytes()), at)).collect();
+    order.sort_unstable();
+    let mut rank = vec![0; found.len()];
+    order.into_iter().enumerate().for_each(|(place, (_, at))| rank[at] = place);
+    let tested = hold_out(&classes, &rank, share, None);
     parted(found, &tested)
 }
 

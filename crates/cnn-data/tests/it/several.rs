@@ -172,6 +172,10 @@ fn what_cannot_be_meant_is_refused() {
     fails("b.csv", "file,labels\n0.png,red|red\n", &auto, "labels \"red|red\": \"red\" must be there once");
     fails("c.csv", "file,labels\n0.png,red|round\n0.png,red\n", &auto, "0.png: line 2 has it too, as \"red|round\"");
     fails("d.jsonl", "{\"file\": \"0.png\", \"labels\": [[1]]}\n", &auto, "labels: [1]: must be a text or a number");
+    fails("f.csv", "file,labels\n0.png,\n1.png,\n", &auto, "must give a picture a label");
+    let both = "{\"file\": \"0.png\", \"label\": \"a\", \"labels\": [\"b\"]}\n";
+    fails("g.jsonl", both, &auto, "line 1: a key for one label and one for several");
+    fails("h.csv", "file,tag\n0.png,a\n", &auto, "or for several labels labels, tags, classes, categories");
     fails("e.csv", "file,label\n0.png,\n", &auto, "class \"\": must be neither empty");
     let told = auto.multi_label(true);
     let class = |i: u8| ["cat", "dog"][usize::from(i % 2)];

@@ -112,6 +112,20 @@ impl Recipe {
         }
     }
 
+    /// The mean loss of who knows nothing and calls every class equally probable, of classes that have so many of the `images` to
+    /// train on and count by these [weights](Recipe::weights_of).
+    pub(crate) fn guess(&self, sizes: &[usize], images: usize, weights: Option<&[f64]>) -> f64 {
+        if !self.multi_label {
+            // The loss is over the images' weights.
+            return (sizes.len() as f64).ln();
+        }
+        let loss = |(class, &size): (usize, &usize)| {
+            let part = size as f64 / images.max(1) as f64;
+            weights.map_or(1.0, |weights| weights[class]) * part + 1.0 - part
+        };
+        sizes.iter().enumerate().map(loss).sum::<f64>() / sizes.len().max(1) as f64 * 2f64.ln()
+    }
+
     /// What is done about classes of these sizes, and by these [weights](Recipe::weights_of), in a sentence with the numbers; none
     /// where nothing is.
     pub(crate) fn tell_classes(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {
@@ -130,7 +144,8 @@ impl Recipe {
 
     fn tell_uneven(&self, classes: &[String], sizes: &[usize], weights: Option<&[f64]>) -> Option<String> {
         let least = (0..sizes.len()).filter(|&class| sizes[class] > 0).min_by_key(|&class| sizes[class]);
-        let most = (0..sizes.len()).rev().max_by_key(|&class| sizes[class]);
+        let most =
+            (0..sizes.len()).rev().filter(|&class| Some(class) != least).max_by_key(|&class| sizes[class]).or(least);
         let (Some(least), Some(most), true) = (least, most, weights.is_some() || self.balanced) else { return None };
         let (few, many) = (&classes[least], &classes[most]);
         let mut told = format!("classes: {many} has {} training images, {few} {}", sizes[most], sizes[least]);
@@ -161,6 +176,17 @@ mod tests {
 
     fn names() -> Vec<String> {
         ["cat", "dog", "owl"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn a_guess_costs_what_the_weights_make_of_it() {
+        let one = recipe();
+        assert_eq!(one.guess(&[10, 40, 10], 60, Some(&[2.0, 0.5, 2.0])), 3f64.ln());
+        let several = Recipe { multi_label: true, ..recipe() };
+        assert!((several.guess(&[30, 60], 60, None) - 2f64.ln()).abs() < 1e-12);
+        // Half of the images have a label that counts five times, all of them one that counts three times.
+        let guess = several.guess(&[30, 60], 60, Some(&[5.0, 3.0]));
+        assert!((guess - (3.0 + 3.0) / 2.0 * 2f64.ln()).abs() < 1e-12, "{guess}");
     }
 
     #[test]

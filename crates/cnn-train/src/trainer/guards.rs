@@ -222,10 +222,7 @@ impl<B: Backend> Trainer<B> {
     pub(super) fn guard_epoch(&mut self, report: &EpochReport, observe: &mut dyn FnMut(&Event) -> Control) -> Control {
         let epoch = report.epoch;
         let mut words: Vec<String> = self.guards.waiting(epoch).into_iter().collect();
-        // Of several labels each is guessed by itself.
-        let ways = if self.info.multi_label { 2 } else { self.info.classes.len() };
-        let guess = (ways as f64).ln();
-        words.extend(self.guards.loss(epoch, report.train_loss, guess));
+        words.extend(self.guards.loss(epoch, report.train_loss, self.guess));
         self.guards.trained += self.guards.spent;
         if self.guards.looked <= LOOKING * self.guards.trained {
             let start = Instant::now();

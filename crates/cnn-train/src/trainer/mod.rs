@@ -46,6 +46,8 @@ pub struct Trainer<B: Backend> {
     average: Option<Average<B>>,
     /// What the classes count in the loss, if not all alike.
     class_weights: Option<ClassWeights<B>>,
+    /// The loss of who knows nothing.
+    guess: f64,
     info: WeightsInfo,
     loader: Loader,
     train: DeviceBatches<B>,
@@ -229,6 +231,7 @@ impl<B: Backend> Trainer<B> {
         };
         let optimizer = Optimizer::new(backend, &model, options)?;
         let weights = recipe.weights_of(&classes, &train.class_sizes(), train.len())?;
+        let guess = recipe.guess(&train.class_sizes(), train.len(), weights.as_deref());
         let class_weights = weights.map(|weights| ClassWeights::new(backend, &weights)).transpose()?;
         let options = LoaderOptions::new(recipe.batch).seed(recipe.seed).shuffle(true).balanced(recipe.balanced);
         let samples = Loader::new(train.clone(), options.clone())?.samples();
@@ -238,6 +241,10 @@ impl<B: Backend> Trainer<B> {
         let steps = loader.batches() as u64;
         if steps == 0 {
             return Err(Error::recipe("training images", train.len(), format!("must be at least one in {name}")));
+        }
+        if let Some(validation) = validation.as_ref().filter(|set| set.is_multi_label() && set.labels().is_empty()) {
+            let rule = "must have some with a label, as they choose the best epoch";
+            return Err(Error::recipe("validation images", format!("{}, none with a label", validation.len()), rule));
         }
         if let (Some(stopping), None) = (&recipe.early_stopping, &validation) {
             let rule = "must have images that are held out to go by: set validation to a part of the training images";
@@ -287,6 +294,7 @@ impl<B: Backend> Trainer<B> {
             optimizer,
             average,
             class_weights,
+            guess,
             info,
             loader,
             train,
@@ -346,7 +354,7 @@ impl<B: Backend> Trainer<B> {
             );
             return Err(Error::file(folder.state(), reason));
         }
-        warnings.extend(metrics::restore(folder, &timed.metrics)?);
+        warnings.extend(metrics::restore(folder, &timed.metrics, trainer.info.multi_label)?);
         trainer.saved = folder.is_saved().then(|| Saved::now(&progress));
         trainer.home = Some(full(folder.path()));
         (trainer.progress, trainer.timed, trainer.warnings) = (progress, timed, warnings);

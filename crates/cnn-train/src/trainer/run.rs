@@ -244,7 +244,7 @@ impl<B: Backend> Trainer<B> {
             waiting: self.guards.of_steps().map(|(_, waiting)| waiting),
         };
         // The row first: a row too many is taken out by a resume, one too few would be missed for ever.
-        self.timed.metrics += &metrics::append_row(folder, &report)?;
+        self.timed.metrics += &metrics::append_row(folder, &report, self.info.multi_label)?;
         self.complete(&report);
         self.timed.seconds = seconds();
         self.save(folder, observe)?;

@@ -58,7 +58,11 @@ impl<B: Backend> Trainer<B> {
         let watched = watched.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let validation = report.validation.as_ref();
         let validated = validation.map(|v| [("loss/validation", v.loss), ("accuracy/validation", v.accuracy())]);
-        events.scalars(step, trained.into_iter().chain(watched).chain(validated.into_iter().flatten()))?;
+        let several = validation.and_then(|validation| validation.several.as_ref());
+        let precision = several.and_then(|several| several.mean_average_precision);
+        let precision = precision.map(|figure| ("mean average precision/validation", figure));
+        let validated = validated.into_iter().flatten().chain(precision);
+        events.scalars(step, trained.into_iter().chain(watched).chain(validated))?;
         for parameter in parameters(&*self.model) {
             let values = self.backend.download(parameter.value())?;
             events.histogram(step, parameter.name(), values.into_iter().map(Real::as_f64))?;

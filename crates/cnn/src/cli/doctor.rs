@@ -72,7 +72,7 @@ impl Command for Doctor {
             findings.iter().try_for_each(show)?;
         }
         let overfit = by_heart(recipe.optimizer.lr, at_once, &trainer)?;
-        let learned = heart(&overfit, dataset.train.classes().len());
+        let learned = heart(&overfit, dataset.train.classes().len(), dataset.train.is_multi_label());
         if !json {
             show(&learned)?;
         }
@@ -138,16 +138,19 @@ fn by_heart<B: Machine>(
     last.ok_or_else(|| Failure::fault("no rate was tried"))
 }
 
-fn heart(overfit: &Overfit, classes: usize) -> Finding {
+fn heart(overfit: &Overfit, classes: usize, multi_label: bool) -> Finding {
     let Overfit { images, correct, loss, steps, lr, .. } = *overfit;
     let loss = loss.map_or("not finite".to_owned(), |loss| format!("{loss:.3}"));
+    let guess = match multi_label {
+        true => format!("guessing each label: {:.3}", 2f64.ln()),
+        false => format!("guessing among {classes}: {:.3}", (classes as f64).ln()),
+    };
     let words = match overfit.succeeded() {
         true => format!("{images} images are learned by heart in {steps} steps at a rate of {}", rates::short(lr)),
         false => format!(
-            "of {images} images {correct} were right after {steps} steps, loss {loss} (guessing among {classes}: {:.3}), \
+            "of {images} images {correct} were right after {steps} steps, loss {loss} ({guess}), \
              at three rates down to {}\nthe labels may be wrong, the images all alike to the network, or its layers cut off: \
              look at a few images with their labels (cnn data DATA --sheet FILE), and try --model small and another --lr",
-            (classes as f64).ln(),
             rates::short(lr)
         ),
     };

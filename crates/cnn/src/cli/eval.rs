@@ -97,10 +97,27 @@ fn same_place(one: &str, other: &str) -> bool {
 /// The set's classes brought to those of the weights, where they are some of them or stand in another order.
 fn same_classes(images: ImageSet, classes: &[String]) -> Result<ImageSet, Failure> {
     let known = images.classes();
-    if known[..] == *classes || !classes.iter().all(|class| known.contains(class)) {
+    if known[..] == *classes {
         return Ok(images);
     }
-    Ok(images.keep_classes(classes)?)
+    // A file of several labels need not have every one of them.
+    if images.is_multi_label() && known.iter().all(|class| classes.contains(class)) {
+        return Ok(images.of_classes(classes)?);
+    }
+    if !classes.iter().all(|class| known.contains(class)) {
+        return Ok(images);
+    }
+    let unknown: Vec<&str> = known.iter().filter(|class| !classes.contains(class)).map(String::as_str).collect();
+    let kept = images.keep_classes(classes)?;
+    if !unknown.is_empty() {
+        let (names, less) = (unknown.join(", "), images.len() - kept.len());
+        let what = match images.is_multi_label() {
+            true => format!("{} labels are not judged", images.labels().len() - kept.labels().len()),
+            false => format!("{less} images are left out"),
+        };
+        output::note(&format!("note: classes that the weights do not know: {names}; {what}"));
+    }
+    Ok(kept)
 }
 
 /// Of one class: images, how many were recognised, how many were taken for it.

@@ -14,9 +14,10 @@ train
   last: event (\"result\", or \"interrupted\"), test_accuracy, test_accuracy_tta (by six views of each image, if the recipe
   asks for that), test_loss, correct, count, epochs, steps, seconds (in all), images_per_second, peak_rss_bytes, seed,
   run (the folder), weights (the file), stopped (\"early\" or \"time\", if that ended it before its last epoch), best_epoch,
-  of several labels test_accuracy is the part of the images of which every class is right; besides test_mean_average_precision,
-  test_f1_micro, test_f1_macro, validation_mean_average_precision of an epoch, best_validation_mean_average_precision
   best_validation_accuracy and best_weights (of the images held out, if there are any), timeline (the page, with --explain)
+  of several labels an accuracy is the part of the images of which every class is right; besides, after every epoch
+  validation_mean_average_precision, last test_mean_average_precision, test_f1_micro, test_f1_macro and
+  best_validation_mean_average_precision
 
 eval
   event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,

@@ -42,6 +42,18 @@ fn both_labels_are_learned_and_told() {
     assert!(!text.contains("confusion"), "{text}");
     let (text, _) = place.succeeds(&["eval", "run", "--json", "--tta"]);
     assert_eq!(json_lines(&text)[0]["classes"][1]["class"], "round");
+    // A file need not have every label of the weights, and what they do not know is told.
+    fs::write(place.path().join("photos/red.csv"), "file,labels,split\n0.png,red,test\n1.png,,test\n").unwrap();
+    let (text, notes) = place.succeeds(&["eval", "run", "--data", "photos/red.csv", "--all", "--json"]);
+    assert_eq!((json_lines(&text)[0]["count"].as_u64(), notes.contains("do not know")), (Some(2), false), "{notes}");
+    let more = "file,labels,split\n0.png,red|odd,test\n1.png,round,test\n2.png,odd,test\n";
+    fs::write(place.path().join("photos/odd.csv"), more).unwrap();
+    let (_, notes) = place.succeeds(&["eval", "run", "--data", "photos/odd.csv", "--all"]);
+    assert!(notes.contains("classes that the weights do not know: odd; 2 labels are not judged"), "{notes}");
+    let rows = String::from_utf8(place.read("run/metrics.csv")).unwrap();
+    let (header, first) = rows.split_once('\n').unwrap();
+    assert!(header.ends_with(",validation_mean_average_precision"), "{rows}");
+    assert!(first.lines().next().unwrap().rsplit(',').next().unwrap().parse::<f64>().is_ok(), "{rows}");
     // Of the first four pictures each has other labels.
     let images = ["photos/0.png", "photos/1.png", "photos/2.png", "photos/3.png"];
     let (text, _) = place.succeeds(&[&["predict", "run"][..], &images].concat());
@@ -87,6 +99,10 @@ fn what_needs_one_label_for_each_image_is_refused_by_name() {
     place.pictures("folder", 8);
     let train = ["train", "--data", "photos/labels.csv", "--model", "small", "--epochs", "1", "--size", "16"];
     let with = |options: &[&'static str]| [&train[..], options].concat();
+    let held = "file,labels,split\n0.png,red,train\n1.png,round,train\n2.png,red,train\n3.png,,val\n4.png,red,test\n";
+    fs::write(place.path().join("photos/held.csv"), held).unwrap();
+    let held = ["train", "--data", "photos/held.csv", "--model", "small", "--epochs", "1", "--size", "16"];
+    place.refuses(&held, 2, &["validation images 1, none with a label: must have some with a label"]);
     place.refuses(&with(&["--balanced"]), 2, &["balanced true: must be off beside multi_label"]);
     place.refuses(&with(&["--explain", "photos/0.png"]), 2, &["explain: must not be given for several labels"]);
     place.refuses(&with(&["--class-weights", "1,2,3"]), 2, &["class_weights of 3 classes: must be 2"]);

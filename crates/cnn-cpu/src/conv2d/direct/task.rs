@@ -121,18 +121,19 @@ impl<T: CpuElement> SimdKernel for Task<'_, T> {
         let channel = |panel: usize| panel / layout.count() * layout.write + panel % layout.count() * 2 * lanes;
         let first = channel(panels.start);
         let end = if panels.end == layout.groups * layout.count() { channels } else { channel(panels.end) };
-        let pixels = rows.len() * direct.to[1]; // of an image, one after the other: a forward pass has one class of rows, of stride 1
+        let pixels = rows.len() * direct.to[1]; // of an image
         let written = |image: usize| (image * direct.to[0] + rows.start) * direct.to[1] * channels + first;
         if let Some(activation) = direct.late {
             for at in images.clone().map(written) {
-                // SAFETY: this task has just written these channels of these pixels, and no other task uses them.
+                // SAFETY: this task has just written these channels of these pixels, and no other task uses them: a forward pass has one
+                // class of rows and one of columns, of stride 1, so they follow each other.
                 let written = unsafe { Activate::rows(activation, y.get().add(at), pixels, channels, end - first) };
                 simd.outline(written);
             }
         }
         let Some(pieces) = pieces else { return };
         for image in images {
-            // SAFETY: this task has just written these channels of these pixels, and no other task has them.
+            // SAFETY: as above, and no other task has this piece.
             unsafe {
                 let mean = pieces.get().add((image * strip.1 + strip.0) * 2 * channels + first);
                 let piece = Piece {
