@@ -481,7 +481,10 @@ mod tests {
             .map(|line| line.strip_prefix("# ").filter(|l| l.contains(" = ") || l.starts_with('[')).unwrap_or(line))
             .map(|line| format!("{line}\n"))
             .collect();
-        let set = Recipe::from_toml(&all).unwrap();
+        // Of these two one at most can be.
+        let without = |key: &str| Recipe::from_toml(&all.replace(&format!("{key} = true\n"), "")).unwrap();
+        let set = without("multi_label");
+        assert!(set.balanced && !set.multi_label && without("balanced").multi_label);
         assert_eq!((set.classes.map(|classes| classes.len()), set.size), (Some(2), Some([64, 64])));
         assert!(set.average.is_some() && set.early_stopping.is_some(), "{all}");
         assert_eq!([set.optimizer.groups.len(), set.freeze.len(), set.init.len()], [1; 3]);
