@@ -8,7 +8,7 @@ use crate::device::Cpu;
 use crate::element::{CpuElement, V};
 use crate::elementwise::Convert;
 use crate::exp::exp;
-use crate::loss::rows_of_task;
+use crate::loss::{mean, rows_of_task};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::threads::chunks;
 
@@ -35,12 +35,7 @@ pub(crate) fn binary_cross_entropy<T: CpuElement>(
         let weights = weights.map(Buffer::as_slice);
         (loss[0], hits[0]) = cpu.run(Rows { logits, targets, weights, inverse, dlogits, room: [x, small] });
     });
-    let loss = losses.iter().sum::<f64>() / logits.len() as f64;
-    Ok(CrossEntropy {
-        loss: cpu.filled(1, T::Accum::from_f64(loss))?,
-        dlogits,
-        correct: cpu.filled(1, if cpu.is_idle() { 0 } else { hits.iter().sum() })?,
-    })
+    mean(cpu, &losses, &hits, logits.len() as f64, dlogits)
 }
 
 /// Some rows of a batch: returns the sum of their losses and of how many all is right.

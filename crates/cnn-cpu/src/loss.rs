@@ -160,9 +160,19 @@ pub(crate) fn cross_entropy<T: CpuElement>(
         let rows = Rows { spec, logits, labels, weights, first: i * rows, dlogits, room: [row, result] };
         (loss[0], hits[0]) = cpu.run(rows);
     });
-    let loss = losses.iter().sum::<f64>() / (total as f64 * spec.mean_weight);
+    mean(cpu, &losses, &hits, total as f64 * spec.mean_weight, dlogits)
+}
+
+/// The losses of the tasks over `count` and their hits, in the order of the tasks, with the gradient.
+pub(crate) fn mean<T: CpuElement>(
+    cpu: &Cpu<T>,
+    losses: &[f64],
+    hits: &[u32],
+    count: f64,
+    dlogits: Data<Cpu<T>>,
+) -> Result<CrossEntropy<Cpu<T>>> {
     Ok(CrossEntropy {
-        loss: cpu.filled(1, T::Accum::from_f64(loss))?,
+        loss: cpu.filled(1, T::Accum::from_f64(losses.iter().sum::<f64>() / count))?,
         dlogits,
         correct: cpu.filled(1, if cpu.is_idle() { 0 } else { hits.iter().sum() })?,
     })

@@ -4,14 +4,14 @@
 //! split make new lists over the same storage, so nothing is copied, and a sample's stored index, which keys its
 //! augmentation, stays the same.
 
+mod subsets;
+
 use crate::cache::{Cache, Filled, Writer};
 use crate::guard::guarded;
 use crate::images::{Images, Origin, Stored};
 use crate::pool::Pool;
 use crate::preprocess::check_target;
-use crate::stratify::hold_out;
 use crate::{Error, Result};
-use cnn_core::rng::{Philox, Purpose};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -360,132 +360,6 @@ impl ImageSet {
     /// What messages call sample `i`: its file, or a file and the record in it.
     pub fn name(&self, i: usize) -> String {
         self.images.name(self.stored[i] as usize)
-    }
-
-    /// The samples of the classes called `names`; the first name becomes class 0. In a set
-    /// [of several labels](ImageSet::is_multi_label) these are all samples, some of which then have none of the classes.
-    ///
-    /// # Errors
-    /// A name that is not a class (the message lists them), or given twice.
-    pub fn keep_classes<S: AsRef<str>>(&self, names: &[S]) -> Result<ImageSet> {
-        let mut renumbered = vec![None; self.classes.len()];
-        for (new, name) in names.iter().enumerate() {
-            let name = name.as_ref();
-            let Some(old) = self.classes.iter().position(|class| class == name) else {
-                return Err(Error::invalid("class", name, format!("the classes are {}", self.classes.join(", "))));
-            };
-            if renumbered[old].replace(new as u32).is_some() {
-                return Err(Error::invalid("class", name, "given twice"));
-            }
-        }
-        let new =
-            |i: usize| self.classes_of(i).iter().filter_map(|&old| renumbered[old as usize]).collect::<Vec<u32>>();
-        let kept = (0..self.len()).filter(|&i| self.is_multi_label() || !new(i).is_empty()).collect::<Vec<_>>();
-        let labels: Vec<Vec<u32>> = kept.iter().map(|&i| new(i)).collect();
-        let mut set = self.select(kept);
-        set.set_labels(labels);
-        set.classes = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Ok(set)
-    }
-
-    /// The same samples [of several labels](ImageSet::is_multi_label), as some of the classes called `names`, of which the others are in
-    /// no sample.
-    ///
-    /// # Errors
-    /// A class of this set that is none of the `names`; samples of one class each.
-    pub fn of_classes<S: AsRef<str>>(&self, names: &[S]) -> Result<ImageSet> {
-        if !self.is_multi_label() {
-            return Err(Error::invalid("classes", "of one label for each image", "must be of several labels"));
-        }
-        let mut new = Vec::with_capacity(self.classes.len());
-        for class in self.classes.iter() {
-            let at = names.iter().position(|name| name.as_ref() == class);
-            let names = || names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-            new.push(at.ok_or_else(|| Error::invalid("class", class, format!("must be one of {}", names())))? as u32);
-        }
-        let labels = (0..self.len()).map(|i| self.classes_of(i).iter().map(|&old| new[old as usize]).collect());
-        let mut set = self.clone();
-        set.set_labels(labels.collect());
-        set.classes = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Ok(set)
-    }
-
-    /// Splits off `count` samples for validation: (train, validation), both in the order of this set.
-    ///
-    /// Which ones depends on the seed; every class gives its share, to within one sample. With
-    /// [several labels](ImageSet::is_multi_label) a class may give more, of samples that are held out for a rarer one.
-    ///
-    /// # Errors
-    /// `count` is 0, or leaves nothing to train on.
-    pub fn split_validation(&self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
-        if count == 0 || count >= self.len() {
-            let rule = format!("must be at least 1 and leave some of the {} to train on", self.len());
-            return Err(Error::invalid("validation images", count, rule));
-        }
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        Philox::new(seed, Purpose::Split, 0, 0).stream().shuffle(&mut order);
-        let mut first = if self.is_multi_label() { self.stratified(&order, count) } else { self.by_class(&order) };
-        let mut rest = first.split_off(count);
-        first.sort_unstable();
-        rest.sort_unstable();
-        Ok((self.select(rest), self.select(first)))
-    }
-
-    /// The samples, each of one class, in an order of which any cut has every class's share, within a class as in `order`.
-    fn by_class(&self, order: &[usize]) -> Vec<usize> {
-        // The k-th of the n samples of its class stands at (k + 1/2) / n; a cut anywhere cuts every class there.
-        let (sizes, mut seen) = (self.class_sizes(), vec![0u32; self.classes.len()]);
-        let mut placed: Vec<(f64, usize)> = Vec::with_capacity(order.len());
-        for &i in order {
-            let class = self.labels[i] as usize;
-            placed.push(((f64::from(seen[class]) + 0.5) / sizes[class] as f64, i));
-            seen[class] += 1;
-        }
-        placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        placed.into_iter().map(|(_, i)| i).collect()
-    }
-
-    /// The samples, first `count` that have of each class's samples as large a part as `count` is of all, the rest as in `order`.
-    fn stratified(&self, order: &[usize], count: usize) -> Vec<usize> {
-        let classes: Vec<&[u32]> = (0..self.len()).map(|i| self.classes_of(i)).collect();
-        let mut rank = vec![0; self.len()];
-        order.iter().enumerate().for_each(|(place, &i)| rank[i] = place);
-        let part = count as f64 / self.len() as f64;
-        let held = hold_out(&classes, &rank, |size| (size as f64 * part).round() as usize, Some(count));
-        let (first, rest): (Vec<usize>, Vec<usize>) = order.iter().partition(|&&i| held[i]);
-        [first, rest].concat()
-    }
-
-    /// Number of samples of each class; one of several classes counts for each of them.
-    pub fn class_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.classes.len()];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
-    }
-
-    /// At most `count` samples at even distances.
-    pub(crate) fn evenly(&self, count: usize) -> ImageSet {
-        let count = count.min(self.len());
-        self.select((0..count).map(|i| i * self.len() / count).collect())
-    }
-
-    fn select(&self, samples: Vec<usize>) -> ImageSet {
-        let mut set = ImageSet { stored: samples.iter().map(|&i| self.stored[i]).collect(), ..self.clone() };
-        set.set_labels(samples.into_iter().map(|i| self.classes_of(i).to_vec()).collect());
-        set
-    }
-
-    /// Gives the samples these classes: one each, unless they may have several.
-    fn set_labels(&mut self, mut labels: Vec<Vec<u32>>) {
-        labels.iter_mut().for_each(|labels| labels.sort_unstable());
-        if let Some(ends) = &mut self.ends {
-            let end = |end: &mut usize, labels: &Vec<u32>| {
-                *end += labels.len();
-                Some(*end)
-            };
-            *ends = labels.iter().scan(0, end).collect();
-        }
-        self.labels = labels.concat();
     }
 }
 

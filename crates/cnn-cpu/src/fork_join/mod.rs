@@ -66,7 +66,8 @@ fn job(word: usize) -> usize {
 const PARTS: usize = 16;
 /// From how many tasks on a loop is long, and what part of it is nobody's then, as one over this: by what the tasks of a network of
 /// 3x3 convolutions keep busy, see `conv2d/winograd/balance.rs`.
-const LONG: (usize, usize) = (2 * PARTS + 1, 3);
+const LONG: usize = 2 * PARTS + 1;
+const NOBODYS: usize = 3;
 
 thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(0) };
@@ -150,8 +151,7 @@ impl Job {
 
     /// The first task of a part and how many it has.
     fn part(&self, part: usize) -> (usize, usize) {
-        let (long, share) = LONG;
-        let nobodys = if self.count < long { 0 } else { self.count / share };
+        let nobodys = if self.count < LONG { 0 } else { self.count / NOBODYS };
         let owned = self.count - nobodys;
         if part == self.parts {
             return (owned, nobodys);
