@@ -149,6 +149,18 @@ DEVICE void mix_label(const element* logits, const u32* labels, const float* wei
     }
 }
 
+// The block's sums of what its threads have, kept in its place.
+DEVICE void keep_sums(double loss, u32 hit, double* losses, u32* hits) {
+    __shared__ double loss_room[BLOCK / WARP];
+    __shared__ u32 hit_room[BLOCK / WARP];
+    loss = block_sum(loss, loss_room);
+    hit = block_sum(hit, hit_room);
+    if (threadIdx.x == 0) {
+        losses[blockIdx.x] = loss;
+        hits[blockIdx.x] = hit;
+    }
+}
+
 template <int TEAM>
 DEVICE void cross_entropy_rows(const element* x, const u32* labels, const float* weights, element* dx, double* losses,
                                u32* hits, u64 rows, u32 classes, Target target) {
@@ -189,14 +201,7 @@ DEVICE void cross_entropy_rows(const element* x, const u32* labels, const float*
             hit += largest.index == (target.meets_other ? label_before(labels, row, rows) : label);
         }
     }
-    __shared__ double loss_room[BLOCK / WARP];
-    __shared__ u32 hit_room[BLOCK / WARP];
-    loss = block_sum(loss, loss_room);
-    hit = block_sum(hit, hit_room);
-    if (threadIdx.x == 0) {
-        losses[blockIdx.x] = loss;
-        hits[blockIdx.x] = hit;
-    }
+    keep_sums(loss, hit, losses, hits);
 }
 
 // 64 registers: what is free to have as many as it likes is given 32 on some GPUs, and spills.
@@ -235,14 +240,7 @@ DEVICE void binary_cross_entropy_rows(const element* x, const float* targets, co
         wrong = team_sum<TEAM>(wrong);
         if (threadIdx.x % TEAM == 0) hit += wrong == 0.0f;
     }
-    __shared__ double loss_room[BLOCK / WARP];
-    __shared__ u32 hit_room[BLOCK / WARP];
-    loss = block_sum(loss, loss_room);
-    hit = block_sum(hit, hit_room);
-    if (threadIdx.x == 0) {
-        losses[blockIdx.x] = loss;
-        hits[blockIdx.x] = hit;
-    }
+    keep_sums(loss, hit, losses, hits);
 }
 
 // Of the mean loss over all logits its gradient, `scale` being one of their number, and for each block the sum of losses and of how
