@@ -170,6 +170,13 @@ impl Report {
         if let ([only], None) = (&self.classes[..], self.multi_label) {
             lines.push(format!("{:?} is the only class: whatever a network answers is right", only.name));
         }
+        if let Some(MultiLabelCount { images: [trained, ..], .. }) = self.multi_label {
+            let always = self.classes.iter().filter(|class| class.train == trained && trained > 0);
+            let always: Vec<String> = always.map(|class| format!("{:?}", class.name)).collect();
+            if !always.is_empty() {
+                lines.push(format!("every picture to train on has {}: nothing can be learned of that", some(&always)));
+            }
+        }
         lines
     }
 }

@@ -39,16 +39,18 @@ pub fn sheet_page(dataset: &Dataset, recipe: &Recipe) -> Result<String> {
     page.section("augmentation", "What is done to them", told(&recipe.augment(), &recipe.mixing()));
     let each = (IMAGES / classes.len().max(1)).clamp(1, OF_A_CLASS);
     let mut body = String::new();
-    for (class, name) in classes.iter().enumerate().take(CLASSES) {
-        let of_class: Vec<usize> = (0..set.len()).filter(|&i| set.classes_of(i).contains(&(class as u32))).collect();
-        let _ = writeln!(
-            body,
-            "<h3><bdi>{}</bdi></h3>\n<p class=\"note\">{} images</p>",
-            escape(name),
-            grouped(of_class.len())
-        );
-        let count = each.min(of_class.len());
-        for sample in (0..count).map(|i| of_class[i * of_class.len() / count]) {
+    let those = |asked: &dyn Fn(&[u32]) -> bool| -> Vec<usize> {
+        (0..set.len()).filter(|&i| asked(set.classes_of(i))).collect()
+    };
+    let of_class = |(class, name): (usize, &String)| {
+        (format!("<bdi>{}</bdi>", escape(name)), those(&|labels| labels.contains(&(class as u32))))
+    };
+    let without = those(&|labels| labels.is_empty());
+    let without = Some(("No label".to_owned(), without)).filter(|(_, images)| !images.is_empty());
+    for (title, images) in classes.iter().enumerate().take(CLASSES).map(of_class).chain(without) {
+        let _ = writeln!(body, "<h3>{title}</h3>\n<p class=\"note\">{} images</p>", grouped(images.len()));
+        let count = each.min(images.len());
+        for sample in (0..count).map(|i| images[i * images.len() / count]) {
             body += &row(dataset, recipe, sample)?;
         }
     }

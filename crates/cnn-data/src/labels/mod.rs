@@ -86,6 +86,9 @@ fn splits(path: &Path, rows: Rows, options: &OpenOptions) -> Result<Splits> {
         let mut all: Vec<Found> = [train, validation, test].into_iter().flatten().flatten().collect();
         sort(&mut all);
         Splits::all_to_test(all, &place.to_string(), multi_label)
+    } else if divided && train.is_none() {
+        let rule = "some must be of the split train; weights that are trained are tested with all of them by --all";
+        return Err(Error::invalid(place, format!("{count} rows, none of them to train on"), rule));
     } else if divided {
         let part = |name: &str, found| Part { place: format!("{place} ({name})"), found };
         let [validation, test] =

@@ -25,6 +25,8 @@ const FILE: [&str; 11] = [
     "id",
     "image_id",
 ];
+/// How many of these, the last ones, are ids.
+const IDS: usize = 2;
 /// What the column of the classes is called.
 const LABEL: [&str; 5] = ["label", "class", "category", "class_name", "label_name"];
 /// What it is called where a picture may have none or several.
@@ -156,9 +158,19 @@ impl Columns {
                 unread.insert(format!("the {kind} {name} is not read, as {} has the classes{taken}", names[label]));
             }
         }
+        let (file, split) = (needed(&FILE)?, column(&SPLIT)?);
+        // Many tables have an id beside the path.
+        let others = |read: usize, usual: &[&str], what: &str| {
+            let other = names.iter().filter(|name| **name != names[read] && usual.contains(&name.as_str()));
+            other
+                .map(|name| format!("the {kind} {name} is not read, as {} has the {what}", names[read]))
+                .collect::<Vec<_>>()
+        };
+        unread.extend(others(file, &FILE[..FILE.len() - IDS], "pictures"));
+        unread.extend(split.iter().flat_map(|&split| others(split, &SPLIT, "splits")));
         let apart = many.is_some() || several == Some(true);
         let ambiguous = one.is_some() && column(&LABELS)?.is_some() && several.is_none();
-        Ok(Columns { file: needed(&FILE)?, label, apart, split: column(&SPLIT)?, ambiguous })
+        Ok(Columns { file, label, apart, split, ambiguous })
     }
 }
 

@@ -140,8 +140,10 @@ impl Splits {
     /// As [`Splits::by_name`], of pictures that may have none or several labels.
     pub(crate) fn several_by_name(found: Vec<Found>, because: &str) -> Self {
         let [train, test] = by_name::split_several(found);
-        let split =
-            format!("{because}: about a tenth of the pictures of each class, chosen by their names, is tested with");
+        let (tested, all) = (test.len(), train.len() + test.len());
+        let split = format!(
+            "{because}: about a tenth of the pictures of each class, chosen by their names, is tested with ({tested} of {all} in all)"
+        );
         Splits { multi_label: true, notes: vec![split.clone()], ..Splits::new(train, None, test, split) }
     }
 

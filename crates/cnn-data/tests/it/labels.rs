@@ -95,7 +95,12 @@ fn a_file_may_say_the_split_and_name_pictures_anywhere() {
     let all = OpenOptions::default().test_all(true);
     let listing = list(path.to_str().unwrap(), root.path(), &all).unwrap();
     assert_eq!(listing.report().images(), [20, 0, 20]);
-    fails(&root, "u.csv", "file,label,split\ncat/1.png,cat,test\n", &["class \"cat\": ", "(train) has no pictures"]);
+    fails(
+        &root,
+        "u.csv",
+        "file,label,split\ncat/1.png,cat,test\n",
+        &["1 rows, none of them to train on: ", "by --all"],
+    );
 }
 
 #[test]
@@ -214,4 +219,14 @@ fn what_else_could_be_the_class_is_told() {
         // The first says that a part of each class is tested with.
         assert_eq!(data.report.warnings()[1..], notes, "{name}");
     }
+}
+
+#[test]
+fn a_second_column_of_pictures_or_of_splits_is_told() {
+    let root = photos();
+    let rows = every(|class, i| format!("{i},{class}/{i}.png,x.png,{class},{},test\n", ["train", "test"][i % 2]));
+    let data = open_file(&write(&root, "a.csv", format!("id,file,image,label,split,subset\n{rows}"))).unwrap();
+    assert_eq!(data.report.images(), [10, 0, 10]);
+    let told = ["image is not read, as file has the pictures", "subset is not read, as split has the splits"];
+    assert_eq!(data.report.warnings(), told.map(|told| format!("the column {told}")));
 }

@@ -105,6 +105,13 @@ fn every_class_is_tested_and_none_is_lost() {
         (0..40).filter(|&i| labels(i).is_empty() && rare(i).is_empty()).count()
     );
     assert!(data.report.to_string().contains("several labels: "), "{}", data.report);
+    let tested = format!("is tested with ({} of 40 in all)", data.test.len());
+    assert!(data.report.split.ends_with(&tested), "{}", data.report);
+    // What every picture has is told.
+    let told = |data: &Dataset| data.report.warnings().iter().filter(|line| line.starts_with("every picture")).count();
+    let text = format!("file,tags\n{}", every(|i| format!("{i}.png,photo|{}\n", labels(i).join("|"))));
+    let always = open_text(&root, "b.csv", &text, &OpenOptions::default()).unwrap();
+    assert_eq!([told(&data), told(&always)], [0, 1], "{}", always.report);
     // What is watched with is a share of the pictures of each combination.
     let (train, watched) = data.train.split_validation(9, 3).unwrap();
     assert_eq!((train.len() + 9, watched.len()), (data.train.len(), 9));

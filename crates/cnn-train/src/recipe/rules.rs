@@ -133,9 +133,16 @@ impl Recipe {
         }
         let part = self.batch / self.accumulate.max(1);
         if (mixup > 0.0 || cutmix > 0.0) && part < 2 {
-            let rule =
-                "must leave two images or more in each part of a step, as images of a part are mixed with each other";
-            return Err(Error::recipe("accumulate", self.accumulate, rule));
+            let (field, value, rule) = match self.accumulate {
+                0 | 1 => {
+                    ("batch", self.batch, "must be two images or more, as those of a step are mixed with each other")
+                }
+                parts => {
+                    let rule = "must leave two images or more in each part of a step, as images of a part are mixed with each other";
+                    ("accumulate", parts, rule)
+                }
+            };
+            return Err(Error::recipe(field, value, rule));
         }
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             Some((field, value, _, rule)) => Err(Error::recipe(field, value, rule)),

@@ -1,6 +1,7 @@
 //! `cnn eval`: trained weights on the test images of a data set.
 
 use std::fs;
+use std::path::Path;
 
 use cnn::data::{ImageSet, OpenOptions, Pool};
 use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo, evaluation_batch};
@@ -70,8 +71,10 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
     let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
     let source = recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
-    if let Some(gone) = recipe.as_ref().and_then(Recipe::data_that_is_gone) {
-        let used = shown(&std::path::absolute(&data).unwrap_or_else(|_| (&data).into()));
+    let whole = std::path::absolute(&data).unwrap_or_else(|_| (&data).into());
+    let gone = recipe.as_ref().and_then(Recipe::data_that_is_gone);
+    if let Some(gone) = gone.filter(|gone| Path::new(gone) != whole) {
+        let used = shown(&whole);
         output::note(&format!("note: {gone}, which the run was trained on, is not there: {used} is tested with"));
     }
     let skip_bad = args.pictures.skip_bad || recipe.is_some_and(|recipe| recipe.skip_bad);
@@ -84,6 +87,9 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     if report.tested_all && place.is_some_and(|place| same_place(&data, &place)) {
         let rule = "most of these pictures were trained on: this accuracy says little of new ones";
         output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
+    }
+    if args.all && !report.tested_all {
+        output::note(&format!("note: --all is for pictures that have no split: {}", report.split));
     }
     same_classes(images, &info.classes)
 }

@@ -23,8 +23,8 @@ eval
   event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,
   classes: for each class, count, recall, precision
   confusion: a row for each true class, a column for each predicted one
-  of several labels no test_top5_accuracy and no confusion; test_mean_average_precision, test_f1_micro, test_f1_macro, and of each
-  class f1 and average_precision
+  of several labels no test_top5_accuracy and no confusion; test_mean_average_precision, test_mean_average_precision_tta,
+  test_f1_micro, test_f1_macro, and of each class f1 and average_precision
 
 predict
   for each image: file, class and probability of the most probable, probabilities: class, probability, best first
@@ -32,7 +32,7 @@ predict
 
 runs
   for each run: event (\"run\"), run, path, model, data, epochs (that are complete), seed, test_accuracy, test_accuracy_tta,
-  test_loss, training_seconds, seconds
+  test_mean_average_precision (of several labels), test_loss, training_seconds, seconds
   for each group of several that differ in their seeds alone: event (\"group\"), model, data, runs, test_accuracy and
   test_accuracy_tta: each mean, deviation, count
 

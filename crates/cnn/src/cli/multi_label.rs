@@ -66,11 +66,13 @@ pub(super) fn to_json(
             })
         })
         .collect();
+    let by_views = views.and_then(|views| views.several.as_ref());
     json!({
         "event": "result",
         "test_accuracy": evaluation.accuracy(),
         "test_accuracy_tta": views.map(Evaluation::accuracy),
         "test_mean_average_precision": several.mean_average_precision,
+        "test_mean_average_precision_tta": by_views.and_then(|figures| figures.mean_average_precision),
         "test_f1_micro": several.f1_micro,
         "test_f1_macro": several.f1_macro,
         "test_loss": evaluation.loss,

@@ -77,7 +77,7 @@ fn text(groups: &[Group]) -> String {
     }
     let settings = differing(&runs.iter().map(|run| &run.recipe).collect::<Vec<_>>());
     let mut lines = vec![
-        ["run", "model", "data", "epochs", "accuracy", "six views", "training", "in all", "seed", "settings"]
+        ["run", "model", "data", "epochs", "accuracy", "six views", "mAP", "training", "in all", "seed", "settings"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -92,6 +92,7 @@ fn text(groups: &[Group]) -> String {
             format!("{}/{}", run.epochs.len(), run.recipe.all_epochs()),
             percent(run.result("test_accuracy")),
             percent(run.result("test_accuracy_tta")),
+            percent(run.result("test_mean_average_precision")),
             time(run.training_seconds()),
             time(run.result("seconds")),
             run.recipe.seed.to_string(),
@@ -165,6 +166,7 @@ fn run_json(run: &Run) -> Value {
         "seed": run.recipe.seed,
         "test_accuracy": run.result("test_accuracy"),
         "test_accuracy_tta": run.result("test_accuracy_tta"),
+        "test_mean_average_precision": run.result("test_mean_average_precision"),
         "test_loss": run.result("test_loss"),
         "training_seconds": run.training_seconds(),
         "seconds": run.result("seconds"),

@@ -42,6 +42,9 @@ fn both_labels_are_learned_and_told() {
     assert!(!text.contains("confusion"), "{text}");
     let (text, _) = place.succeeds(&["eval", "run", "--json", "--tta"]);
     assert_eq!(json_lines(&text)[0]["classes"][1]["class"], "round");
+    assert!(json_lines(&text)[0]["test_mean_average_precision_tta"].as_f64().unwrap() > 0.9, "{text}");
+    let (text, _) = place.succeeds(&["runs", "run"]);
+    assert!(text.lines().next().unwrap().contains("mAP"), "{text}");
     // A file need not have every label of the weights, and what they do not know is told.
     fs::write(place.path().join("photos/red.csv"), "file,labels,split\n0.png,red,test\n1.png,,test\n").unwrap();
     let (text, notes) = place.succeeds(&["eval", "run", "--data", "photos/red.csv", "--all", "--json"]);
@@ -50,6 +53,12 @@ fn both_labels_are_learned_and_told() {
     fs::write(place.path().join("photos/odd.csv"), more).unwrap();
     let (_, notes) = place.succeeds(&["eval", "run", "--data", "photos/odd.csv", "--all"]);
     assert!(notes.contains("classes that the weights do not know: odd; 2 labels are not judged"), "{notes}");
+    // A split of the file's own is kept to.
+    let parts = "file,labels,split\n0.png,red,train\n1.png,round,train\n2.png,red,test\n";
+    fs::write(place.path().join("photos/parts.csv"), parts).unwrap();
+    let (text, notes) = place.succeeds(&["eval", "run", "--data", "photos/parts.csv", "--all", "--json"]);
+    assert_eq!(json_lines(&text)[0]["count"].as_u64(), Some(1), "{notes}");
+    assert!(notes.contains("note: --all is for pictures that have no split: the parts "), "{notes}");
     let rows = String::from_utf8(place.read("run/metrics.csv")).unwrap();
     let (header, first) = rows.split_once('\n').unwrap();
     assert!(header.ends_with(",validation_mean_average_precision"), "{rows}");

@@ -59,7 +59,10 @@ fn left_out(dataset: &Dataset) -> Option<Finding> {
     let lines = dataset.report.left_out.iter().map(|left| format!("{}: {}", left.reason, some(&left.paths)));
     let mut lines: Vec<String> = lines.collect();
     let good = lines.is_empty();
-    lines.push("if they belong to the set, bring them to JPEG or PNG in a class's folder; else take them away".into());
+    if dataset.report.format != "file of labels" {
+        let todo = "if they belong to the set, bring them to JPEG or PNG in a class's folder; else take them away";
+        lines.push(todo.into());
+    }
     (!good).then(|| Finding { what: "left out", good, words: lines.join("\n") })
 }
 
@@ -89,7 +92,9 @@ fn labels(train: &ImageSet) -> Finding {
     let good = !sizes.is_empty() && sizes.iter().all(|&size| (RARE..=1.0 - RARE).contains(&part(size)));
     let mut words =
         format!("of the training images have a label: {}; {} of them have none", some(&each), grouped(without as u64));
-    if !good {
+    if sizes.contains(&train.len()) {
+        words += "\nof what every image has nothing is learned: add images without it, or leave that label out";
+    } else if !good {
         words += "\nof what is nearly never or nearly always there little is learned: add images with and without it, or let a label \
                   count as much as its absence by --class-weights balanced; judge by the average precision of each class (cnn eval)";
     }
@@ -142,7 +147,8 @@ fn tested(test: &ImageSet) -> Finding {
         least => format!("accuracy of a class will be told in steps of {:.0}%", 100.0 / least as f64),
     };
     let words = format!(
-        "fewer than {FEW_TESTED} test images: {}\n{told}: take more pictures, or put at least {FEW_TESTED} of each class into test/CLASS",
+        "fewer than {FEW_TESTED} test images: {}\n{told}: take more pictures, or choose at least {FEW_TESTED} of each class to test with \
+         (in a folder test/CLASS, or as the split test in a file of labels)",
         some(&few)
     );
     Finding { what, good: false, words }
