@@ -3,7 +3,7 @@
 //! The numbers depend on the case's seed only, so every backend is given the same ones: rounded to the element of the
 //! backend under test, also for the oracle, which would otherwise be asked about different data.
 
-use cnn_core::backend::{Affine, Data, Norm, Running, Wide};
+use cnn_core::backend::{Affine, Data, Norm, Rectifier, Running, Wide};
 use cnn_core::rng::{Philox, Purpose, Stream};
 use cnn_core::{Backend, BatchNormSpec, Element, Real, Result};
 
@@ -132,13 +132,14 @@ impl<'a, B: Backend> Lab<'a, B> {
         (0..n).map(draw).collect()
     }
 
-    /// `x` \[.., channels\] moved so that no `x * scale + shift` is near the kink of a ReLU, where rounding decides the
-    /// sign. Integers stay as they are: they hit the kink exactly.
-    pub fn away_from_the_kink(&self, mut x: Vec<f64>, scale: &[f64], shift: &[f64]) -> Vec<f64> {
+    /// `x` \[.., channels\] moved so that no `x * scale + shift` is near the kink of a ReLU or the other one of a ReLU6, where rounding
+    /// decides the side. Integers stay as they are: they hit the kinks exactly.
+    pub fn away_from_the_kinks(&self, mut x: Vec<f64>, scale: &[f64], shift: &[f64]) -> Vec<f64> {
         if self.kind == Kind::Real {
             for (i, x) in x.iter_mut().enumerate() {
                 let (scale, shift) = (scale[i % scale.len()], shift[i % shift.len()]);
-                if (*x * scale + shift).abs() < 0.02 {
+                let y = *x * scale + shift;
+                if y.abs() < 0.02 || (y - 6.0).abs() < 0.02 {
                     *x = self.round(*x + 0.25);
                 }
             }
@@ -159,12 +160,21 @@ impl<'a, B: Backend> Lab<'a, B> {
         self.backend.upload(&elements)
     }
 
-    /// A normalisation of drawn activations, clear of its ReLU's kink.
-    pub fn norm(&mut self, numel: usize, channels: usize, relu: bool) -> Result<Norm<B>> {
+    /// Numbers that a rectifier bounds at each of its ends.
+    pub fn numbers_for(&mut self, rectifier: Rectifier, n: usize) -> Vec<f64> {
+        let mut numbers = self.numbers(n);
+        if (self.kind, rectifier) == (Kind::Real, Rectifier::Relu6) {
+            numbers.iter_mut().for_each(|number| *number = self.round(10.0 * *number));
+        }
+        numbers
+    }
+
+    /// A normalisation of drawn activations, clear of its rectifier's kinks.
+    pub fn norm(&mut self, numel: usize, channels: usize, rectifier: Rectifier) -> Result<Norm<B>> {
         let (scale, shift) = (self.positive(channels), self.numbers(channels));
-        let x = self.numbers(numel);
-        let x = self.away_from_the_kink(x, &scale, &shift);
-        Ok(Norm { x: self.data(&x)?, scale: self.wide(&scale)?, shift: self.wide(&shift)?, channels, relu })
+        let x = self.numbers_for(rectifier, numel);
+        let x = self.away_from_the_kinks(x, &scale, &shift);
+        Ok(Norm { x: self.data(&x)?, scale: self.wide(&scale)?, shift: self.wide(&shift)?, channels, rectifier })
     }
 
     /// Activations came out; by default they are sums of products.

@@ -3,7 +3,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::marker::PhantomData;
 
-use cnn_core::backend::{Activation, Data};
+use cnn_core::backend::{Activation, Data, Rectifier};
 use cnn_core::rng::Philox;
 use cnn_core::{DropoutSpec, Real, Result};
 use num_traits::Float;
@@ -38,8 +38,7 @@ op!(ReluBackward: |simd, dy, y| mask::relu_backward::<T, S>(simd, y, dy));
 
 op!(Relu6: |simd, x, _| clamp::<T, S>(simd, x));
 op!(Relu6Backward: |simd, dy, y| {
-    let inside = mask::relu_backward::<T, S>(simd, y, dy);
-    y.select_greater(beside::<T, S>(simd, 6.0, -4.0), V::<T, S>::zero(simd), inside)
+    mask::rectifier_backward::<T, S>(simd, mask::passes::<T, S>(simd, Rectifier::Relu6), y, dy)
 });
 
 op!(LeakyRelu: |simd, x, _| leaky::<T, S>(simd, x, x));

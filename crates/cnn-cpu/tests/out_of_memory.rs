@@ -135,7 +135,7 @@ fn others<T: CpuElement>(cpu: &Cpu<T>) {
     errs(cpu, "batch_norm_eval", || cpu.batch_norm_eval(&spec, affine(), &list, &list));
     let stats = cpu.batch_norm_eval(&spec, affine(), &list, &list).unwrap();
     let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
-    let norm = Norm::<Cpu<T>> { x: x.clone(), scale, shift, channels: 6, relu: true };
+    let norm = Norm::<Cpu<T>> { x: x.clone(), scale, shift, channels: 6, rectifier: Rectifier::Relu };
     errs(cpu, "normalise", || cpu.normalise(&norm, None));
     errs(cpu, "batch_norm_backward", || cpu.batch_norm_backward(&spec, shared(), &norm, &stats, Some(x), true));
     let gradient = || NormGradient::<Cpu<T>> {

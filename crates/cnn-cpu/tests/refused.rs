@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cnn_core::backend::{
     Activation, AdamParam, AdamStep, Affine, Backend, CrossEntropySpec, Device, Epilogue, Gradient, Health, Inference,
-    Input, LinearSpec, Moments, Norm, NormGradient, NormStats, Running, ScaleSpec, SgdParam, SgdStep, SliceSpec, Uses,
+    Input, LinearSpec, Moments, Norm, NormGradient, NormMask, NormStats, Rectifier, Running, ScaleSpec, SgdParam,
+    SgdStep, SliceSpec, Uses,
 };
 use cnn_core::image::{Border, ImageSpec, Mix, SampleView};
 use cnn_core::rng::{Philox, Purpose};
@@ -146,7 +147,7 @@ fn operands_of_a_convolution() {
         let filter = b.prepare_filter(&spec, &ones(b, weight), Uses::Training).unwrap();
         let norm = |x, scale, shift| {
             let (x, scale, shift) = (ones(b, x), ones(b, scale), ones(b, shift));
-            Input::Norm(Norm::<B> { x, scale, shift, channels: c, relu: true })
+            Input::Norm(Norm::<B> { x, scale, shift, channels: c, rectifier: Rectifier::Relu })
         };
         for x in [Input::Plain(ones(b, input - 1)), norm(input + 1, c, c), norm(input, c - 1, c), norm(input, c, c + 1)]
         {
@@ -160,7 +161,7 @@ fn operands_of_a_convolution() {
         refused(|| b.conv2d(&spec, &x, &filter, with(None, Some(&residual))), "length of the residual");
         let gradient = |dy, x, lens: [usize; 5]| {
             let [dy_scale, x_scale, shift, mask_scale, mask_shift] = lens.map(|len| ones(b, len));
-            let mask = Some((mask_scale, mask_shift));
+            let mask = Some(NormMask { scale: mask_scale, shift: mask_shift, rectifier: Rectifier::Relu });
             Gradient::Norm(NormGradient::<B> {
                 dy: ones(b, dy),
                 x: ones(b, x),
@@ -213,7 +214,7 @@ fn normalisations() {
     }
     let norm = |x, scale, shift| {
         let (x, scale, shift) = (ones(b, x), ones(b, scale), ones(b, shift));
-        Norm::<B> { x, scale, shift, channels: 5, relu: true }
+        Norm::<B> { x, scale, shift, channels: 5, rectifier: Rectifier::Relu }
     };
     for bad in [norm(31, 5, 5), norm(30, 4, 5), norm(30, 5, 6)] {
         refused(|| b.normalise(&bad, None), "");
@@ -245,7 +246,7 @@ fn normalisations() {
         dy_scale: ones(b, dy_scale),
         x_scale: ones(b, x_scale),
         shift: ones(b, shift),
-        mask: Some((ones(b, mask), ones(b, mask))),
+        mask: Some(NormMask { scale: ones(b, mask), shift: ones(b, mask), rectifier: Rectifier::Relu6 }),
         channels: 5,
     };
     for bad in [

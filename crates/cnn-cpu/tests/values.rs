@@ -3,7 +3,7 @@
 
 use cnn_core::archive::Archive;
 use cnn_core::backend::{
-    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Saved, Wide,
+    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Rectifier, Saved, Wide,
 };
 use cnn_core::nn::{Init, Linear, Module, name_fields};
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
@@ -156,7 +156,7 @@ fn a_mask_lets_nan_through_and_stops_at_zero() {
             NormStats::<_> { mean: zero.clone(), inv_std: one.clone(), scale: one.clone(), shift: zero.clone() };
         let x = upload(&cpu, &[f64::NAN, 0.0, -0.0, 1e-30, -1.0]);
         let dy = || upload(&cpu, &[1.0; 5]);
-        let norm = Norm { x: x.clone(), scale: one, shift: zero, channels: 1, relu: true };
+        let norm = Norm { x: x.clone(), scale: one, shift: zero, channels: 1, rectifier: Rectifier::Relu };
         let again = cpu.batch_norm_backward(&spec, dy(), &norm, &stats, None, false).unwrap();
         let written = cpu.batch_norm_backward(&spec, dy(), &norm, &stats, Some(&x), false).unwrap();
         let plain = cpu.activate_backward(Activation::Relu, &x, dy()).unwrap();
@@ -177,7 +177,7 @@ fn a_channel_of_constants_far_from_zero() {
             let moments = cpu.channel_moments(&x, &spec).unwrap();
             let affine = Affine { gamma: &gamma, beta: &beta };
             let stats = cpu.batch_norm_eval(&spec, affine, &moments.mean, &moments.variance).unwrap();
-            let norm = Norm { x, scale: stats.scale, shift: stats.shift, channels: 1, relu: false };
+            let norm = Norm { x, scale: stats.scale, shift: stats.shift, channels: 1, rectifier: Rectifier::Open };
             let y = download(&cpu, &cpu.normalise(&norm, None).unwrap());
             assert!(y.iter().all(|y| y.abs() < 0.01), "{cpu:?}: {} where 0 is right", y[0]);
         }

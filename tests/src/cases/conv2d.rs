@@ -1,6 +1,6 @@
 //! Convolution in all three directions, reading written and unwritten activations and gradients.
 
-use cnn_core::backend::{Activation, Epilogue, Gradient, Input, NormGradient, Uses};
+use cnn_core::backend::{Activation, Epilogue, Gradient, Input, NormGradient, Rectifier, Uses};
 use cnn_core::{Backend, Conv2dOptions, Conv2dSpec, Padding, Result};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -26,8 +26,24 @@ pub struct Conv2d {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Plain,
-    Norm,
-    NormRelu,
+    Norm(Rectifier),
+}
+
+impl Reading {
+    /// Every one of them.
+    const ALL: [Reading; 4] = {
+        let [open, relu, relu6] = Rectifier::ALL;
+        [Reading::Plain, Reading::Norm(open), Reading::Norm(relu), Reading::Norm(relu6)]
+    };
+
+    /// How large its numbers usually are.
+    fn size(self) -> f64 {
+        match self {
+            Reading::Plain => 1.0,
+            Reading::Norm(Rectifier::Relu6) => 4.0,
+            Reading::Norm(_) => 1.5,
+        }
+    }
 }
 
 /// More multiplications than this are not worth an oracle's time.
@@ -35,7 +51,7 @@ const MAX_MACS: u64 = 3_000_000;
 
 /// Convolutions of every geometry.
 pub fn conv2d() -> impl Strategy<Value = Conv2d> {
-    let reading = || select(vec![Reading::Plain, Reading::Norm, Reading::NormRelu]);
+    let reading = || select(Reading::ALL.to_vec());
     let input = (batch(), sides());
     let extras = (reading(), reading(), any::<[bool; 3]>(), activation(), any::<u32>());
     (input, grouped_channels(), geometry(), extras).prop_filter_map(
@@ -183,11 +199,10 @@ pub fn activated() -> Vec<Conv2d> {
 
 /// Each with others of the things that a convolution can be asked for.
 fn cases(specs: Vec<([usize; 4], usize, Conv2dOptions)>) -> Vec<Conv2d> {
-    let readings = [Reading::Plain, Reading::Norm, Reading::NormRelu];
     let case = |(i, (input, k, options)): (usize, ([usize; 4], usize, Conv2dOptions))| Conv2d {
         spec: Conv2dSpec::new(input, k, &options).expect("a legal convolution"),
-        input: readings[i % 3],
-        gradient: readings[(i + 1) % 3],
+        input: Reading::ALL[i % 4],
+        gradient: Reading::ALL[(i + 1) % 4],
         bias: i % 2 == 0,
         residual: i % 4 < 2,
         activation: [None, Some(Activation::Relu)][i / 4 % 2],
@@ -231,7 +246,7 @@ fn input<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, chann
             let x = lab.numbers(numel);
             Input::Plain(lab.data(&x)?)
         }
-        _ => Input::Norm(lab.norm(numel, channels, reading == Reading::NormRelu)?),
+        Reading::Norm(rectifier) => Input::Norm(lab.norm(numel, channels, rectifier)?),
     })
 }
 
@@ -239,18 +254,16 @@ fn input<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, chann
 fn gradient<B: Backend>(lab: &mut Lab<'_, B>, reading: Reading, numel: usize, channels: usize) -> Result<Gradient<B>> {
     let dy = lab.numbers(numel);
     let dy = lab.data(&dy)?;
-    if reading == Reading::Plain {
-        return Ok(Gradient::Plain(dy));
-    }
-    let norm = lab.norm(numel, channels, true)?;
+    let Reading::Norm(rectifier) = reading else { return Ok(Gradient::Plain(dy)) };
+    let norm = lab.norm(numel, channels, rectifier)?;
     let [dy_scale, x_scale, shift] = [(); 3].map(|()| lab.numbers(channels));
     Ok(Gradient::Norm(NormGradient {
         dy,
+        mask: norm.mask(),
         x: norm.x,
         dy_scale: lab.wide(&dy_scale)?,
         x_scale: lab.wide(&x_scale)?,
         shift: lab.wide(&shift)?,
-        mask: (reading == Reading::NormRelu).then_some((norm.scale, norm.shift)),
         channels,
     }))
 }
@@ -282,8 +295,7 @@ impl Case for Conv2d {
 
         // Numbers of either sign may nearly cancel; their sum would usually be this large, or larger of numbers that were
         // computed while they are read.
-        let size = |reading: Reading| if reading == Reading::Plain { 1.0 } else { 1.5 };
-        let (x_size, dy_size) = (size(self.input), size(self.gradient));
+        let (x_size, dy_size) = (self.input.size(), self.gradient.size());
         let sum_of = |terms: usize| (terms as f64).sqrt() / 3.0;
         let [kh, kw, depth, _] = spec.weight_shape();
         let sum = x_size * sum_of(kh * kw * depth);

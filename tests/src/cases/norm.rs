@@ -3,9 +3,10 @@
 //! The backward pass is a case of its own, with statistics that are given: computed ones would differ in their last
 //! bits between backends, and a sign near the ReLU's kink with them.
 
-use cnn_core::backend::{Affine, Gradient, Input, Norm, NormStats, Running};
+use cnn_core::backend::{Affine, Gradient, Input, Norm, NormStats, Rectifier, Running};
 use cnn_core::{Backend, BatchNormSpec, Result};
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::{CHANNELS, channels};
 use crate::{Case, Lab};
@@ -100,13 +101,13 @@ pub fn statistics_edges() -> Vec<Statistics> {
 #[derive(Clone, Debug)]
 pub struct Normalise {
     spec: BatchNormSpec,
-    relu: bool,
+    rectifier: Rectifier,
     residual: Residual,
     batch: bool,
     seed: u32,
 }
 
-/// What is added before the ReLU.
+/// What is added before the rectifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Residual {
     None,
@@ -118,10 +119,10 @@ enum Residual {
 pub fn normalise() -> impl Strategy<Value = Normalise> {
     let rows = prop_oneof![1 => 1usize..=4, 3 => 1usize..=300, 1 => 1000usize..=3000];
     let residual = prop_oneof![Just(Residual::None), Just(Residual::Plain), Just(Residual::Norm)];
-    (rows, channels(), any::<bool>(), residual, any::<bool>(), any::<u32>()).prop_map(
-        |(rows, channels, relu, residual, batch, seed)| Normalise {
+    (rows, channels(), select(Rectifier::ALL.to_vec()), residual, any::<bool>(), any::<u32>()).prop_map(
+        |(rows, channels, rectifier, residual, batch, seed)| Normalise {
             spec: BatchNormSpec { rows, channels, eps: 1e-5 },
-            relu,
+            rectifier,
             residual,
             batch,
             seed,
@@ -135,10 +136,11 @@ pub fn normalise_edges() -> Vec<Normalise> {
     for channels in CHANNELS {
         for rows in [0, 1, 2, 5, 6, 63, 1300] {
             for residual in [Residual::None, Residual::Plain, Residual::Norm] {
-                for (relu, batch) in [(false, true), (true, true), (true, false)] {
+                let [open, relu, relu6] = Rectifier::ALL;
+                for (rectifier, batch) in [(open, true), (relu, true), (relu, false), (relu6, true)] {
                     let spec = BatchNormSpec { rows, channels, eps: 1e-5 };
                     let seed = cases.len() as u32;
-                    cases.push(Normalise { spec, relu, residual, batch, seed });
+                    cases.push(Normalise { spec, rectifier, residual, batch, seed });
                 }
             }
         }
@@ -152,16 +154,17 @@ impl Case for Normalise {
     }
 
     fn run<B: Backend>(&self, lab: &mut Lab<'_, B>) -> Result<()> {
-        let (backend, spec) = (lab.backend(), &self.spec);
+        let (backend, spec, rectifier) = (lab.backend(), &self.spec, self.rectifier);
+        let size = if rectifier == Rectifier::Relu6 { 6.0 } else { 1.0 }; // of the numbers
         let (numel, channels) = (spec.rows * spec.channels, spec.channels);
         let (gamma, beta) = (lab.numbers(channels), lab.numbers(channels));
         let (mean, inv_std) = (lab.numbers(channels), lab.positive(channels));
         let scale: Vec<f64> = (0..channels).map(|c| lab.round(gamma[c] * inv_std[c])).collect();
         let shift: Vec<f64> = (0..channels).map(|c| lab.round(beta[c] - mean[c] * scale[c])).collect();
-        let x = lab.numbers(numel);
-        let x = lab.away_from_the_kink(x, &scale, &shift);
+        let x = lab.numbers_for(self.rectifier, numel);
+        let x = lab.away_from_the_kinks(x, &scale, &shift);
         let (scale, shift) = (lab.wide(&scale)?, lab.wide(&shift)?);
-        let norm = Norm { x: lab.data(&x)?, scale: scale.clone(), shift: shift.clone(), channels, relu: self.relu };
+        let norm = Norm { x: lab.data(&x)?, scale: scale.clone(), shift: shift.clone(), channels, rectifier };
         let stats = NormStats { mean: lab.wide(&mean)?, inv_std: lab.wide(&inv_std)?, scale, shift };
 
         let residual = match self.residual {
@@ -170,31 +173,33 @@ impl Case for Normalise {
                 let r = lab.numbers(numel);
                 Some(Input::Plain(lab.data(&r)?))
             }
-            Residual::Norm => Some(Input::Norm(lab.norm(numel, channels, self.seed.is_multiple_of(2))?)),
+            Residual::Norm => Some(Input::Norm(lab.norm(numel, channels, Rectifier::ALL[self.seed as usize % 3])?)),
         };
         let y = backend.normalise(&norm, residual.as_ref())?;
-        lab.report("y", &y)?.relative_to(1.0);
+        lab.report("y", &y)?.relative_to(size);
 
         // The signs of some other activation: with a residual the mask is its, and not that of the normalisation.
-        let output: Vec<f64> = lab.numbers(numel).into_iter().map(|v| v.max(0.0)).collect();
-        let output = if residual.is_some() && self.relu { Some(lab.data(&output)?) } else { None };
+        let [floor, ceiling] = rectifier.bounds::<f64>();
+        let output: Vec<f64> =
+            lab.numbers_for(rectifier, numel).into_iter().map(|v| v.max(floor).min(ceiling)).collect();
+        let output = if residual.is_some() && rectifier != Rectifier::Open { Some(lab.data(&output)?) } else { None };
         let dy = lab.numbers(numel);
         let dy = lab.data(&dy)?;
         let kept = dy.clone();
         let back = backend.batch_norm_backward(spec, dy, &norm, &stats, output.as_ref(), self.batch)?;
         // Sums of numbers of either sign may nearly cancel.
-        let size = (spec.rows as f64).sqrt();
-        lab.report_wide("dgamma", &back.dgamma)?.relative_to(size);
-        lab.report_wide("dbeta", &back.dbeta)?.relative_to(size);
+        let sum = (spec.rows as f64).sqrt();
+        lab.report_wide("dgamma", &back.dgamma)?.relative_to(size * sum);
+        lab.report_wide("dbeta", &back.dbeta)?.relative_to(sum);
         lab.report("dy, masked where a residual was added", &back.dx.dy)?.exact();
         lab.report("dy as it was", &kept)?.exact();
         let for_two = match backend.shared_gradient(back.dx.clone())? {
             Gradient::Plain(dx) => dx,
             Gradient::Norm(gradient) => backend.normalise_backward(gradient)?,
         };
-        lab.report("dx for two readers", &for_two)?.close().relative_to(1.0);
+        lab.report("dx for two readers", &for_two)?.close().relative_to(size);
         let dx = backend.normalise_backward(back.dx)?;
-        lab.report("dx", &dx)?.close().relative_to(1.0);
+        lab.report("dx", &dx)?.close().relative_to(size);
         Ok(())
     }
 }

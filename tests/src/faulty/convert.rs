@@ -8,8 +8,8 @@ use super::Faulty;
 type Sound = Naive<f64>;
 
 pub(super) fn norm(n: &Norm<Faulty>) -> Norm<Sound> {
-    let Norm { x, scale, shift, channels, relu } = n.clone();
-    Norm { x, scale, shift, channels, relu }
+    let Norm { x, scale, shift, channels, rectifier } = n.clone();
+    Norm { x, scale, shift, channels, rectifier }
 }
 
 pub(super) fn input(x: &Input<Faulty>) -> Input<Sound> {
@@ -24,6 +24,15 @@ pub(super) fn sound_epilogue(epilogue: Epilogue<'_, Faulty>) -> Epilogue<'_, Sou
     Epilogue { bias, residual, activation }
 }
 
+/// To whichever of the two backends.
+fn mask<A: Device, B: Device>(mask: NormMask<A>) -> NormMask<B>
+where
+    Wide<A>: Into<Wide<B>>,
+{
+    let NormMask { scale, shift, rectifier } = mask;
+    NormMask { scale: scale.into(), shift: shift.into(), rectifier }
+}
+
 pub(super) fn norm_gradient(gradient: &NormGradient<Faulty>) -> NormGradient<Sound> {
     let NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels } = gradient;
     NormGradient {
@@ -32,7 +41,7 @@ pub(super) fn norm_gradient(gradient: &NormGradient<Faulty>) -> NormGradient<Sou
         dy_scale: dy_scale.clone(),
         x_scale: x_scale.clone(),
         shift: shift.clone(),
-        mask: mask.clone(),
+        mask: mask.clone().map(self::mask),
         channels: *channels,
     }
 }
@@ -69,5 +78,6 @@ pub(super) fn faulty_stats(s: NormStats<Sound>) -> NormStats<Faulty> {
 pub(super) fn faulty_back(result: NormBackward<Sound>) -> NormBackward<Faulty> {
     let NormBackward { dx, dgamma, dbeta } = result;
     let NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels } = dx;
+    let mask = mask.map(self::mask);
     NormBackward { dx: NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels }, dgamma, dbeta }
 }

@@ -44,7 +44,10 @@ impl Faulty {
     ) -> (Conv2dSpec, Input<Naive<f64>>, Epilogue<'a, Naive<f64>>) {
         let (mut spec, mut x, mut epilogue) = (*spec, input(x), sound_epilogue(epilogue));
         if let (Fault::Conv2dForgetsReluOfInput, Input::Norm(norm)) = (self.fault, &mut x) {
-            norm.relu = false;
+            norm.rectifier = Rectifier::Open;
+        }
+        if let (Fault::Conv2dForgetsCeilingOfInput, Input::Norm(norm)) = (self.fault, &mut x) {
+            norm.rectifier = without_ceiling(norm.rectifier);
         }
         if self.has(Fault::Conv2dSwapsPadding) {
             let Padding { top, left, bottom, right } = spec.padding;
@@ -65,6 +68,11 @@ impl Faulty {
             _ => Ok(y),
         }
     }
+}
+
+/// The rectifier that bounds numbers below alone.
+fn without_ceiling(rectifier: Rectifier) -> Rectifier {
+    if rectifier == Rectifier::Relu6 { Rectifier::Relu } else { rectifier }
 }
 
 /// The same values, changed.

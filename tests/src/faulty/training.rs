@@ -10,7 +10,7 @@ use cnn_core::{AdaptivePool2dSpec, BatchNormSpec, Conv2dSpec, DropoutSpec, Layer
 use super::convert::{
     faulty_back, faulty_moments, faulty_stats, gradient, health, input, moments, norm, norm_gradient, stats,
 };
-use super::{Buffer, Fault, Faulty, changed};
+use super::{Buffer, Fault, Faulty, changed, without_ceiling};
 
 impl Backend for Faulty {
     type Moments = Moments<Self>;
@@ -128,7 +128,10 @@ impl Backend for Faulty {
         let unmasked = dy.clone();
         let mut result = self.naive.batch_norm_backward(spec, dy, &norm(n), &s, output, batch)?;
         match (self.fault, &mut result.dx.mask) {
-            (Fault::NormBackwardMaskIsShifted, Some((scale, _))) => *scale = changed(scale, |s| s.rotate_right(1)),
+            (Fault::NormBackwardMaskIsShifted, Some(mask)) => {
+                mask.scale = changed(&mask.scale, |s| s.rotate_right(1));
+            }
+            (Fault::NormBackwardForgetsCeiling, Some(mask)) => mask.rectifier = without_ceiling(mask.rectifier),
             (Fault::NormBackwardLeavesDyUnmasked, _) => result.dx.dy = unmasked,
             _ => {}
         }

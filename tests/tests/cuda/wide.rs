@@ -1,6 +1,6 @@
 //! Activations of more channels than a block of threads reads side by side, and a channel far from zero.
 
-use cnn_core::backend::{Affine, Epilogue, Input, Norm, NormStats, Running, Uses};
+use cnn_core::backend::{Affine, Epilogue, Input, Norm, NormStats, Rectifier, Running, Uses};
 use cnn_core::{Backend, BatchNormSpec, Conv2dOptions, Conv2dSpec, Device, Inference, Result};
 use cnn_cuda::{CudaElement, Tile};
 use cnn_tests::{Bound, Case, Lab, check_all};
@@ -24,14 +24,14 @@ impl Case for Wide {
         let (backend, &Wide { rows, channels }) = (lab.backend(), self);
         let (numel, spec) = (rows * channels, BatchNormSpec { rows, channels, eps: 1e-5 });
         let size = (rows as f64).sqrt(); // of a sum of numbers of either sign
-        let norm = lab.norm(numel, channels, true)?;
+        let norm = lab.norm(numel, channels, Rectifier::Relu)?;
         lab.report_wide("sum over rows", &backend.sum_rows(&norm.x, channels)?)?.relative_to(size);
         let moments = backend.channel_moments(&norm.x, &spec)?;
         let [mean, variance] = lab.moments(&moments, rows, channels)?;
         lab.report_wide("mean", &mean)?.close().relative_to(1.0);
         lab.report_wide("variance", &variance)?.close().relative_to(1.0);
 
-        let residual = Input::Norm(lab.norm(numel, channels, true)?);
+        let residual = Input::Norm(lab.norm(numel, channels, Rectifier::Relu)?);
         lab.report("y", &backend.normalise(&norm, Some(&residual))?)?.relative_to(1.0);
         let (mean, inv_std) = (lab.numbers(channels), lab.positive(channels));
         let (mean, inv_std) = (lab.wide(&mean)?, lab.wide(&inv_std)?);
@@ -124,7 +124,7 @@ fn a_channel_of_constants_far_from_zero() {
         let running = Running { mean: &mut mean, variance: &mut variance, momentum: 1.0 };
         let stats = cuda.batch_norm_train(&spec, &moments, Affine { gamma: &gamma, beta: &beta }, running).unwrap();
         assert_eq!([mean, variance].map(|list| cuda.download(&list).unwrap()), [[1e4], [0.0]]);
-        let norm = Norm { x, scale: stats.scale, shift: stats.shift, channels: 1, relu: false };
+        let norm = Norm { x, scale: stats.scale, shift: stats.shift, channels: 1, rectifier: Rectifier::Open };
         let y = cuda.download(&cuda.normalise(&norm, None).unwrap()).unwrap();
         assert!(y.iter().all(|y| y.abs() < 0.01), "{} where 0 is right", y[0]);
     }

@@ -24,6 +24,9 @@ pub use channels::{ScaleSpec, SliceSpec, check_concat, check_groups};
 pub use device::{AUTO, Accum, Data, Device, Later, Memory, Wide};
 pub(crate) use device::{download_one, one};
 pub use inference::{Epilogue, Inference, Input, LinearSpec, Recorded, Uses, check_samples};
-pub use norm::{Affine, Gradient, LayerNormBackward, Moments, Norm, NormBackward, NormGradient, NormStats, Running};
+pub use norm::{
+    Affine, Gradient, LayerNormBackward, Moments, Norm, NormBackward, NormGradient, NormMask, NormStats, Rectifier,
+    Running,
+};
 pub use optim::{AdamParam, AdamStep, Health, SgdParam, SgdStep, check_blend};
 pub use training::{Backend, CrossEntropy, CrossEntropySpec};

@@ -1,8 +1,64 @@
 //! What crosses the boundary around a normalisation: coefficients, statistics, and the gradient that is not written.
 
+use super::activation::Activation;
 use super::device::{Data, Device, Wide};
+use crate::Real;
 
-/// `x * scale + shift` per channel, then max(., 0) if `relu`: batch normalisation with its coefficients folded.
+/// The activations that a normalisation has itself, as they cost nothing where every reader computes them again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rectifier {
+    /// None.
+    #[default]
+    Open,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+impl Rectifier {
+    /// Every one of them.
+    pub const ALL: [Rectifier; 3] = [Rectifier::Open, Rectifier::Relu, Rectifier::Relu6];
+
+    /// What of `activation` a normalisation applies itself, and what is an operation of its own behind it.
+    pub fn split(activation: Option<Activation>) -> (Rectifier, Option<Activation>) {
+        match Rectifier::ALL.into_iter().find(|rectifier| rectifier.activation() == activation) {
+            Some(rectifier) => (rectifier, None),
+            None => (Rectifier::Open, activation),
+        }
+    }
+
+    /// The activation that it is.
+    pub fn activation(self) -> Option<Activation> {
+        match self {
+            Rectifier::Open => None,
+            Rectifier::Relu => Some(Activation::Relu),
+            Rectifier::Relu6 => Some(Activation::Relu6),
+        }
+    }
+
+    /// What is below the first number becomes that, what is above the second becomes that; a NaN stays one.
+    pub fn bounds<R: Real>(self) -> [R; 2] {
+        match self {
+            Rectifier::Open => [R::neg_infinity(), R::infinity()],
+            Rectifier::Relu => [R::zero(), R::infinity()],
+            Rectifier::Relu6 => [R::zero(), R::from_f64(6.0)],
+        }
+    }
+
+    /// The least and the greatest number at which it lets a gradient through, as it does at a NaN.
+    pub fn passes<R: Real>(self) -> [R; 2] {
+        let above_0 = R::min_positive_value() * R::epsilon();
+        match self {
+            Rectifier::Open => [R::neg_infinity(), R::infinity()],
+            Rectifier::Relu => [above_0, R::infinity()],
+            // Numbers from 4 to 8 are four epsilons apart.
+            Rectifier::Relu6 => [above_0, R::from_f64(6.0) - R::from_f64(4.0) * R::epsilon()],
+        }
+    }
+}
+
+/// `x * scale + shift` per channel, then the rectifier: batch normalisation with its coefficients folded.
 #[derive(Debug)]
 pub struct Norm<B: Device> {
     /// The activation before the normalisation, \[rows, channels\].
@@ -13,8 +69,31 @@ pub struct Norm<B: Device> {
     pub shift: Wide<B>,
     /// How many channels there are.
     pub channels: usize,
-    /// Whether a ReLU follows: the one activation that costs nothing where it is computed again by every reader.
-    pub relu: bool,
+    /// The activation that follows.
+    pub rectifier: Rectifier,
+}
+
+impl<B: Device> Norm<B> {
+    /// Where its rectifier lets a gradient through; None for everywhere.
+    pub fn mask(&self) -> Option<NormMask<B>> {
+        let Norm { scale, shift, rectifier, .. } = self;
+        (*rectifier != Rectifier::Open).then(|| NormMask {
+            scale: scale.clone(),
+            shift: shift.clone(),
+            rectifier: *rectifier,
+        })
+    }
+}
+
+/// Where the rectifier of a normalisation lets a gradient through: its value there is computed again.
+#[derive(Debug)]
+pub struct NormMask<B: Device> {
+    /// Of the normalisation.
+    pub scale: Wide<B>,
+    /// Of the normalisation.
+    pub shift: Wide<B>,
+    /// The activation behind it.
+    pub rectifier: Rectifier,
 }
 
 /// A gradient that an operation reads.
@@ -27,7 +106,7 @@ pub enum Gradient<B: Device> {
 }
 
 /// The gradient of a normalisation's input: `dy_scale * dy + x_scale * x + shift` per channel, `dy` counting as 0 where
-/// `mask` is given and `x * mask.scale + mask.shift <= 0`.
+/// `mask` is given and its rectifier lets nothing through at `x * mask.scale + mask.shift`.
 #[derive(Clone, Debug)]
 pub struct NormGradient<B: Device> {
     /// The gradient of the normalised activation.
@@ -40,8 +119,8 @@ pub struct NormGradient<B: Device> {
     pub x_scale: Wide<B>,
     /// Added per channel.
     pub shift: Wide<B>,
-    /// Scale and shift of the normalisation whose sign is the ReLU's mask.
-    pub mask: Option<(Wide<B>, Wide<B>)>,
+    /// Where `dy` counts; None for everywhere.
+    pub mask: Option<NormMask<B>>,
     /// How many channels there are.
     pub channels: usize,
 }
@@ -108,6 +187,12 @@ pub struct Running<'a, B: Device> {
     pub variance: &'a mut Wide<B>,
     /// Weight of the batch in the update.
     pub momentum: f64,
+}
+
+impl<B: Device> Clone for NormMask<B> {
+    fn clone(&self) -> Self {
+        NormMask { scale: self.scale.clone(), shift: self.shift.clone(), rectifier: self.rectifier }
+    }
 }
 
 impl<B: Device> Clone for Norm<B> {

@@ -18,7 +18,7 @@ use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::backend::{Activation, Affine, Backend, Data, Epilogue, Inference, Input, Norm, Recorded, Uses, Wide};
+use crate::backend::{Affine, Backend, Data, Epilogue, Inference, Input, Norm, Recorded, Rectifier, Uses, Wide};
 use crate::graph::Graph;
 use crate::nn::Module;
 use crate::tape::VarId;
@@ -198,13 +198,14 @@ impl<B: Inference> Frozen<B> {
             }
             Work::Linear { spec, weight, bias } => backend.linear(spec, x, weight, epilogue(bias.as_ref())),
             Work::Norm { scale, shift, channels } => {
-                let relu = activation == Some(Activation::Relu);
+                let (rectifier, late) = Rectifier::split(activation);
                 let (scale, shift, channels) = (scale.clone(), shift.clone(), *channels);
                 let residual = residual.map(|residual| Input::Plain(residual.clone()));
-                let y = backend.normalise(&Norm { x: x.clone(), scale, shift, channels, relu }, residual.as_ref())?;
-                match activation {
-                    Some(activation) if !relu => backend.activate(activation, y),
-                    _ => Ok(y),
+                let y =
+                    backend.normalise(&Norm { x: x.clone(), scale, shift, channels, rectifier }, residual.as_ref())?;
+                match late {
+                    Some(activation) => backend.activate(activation, y),
+                    None => Ok(y),
                 }
             }
             Work::LayerNorm { spec, gamma, beta } => backend.layer_norm(spec, x, Affine { gamma, beta }),

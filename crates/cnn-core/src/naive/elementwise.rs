@@ -29,7 +29,7 @@ pub(super) fn activate_backward<E: Element>(activation: Activation, saved: &[E],
 }
 
 /// [`activate_backward`] of one number.
-fn back<A: Real>(activation: Activation, saved: A, dy: A) -> A {
+pub(super) fn back<A: Real>(activation: Activation, saved: A, dy: A) -> A {
     let number = A::from_f64;
     match activation {
         // A NaN lets it through, as in PyTorch.
@@ -68,7 +68,7 @@ fn back<A: Real>(activation: Activation, saved: A, dy: A) -> A {
 }
 
 /// max(x, 0), and NaN for NaN.
-pub(super) fn relu<A: Real>(x: A) -> A {
+fn relu<A: Real>(x: A) -> A {
     if x > A::zero() || x.is_nan() { x } else { A::zero() }
 }
 

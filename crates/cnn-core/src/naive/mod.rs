@@ -286,13 +286,13 @@ impl<E: Element> Backend for Naive<E> {
     ) -> Result<NormBackward<Self>> {
         match output {
             Some(y) => {
-                let masked = self.activate_backward(Activation::Relu, y, dy)?;
+                let masked = match norm.rectifier.activation() {
+                    Some(activation) => self.activate_backward(activation, y, dy)?,
+                    None => dy,
+                };
                 Ok(norm::backward::<E>(spec, masked, norm, None, stats, batch))
             }
-            None => {
-                let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
-                Ok(norm::backward::<E>(spec, dy, norm, mask, stats, batch))
-            }
+            None => Ok(norm::backward::<E>(spec, dy, norm, norm.mask(), stats, batch)),
         }
     }
 

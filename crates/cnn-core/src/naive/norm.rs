@@ -5,12 +5,12 @@ use std::sync::Arc;
 use num_traits::{Float, One, Zero};
 
 use super::{Naive, elementwise};
-use crate::backend::{Affine, Data, Moments, Norm, NormBackward, NormGradient, NormStats, Running, Wide};
+use crate::backend::{Affine, Data, Moments, Norm, NormBackward, NormGradient, NormMask, NormStats, Running, Wide};
 use crate::element::{Element, Real};
 use crate::spec::BatchNormSpec;
 
-/// Scale and shift of the normalisation whose sign is a ReLU's mask, where there is one.
-type Mask<E> = Option<(Wide<Naive<E>>, Wide<Naive<E>>)>;
+/// Where a gradient counts.
+type Mask<E> = Option<NormMask<Naive<E>>>;
 
 /// Mean and mean squared deviation of every channel, in two passes (the mean of squares minus the square of the mean
 /// would cancel). Without rows both are NaN.
@@ -65,7 +65,7 @@ pub(super) fn coefficients<E: Element>(
     NormStats { mean: mean.clone(), inv_std, scale, shift }
 }
 
-/// `x * scale + shift`, plus `residual`, then the ReLU if there is one.
+/// `x * scale + shift`, plus `residual`, then the rectifier.
 pub(super) fn normalise<E: Element>(norm: &Norm<Naive<E>>, residual: Option<&[E::Accum]>) -> Vec<E::Accum> {
     let one = |(i, x): (usize, &E)| {
         let c = i % norm.channels;
@@ -73,7 +73,7 @@ pub(super) fn normalise<E: Element>(norm: &Norm<Naive<E>>, residual: Option<&[E:
         if let Some(residual) = residual {
             y += residual[i];
         }
-        if norm.relu { elementwise::relu(y) } else { y }
+        norm.rectifier.activation().map_or(y, |activation| elementwise::activate(activation, y))
     };
     norm.x.iter().enumerate().map(one).collect()
 }
@@ -124,12 +124,11 @@ pub(super) fn backward<E: Element>(
     NormBackward { dx, dgamma: Arc::new(dgamma), dbeta: Arc::new(dbeta) }
 }
 
-/// `dy`, or 0 where the mask's normalisation of `x` is not above 0.
+/// `dy`, or 0 where the mask's rectifier lets nothing through.
 fn masked<E: Element>(mask: &Mask<E>, c: usize, x: E::Accum, dy: E::Accum) -> E::Accum {
-    match mask {
-        Some((scale, shift)) if x * scale[c] + shift[c] <= E::Accum::zero() => E::Accum::zero(),
-        _ => dy,
-    }
+    let Some(NormMask { scale, shift, rectifier }) = mask else { return dy };
+    let y = x * scale[c] + shift[c];
+    rectifier.activation().map_or(dy, |activation| elementwise::back(activation, y, dy))
 }
 
 /// The gradient of a normalisation's input from its coefficients.

@@ -65,7 +65,7 @@ impl<B: Backend> BatchNorm2d<B> {
         self.fused(x, Some(Activation::Relu), Some(shortcut))
     }
 
-    /// The normalisation followed by `activation`. Only a ReLU is the same op in training; frozen models fuse any.
+    /// The normalisation followed by `activation`. ReLU and ReLU6 are the same op in training; frozen models fuse any.
     ///
     /// # Errors
     /// An input that is no batch of images of the layer's channels.

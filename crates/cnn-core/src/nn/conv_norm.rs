@@ -33,7 +33,7 @@ impl<B: Backend> ConvNorm<'_, B> {
         self.fused(x, None, Some(shortcut))
     }
 
-    /// `activation(norm(conv(x)))`. Only a ReLU is the same op in training; frozen models fuse any.
+    /// `activation(norm(conv(x)))`. ReLU and ReLU6 are the same op in training; frozen models fuse any.
     ///
     /// # Errors
     /// An input that the convolution refuses.

@@ -1,6 +1,8 @@
 //! Batch normalisation, with an addition and an activation in the same op.
 
-use crate::backend::{Activation, Affine, Backend, Data, Input, Norm, NormGradient, NormStats, Running, Wide};
+use crate::backend::{
+    Activation, Affine, Backend, Data, Input, Norm, NormGradient, NormStats, Rectifier, Running, Wide,
+};
 use crate::graph::{After, NormWeights, Op};
 use crate::ops::learned::Learned;
 use crate::spec::BatchNormSpec;
@@ -32,14 +34,14 @@ pub(crate) fn batch_norm2d<B: Backend>(
 ) -> Result<Var<B>> {
     let (pass, backend) = (x.pass(), x.pass().backend());
     let spec = params.spec(x.shape(), shortcut)?;
-    let (fused, late) = split(activation);
+    let (fused, late) = Rectifier::split(activation);
     let (value, normalised) = Normalised::forward(backend, &mut params, spec, x.data()?, None, fused, shortcut)?;
 
     let target = x.target();
     let keys = normalised.keys();
     let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
     let inputs: Vec<&Var<B>> = [x].into_iter().chain(shortcut).collect();
-    let op = || params.op(spec, After { add: shortcut.is_some(), activation: fused });
+    let op = || params.op(spec, After { add: shortcut.is_some(), activation: fused.activation() });
     let out = pass.emit(op, &inputs, x.shape(), value, tracked)?;
     pass.record(&out, &keys, move |backend, dy, flow| {
         let gradient = normalised.backward(backend, dy, flow)?;
@@ -49,14 +51,6 @@ pub(crate) fn batch_norm2d<B: Backend>(
         }
     });
     activated(out, late)
-}
-
-/// What a normalisation applies itself, and what is an operation of its own behind it.
-pub(crate) fn split(activation: Option<Activation>) -> (Option<Activation>, Option<Activation>) {
-    match activation {
-        Some(Activation::Relu) | None => (activation, None),
-        Some(_) => (None, activation),
-    }
 }
 
 /// `x` with the activation that the op before it did not apply.
@@ -121,7 +115,7 @@ pub(crate) struct Normalised<B: Backend> {
     spec: BatchNormSpec,
     norm: Norm<B>,
     stats: NormStats<B>,
-    /// The written activation, where the ReLU's mask cannot be told from `norm`.
+    /// The written activation, where the rectifier's mask cannot be told from `norm`.
     output: Option<Data<B>>,
     batch: bool,
     shortcut: Option<VarId>,
@@ -130,14 +124,14 @@ pub(crate) struct Normalised<B: Backend> {
 }
 
 impl<B: Backend> Normalised<B> {
-    /// Normalises `x`. `moments` are its own if they are known already; `fused` is a ReLU or nothing.
+    /// Normalises `x`. `moments` are its own if they are known already.
     pub(crate) fn forward(
         backend: &B,
         params: &mut NormParams<'_, B>,
         spec: BatchNormSpec,
         x: Data<B>,
         moments: Option<B::Moments>,
-        fused: Option<Activation>,
+        rectifier: Rectifier,
         shortcut: Option<&Var<B>>,
     ) -> Result<(Input<B>, Self)> {
         let affine = Affine { gamma: params.gamma.value, beta: params.beta.value };
@@ -154,14 +148,13 @@ impl<B: Backend> Normalised<B> {
             Statistics::Running { mean, variance } => backend.batch_norm_eval(&spec, affine, mean, variance)?,
         };
         let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
-        let relu = fused.is_some();
-        let norm = Norm { x, scale, shift, channels: spec.channels, relu };
+        let norm = Norm { x, scale, shift, channels: spec.channels, rectifier };
         // With an addition it is written at once: the sum is read several times (by the next convolution, its weight
         // gradient, the next shortcut, this op's mask), and unwritten sums would chain from block to block.
         let (value, output) = match shortcut {
             Some(shortcut) => {
                 let written = backend.normalise(&norm, Some(&shortcut.as_input()))?;
-                (Input::Plain(written.clone()), relu.then_some(written))
+                (Input::Plain(written.clone()), (rectifier != Rectifier::Open).then_some(written))
             }
             None => (Input::Norm(norm.clone()), None),
         };

@@ -4,9 +4,9 @@
 //! reads it, and on the way back the convolution reads the normalisation's gradient: the one is never written, the other
 //! only for two readers, by backends for which that is faster.
 
-use crate::backend::{Activation, Backend, Gradient, Input};
+use crate::backend::{Activation, Backend, Gradient, Input, Rectifier};
 use crate::graph::After;
-use crate::ops::batch_norm2d::{NormParams, Normalised, activated, check_shortcut, split};
+use crate::ops::batch_norm2d::{NormParams, Normalised, activated, check_shortcut};
 use crate::ops::conv2d::{ConvParams, Convolution};
 use crate::{Result, Shape, Var};
 
@@ -38,13 +38,13 @@ pub(crate) fn conv2d_norm<B: Backend>(
     })?;
     pass.within(norm_path, || {
         let spec = norm.spec(raw.shape(), shortcut)?;
-        let (fused, late) = split(activation);
+        let (fused, late) = Rectifier::split(activation);
         let (value, normalised) = Normalised::forward(backend, &mut norm, spec, raw.data()?, moments, fused, shortcut)?;
         let bias_key = conv.bias.and_then(|bias| bias.key);
         let keys: Vec<usize> = normalised.keys().into_iter().chain(convolution.weight_key).chain(bias_key).collect();
         let tracked = x.is_tracked() || shortcut.is_some_and(Var::is_tracked) || !keys.is_empty();
         let inputs: Vec<&Var<B>> = [&raw].into_iter().chain(shortcut).collect();
-        let op = || norm.op(spec, After { add: shortcut.is_some(), activation: fused });
+        let op = || norm.op(spec, After { add: shortcut.is_some(), activation: fused.activation() });
         let out = pass.emit(op, &inputs, raw.shape(), value, tracked)?;
         pass.record(&out, &keys, move |backend, dy, flow| {
             let gradient = normalised.backward(backend, dy, flow)?;

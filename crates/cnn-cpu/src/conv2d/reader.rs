@@ -2,14 +2,14 @@
 //!
 //! A normalisation that was never written, or the gradient through one, is computed here, a vector of channels at a time.
 
-use cnn_core::backend::{Gradient, Input};
+use cnn_core::backend::{Gradient, Input, Rectifier};
 use cnn_core::{Plain, Result};
-use num_traits::{Float, One, Zero};
+use num_traits::One;
 
 use crate::buffer::Buffer;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::kernel::mask::relu_backward;
+use crate::kernel::mask::{passes, rectifier_backward};
 use crate::simd::{Simd, Vector};
 use cnn_core::backend::check;
 
@@ -25,13 +25,13 @@ pub(super) enum Reader<'a, T: CpuElement> {
 #[derive(Clone, Copy)]
 pub(super) struct Stored<'a, T>(&'a [T]);
 
-/// `max(x * scale + shift, floor)`.
+/// `x * scale + shift` within the bounds of a rectifier.
 #[derive(Clone, Copy)]
 pub(super) struct Norm<'a, T: CpuElement> {
     x: &'a [T],
     scale: &'a [T::Accum],
     shift: &'a [T::Accum],
-    floor: T::Accum,
+    bounds: [T::Accum; 2],
 }
 
 /// `dy_scale * dy * mask + x_scale * x + shift`.
@@ -43,6 +43,8 @@ pub(super) struct NormGradient<'a, T: CpuElement> {
     x_scale: &'a [T::Accum],
     shift: &'a [T::Accum],
     mask: Option<[&'a [T::Accum]; 2]>,
+    /// Of the mask.
+    rectifier: Rectifier,
 }
 
 impl<'a, T: CpuElement> Reader<'a, T> {
@@ -54,7 +56,7 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 x: checked("the input", &norm.x, pixels * channels)?,
                 scale: checked("the input's scale", &norm.scale, channels)?,
                 shift: checked("the input's shift", &norm.shift, channels)?,
-                floor: if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() },
+                bounds: norm.rectifier.bounds(),
             }),
         })
     }
@@ -80,9 +82,10 @@ impl<'a, T: CpuElement> Reader<'a, T> {
                 x_scale: coefficients(&norm.x_scale)?,
                 shift: coefficients(&norm.shift)?,
                 mask: match &norm.mask {
-                    Some((scale, shift)) => Some([coefficients(scale)?, coefficients(shift)?]),
+                    Some(mask) => Some([coefficients(&mask.scale)?, coefficients(&mask.shift)?]),
                     None => None,
                 },
+                rectifier: norm.mask.as_ref().map_or(Rectifier::Open, |mask| mask.rectifier),
             }),
         })
     }
@@ -142,16 +145,18 @@ impl<T: CpuElement> Read<T> for Stored<'_, T> {
 }
 
 impl<T: CpuElement> Read<T> for Norm<'_, T> {
-    type Coefficients<S: Simd> = [V<T, S>; 3];
+    type Coefficients<S: Simd> = [V<T, S>; 4];
     #[inline(always)]
-    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 3] {
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 4] {
+        let [floor, ceiling] = self.bounds.map(|bound| V::<T, S>::splat(simd, bound));
         // SAFETY: the caller's promise.
-        unsafe { [load(simd, self.scale, c, n), load(simd, self.shift, c, n), V::<T, S>::splat(simd, self.floor)] }
+        unsafe { [load(simd, self.scale, c, n), load(simd, self.shift, c, n), floor, ceiling] }
     }
     #[inline(always)]
-    unsafe fn read<S: Simd>(&self, simd: S, &[scale, shift, floor]: &[V<T, S>; 3], at: usize, n: usize) -> V<T, S> {
+    unsafe fn read<S: Simd>(&self, simd: S, with: &[V<T, S>; 4], at: usize, n: usize) -> V<T, S> {
+        let [scale, shift, floor, ceiling] = *with;
         // SAFETY: the caller's promise.
-        unsafe { load(simd, self.x, at, n) }.mul_add(scale, shift).max(floor)
+        unsafe { load(simd, self.x, at, n) }.mul_add(scale, shift).max(floor).min(ceiling)
     }
     #[inline(always)]
     fn prefetch<S: Simd>(&self, simd: S, at: usize) {
@@ -160,9 +165,10 @@ impl<T: CpuElement> Read<T> for Norm<'_, T> {
 }
 
 impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
-    type Coefficients<S: Simd> = [V<T, S>; 5];
+    type Coefficients<S: Simd> = [V<T, S>; 7];
     #[inline(always)]
-    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 5] {
+    unsafe fn coefficients<S: Simd>(&self, simd: S, c: usize, n: usize) -> [V<T, S>; 7] {
+        let [least, greatest] = passes::<T, S>(simd, self.rectifier);
         // SAFETY: the caller's promise.
         unsafe {
             let [scale, shift] = match self.mask {
@@ -170,15 +176,15 @@ impl<T: CpuElement> Read<T> for NormGradient<'_, T> {
                 None => [V::<T, S>::zero(simd), V::<T, S>::splat(simd, T::Accum::one())],
             };
             let of = |slice| load(simd, slice, c, n);
-            [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift]
+            [of(self.dy_scale), of(self.x_scale), of(self.shift), scale, shift, least, greatest]
         }
     }
     #[inline(always)]
-    unsafe fn read<S: Simd>(&self, simd: S, with: &[V<T, S>; 5], at: usize, n: usize) -> V<T, S> {
-        let [dy_scale, x_scale, shift, mask_scale, mask_shift] = *with;
+    unsafe fn read<S: Simd>(&self, simd: S, with: &[V<T, S>; 7], at: usize, n: usize) -> V<T, S> {
+        let [dy_scale, x_scale, shift, mask_scale, mask_shift, least, greatest] = *with;
         // SAFETY: the caller's promise.
         let (dy, x) = unsafe { (load(simd, self.dy, at, n), load(simd, self.x, at, n)) };
-        let dy = relu_backward::<T, S>(simd, x.mul_add(mask_scale, mask_shift), dy);
+        let dy = rectifier_backward::<T, S>(simd, [least, greatest], x.mul_add(mask_scale, mask_shift), dy);
         dy.mul_add(dy_scale, x.mul_add(x_scale, shift))
     }
     #[inline(always)]

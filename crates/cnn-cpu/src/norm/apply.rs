@@ -1,26 +1,24 @@
 //! Normalised activations and their gradients written out, for those who do not compute them while they read.
 
 use cnn_core::Result;
-use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient};
-use num_traits::{Float, Zero};
+use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient, NormMask, Rectifier};
 
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::kernel::mask::relu_backward;
+use crate::kernel::mask::{passes, rectifier_backward};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::rows_of_part;
 use crate::threads::chunks;
 use crate::update::Update;
 use cnn_core::backend::check;
 
-/// A normalisation as slices: an activation, a factor and a term a channel, and the least value that is kept.
+/// A normalisation as slices: an activation, a factor and a term a channel, and the bounds of its rectifier.
 #[derive(Clone, Copy)]
 struct Read<'a, T: CpuElement> {
     x: &'a [T],
     scale: &'a [T::Accum],
     shift: &'a [T::Accum],
-    /// 0 for a ReLU, else minus infinity.
-    floor: T::Accum,
+    bounds: [T::Accum; 2],
 }
 
 impl<'a, T: CpuElement> Read<'a, T> {
@@ -29,8 +27,8 @@ impl<'a, T: CpuElement> Read<'a, T> {
         check::length("the activation", norm.x.len(), len)?;
         check::length("the scale", norm.scale.len(), channels)?;
         check::length("the shift", norm.shift.len(), channels)?;
-        let floor = if norm.relu { T::Accum::zero() } else { T::Accum::neg_infinity() };
-        Ok(Read { x: norm.x.as_slice(), scale: norm.scale.as_slice(), shift: norm.shift.as_slice(), floor })
+        let [scale, shift] = [&norm.scale, &norm.shift].map(|list| list.as_slice());
+        Ok(Read { x: norm.x.as_slice(), scale, shift, bounds: norm.rectifier.bounds() })
     }
 
     /// The same of the elements from `first` on.
@@ -38,7 +36,7 @@ impl<'a, T: CpuElement> Read<'a, T> {
         Read { x: &self.x[first..], ..self }
     }
 
-    /// `n` elements from `at` on, in the channels from `c` on, before the floor.
+    /// `n` elements from `at` on, in the channels from `c` on, before the rectifier.
     #[inline(always)]
     fn affine<S: Simd>(&self, simd: S, at: usize, c: usize, n: usize) -> V<T, S> {
         let scale = V::<T, S>::read(simd, &self.scale[c..][..n]);
@@ -47,8 +45,9 @@ impl<'a, T: CpuElement> Read<'a, T> {
     }
 
     #[inline(always)]
-    fn floor<S: Simd>(&self, simd: S, y: V<T, S>) -> V<T, S> {
-        y.max(V::<T, S>::splat(simd, self.floor)) // keeps a NaN in y
+    fn rectified<S: Simd>(&self, simd: S, y: V<T, S>) -> V<T, S> {
+        let [floor, ceiling] = self.bounds.map(|bound| V::<T, S>::splat(simd, bound));
+        y.max(floor).min(ceiling) // keeps a NaN in y
     }
 }
 
@@ -133,7 +132,7 @@ impl<T: CpuElement> Residual<T> for Written<'_, T> {
 impl<T: CpuElement> Residual<T> for Read<'_, T> {
     #[inline(always)]
     fn add_to<S: Simd>(&self, simd: S, y: V<T, S>, at: usize, c: usize, n: usize) -> V<T, S> {
-        y.add(self.floor::<S>(simd, self.affine::<S>(simd, at, c, n)))
+        y.add(self.rectified::<S>(simd, self.affine::<S>(simd, at, c, n)))
     }
 }
 
@@ -152,7 +151,7 @@ impl<T: CpuElement, R: Residual<T>> SimdKernel for Normalise<'_, T, R> {
         let Normalise { y, channels, read, residual } = self;
         for_each_vector!(V::<T, S>::LANES, y.len(), channels, |at, c, n| {
             let sum = residual.add_to::<S>(simd, read.affine::<S>(simd, at, c, n), at, c, n);
-            T::write::<S>(read.floor::<S>(simd, sum), &mut y[at..][..n]);
+            T::write::<S>(read.rectified::<S>(simd, sum), &mut y[at..][..n]);
         });
     }
 }
@@ -162,7 +161,7 @@ pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGrad
     let NormGradient { dy, x, dy_scale, x_scale, shift, mask, channels } = gradient;
     check::whole_rows("the gradient", dy.len(), channels)?;
     check::length("the activation", x.len(), dy.len())?;
-    let of_mask = mask.iter().flat_map(|(scale, shift)| [scale, shift]);
+    let of_mask = mask.iter().flat_map(|mask| [&mask.scale, &mask.shift]);
     for list in [&dy_scale, &x_scale, &shift].into_iter().chain(of_mask) {
         check::length("a coefficient", list.len(), channels)?;
     }
@@ -174,10 +173,7 @@ pub(crate) fn normalise_backward<T: CpuElement>(cpu: &Cpu<T>, gradient: NormGrad
         let x = &x.as_slice()[i * part..][..dx.len()];
         match &mask {
             None => cpu.run(NormaliseBackward { dx, x, coefficients, mask: Open }),
-            Some((scale, shift)) => {
-                let mask = Positive { scale: scale.as_slice(), shift: shift.as_slice() };
-                cpu.run(NormaliseBackward { dx, x, coefficients, mask });
-            }
+            Some(mask) => cpu.run(NormaliseBackward { dx, x, coefficients, mask: Rectified::new(mask) }),
         }
     });
     Ok(update.done())
@@ -214,22 +210,31 @@ impl<T: CpuElement> Mask<T> for Open {
     }
 }
 
-/// Where the normalised activation is not below or at 0 (also where it is NaN).
+/// Where the rectifier behind a normalisation lets it through.
 #[derive(Clone, Copy)]
-pub(super) struct Positive<'a, R> {
-    pub(super) scale: &'a [R],
-    pub(super) shift: &'a [R],
+pub(super) struct Rectified<'a, T: CpuElement> {
+    scale: &'a [T::Accum],
+    shift: &'a [T::Accum],
+    rectifier: Rectifier,
 }
 
-impl<T: CpuElement> Mask<T> for Positive<'_, T::Accum> {
-    type Common<S: Simd> = [V<T, S>; 2];
+impl<'a, T: CpuElement> Rectified<'a, T> {
+    pub(super) fn new(mask: &'a NormMask<Cpu<T>>) -> Self {
+        Rectified { scale: mask.scale.as_slice(), shift: mask.shift.as_slice(), rectifier: mask.rectifier }
+    }
+}
+
+impl<T: CpuElement> Mask<T> for Rectified<'_, T> {
+    /// Scale and shift, and what passes.
+    type Common<S: Simd> = ([V<T, S>; 2], [V<T, S>; 2]);
     #[inline(always)]
-    fn common<S: Simd>(self, simd: S, c: usize, n: usize) -> [V<T, S>; 2] {
-        [V::<T, S>::read(simd, &self.scale[c..][..n]), V::<T, S>::read(simd, &self.shift[c..][..n])]
+    fn common<S: Simd>(self, simd: S, c: usize, n: usize) -> Self::Common<S> {
+        let affine = [V::<T, S>::read(simd, &self.scale[c..][..n]), V::<T, S>::read(simd, &self.shift[c..][..n])];
+        (affine, passes::<T, S>(simd, self.rectifier))
     }
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, &[scale, shift]: &[V<T, S>; 2], dy: V<T, S>, x: V<T, S>) -> V<T, S> {
-        relu_backward::<T, S>(simd, x.mul_add(scale, shift), dy)
+    fn apply<S: Simd>(simd: S, &([scale, shift], passes): &Self::Common<S>, dy: V<T, S>, x: V<T, S>) -> V<T, S> {
+        rectifier_backward::<T, S>(simd, passes, x.mul_add(scale, shift), dy)
     }
 }
 

@@ -10,14 +10,14 @@
 //!
 //! One pass takes both sums, and writes the masked dy only when the mask could not be computed again from `norm`.
 
-use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats};
+use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats, Rectifier};
 use cnn_core::{BatchNormSpec, Real, Result};
 
-use super::apply::{Mask, Open, Positive};
+use super::apply::{Mask, Open, Rectified};
 use crate::buffer::Buffer;
 use crate::device::Cpu;
 use crate::element::{CpuElement, V};
-use crate::kernel::mask::relu_backward;
+use crate::kernel::mask::{passes, rectifier_backward};
 use crate::simd::{Simd, SimdKernel, Vector};
 use crate::sums::{Terms, add_rows, combine, rows_of_part};
 use crate::threads::chunks;
@@ -47,18 +47,15 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
     let mut parts = cpu.scratch::<T::Accum>((len / channels).div_ceil(rows) * 2 * channels)?;
     let (x, mean) = (norm.x.as_slice(), stats.mean.as_slice());
     let (dy, mask) = match output {
-        Some(y) => (masked(cpu, rows * channels, dy, y.as_slice(), x, mean, &mut parts)?, None),
+        Some(y) => (masked(cpu, rows * channels, dy, (norm.rectifier, y.as_slice()), x, mean, &mut parts)?, None),
         None => {
-            let mask = norm.relu.then(|| (norm.scale.clone(), norm.shift.clone()));
+            let mask = norm.mask();
             cpu.for_each_part(chunks(&mut parts, 2 * channels), |i, sums: &mut [T::Accum]| {
                 let part = i * rows * channels..((i + 1) * rows * channels).min(x.len());
                 let (dy, x) = (&dy.as_slice()[part.clone()], &x[part]);
                 match &mask {
                     None => cpu.run(Sums { terms: Gradients { dy, x, mean, mask: Open }, sums }),
-                    Some((scale, shift)) => {
-                        let mask = Positive { scale: scale.as_slice(), shift: shift.as_slice() };
-                        cpu.run(Sums { terms: Gradients { dy, x, mean, mask }, sums });
-                    }
+                    Some(mask) => cpu.run(Sums { terms: Gradients { dy, x, mean, mask: Rectified::new(mask) }, sums }),
                 }
             });
             (dy, mask)
@@ -84,12 +81,13 @@ pub(crate) fn batch_norm_backward<T: CpuElement>(
     Ok(NormBackward { dx, dgamma, dbeta })
 }
 
-/// `dy`, or 0 where the output `y` is at most 0: in place unless another handle shares it. Takes the sums as it goes.
+/// `dy`, or 0 where the rectifier lets nothing through at its output `y`: in place unless another handle shares it. Takes the sums
+/// as it goes.
 fn masked<T: CpuElement>(
     cpu: &Cpu<T>,
     part: usize,
     dy: Buffer<T>,
-    y: &[T],
+    (rectifier, y): (Rectifier, &[T]),
     x: &[T],
     mean: &[T::Accum],
     parts: &mut [T::Accum],
@@ -98,7 +96,7 @@ fn masked<T: CpuElement>(
     let out = (chunks(parts, 2 * mean.len().max(1)), update.parts(part)?);
     cpu.for_each_part(out, |i, (sums, dy): (&mut [T::Accum], &mut [T])| {
         let range = i * part..i * part + dy.len();
-        cpu.run(Sums { terms: Masked { dy, y: &y[range.clone()], x: &x[range], mean }, sums });
+        cpu.run(Sums { terms: Masked { dy, y: &y[range.clone()], x: &x[range], mean, rectifier }, sums });
     });
     Ok(update.done())
 }
@@ -151,12 +149,13 @@ impl<T: CpuElement, M: Mask<T>> Terms<T, 2> for Gradients<'_, T, M> {
     }
 }
 
-/// The same, where the mask is the sign of the output; the masked dy replaces dy.
+/// The same, where the mask is told by the output; the masked dy replaces dy.
 struct Masked<'a, T: CpuElement> {
     dy: &'a mut [T],
     y: &'a [T],
     x: &'a [T],
     mean: &'a [T::Accum],
+    rectifier: Rectifier,
 }
 
 impl<T: CpuElement> Len for Masked<'_, T> {
@@ -174,7 +173,8 @@ impl<T: CpuElement> Terms<T, 2> for Masked<'_, T> {
     #[inline(always)]
     fn of<S: Simd>(&mut self, simd: S, mean: &V<T, S>, at: usize, n: usize) -> [V<T, S>; 2] {
         let place = &mut self.dy[at..][..n];
-        let dy = relu_backward::<T, S>(simd, T::read(simd, &self.y[at..][..n]), T::read(simd, place));
+        let passes = passes::<T, S>(simd, self.rectifier);
+        let dy = rectifier_backward::<T, S>(simd, passes, T::read(simd, &self.y[at..][..n]), T::read(simd, place));
         T::write::<S>(dy, place);
         [dy, dy.mul(T::read(simd, &self.x[at..][..n]).sub(*mean))]
     }

@@ -1,6 +1,8 @@
 //! Convolutions of random numbers, and what they give on a backend.
 
-use cnn_core::backend::{Activation, Backend, Epilogue, Gradient, Input, Moments, Norm, NormGradient, Uses};
+use cnn_core::backend::{
+    Activation, Backend, Epilogue, Gradient, Input, Moments, Norm, NormGradient, NormMask, Rectifier, Uses,
+};
 use cnn_core::{Conv2dSpec, Element, Real};
 
 use cnn_cpu::CpuElement;
@@ -42,8 +44,8 @@ fn number<T: CpuElement>(x: T) -> f64 {
 
 /// Coefficients, weights and biases.
 type Wide<T> = Vec<<T as Element>::Accum>;
-/// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask.
-type Back<T> = ([Wide<T>; 3], Vec<T>, Option<[Wide<T>; 2]>);
+/// The coefficients dy_scale, x_scale, shift; x; scale and shift of the mask, and its rectifier.
+type Back<T> = ([Wide<T>; 3], Vec<T>, Option<([Wide<T>; 2], Rectifier)>);
 /// y, mean and variance, dx, dw.
 pub(crate) type Results = [Vec<f64>; 5];
 
@@ -51,8 +53,8 @@ pub(crate) type Results = [Vec<f64>; 5];
 pub(crate) struct Case<T: CpuElement> {
     pub(crate) spec: Conv2dSpec,
     pub(crate) x: Vec<T>,
-    /// Scale, shift and ReLU of a normalisation of x, if there is one.
-    norm: Option<(Wide<T>, Wide<T>, bool)>,
+    /// Scale, shift and rectifier of a normalisation of x, if there is one.
+    norm: Option<(Wide<T>, Wide<T>, Rectifier)>,
     pub(crate) weight: Wide<T>,
     bias: Option<Wide<T>>,
     residual: Option<Vec<T>>,
@@ -69,10 +71,11 @@ impl<T: CpuElement> Case<T> {
             [spec.input_shape(), spec.output_shape(), spec.weight_shape()].map(|shape| shape.iter().product::<usize>());
         let (c, k) = (spec.in_channels, spec.out_channels);
         let maybe = |random: &mut Random| random.below(2) == 0;
+        let any = |random: &mut Random| Rectifier::ALL[random.below(3)];
         Case {
             spec,
             x: random.integers(input, 3),
-            norm: maybe(random).then(|| (random.integers(c, 2), random.integers(c, 2), maybe(random))),
+            norm: maybe(random).then(|| (random.integers(c, 2), random.integers(c, 2), any(random))),
             weight: random.integers(weight, 3),
             bias: maybe(random).then(|| random.integers(k, 4)),
             residual: maybe(random).then(|| random.integers(output, 9)),
@@ -80,7 +83,7 @@ impl<T: CpuElement> Case<T> {
             dy: random.integers(output, 3),
             back: maybe(random).then(|| {
                 let coefficients = [random.integers(k, 2), random.integers(k, 1), random.integers(k, 1)];
-                let mask = maybe(random).then(|| [random.integers(k, 2), random.integers(k, 2)]);
+                let mask = maybe(random).then(|| ([random.integers(k, 2), random.integers(k, 2)], any(random)));
                 (coefficients, random.integers(output, 2), mask)
             }),
             add: maybe(random).then(|| random.integers(input, 4)),
@@ -93,12 +96,12 @@ impl<T: CpuElement> Case<T> {
         let spec = &self.spec;
         let x = match &self.norm {
             None => Input::Plain(data(&self.x)),
-            Some((scale, shift, relu)) => Input::Norm(Norm {
+            Some((scale, shift, rectifier)) => Input::Norm(Norm {
                 x: data(&self.x),
                 scale: up(scale),
                 shift: up(shift),
                 channels: spec.in_channels,
-                relu: *relu,
+                rectifier: *rectifier,
             }),
         };
         let dy = match &self.back {
@@ -109,7 +112,11 @@ impl<T: CpuElement> Case<T> {
                 dy_scale: up(dy_scale),
                 x_scale: up(x_scale),
                 shift: up(shift),
-                mask: mask.as_ref().map(|[scale, shift]| (up(scale), up(shift))),
+                mask: mask.as_ref().map(|([scale, shift], rectifier)| NormMask {
+                    scale: up(scale),
+                    shift: up(shift),
+                    rectifier: *rectifier,
+                }),
                 channels: spec.out_channels,
             }),
         };
@@ -159,14 +166,15 @@ pub(crate) fn widened<T: CpuElement>(case: &Case<T>) -> Case<f64> {
     Case {
         spec: case.spec,
         x: data(&case.x),
-        norm: case.norm.as_ref().map(|(scale, shift, relu)| (wide(scale), wide(shift), *relu)),
+        norm: case.norm.as_ref().map(|(scale, shift, rectifier)| (wide(scale), wide(shift), *rectifier)),
         weight: wide(&case.weight),
         bias: case.bias.as_ref().map(wide),
         residual: case.residual.as_ref().map(data),
         relu: case.relu,
         dy: data(&case.dy),
         back: case.back.as_ref().map(|(coefficients, x, mask)| {
-            (coefficients.each_ref().map(wide), data(x), mask.as_ref().map(|mask| mask.each_ref().map(wide)))
+            let mask = mask.as_ref().map(|(mask, rectifier)| (mask.each_ref().map(wide), *rectifier));
+            (coefficients.each_ref().map(wide), data(x), mask)
         }),
         add: case.add.as_ref().map(data),
     }

@@ -5,11 +5,14 @@
 
 // ---- forwards ----
 
-// A normalisation as a pass reads it: `floor` is 0 for a ReLU, else minus infinity. Without coefficients it is x itself.
+// A normalisation as a pass reads it, with the bounds of its rectifier. Without coefficients it is x itself.
 struct Norm {
     const element* x;
     const float *scale, *shift;
-    float floor;
+    float floor, ceiling;
+
+    // NaN stays NaN.
+    DEVICE float rectified(float y) const { return y < floor ? floor : y > ceiling ? ceiling : y; }
 };
 
 // The coefficients of a thread's channels.
@@ -24,10 +27,7 @@ template <int N> struct Affine {
     DEVICE float of(int c, float x) const { return fmaf(x, scale[c], shift[c]); }
 };
 
-// NaN stays NaN.
-DEVICE float at_least(float floor, float x) { return x < floor ? floor : x; }
-
-// y = the normalisation of x, `residual` added before the floor where RESIDUAL.
+// y = the normalisation of x, `residual` added before the rectifier where RESIDUAL.
 template <int N, bool RESIDUAL>
 DEVICE void normalise_part(const Norm& norm, const Norm& residual, element* y, const Parts& parts) {
     constexpr int BATCH = RESIDUAL ? 2 : 4;  // of two activations or of one
@@ -48,8 +48,8 @@ DEVICE void normalise_part(const Norm& norm, const Norm& residual, element* y, c
 #pragma unroll
             for (int c = 0; c < N; c++) {
                 sum[c] = affine.of(c, x[c]);
-                if (RESIDUAL) sum[c] += at_least(residual.floor, of_residual.of(c, r[c]));
-                sum[c] = at_least(norm.floor, sum[c]);
+                if (RESIDUAL) sum[c] += residual.rectified(of_residual.of(c, r[c]));
+                sum[c] = norm.rectified(sum[c]);
             }
             Packed<N> packed;
             pack(packed, sum);
@@ -58,49 +58,55 @@ DEVICE void normalise_part(const Norm& norm, const Norm& residual, element* y, c
     }
 }
 
-KERNEL(256) normalise(const element* x, const float* scale, const float* shift, float floor, element* y, Parts parts) {
-    normalise_part<VECTOR, false>(Norm{x, scale, shift, floor}, Norm{}, y, parts);
+KERNEL(256) normalise(const element* x, const float* scale, const float* shift, float floor, float ceiling, element* y,
+                      Parts parts) {
+    normalise_part<VECTOR, false>(Norm{x, scale, shift, floor, ceiling}, Norm{}, y, parts);
 }
-KERNEL(256) normalise_any(const element* x, const float* scale, const float* shift, float floor, element* y,
-                          Parts parts) {
-    normalise_part<1, false>(Norm{x, scale, shift, floor}, Norm{}, y, parts);
+KERNEL(256) normalise_any(const element* x, const float* scale, const float* shift, float floor, float ceiling,
+                          element* y, Parts parts) {
+    normalise_part<1, false>(Norm{x, scale, shift, floor, ceiling}, Norm{}, y, parts);
 }
-KERNEL(256) normalise_add(const element* x, const float* scale, const float* shift, float floor,
+KERNEL(256) normalise_add(const element* x, const float* scale, const float* shift, float floor, float ceiling,
                           const element* residual, const float* residual_scale, const float* residual_shift,
-                          float residual_floor, element* y, Parts parts) {
-    Norm added{residual, residual_scale, residual_shift, residual_floor};
-    normalise_part<VECTOR, true>(Norm{x, scale, shift, floor}, added, y, parts);
+                          float residual_floor, float residual_ceiling, element* y, Parts parts) {
+    Norm added{residual, residual_scale, residual_shift, residual_floor, residual_ceiling};
+    normalise_part<VECTOR, true>(Norm{x, scale, shift, floor, ceiling}, added, y, parts);
 }
-KERNEL(256) normalise_add_any(const element* x, const float* scale, const float* shift, float floor,
+KERNEL(256) normalise_add_any(const element* x, const float* scale, const float* shift, float floor, float ceiling,
                               const element* residual, const float* residual_scale, const float* residual_shift,
-                              float residual_floor, element* y, Parts parts) {
-    Norm added{residual, residual_scale, residual_shift, residual_floor};
-    normalise_part<1, true>(Norm{x, scale, shift, floor}, added, y, parts);
+                              float residual_floor, float residual_ceiling, element* y, Parts parts) {
+    Norm added{residual, residual_scale, residual_shift, residual_floor, residual_ceiling};
+    normalise_part<1, true>(Norm{x, scale, shift, floor, ceiling}, added, y, parts);
 }
 
 // ---- backwards ----
 
-// The coefficients of a ReLU's mask, which is open where the normalisation is above 0 or NaN: everywhere without a mask.
-template <int N> struct Mask {
-    float scale[N], shift[N];
+// What a rectifier lets back at y: where y is above 0 and at most `greatest`, or NaN.
+DEVICE float rectifier_backward(float greatest, float y, float dy) { return y <= 0.0f || y > greatest ? 0.0f : dy; }
 
-    DEVICE Mask(const float* scales, const float* shifts, u32 channel) {
+// A rectifier's mask: the coefficients of the normalisation before it. Without them it is open everywhere.
+template <int N> struct Mask {
+    float scale[N], shift[N], greatest;
+
+    DEVICE Mask(const float* scales, const float* shifts, float greatest, u32 channel) : greatest(greatest) {
         load_floats(scale, scales ? scales + channel : nullptr, 0.0f);
         load_floats(shift, shifts ? shifts + channel : nullptr, 1.0f);
     }
-    DEVICE float of(int c, float x, float dy) const { return activate_backward(RELU, fmaf(x, scale[c], shift[c]), dy); }
+    DEVICE float of(int c, float x, float dy) const {
+        return rectifier_backward(greatest, fmaf(x, scale[c], shift[c]), dy);
+    }
 };
 
 // The sums over the rows of each part of dy and of dy * (x - mean): [parts, channels] each. dy counts as 0 where the mask
-// says so: with OUTPUT that is where `output` is at most 0, and the masked dy is written to `masked`, which may be dy.
+// says so: with OUTPUT that is told by `output`, and the masked dy is written to `masked`, which may be dy.
 template <int N, bool OUTPUT>
 DEVICE void gradient_sums_of_part(const element* dy, const element* x, const float* means, const float* mask_scale,
-                                  const float* mask_shift, const element* output, element* masked, float* dy_sums,
-                                  float* dy_x_sums, const Parts& parts) {
+                                  const float* mask_shift, float greatest, const element* output, element* masked,
+                                  float* dy_sums, float* dy_x_sums, const Parts& parts) {
     constexpr int BATCH = 4;
     Share<N> share(parts);
     u32 channel = share.rows > 0 ? share.channel : 0;  // threads without channels have none to read, but join the sums
-    Mask<N> mask(mask_scale, mask_shift, channel);
+    Mask<N> mask(mask_scale, mask_shift, greatest, channel);
     float mean[N];
     load_floats(mean, means + channel);
     float totals[2][N] = {};
@@ -120,7 +126,7 @@ DEVICE void gradient_sums_of_part(const element* dy, const element* x, const flo
                 float y[N];
                 unpack(y, ys[i]);
 #pragma unroll
-                for (int c = 0; c < N; c++) gradient[c] = activate_backward(RELU, y[c], gradient[c]);
+                for (int c = 0; c < N; c++) gradient[c] = rectifier_backward(greatest, y[c], gradient[c]);
                 Packed<N> packed;
                 pack(packed, gradient);
                 store(masked + share.at(row, i), packed);
@@ -145,20 +151,22 @@ DEVICE void gradient_sums_of_part(const element* dy, const element* x, const flo
 }
 
 KERNEL(256) gradient_sums(const element* dy, const element* x, const float* mean, const float* mask_scale,
-                          const float* mask_shift, float* dy_sums, float* dy_x_sums, Parts parts) {
-    gradient_sums_of_part<VECTOR, false>(dy, x, mean, mask_scale, mask_shift, nullptr, nullptr, dy_sums, dy_x_sums, parts);
+                          const float* mask_shift, float greatest, float* dy_sums, float* dy_x_sums, Parts parts) {
+    gradient_sums_of_part<VECTOR, false>(dy, x, mean, mask_scale, mask_shift, greatest, nullptr, nullptr, dy_sums, dy_x_sums,
+                                     parts);
 }
 KERNEL(256) gradient_sums_any(const element* dy, const element* x, const float* mean, const float* mask_scale,
-                              const float* mask_shift, float* dy_sums, float* dy_x_sums, Parts parts) {
-    gradient_sums_of_part<1, false>(dy, x, mean, mask_scale, mask_shift, nullptr, nullptr, dy_sums, dy_x_sums, parts);
+                              const float* mask_shift, float greatest, float* dy_sums, float* dy_x_sums, Parts parts) {
+    gradient_sums_of_part<1, false>(dy, x, mean, mask_scale, mask_shift, greatest, nullptr, nullptr, dy_sums, dy_x_sums,
+                                     parts);
 }
 KERNEL(256) masked_gradient_sums(const element* dy, const element* x, const float* mean, const element* output,
-                                 element* masked, float* dy_sums, float* dy_x_sums, Parts parts) {
-    gradient_sums_of_part<VECTOR, true>(dy, x, mean, nullptr, nullptr, output, masked, dy_sums, dy_x_sums, parts);
+                                 float greatest, element* masked, float* dy_sums, float* dy_x_sums, Parts parts) {
+    gradient_sums_of_part<VECTOR, true>(dy, x, mean, nullptr, nullptr, greatest, output, masked, dy_sums, dy_x_sums, parts);
 }
 KERNEL(256) masked_gradient_sums_any(const element* dy, const element* x, const float* mean, const element* output,
-                                     element* masked, float* dy_sums, float* dy_x_sums, Parts parts) {
-    gradient_sums_of_part<1, true>(dy, x, mean, nullptr, nullptr, output, masked, dy_sums, dy_x_sums, parts);
+                                     float greatest, element* masked, float* dy_sums, float* dy_x_sums, Parts parts) {
+    gradient_sums_of_part<1, true>(dy, x, mean, nullptr, nullptr, greatest, output, masked, dy_sums, dy_x_sums, parts);
 }
 
 // From the sums of all parts the gradients of gamma and beta, and the coefficients of the gradient of the input:
@@ -186,6 +194,7 @@ KERNEL(1024) combine_gradient_sums(const float* dy_sums, const float* dy_x_sums,
 struct NormGradient {
     const element *dy, *x;
     const float *dy_scale, *x_scale, *shift, *mask_scale, *mask_shift;
+    float greatest;
 };
 
 // dx = dy_scale * dy + x_scale * x + shift; dx may be dy.
@@ -193,7 +202,7 @@ template <int N> DEVICE void normalise_backward_part(const NormGradient& gradien
     constexpr int BATCH = 2;  // of two activations
     Share<N> share(parts);
     if (share.rows == 0) return;
-    Mask<N> mask(gradient.mask_scale, gradient.mask_shift, share.channel);
+    Mask<N> mask(gradient.mask_scale, gradient.mask_shift, gradient.greatest, share.channel);
     float dy_scale[N], x_scale[N], shift[N];
     load_floats(dy_scale, gradient.dy_scale + share.channel);
     load_floats(x_scale, gradient.x_scale + share.channel);
@@ -220,14 +229,14 @@ template <int N> DEVICE void normalise_backward_part(const NormGradient& gradien
 }
 
 KERNEL(256) normalise_backward(const element* dy, const element* x, const float* dy_scale, const float* x_scale,
-                               const float* shift, const float* mask_scale, const float* mask_shift, element* dx,
-                               Parts parts) {
-    NormGradient gradient{dy, x, dy_scale, x_scale, shift, mask_scale, mask_shift};
+                               const float* shift, const float* mask_scale, const float* mask_shift, float greatest,
+                               element* dx, Parts parts) {
+    NormGradient gradient{dy, x, dy_scale, x_scale, shift, mask_scale, mask_shift, greatest};
     normalise_backward_part<VECTOR>(gradient, dx, parts);
 }
 KERNEL(256) normalise_backward_any(const element* dy, const element* x, const float* dy_scale, const float* x_scale,
-                                   const float* shift, const float* mask_scale, const float* mask_shift, element* dx,
-                                   Parts parts) {
-    NormGradient gradient{dy, x, dy_scale, x_scale, shift, mask_scale, mask_shift};
+                                   const float* shift, const float* mask_scale, const float* mask_shift, float greatest,
+                                   element* dx, Parts parts) {
+    NormGradient gradient{dy, x, dy_scale, x_scale, shift, mask_scale, mask_shift, greatest};
     normalise_backward_part<1>(gradient, dx, parts);
 }

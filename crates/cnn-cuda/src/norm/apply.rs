@@ -1,7 +1,7 @@
 //! Normalised activations and their gradients written out, for those who do not compute them while they read.
 
 use cnn_core::Result;
-use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient, check};
+use cnn_core::backend::{Data, Gradient, Input, Norm, NormGradient, NormMask, Rectifier, check};
 
 use super::SOURCE;
 use crate::buffer::Buffer;
@@ -28,9 +28,10 @@ pub(crate) fn normalise<T: CudaElement>(
         Some(Input::Norm(r)) => read_norm(launch, r, len, channels)?,
         Some(Input::Plain(r)) => {
             check::length("the residual", r.len(), len)?;
-            // As a normalisation without coefficients and floor.
+            // As a normalisation without coefficients and bounds.
             let coefficients: Option<&Buffer<f32>> = None;
-            launch.buffer(r).optional(coefficients).optional(coefficients).value(f32::NEG_INFINITY)
+            let [floor, ceiling] = Rectifier::Open.bounds::<f32>();
+            launch.buffer(r).optional(coefficients).optional(coefficients).value(floor).value(ceiling)
         }
     };
     // SAFETY: the activations have the pass's rows and channels, the coefficients the channels; y is new.
@@ -48,8 +49,14 @@ fn read_norm<'a, T: CudaElement>(
     check::length("the activation", norm.x.len(), len)?;
     check::length("the scale", norm.scale.len(), channels)?;
     check::length("the shift", norm.shift.len(), channels)?;
-    let floor = if norm.relu { 0.0 } else { f32::NEG_INFINITY };
-    Ok(launch.buffer(&norm.x).buffer(&norm.scale).buffer(&norm.shift).value(floor))
+    let [floor, ceiling] = norm.rectifier.bounds::<f32>();
+    Ok(launch.buffer(&norm.x).buffer(&norm.scale).buffer(&norm.shift).value(floor).value(ceiling))
+}
+
+/// Hands a mask to a kernel: its coefficients, and the greatest number that passes.
+pub(super) fn read_mask<'a, T: CudaElement>(launch: Launch<'a>, mask: Option<&NormMask<Cuda<T>>>) -> Launch<'a> {
+    let [_, greatest] = mask.map_or(Rectifier::Open, |mask| mask.rectifier).passes::<f32>();
+    launch.optional(mask.map(|mask| &mask.scale)).optional(mask.map(|mask| &mask.shift)).value(greatest)
 }
 
 /// In place, where the gradient is not also somebody else's.
@@ -60,14 +67,14 @@ pub(crate) fn normalise_backward<T: CudaElement>(
     let NormGradient { mut dy, x, dy_scale, x_scale, shift, mask, channels } = gradient;
     let pass = Pass::elements::<T>(check::whole_rows("the gradient", dy.len(), channels)?, channels);
     check::length("the activation", x.len(), dy.len())?;
-    let of_mask = mask.iter().flat_map(|(scale, shift)| [scale, shift]);
+    let of_mask = mask.iter().flat_map(|mask| [&mask.scale, &mask.shift]);
     for list in [&dy_scale, &x_scale, &shift].into_iter().chain(of_mask) {
         check::length("a coefficient", list.len(), channels)?;
     }
     let dx = cuda.in_place(&mut dy)?;
     let launch = cuda.kernel(SOURCE, pass.kernel(["normalise_backward", "normalise_backward_any"]))?;
     let launch = launch.buffer(&dy).buffer(&x).buffer(&dy_scale).buffer(&x_scale).buffer(&shift);
-    let launch = launch.optional(mask.as_ref().map(|(scale, _)| scale)).optional(mask.as_ref().map(|(_, shift)| shift));
+    let launch = read_mask(launch, mask.as_ref());
     // SAFETY: the activations have the pass's rows and channels, the coefficients the channels; dx is new, or dy, which was
     // given away, and each of its elements is read before it is written, by the same thread.
     unsafe { pass.run(launch.buffer(&dx)) }?;

@@ -10,10 +10,11 @@
 //!
 //! One pass takes both sums, and writes the masked dy only when the mask could not be computed again from `norm`.
 
-use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats, check};
+use cnn_core::backend::{Data, Norm, NormBackward, NormGradient, NormStats, Rectifier, check};
 use cnn_core::{BatchNormSpec, Result};
 
 use super::SOURCE;
+use super::apply::read_mask;
 use crate::channels::{self, Pass};
 use crate::device::Cuda;
 use crate::element::CudaElement;
@@ -37,7 +38,8 @@ pub(crate) fn batch_norm_backward<T: CudaElement>(
     for list in [&norm.scale, &norm.shift, &stats.mean, &stats.inv_std, &stats.scale, &stats.shift] {
         check::length("a coefficient", list.len(), channels)?;
     }
-    let mask = (norm.relu && output.is_none()).then(|| (norm.scale.clone(), norm.shift.clone()));
+    let output = output.filter(|_| norm.rectifier != Rectifier::Open);
+    let mask = norm.mask().filter(|_| output.is_none());
 
     let pass = Pass::sums::<T>(rows, channels);
     let numbers = pass.parts() * channels;
@@ -48,13 +50,11 @@ pub(crate) fn batch_norm_backward<T: CudaElement>(
     });
     let launch = cuda.kernel(SOURCE, kernel)?.buffer(&dy).buffer(&norm.x).buffer(&stats.mean);
     let (launch, dy) = match output {
-        None => {
-            let (scale, shift) = (mask.as_ref().map(|(scale, _)| scale), mask.as_ref().map(|(_, shift)| shift));
-            (launch.optional(scale).optional(shift), dy)
-        }
+        None => (read_mask(launch, mask.as_ref()), dy),
         Some(y) => {
             let masked = cuda.in_place(&mut dy)?;
-            (launch.buffer(y).buffer(&masked), masked)
+            let [_, greatest] = norm.rectifier.passes::<f32>();
+            (launch.buffer(y).value(greatest).buffer(&masked), masked)
         }
     };
     // SAFETY: the activations have the pass's rows and channels, the coefficients the channels; the sums are new and have

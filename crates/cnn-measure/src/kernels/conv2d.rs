@@ -1,6 +1,6 @@
 //! Convolutions: any one, and those of ResNet-18 for CIFAR.
 
-use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, Uses};
+use cnn_core::backend::{Backend, Epilogue, Gradient, Input, Norm, NormGradient, NormMask, Rectifier, Uses};
 use cnn_core::{Conv2dOptions, Conv2dSpec, Result};
 
 use super::{Kernel, Visit, Work, noise, wide_noise};
@@ -107,15 +107,16 @@ fn operands<B: Backend>(backend: &B, spec: &Conv2dSpec, operands: Operands) -> R
         return Ok((Input::Plain(x), Gradient::Plain(dy)));
     }
     let [channels, k] = [spec.in_channels, spec.out_channels];
+    let rectifier = Rectifier::Relu;
     let norm =
-        Norm { x, scale: wide_noise(backend, channels)?, shift: wide_noise(backend, channels)?, channels, relu: true };
+        Norm { x, scale: wide_noise(backend, channels)?, shift: wide_noise(backend, channels)?, channels, rectifier };
     let gradient = NormGradient {
         dy,
         x: noise(backend, outputs)?,
         dy_scale: wide_noise(backend, k)?,
         x_scale: wide_noise(backend, k)?,
         shift: wide_noise(backend, k)?,
-        mask: Some((wide_noise(backend, k)?, wide_noise(backend, k)?)),
+        mask: Some(NormMask { scale: wide_noise(backend, k)?, shift: wide_noise(backend, k)?, rectifier }),
         channels: k,
     };
     Ok((Input::Norm(norm), Gradient::Norm(gradient)))

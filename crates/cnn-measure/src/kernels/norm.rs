@@ -1,6 +1,6 @@
 //! The passes over memory of ResNet-18's normalisations.
 
-use cnn_core::backend::{Affine, Backend, Input, Norm};
+use cnn_core::backend::{Affine, Backend, Input, Norm, Rectifier};
 use cnn_core::{BatchNormSpec, Result};
 
 use super::{Kernel, Visit, bytes, noise, wide_fill};
@@ -22,7 +22,7 @@ pub fn norm<B: Backend>(backend: &B, batch: usize, visit: Visit<'_>) -> Result<(
         let (beta, gamma) = (wide_fill(backend, channels, 0.0)?, wide_fill(backend, channels, 1.0)?);
         let stats = backend.batch_norm_eval(&spec, Affine { gamma: &gamma, beta: &beta }, &beta, &gamma)?;
         let (scale, shift) = (stats.scale.clone(), stats.shift.clone());
-        let norm = Norm { x: x.clone(), scale, shift, channels, relu: true };
+        let norm = Norm { x: x.clone(), scale, shift, channels, rectifier: Rectifier::Relu };
         let output = backend.normalise(&norm, Some(&shortcut))?;
         let back = backend.batch_norm_backward(&spec, dy.clone(), &norm, &stats, None, true)?.dx;
 
