@@ -5,6 +5,7 @@ mod freezing;
 mod guards;
 mod rehearsal;
 mod run;
+mod step;
 mod trial;
 mod watch;
 

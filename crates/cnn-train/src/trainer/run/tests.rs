@@ -10,6 +10,7 @@ use cnn_data::{Dataset, ImageSet};
 
 use super::*;
 use crate::fault_tests::{cpu, dataset, left, recipe};
+use crate::report::StepReport;
 use crate::{AugmentRecipe, AverageRecipe, FreezeRecipe, InitRecipe, Networks, Recipe, ScheduleKind};
 
 #[test]
