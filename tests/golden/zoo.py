@@ -43,6 +43,8 @@ def vgg(make):
 
 
 ZOO = {
+    "resnet18-imagenet": tv.resnet18,
+    "resnet34-imagenet": tv.resnet34,
     "resnet50": tv.resnet50,
     "resnet101": tv.resnet101,
     "wide-resnet50-2": tv.wide_resnet50_2,

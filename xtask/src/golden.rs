@@ -11,7 +11,7 @@ pub(crate) fn golden(arguments: &[String]) -> Result<(), String> {
         [_, more, ..] => return Err(format!("{more}: golden takes one argument, a Python that has torch")),
     };
     let pillow = ["pillow", "kinds"].map(|name| format!("crates/cnn-data/tests/pillow/{name}.py"));
-    let scripts = ["tests/golden/golden.py", "tests/golden/zoo.py"].map(str::to_owned);
+    let scripts = ["golden", "zoo", "foreign"].map(|name| format!("tests/golden/{name}.py"));
     for script in scripts.into_iter().chain(pillow) {
         run(Command::new(&python).arg(root().join(script)))?;
     }

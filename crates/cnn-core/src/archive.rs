@@ -273,8 +273,14 @@ fn header_len(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|&length| u64::from_le_bytes(length))
 }
 
-/// Refuses a header that is too long to be parsed.
+/// Refuses a header that is too long to be parsed, and what is often saved in the place of weights.
 fn check_header(bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(b"<") {
+        return Err(broken("it is a web page, which a download saves that was refused"));
+    }
+    if bytes.starts_with(b"version ") {
+        return Err(broken("it is Git LFS's note of where the file is: git lfs pull fetches it"));
+    }
     match header_len(bytes) {
         Some(length) if length > MAX_HEADER as u64 => {
             Err(broken(format!("a header of {length} bytes, which must be at most {MAX_HEADER}")))
@@ -448,6 +454,14 @@ mod tests {
         let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
         let error = Archive::from_bytes(&bytes).unwrap_err().to_string();
         assert!(error.contains("bytes, which must be at most 4194304"), "{error}");
+    }
+
+    #[test]
+    fn what_is_saved_in_the_place_of_weights_is_called_what_it_is() {
+        let said = |text: &str| Archive::from_bytes(text.as_bytes()).unwrap_err().to_string();
+        assert!(said("<!DOCTYPE html>\n<html>").contains("it is a web page"));
+        assert!(said("version https://git-lfs.github.com/spec/v1\noid sha256:1\n").contains("git lfs pull"));
+        assert!(said("<").contains("it is a web page") && said("{}").contains("too short"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cnn_core::{Backend, Error, Naive, Result, names};
 use crate::{ConvNeXt, DenseNet, DenseNetConfig, EfficientNet, EfficientNetLite, Fast, FastConfig, MobileNetV2};
 use crate::{MobileNetV3, MobileNetV3Config, Model, RegNet, RegNetConfig, ResNet, ResNetConfig, ShuffleNetV2};
 use crate::{ShuffleNetV2Config, Small, SqueezeNet, Stem, Stepwise, Vgg, VggConfig};
-use crate::{convnext, densenet, efficientnet, efficientnet_lite};
+use crate::{convnext, densenet, efficientnet, efficientnet_lite, timm};
 
 /// An architecture that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,11 @@ const NAMED: [Named; 27] = [
     ("fast-deep", Arch::Fast(FastConfig::DEEP), "the same with more channels and convolutions"),
     ("resnet18", Arch::ResNet(ResNetConfig::resnet18(Stem::Cifar)), "ResNet for about 32x32"),
     ("resnet34", Arch::ResNet(ResNetConfig::resnet34(Stem::Cifar)), "the same, deeper"),
-    ("resnet18-imagenet", Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet)), "ResNet for about 224x224, untrained"),
+    (
+        "resnet18-imagenet",
+        Arch::ResNet(ResNetConfig::resnet18(Stem::ImageNet)),
+        "ResNet for about 224x224, as torchvision has it",
+    ),
     ("resnet34-imagenet", Arch::ResNet(ResNetConfig::resnet34(Stem::ImageNet)), "the same, deeper"),
     ("resnet50", Arch::ResNet(ResNetConfig::RESNET50), "of bottlenecks, for about 224x224"),
     ("resnet101", Arch::ResNet(ResNetConfig::RESNET101), "the same, deeper"),
@@ -152,16 +156,30 @@ impl Arch {
         }
     }
 
-    /// The name here of an array that other programs than torchvision and timm, or files that are older than those, call `name`,
-    /// whatever stands before that; none if it is none of theirs.
+    /// The name here of an array that timm, or other programs, or files that are older than those, call `name`, whatever stands before
+    /// that; none if it is none of theirs.
     pub fn name_of(&self, name: &str) -> Option<String> {
         let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
         let name_of = match self {
             Arch::EfficientNetLite0 => efficientnet_lite::name_of,
             Arch::DenseNet(_) => densenet::name_of,
+            Arch::EfficientNetB0 => timm::efficientnet,
+            Arch::MobileNetV2 => timm::mobilenet_v2,
+            Arch::ConvNeXtTiny => timm::convnext,
+            Arch::Vgg(_) => timm::vgg,
+            Arch::RegNet(_) => timm::regnet,
             _ => return None,
         };
         [0].into_iter().chain(starts).find_map(|start| Some(name[..start].to_owned() + &name_of(&name[start..])?))
+    }
+
+    /// The shape here of an array that [`Arch::name_of`] calls `name`, if it has another one in those files, of as many numbers in the same
+    /// order.
+    pub fn shape_of(&self, name: &str, shape: &[usize]) -> Option<Vec<usize>> {
+        match self {
+            Arch::ConvNeXtTiny | Arch::Vgg(_) => timm::shape(name, shape),
+            _ => None,
+        }
     }
 
     /// How many weights [`Arch::build`] would make, without making them; none if they cannot be counted.

@@ -19,6 +19,7 @@ mod small;
 mod squeeze_excitation;
 mod squeezenet;
 mod stepwise;
+mod timm;
 mod vgg;
 mod whitening;
 

@@ -40,7 +40,7 @@ pub use evaluation::{EVALUATION_BATCH, Evaluation, Judged, evaluation_batch};
 pub use events::EventFile;
 pub use multi_label::{ClassFigures, MultiLabelFigures};
 pub use networks::Networks;
-pub use pretrained::{Loaded, import, load_pretrained, usual_preprocess, weights_info};
+pub use pretrained::{ImportOptions, Loaded, import, load_pretrained, usual_preprocess, weights_info};
 pub use recipe::{
     AugmentRecipe, AverageKind, AverageRecipe, BorderRecipe, Chosen, ClassWeightsRecipe, EarlyStoppingRecipe,
     ExtensionRecipe, FreezeRecipe, InitRecipe, Monitor, NamedWeights, OptimizerKind, OptimizerRecipe, Precision,

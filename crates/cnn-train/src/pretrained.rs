@@ -50,26 +50,63 @@ pub fn load_pretrained<B: Backend>(
     };
     let taken = pretrained::load_pretrained(backend, model, &archive, head).map_err(|error| match &info {
         Some(info) => Error::file(&file, format!("{error} (it is of {})", info.arch)),
-        None => Error::file(&file, error),
+        None => match of_imagenet(network, &archive) {
+            Some(meant) => Error::file(&file, format!("{error} (its first convolution is that of {meant})")),
+            None => Error::file(&file, error),
+        },
     })?;
     Ok(Loaded { digest: archive.digest(), file, taken, info })
 }
 
-/// The weights of another program in `path`, which are of `network`, for images of height and width `size` in colour and these
-/// classes: a model with all that a weights file says of itself, to be written by [`Trained::export`].
+/// The network like `network` whose first convolution has a kernel of 7x7, if that is what the archive has.
+fn of_imagenet(network: &str, archive: &Archive) -> Option<String> {
+    let first = |(name, array): (&String, &Array)| name.ends_with("conv1.weight") && array.shape.ends_with(&[7, 7]);
+    let meant = format!("{network}-imagenet");
+    (archive.arrays.iter().any(first) && Arch::names().any(|name| name == meant)).then_some(meant)
+}
+
+/// What the weights of another program do not say of themselves.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Height and width of the images, in colour.
+    pub size: [usize; 2],
+    /// What they tell apart, in their order.
+    pub classes: Vec<String>,
+    /// Whether an image may have none or several of the classes.
+    pub multi_label: bool,
+    /// How pictures became images.
+    pub preprocess: Preprocess,
+    /// Mean and deviation of each channel by which pixels from 0 to 1 were normalised; None for those of the published weights.
+    pub normalisation: Option<[[f32; 3]; 2]>,
+}
+
+impl ImportOptions {
+    /// Those of the network's published weights, for images of this size and these classes.
+    pub fn usual(arch: Arch, size: [usize; 2], classes: Vec<String>) -> Self {
+        ImportOptions {
+            size,
+            classes,
+            multi_label: false,
+            preprocess: usual_preprocess(arch, size),
+            normalisation: None,
+        }
+    }
+}
+
+/// The weights of another program in `path`, which are of `network`: a model with all that a weights file says of itself, to be written
+/// by [`Trained::export`].
 ///
 /// # Errors
-/// As [`load_pretrained`], and of weights that tell another number of classes apart.
+/// As [`load_pretrained`]; of weights that tell another number of classes apart; options that no images can be made by.
 pub fn import<B: Backend>(
     backend: &B,
     path: impl AsRef<Path>,
     network: &str,
-    size: [usize; 2],
-    classes: Vec<String>,
-    multi_label: bool,
+    options: ImportOptions,
     networks: &Networks<B>,
 ) -> Result<(Trained<B>, Loaded)> {
-    let image = [size[0], size[1], 3];
+    let ImportOptions { size: [height, width], classes, multi_label, preprocess, normalisation } = options;
+    let image = [height, width, 3];
     let arch: Arch = network.parse()?;
     let mut model = networks.build(network, backend, 0, image, classes.len())?;
     let loaded = load_pretrained(backend, &mut *model, network, &path, &classes)?;
@@ -82,13 +119,14 @@ pub fn import<B: Backend>(
             format!("{}: of another number of classes than the {} named", loaded.taken.new.join(", "), classes.len());
         return Err(Error::file(path.as_ref(), reason));
     }
-    let [mean, std] = arch.usual_normalisation().map(|values| values.map(|value| value as f32).to_vec());
+    let usual = || arch.usual_normalisation().map(|values| values.map(|value| value as f32));
+    let [mean, std] = normalisation.unwrap_or_else(usual).map(|values| values.to_vec());
     let data = loaded.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let info = WeightsInfo {
         arch: network.to_owned(),
         classes,
         image,
-        preprocess: usual_preprocess(arch, size),
+        preprocess,
         mean,
         std,
         data,
@@ -118,7 +156,13 @@ pub fn usual_preprocess(arch: Arch, size: [usize; 2]) -> Preprocess {
 /// `archive` under the names that `network` has here, if they are those of another program.
 fn renamed(archive: Archive, network: &str) -> Archive {
     let Ok(arch) = network.parse::<Arch>() else { return archive };
-    let rename = |(name, array): (String, Array)| (arch.name_of(&name).unwrap_or(name), array);
+    let rename = |(name, mut array): (String, Array)| match arch.name_of(&name) {
+        Some(ours) => {
+            array.shape = arch.shape_of(&ours, &array.shape).unwrap_or(array.shape);
+            (ours, array)
+        }
+        None => (name, array),
+    };
     Archive { arrays: archive.arrays.into_iter().map(rename).collect(), ..archive }
 }
 

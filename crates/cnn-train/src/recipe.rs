@@ -68,14 +68,14 @@ pub struct Recipe {
     pub conv_algo: String,
     /// Part of the training images that is held out and measured after every epoch.
     pub validation: f64,
-    /// Part of each label that is spread over all classes.
+    /// Part of each label that is spread over all classes; of several labels half for and half against each.
     pub label_smoothing: f64,
     /// Whether an image may have none, one or several of the classes, each of which is then judged by itself: binary cross entropy, of
     /// which `label_smoothing` is for every class, half for and half against it. The data says so of itself, a file of labels.
     #[serde(default, skip_serializing_if = "is_false")]
     pub multi_label: bool,
-    /// What an image of each class counts in the loss, as PyTorch's `CrossEntropyLoss(weight=...)`; all alike where a recipe does not
-    /// say. The figures of an evaluation know nothing of it.
+    /// What an image of each class counts in the loss, as PyTorch's `CrossEntropyLoss(weight=...)`; of several labels what a label
+    /// counts beside its absence, as `BCEWithLogitsLoss(pos_weight=...)`; all alike where a recipe does not say. The figures of an evaluation know nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeightsRecipe>,
     /// Whether an epoch has as many images of every class, those of small ones several times.

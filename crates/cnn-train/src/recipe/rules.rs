@@ -133,13 +133,13 @@ impl Recipe {
         }
         let part = self.batch / self.accumulate.max(1);
         if (mixup > 0.0 || cutmix > 0.0) && part < 2 {
-            let (field, value, rule) = match self.accumulate {
+            let (field, value, rule) = match self.batch {
                 0 | 1 => {
                     ("batch", self.batch, "must be two images or more, as those of a step are mixed with each other")
                 }
-                parts => {
+                _ => {
                     let rule = "must leave two images or more in each part of a step, as images of a part are mixed with each other";
-                    ("accumulate", parts, rule)
+                    ("accumulate", self.accumulate, rule)
                 }
             };
             return Err(Error::recipe(field, value, rule));
@@ -186,6 +186,14 @@ mod tests {
         for value in ["[0]", "[2, 2]", "[3, 1]"] {
             let error = error("\nepochs = 10\n", &format!("\nepochs = 10\nunfreeze = {value}\n"));
             assert_eq!(error, format!("unfreeze {value}: must be epochs from 1 on, each more than the one before"));
+        }
+        for (batch, accumulate, said) in
+            [(1, 1, "batch 1: must be two images"), (3, 2, "accumulate 2: must leave two images")]
+        {
+            let mut recipe = Recipe::default_for("stepwise", "shapes").unwrap();
+            (recipe.batch, recipe.accumulate, recipe.augment.mixup) = (batch, accumulate, 0.5);
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
         }
         let late = error("\nepochs = 10\n", "\nepochs = 10\nunfreeze = [2, 10]\n");
         assert!(late.starts_with("unfreeze [2, 10]: must be below the run's 10 epochs"), "{late}");

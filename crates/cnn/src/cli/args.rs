@@ -1,5 +1,6 @@
 //! The arguments of every command. Numbers are only parsed here; whoever uses one checks it and words the error.
 
+mod import;
 mod pages;
 mod train;
 
@@ -11,6 +12,7 @@ use cnn::core::state_dict::Naming;
 use cnn::train::Precision;
 use cnn_measure::Area;
 
+pub(crate) use import::ImportArgs;
 pub(crate) use pages::{ExplainArgs, ReportArgs, RunsArgs};
 pub(crate) use train::{DoctorArgs, RecipeArgs, TrainArgs};
 
@@ -170,7 +172,7 @@ pub(crate) struct EvalArgs {
     /// Images whose test split is read, as for `train` [default: those that the weights were trained on]
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Test on all pictures of a folder that has no test folder of its own, not on a tenth of them
+    /// Test on all pictures of a folder, or a file of labels, that marks none of them to train on, and not on a tenth of them
     #[arg(long)]
     pub(crate) all: bool,
     /// Images that are classified at a time [default: 128; fewer above 64x64, 16 of 224x224]
@@ -273,33 +275,6 @@ pub(crate) struct ExportArgs {
     /// Whose names the weights have: torchvision or pytorch-cifar
     #[arg(long, default_value = "torchvision", value_name = "NAMES", value_parser = naming)]
     pub(crate) names: Naming,
-    /// The file to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = train::with_networks(
-    "Example:\n  cnn import efficientnet-lite0.pth --model efficientnet-lite0 -o lite0.safetensors\n  cnn predict lite0.safetensors cat.jpg"
-))]
-pub(crate) struct ImportArgs {
-    /// A file that PyTorch has written, of the network that --model names
-    pub(crate) file: PathBuf,
-    /// Network, one of the list below
-    #[arg(long)]
-    pub(crate) model: String,
-    /// A text file with the name of each class on a line of its own [default: the thousand of ImageNet]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) classes: Option<PathBuf>,
-    /// The network answers with none, one or several of the classes, each by its sigmoid
-    #[arg(long)]
-    pub(crate) multi_label: bool,
-    /// Height and width of the images that are classified [default: 224x224, and 32x32 for the networks of small images]
-    #[arg(long, value_name = "HxW", value_parser = size)]
-    pub(crate) size: Option<[usize; 2]>,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cnn::data::{ImageSet, OpenOptions, Pool};
+use cnn::data::{ImageSet, Known, OpenOptions, Pool};
 use cnn::train::{Classifier, Evaluation, Recipe, Weights, WeightsInfo, evaluation_batch};
 use cnn_measure::Machine;
 use serde_json::json;
@@ -69,7 +69,21 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
     let place = run.as_ref().map(|recipe| recipe.find_data().to_owned());
     let recipe = run.filter(|_| args.data.is_none());
     let trained_on = recipe.as_ref().map(|recipe| recipe.find_data().to_owned());
-    let data = args.data.clone().or(trained_on).unwrap_or_else(|| info.data.clone());
+    let data = match args.data.clone().or(trained_on) {
+        Some(data) => data,
+        // Weights alone know what their set was called, and no more.
+        None if info.data == "shapes" || Known::meant(&info.data).is_some() || Path::new(&info.data).exists() => {
+            info.data.clone()
+        }
+        None => {
+            let rule = "is not here to be tested with: --data must say where images are";
+            return Err(Failure::usage(format!(
+                "{}: what it was trained on, {:?}, {rule}",
+                shown(&args.weights.weights),
+                info.data
+            )));
+        }
+    };
     let source = recipe.as_ref().map_or(args.source.clone(), |recipe| super::data::found_before(&args.source, recipe));
     let whole = std::path::absolute(&data).unwrap_or_else(|_| (&data).into());
     let gone = recipe.as_ref().and_then(Recipe::data_that_is_gone);
@@ -89,7 +103,8 @@ pub(super) fn test_images(args: &EvalArgs, info: &WeightsInfo, pool: Pool) -> Re
         output::note(&format!("warning: {rule}; without --all, only those that were not are tested"));
     }
     if args.all && !report.tested_all {
-        output::note(&format!("note: --all is for pictures that have no split: {}", report.split));
+        let rule = "some of the images are marked to train on, and only those to test with are tested";
+        output::note(&format!("note: --all does not hold here: {rule}"));
     }
     same_classes(images, &info.classes)
 }

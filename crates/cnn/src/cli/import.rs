@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cnn::core::state_dict::Naming;
+use cnn::data::Preprocess;
 use cnn::models::Arch;
-use cnn::train::{Networks, import};
+use cnn::train::{ImportOptions, Networks, import};
 use cnn_measure::Machine;
 
 use super::args::ImportArgs;
@@ -45,16 +46,16 @@ struct Import<'a> {
 impl Command for Import<'_> {
     fn run<B: Machine>(self, backend: &B) -> Result<(), Failure> {
         let Import { args, arch, classes, out } = self;
-        let size = args.size.unwrap_or(arch.usual_size());
-        let (trained, loaded) = import(
-            backend,
-            Path::new(&args.file),
-            &arch.to_string(),
-            size,
-            classes,
-            args.multi_label,
-            &Networks::new(),
-        )?;
+        let usual = ImportOptions::usual(arch, args.size.unwrap_or(arch.usual_size()), classes);
+        let preprocess = Preprocess {
+            resize: args.resize.or(usual.preprocess.resize),
+            fit: args.fit.unwrap_or(usual.preprocess.fit),
+            filter: args.filter.unwrap_or(usual.preprocess.filter),
+        };
+        // clap sees to it that one is not given without the other.
+        let normalisation = args.mean.zip(args.std).map(|(mean, std)| [mean, std]);
+        let options = ImportOptions { multi_label: args.multi_label, preprocess, normalisation, ..usual };
+        let (trained, loaded) = import(backend, Path::new(&args.file), &arch.to_string(), options, &Networks::new())?;
         tell_loaded(&loaded).iter().for_each(|line| output::note(line));
         trained.export(Naming::Torchvision, &out)?;
         output::print(&format!("saved {}\n", shown(&args.out)))

@@ -16,8 +16,8 @@ train
   run (the folder), weights (the file), stopped (\"early\" or \"time\", if that ended it before its last epoch), best_epoch,
   best_validation_accuracy and best_weights (of the images held out, if there are any), timeline (the page, with --explain)
   of several labels an accuracy is the part of the images of which every class is right; besides, after every epoch
-  validation_mean_average_precision, last test_mean_average_precision, test_f1_micro, test_f1_macro and
-  best_validation_mean_average_precision
+  validation_mean_average_precision, last test_mean_average_precision, test_mean_average_precision_tta, test_f1_micro,
+  test_f1_macro and best_validation_mean_average_precision
 
 eval
   event (\"result\"), test_accuracy, test_accuracy_tta (with --tta), test_top5_accuracy, test_loss, correct, count,
@@ -33,8 +33,8 @@ predict
 runs
   for each run: event (\"run\"), run, path, model, data, epochs (that are complete), seed, test_accuracy, test_accuracy_tta,
   test_mean_average_precision (of several labels), test_loss, training_seconds, seconds
-  for each group of several that differ in their seeds alone: event (\"group\"), model, data, runs, test_accuracy and
-  test_accuracy_tta: each mean, deviation, count
+  for each group of several that differ in their seeds alone: event (\"group\"), model, data, runs, test_accuracy,
+  test_accuracy_tta and test_mean_average_precision: each mean, deviation, count
 
 data
   name, path, format, size, split,

@@ -150,9 +150,14 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
 }
 
+/// Part of an epoch's time that was waited for images of which more is said.
+const WAITING: f64 = 0.01;
+
 fn epoch_line(report: &EpochReport, epochs: u32, right: &str) -> String {
-    let EpochReport { epoch, train_loss, train_accuracy, validation, seconds, images_per_second, .. } = report;
+    let EpochReport { epoch, train_loss, train_accuracy, validation, seconds, images_per_second, waiting, .. } = report;
     let width = epochs.to_string().len();
+    let waiting =
+        waiting.filter(|part| *part >= WAITING).map(|part| format!("  {:.0}% waiting for images", 100.0 * part));
     let held_out = validation.as_ref().map(|held_out| {
         let of_several = held_out.several.as_ref().and_then(|several| several.mean_average_precision);
         let of_several = of_several.map(|map| format!("  mean average precision {:.2}%", 100.0 * map));
@@ -164,10 +169,11 @@ fn epoch_line(report: &EpochReport, epochs: u32, right: &str) -> String {
         )
     });
     format!(
-        "epoch {epoch:>width$}/{epochs}  training loss {train_loss:.4}  {right} {:5.2}%{}  {} images/s  {}",
+        "epoch {epoch:>width$}/{epochs}  training loss {train_loss:.4}  {right} {:5.2}%{}  {} images/s{}  {}",
         100.0 * train_accuracy,
         held_out.unwrap_or_default(),
         output::grouped(*images_per_second as u64),
+        waiting.unwrap_or_default(),
         output::duration(*seconds),
     )
 }

@@ -83,12 +83,14 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     // A published set by its own name, however it was spelled.
     let given = args.data.clone().map(|data| Known::meant(&data).map_or(data, |set| set.name().to_owned()));
     // Weights of a run say which network they are of, and which size of images.
-    let own = match &args.init {
-        Some(file) if asked.is_none() && (args.recipe.is_none() || is_fine_tuning(args)) => {
-            weights_info(file).map_err(Failure::usage)?
-        }
+    let init = args.init.as_ref().filter(|_| args.recipe.is_none() || is_fine_tuning(args));
+    let of_init = match init {
+        // A recipe can be printed before its weights are there.
+        Some(file) if asked.is_none() || file.exists() => weights_info(file).map_err(Failure::usage)?,
         _ => None,
     };
+    let of_others = init.is_some() && of_init.is_none();
+    let own = of_init.filter(|_| asked.is_none());
     let asked = asked.or_else(|| own.as_ref().map(|info| info.arch.clone()));
     let size = args.size.or_else(|| own.as_ref().map(|info| [info.image[0], info.image[1]]));
     // How its pictures were made goes with the size that they were made for.
@@ -132,11 +134,14 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
     let trimmed = |names: &Vec<String>| names.iter().map(|name| name.trim().to_owned()).collect();
     recipe.classes = args.classes.as_ref().map(trimmed).or(recipe.classes);
     recipe.size = size.or(recipe.size);
-    if is_fine_tuning(args) && Known::meant(&recipe.data).is_none() {
+    if is_fine_tuning(args) {
         // What is thawed when is set by the number of images; until then it must not exceed the epochs that were asked for.
         recipe.unfreeze.retain(|after| *after < recipe.epochs);
+    }
+    let arch: Arch = recipe.model.parse().map_err(Failure::usage)?;
+    let of_imagenet = of_others && arch.usual_size() == [224; 2];
+    if (is_fine_tuning(args) || of_imagenet) && Known::meant(&recipe.data).is_none() && recipe.data != "shapes" {
         // As the weights were trained, where they do not say it themselves.
-        let arch: Arch = recipe.model.parse().map_err(Failure::usage)?;
         let size = *recipe.size.get_or_insert(arch.usual_size());
         recipe.preprocess = usual_preprocess(arch, size);
     }
@@ -151,8 +156,10 @@ pub(crate) fn of(args: &RecipeArgs, conv_algo: Option<&String>) -> Result<Recipe
         recipe.augment.color_jitter = [most, most, most, recipe.augment.color_jitter[3]];
     }
     set(&mut recipe.augment.policy, args.policy.as_ref());
+    set(&mut recipe.augment.random_erasing, args.random_erasing.as_ref());
+    set(&mut recipe.augment.mixup, args.mixup.as_ref());
+    set(&mut recipe.augment.cutmix, args.cutmix.as_ref());
     recipe.check().map_err(Failure::usage)?;
-    recipe.model.parse::<Arch>().map_err(Failure::usage)?;
     Ok(recipe)
 }
 
@@ -263,11 +270,16 @@ const NOTES: &[Note] = &[
     ("", "precision", "how activations are stored: f32, bf16 for half the memory, or tf32 on a GPU", None),
     ("", "conv_algo", "how 3x3 convolutions are computed: auto, direct or winograd", None),
     ("", "validation", "part of the training images that is held out and measured after every epoch", None),
-    ("", "label_smoothing", "part of each label that is spread over all classes", None),
+    (
+        "",
+        "label_smoothing",
+        "part of each label that is spread over all classes; of several labels half for and half against each",
+        None,
+    ),
     (
         "",
         "class_weights",
-        "what an image of each class counts in the loss: \"balanced\", or a list of numbers",
+        "what an image of each class counts in the loss, of several labels a label beside its absence: \"balanced\", or a list of numbers",
         Some("[1.0, 2.5]"),
     ),
     ("", "multi_label", "an image may have none or several labels, each judged by itself", Some("true")),

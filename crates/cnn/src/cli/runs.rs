@@ -114,6 +114,9 @@ fn text(groups: &[Group]) -> String {
         if let Some(views) = group.result("test_accuracy_tta") {
             out += &format!(", by six views {}", spread_text(&views));
         }
+        if let Some(precision) = group.result("test_mean_average_precision") {
+            out += &format!(", mean average precision {}", spread_text(&precision));
+        }
         out += "\n";
     }
     out
@@ -186,5 +189,6 @@ fn group_json(group: &Group) -> Value {
         "runs": group.runs.iter().map(|run| &run.name).collect::<Vec<_>>(),
         "test_accuracy": spread("test_accuracy"),
         "test_accuracy_tta": spread("test_accuracy_tta"),
+        "test_mean_average_precision": spread("test_mean_average_precision"),
     })
 }

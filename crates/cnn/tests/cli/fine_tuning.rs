@@ -105,8 +105,38 @@ fn weights_of_another_program_are_made_usable() {
     assert!(stderr.contains("foreign.safetensors: 20 arrays under model. taken"), "{stderr}");
     let usable = Archive::from_bytes(&place.read("usable.safetensors")).unwrap();
     assert!(usable.arrays == own.arrays);
+    let made = ["--classes", "names.txt", "--force", "--resize", "40", "--filter", "bilinear", "--mean", "0.5,0.5,0.5"];
+    place.refuses(&[&import[..], &made, &["--std", "0,1,1"]].concat(), 1, &["std 0: must be finite and at least"]);
+    place.succeeds(&[&import[..], &made, &["--std", "0.5,0.5,0.25"]].concat());
+    let said = Archive::from_bytes(&place.read("usable.safetensors")).unwrap().metadata;
+    assert_eq!((said["mean"].to_string(), said["std"].to_string()), ("[0.5,0.5,0.5]".into(), "[0.5,0.5,0.25]".into()));
+    assert_eq!(said["preprocess"].to_string(), r#"{"filter":"bilinear","fit":"crop","resize":[40,40]}"#);
     let (stdout, _) = place.succeeds(&["predict", "usable.safetensors", picture]);
     assert!(stdout.contains("class "), "{stdout}");
     place.refuses(&[&import[..], &["--classes", "names.txt"]].concat(), 2, &["exists: give --force"]);
     place.refuses(&["import", "foreign.safetensors", "--model", "stepwise", "-o", "x"], 1, &["of another network"]);
+    // A file of torch.save is read, and is of no network.
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/zip.pth");
+    place.refuses(&["import", odd, "--model", "small", "-o", "x"], 1, &["zip.pth", "of another network: none of the"]);
+}
+
+#[test]
+fn pictures_are_made_as_those_that_published_weights_were_trained_with() {
+    let place = Place::new();
+    place.pictures("photos", 16);
+    fs::write(place.path().join("foreign.safetensors"), Archive::default().to_bytes().unwrap()).unwrap();
+    let recipe = |options: &[&str]| {
+        let asked = ["recipe", "--init", "foreign.safetensors", "--data", "photos"];
+        place.succeeds(&[&asked[..], options].concat()).0
+    };
+    for (options, parts) in [
+        (&["--model", "mobilenet-v2"][..], ["size = [224, 224]", "resize = [256, 256]", "filter = \"bilinear\""]),
+        (&["--model", "efficientnet-b0", "--size", "112"], ["size = [112, 112]", "resize = [128, 128]", "\"bicubic\""]),
+        (&["--model", "resnet50", "--resize", "232"], ["size = [224, 224]", "resize = [232, 232]", "\"bilinear\""]),
+    ] {
+        let printed = recipe(options);
+        assert!(parts.iter().all(|part| printed.contains(part)), "{options:?}: {printed}");
+    }
+    // A network for 32x32 has no such weights.
+    assert!(!recipe(&["--model", "small"]).contains("\nresize = "));
 }

@@ -30,16 +30,19 @@ fn every_command_explains_itself_by_an_example() {
         "report",
         "runs",
         "data",
+        "doctor",
         "info",
         "export",
+        "import",
         "bench",
+        "devices",
         "recipe",
         "json",
         "completions",
     ] {
         assert!(general.contains(&format!("\n  {command} ")), "{general}");
         let help = place.succeeds(&[command, "--help"]).0;
-        assert!(help.contains(&format!("\n  cnn {command} ")), "{help}");
+        assert!(help.contains(&format!("\n  cnn {command}")), "{help}");
     }
     assert!(place.succeeds(&["completions", "bash"]).0.contains("_cnn"));
     cnn(place.path()).assert().code(2);

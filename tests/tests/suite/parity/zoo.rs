@@ -2,6 +2,7 @@
 //! down.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use cnn_core::archive::hexadecimal;
 use cnn_core::nn::{Fields, Leaf, Path, parameters};
@@ -33,7 +34,7 @@ macro_rules! zoo {
 }
 
 zoo! {
-    resnet50 "resnet50" resnext50_32x4d "resnext50-32x4d" mobilenet_v2 "mobilenet-v2"
+    resnet18 "resnet18-imagenet" resnet34 "resnet34-imagenet" resnet50 "resnet50" resnext50_32x4d "resnext50-32x4d" mobilenet_v2 "mobilenet-v2"
     efficientnet_lite0 "efficientnet-lite0" mobilenet_v3_small "mobilenet-v3-small"
     mobilenet_v3_large "mobilenet-v3-large" shufflenet_v2_x1_0 "shufflenet-v2-x1-0" squeezenet1_1 "squeezenet1-1"
     regnet_y_400mf "regnet-y-400mf" densenet121 "densenet121" vgg11 "vgg11" vgg11_bn "vgg11-bn"
@@ -59,8 +60,38 @@ fn every_network_has_the_names_and_shapes_of_the_original() {
     }
 }
 
-/// Compares the state dict's names and shapes, and the number of parameters.
-fn named<B: Backend>(model: &Model<B>, case: &Value) {
+/// Every array that others publish for a network, by its name and shape there, is one that the network has, and it has no more.
+#[test]
+fn what_others_call_the_arrays_is_known() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/foreign");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let arch: Arch = file.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let model = arch.build(&Cpu::<f32>::idle(1).unwrap(), 0, [224, 224, 3], 1000).unwrap();
+        for prefix in ["", "state_dict.module."] {
+            let text = fs::read_to_string(&file).unwrap();
+            let ours = text.lines().map(|line| {
+                let (theirs, shape) = line.split_once(' ').unwrap();
+                let theirs = format!("{prefix}{theirs}");
+                let name = arch.name_of(&theirs).unwrap_or(theirs);
+                let shape: Vec<usize> = serde_json::from_str(shape).unwrap();
+                format!("{} {:?}\n", &name[prefix.len()..], arch.shape_of(&name, &shape).unwrap_or(shape))
+            });
+            let mut ours: Vec<String> = ours.collect();
+            ours.sort();
+            assert_eq!(ours, lines(&model), "{arch}");
+        }
+        // What has its names already keeps them.
+        for line in lines(&model) {
+            let (name, _) = line.split_once(' ').unwrap();
+            assert_eq!(arch.name_of(name), None);
+        }
+    }
+}
+
+/// A line for each array of the state dict: its name and shape.
+fn lines<B: Backend>(model: &Model<B>) -> Vec<String> {
     let mut lines = Vec::new();
     model.visit(&mut Path::default(), &mut |path, leaf| {
         let shape = match leaf {
@@ -71,7 +102,12 @@ fn named<B: Backend>(model: &Model<B>, case: &Value) {
         lines.push(format!("{} {shape:?}\n", path.as_str()));
     });
     lines.sort();
-    let lines = lines.concat();
+    lines
+}
+
+/// Compares the state dict's names and shapes, and the number of parameters.
+fn named<B: Backend>(model: &Model<B>, case: &Value) {
+    let lines = lines(model).concat();
     assert_eq!(hexadecimal(Sha256::digest(&lines)), case["names"].as_str().unwrap(), "the names are:\n{lines}");
     let count: usize = parameters(model).iter().map(|parameter| parameter.shape().numel()).sum();
     assert_eq!(count, number(&case["parameters"]));

@@ -44,6 +44,17 @@ pub(crate) struct RecipeArgs {
     /// Operations on the colours and shapes of training images: trivial-augment, rand-augment or none [default: none]
     #[arg(long, value_name = "NAME")]
     pub(crate) policy: Option<Policy>,
+    /// Part of the training images of which a random rectangle is blanked, such as 0.25 [default: 0]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub(crate) random_erasing: Option<f64>,
+    /// Blend each training image, and its label, with another one, by parts that are drawn from a beta distribution of this parameter,
+    /// such as 0.2 [default: 0, off]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) mixup: Option<f64>,
+    /// Put a rectangle of another image into each, and its part into the label, such as 1; beside --mixup every other step at random
+    /// [default: 0, off]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) cutmix: Option<f64>,
     /// Passes over the training images [default: by the model, 2 to 30]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
@@ -71,7 +82,7 @@ pub(crate) struct RecipeArgs {
     /// layer1.*; with :N, for the first N epochs
     #[arg(long, value_delimiter = ',', value_name = "NAMES[:N]")]
     pub(crate) freeze: Vec<String>,
-    /// Learning rate of the last layer [default: the others'; 10 times it with --init]
+    /// Learning rate of the last layer [default: the others'; with --init 10 times it, but for a recipe's, as finetune's]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) head_lr: Option<f64>,
     /// Fixes the initial weights, the order of the images and their augmentation [default: 0]
@@ -108,7 +119,7 @@ Examples:
   cnn train --data cifar10 --classes cat,dog
   cnn train --model resnet18 --data cifar10 --precision bf16
   cnn train --model fast --data cifar10 --explain cat.jpg
-  cnn train --model resnet18-imagenet --init resnet18.pth --data photos --size 224
+  cnn train --model resnet18-imagenet --init resnet18.pth --data photos   at 224x224, as the weights were trained
   cnn train --recipe finetune --init lite0.safetensors --data photos --size 96
   cnn train --resume runs/resnet18-cifar10-001   goes on where it stopped, to the same bits
   cnn train --resume runs/resnet18-cifar10-001 --extend 5
@@ -138,7 +149,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = RUN, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, by its own recipe
-    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "color_jitter", "policy", "epochs", "batch", "lr",
+    #[arg(long, help_heading = RUN, value_name = "DIR", conflicts_with_all = ["model", "classes", "size", "resize", "fit", "filter", "resized_crop", "color_jitter", "policy", "random_erasing", "mixup", "cutmix", "epochs", "batch", "lr",
         "optimizer", "precision", "conv_algo", "recipe", "init", "freeze", "head_lr", "seed", "validation", "class_weights", "multi_label", "balanced", "early_stopping", "out"])]
     pub(crate) resume: Option<PathBuf>,
     /// Add epochs to the run that is resumed: from here on the learning rate is that of a run of so many. It is noted in its recipe,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use cnn::data::report::FILE_OF_LABELS;
 use cnn::data::{Dataset, ImageSet};
 
 use super::Finding;
@@ -59,10 +60,10 @@ fn left_out(dataset: &Dataset) -> Option<Finding> {
     let lines = dataset.report.left_out.iter().map(|left| format!("{}: {}", left.reason, some(&left.paths)));
     let mut lines: Vec<String> = lines.collect();
     let good = lines.is_empty();
-    if dataset.report.format != "file of labels" {
-        let todo = "if they belong to the set, bring them to JPEG or PNG in a class's folder; else take them away";
-        lines.push(todo.into());
-    }
+    lines.push(match &dataset.report.format[..] {
+        FILE_OF_LABELS => "each counts once: take the other rows out".into(),
+        _ => "if they belong to the set, bring them to JPEG or PNG in a class's folder; else take them away".into(),
+    });
     (!good).then(|| Finding { what: "left out", good, words: lines.join("\n") })
 }
 
@@ -92,9 +93,16 @@ fn labels(train: &ImageSet) -> Finding {
     let good = !sizes.is_empty() && sizes.iter().all(|&size| (RARE..=1.0 - RARE).contains(&part(size)));
     let mut words =
         format!("of the training images have a label: {}; {} of them have none", some(&each), grouped(without as u64));
-    if sizes.contains(&train.len()) {
-        words += "\nof what every image has nothing is learned: add images without it, or leave that label out";
-    } else if !good {
+    let (always, rare): (Vec<_>, Vec<_>) =
+        train.classes().iter().zip(&sizes).partition(|&(_, &size)| size == train.len());
+    if !always.is_empty() {
+        let always: Vec<String> = always.iter().map(|(class, _)| format!("{class:?}")).collect();
+        words += &format!(
+            "\nevery image has {}, of which nothing is learned: add images without it, or leave it out",
+            some(&always)
+        );
+    }
+    if rare.iter().any(|&(_, &size)| !(RARE..=1.0 - RARE).contains(&part(size))) {
         words += "\nof what is nearly never or nearly always there little is learned: add images with and without it, or let a label \
                   count as much as its absence by --class-weights balanced; judge by the average precision of each class (cnn eval)";
     }
@@ -243,6 +251,10 @@ fn listed(items: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use cnn::data::Images;
+
     use super::*;
 
     /// Images of 2 x 2 with these labels, each of another shade.
@@ -263,6 +275,52 @@ mod tests {
         assert!(odd.words.contains("--class-weights balanced") && odd.words.contains("--balanced"), "{}", odd.words);
         let one = balance(&set(0, vec![0, 0]).keep_classes(&["cat"]).unwrap());
         assert!(!one.good && one.words.contains("one class, cat: there is nothing to tell apart"), "{}", one.words);
+    }
+
+    /// Images that are all alike.
+    #[derive(Debug)]
+    struct Hundred;
+
+    impl Images for Hundred {
+        fn len(&self) -> usize {
+            100
+        }
+
+        fn size(&self) -> [usize; 3] {
+            [2, 2, 1]
+        }
+
+        fn label(&self, _: usize) -> u32 {
+            0
+        }
+
+        fn decode_into(&self, _: usize, out: &mut [u8]) -> cnn::data::Result<()> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn labels_that_tell_nothing_apart_are_said() {
+        // Of 100 images all are photographs, one is cracked, half are red.
+        let has = |i: usize| [(true, 0), (i == 0, 1), (i.is_multiple_of(2), 2)];
+        let of = |i: usize| has(i).into_iter().filter_map(|(has, label)| has.then_some(label)).collect::<Vec<u32>>();
+        let labels = |kept: &[u32]| -> Vec<Vec<u32>> {
+            (0..100)
+                .map(|i| of(i).iter().filter_map(|l| Some(kept.iter().position(|k| k == l)? as u32)).collect())
+                .collect()
+        };
+        let told = |names: &[&str], kept: &[u32]| {
+            balance(&ImageSet::multi_label(Arc::new(Hundred), names, &labels(kept)).unwrap())
+        };
+        let all = told(&["photo", "crack", "red"], &[0, 1, 2]);
+        let (always, rare) =
+            ("every image has \"photo\", of which nothing is learned", "nearly never or nearly always");
+        assert!(!all.good && all.words.contains(always) && all.words.contains(rare), "{}", all.words);
+        let rest = told(&["photo", "red"], &[0, 2]);
+        assert!(!rest.good && rest.words.contains(always) && !rest.words.contains(rare), "{}", rest.words);
+        let red = told(&["red"], &[2]);
+        assert!(red.good && !red.words.contains(always), "{}", red.words);
     }
 
     #[test]
