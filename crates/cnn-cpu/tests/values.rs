@@ -3,12 +3,14 @@
 
 use cnn_core::archive::Archive;
 use cnn_core::backend::{
-    Accum, Activation, Affine, Backend, CrossEntropySpec, Device, Inference, Norm, NormStats, Rectifier, Saved, Wide,
+    Accum, Activation, Affine, Backend, CrossEntropySpec, Data, Device, Inference, Norm, NormStats, Rectifier, Saved,
+    Wide,
 };
 use cnn_core::nn::{Init, Linear, Module, name_fields};
 use cnn_core::optim::{Method, Optimizer, OptimizerOptions};
 use cnn_core::{BatchNormSpec, Naive, Pass, Pool2dOptions, Pool2dSpec, Real, Tensor};
 use cnn_cpu::{ConvAlgorithm, Cpu, CpuElement, testing};
+use num_traits::Float;
 
 fn cpus<T: CpuElement>() -> Vec<Cpu<T>> {
     testing::cpus(2, ConvAlgorithm::Auto)
@@ -164,6 +166,35 @@ fn a_mask_lets_nan_through_and_stops_at_zero() {
         assert_eq!(download(&cpu, &written.dx.dy), [1.0, 0.0, 0.0, 1.0, 0.0], "{cpu:?}");
         assert_eq!(download(&cpu, &plain), [1.0, 0.0, 0.0, 1.0, 0.0], "{cpu:?}");
     }
+}
+
+#[test]
+fn a_rectifier_that_ends_at_6_ends_there() {
+    fn ends<T: CpuElement>() {
+        let below_6 = 6.0 - 4.0 * Accum::<Cpu<T>>::epsilon().as_f64();
+        let places = [f64::NAN, 0.0, 1e-30, below_6, 6.0, 7.0, f64::INFINITY, -1.0];
+        let spec = BatchNormSpec { rows: places.len(), channels: 1, eps: 0.0 };
+        for cpu in cpus::<T>() {
+            let data = |x: &[f64]| cpu.narrow(&upload(&cpu, x)).unwrap();
+            let numbers = |x: &Data<Cpu<T>>| download(&cpu, &cpu.widen(x).unwrap());
+            let (one, zero, x) = (upload(&cpu, &[1.0]), upload(&cpu, &[0.0]), data(&places));
+            let stats =
+                NormStats::<_> { mean: zero.clone(), inv_std: one.clone(), scale: one.clone(), shift: zero.clone() };
+            let norm = Norm { x: x.clone(), scale: one, shift: zero, channels: 1, rectifier: Rectifier::Relu6 };
+            let y = numbers(&cpu.normalise(&norm, None).unwrap());
+            assert!(y[0].is_nan() && y[4..] == [6.0, 6.0, 6.0, 0.0] && y[1] == 0.0 && y[3] == below_6, "{y:?}");
+            let dy = || data(&[1.0; 8]);
+            let again = cpu.batch_norm_backward(&spec, dy(), &norm, &stats, None, false).unwrap();
+            let written = cpu.batch_norm_backward(&spec, dy(), &norm, &stats, Some(&x), false).unwrap();
+            let expected = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+            // The mask at what is not finite is told by a sum: dx has x itself in it.
+            assert_eq!(download(&cpu, &again.dbeta), [3.0], "{cpu:?}");
+            assert_eq!(numbers(&cpu.normalise_backward(again.dx).unwrap())[1..6], expected[1..6], "{cpu:?}");
+            assert_eq!(numbers(&written.dx.dy), expected, "{cpu:?}");
+        }
+    }
+    ends::<f32>();
+    ends::<f64>();
 }
 
 /// In f32 the shift of such a channel, 3.2 million, is rounded to quarters.

@@ -114,8 +114,8 @@ impl OpenOptions {
         OpenOptions { skip_bad, ..self }
     }
 
-    /// Whether all pictures of a folder that has no split of its own are tested with, and not a tenth of each class: for pictures
-    /// that nothing was trained on.
+    /// Whether all pictures of a folder or a file of labels that marks none of them to train on are tested with, and not a tenth of
+    /// each class: for pictures that nothing was trained on.
     pub fn test_all(self, test_all: bool) -> Self {
         OpenOptions { test_all, ..self }
     }

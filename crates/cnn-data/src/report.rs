@@ -3,6 +3,9 @@
 use serde::Serialize;
 use std::fmt;
 
+/// The [format](Report::format) of a set that a file of labels names.
+pub const FILE_OF_LABELS: &str = "file of labels";
+
 /// What a data set is made of, and what was left out. As text it is a few lines, with the long lists cut short but for
 /// that of the pictures that cannot be decoded; as JSON (serde) it has everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -170,7 +173,7 @@ impl Report {
         if let ([only], None) = (&self.classes[..], self.multi_label) {
             lines.push(format!("{:?} is the only class: whatever a network answers is right", only.name));
         }
-        if let Some(MultiLabelCount { images: [trained, ..], .. }) = self.multi_label {
+        if let (Some(MultiLabelCount { images: [trained, ..], .. }), false) = (self.multi_label, self.tested_all) {
             let always = self.classes.iter().filter(|class| class.train == trained && trained > 0);
             let always: Vec<String> = always.map(|class| format!("{:?}", class.name)).collect();
             if !always.is_empty() {

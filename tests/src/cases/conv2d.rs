@@ -201,8 +201,9 @@ pub fn activated() -> Vec<Conv2d> {
 fn cases(specs: Vec<([usize; 4], usize, Conv2dOptions)>) -> Vec<Conv2d> {
     let case = |(i, (input, k, options)): (usize, ([usize; 4], usize, Conv2dOptions))| Conv2d {
         spec: Conv2dSpec::new(input, k, &options).expect("a legal convolution"),
-        input: Reading::ALL[i % 4],
-        gradient: Reading::ALL[(i + 1) % 4],
+        // Each against every other, and against what else follows the index.
+        input: Reading::ALL[(i + i / 4) % 4],
+        gradient: Reading::ALL[(i / 2 + i / 8 + 1) % 4],
         bias: i % 2 == 0,
         residual: i % 4 < 2,
         activation: [None, Some(Activation::Relu)][i / 4 % 2],

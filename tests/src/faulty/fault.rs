@@ -30,6 +30,7 @@ pub enum Fault {
     NormBackwardForgetsRowsInEval,
     NormBackwardMaskIsShifted,
     NormBackwardForgetsCeiling,
+    NormBackwardForgetsCeilingOfOutput,
     NormBackwardLeavesDyUnmasked,
     SharedGradientIsUnmasked,
     LayerNormForgetsEps,

@@ -126,7 +126,11 @@ impl Backend for Faulty {
         }
         let batch = batch || self.has(Fault::NormBackwardForgetsRowsInEval);
         let unmasked = dy.clone();
-        let mut result = self.naive.batch_norm_backward(spec, dy, &norm(n), &s, output, batch)?;
+        let mut n = norm(n);
+        if self.has(Fault::NormBackwardForgetsCeilingOfOutput) && output.is_some() {
+            n.rectifier = without_ceiling(n.rectifier);
+        }
+        let mut result = self.naive.batch_norm_backward(spec, dy, &n, &s, output, batch)?;
         match (self.fault, &mut result.dx.mask) {
             (Fault::NormBackwardMaskIsShifted, Some(mask)) => {
                 mask.scale = changed(&mask.scale, |s| s.rotate_right(1));

@@ -21,12 +21,13 @@ macro_rules! planted {
 planted! {
     memory: FillForgetsLast;
     images: ImagesFlipTheOffset ImagesForgetReflection ImagesForgetCutout ImagesTakeAnyIndex MixForgetsPatch MixTakesTheNext;
-    conv2d: Conv2dDropsTheLastTap Conv2dSwapsPadding Conv2dForgetsBias Conv2dForgetsReluOfInput Conv2dForgetsCeilingOfInput Conv2dForgetsResidual
-        Conv2dAddsResidualAfterRelu Conv2dMomentsWithoutBias Conv2dForwardFilterIsStale DataGradientSwapsStrides DataGradientForgetsAccumulate DataGradientForgetsMask
-        WeightGradientMissesLastImage WeightGradientShiftsDilation;
+    conv2d: Conv2dDropsTheLastTap Conv2dSwapsPadding Conv2dForgetsBias Conv2dForgetsReluOfInput Conv2dForgetsCeilingOfInput
+        Conv2dForgetsResidual Conv2dAddsResidualAfterRelu Conv2dMomentsWithoutBias Conv2dForwardFilterIsStale DataGradientSwapsStrides
+        DataGradientForgetsAccumulate DataGradientForgetsMask WeightGradientMissesLastImage WeightGradientShiftsDilation;
     statistics: MomentsUnbiased MomentsCancel RunningVarianceBiased RunningTakesNan EvalForgetsEps;
     normalise: NormaliseForgetsResidual NormaliseAddsResidualAfterRelu NormBackwardForgetsMean
-        NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardForgetsCeiling NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
+        NormBackwardForgetsRowsInEval NormBackwardMaskIsShifted NormBackwardForgetsCeiling NormBackwardForgetsCeilingOfOutput
+        NormBackwardLeavesDyUnmasked SharedGradientIsUnmasked;
     layer_norm: LayerNormForgetsEps LayerNormForgetsBeta LayerNormGradientForgetsGamma LayerNormGradientForgetsMeans;
     elementwise: ReluLosesNan ReluGradientAtZero GeluByTanh Relu6Above6 SiluSlopeIsTheSigmoid HardswishSlopeAtItsEnds
         HardsigmoidSlopeAtItsEnds DropoutUnscaled DropoutMaskOffByOne DropoutSharesNothing AddIgnoresLast;

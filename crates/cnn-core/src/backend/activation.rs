@@ -7,9 +7,9 @@
 /// needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
-    /// max(x, 0). The one that a normalisation can apply while it is read ([`Norm::relu`](super::Norm)).
+    /// max(x, 0). A normalisation applies it itself ([`Rectifier`](super::Rectifier)).
     Relu,
-    /// min(max(x, 0), 6).
+    /// min(max(x, 0), 6). A normalisation applies it itself.
     Relu6,
     /// x where it is above 0, else x times [`LEAKY_SLOPE`](Activation::LEAKY_SLOPE).
     LeakyRelu,

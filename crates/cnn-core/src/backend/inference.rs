@@ -42,7 +42,7 @@ pub trait Inference: Device {
         epilogue: Epilogue<'_, Self>,
     ) -> Result<Data<Self>>;
 
-    /// Writes a normalised activation, `residual` added before the ReLU.
+    /// Writes a normalised activation, `residual` added before the rectifier.
     fn normalise(&self, norm: &Norm<Self>, residual: Option<&Input<Self>>) -> Result<Data<Self>>;
     /// Every row of `x` \[rows, channels\] less its mean and divided by its deviation, `sqrt(variance + eps)` of the biased
     /// variance, then times gamma and plus beta (J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer Normalization", 2016).

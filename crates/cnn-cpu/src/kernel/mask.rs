@@ -1,4 +1,4 @@
-//! What a ReLU lets back, and the rectifier of a normalisation.
+//! Where a ReLU, and the rectifier of a normalisation, let a gradient through.
 
 use cnn_core::backend::Rectifier;
 
@@ -18,7 +18,7 @@ pub(crate) fn passes<T: CpuElement, S: Simd>(simd: S, rectifier: Rectifier) -> [
     rectifier.passes::<T::Accum>().map(|number| V::<T, S>::splat(simd, number))
 }
 
-/// `dy`, or 0 where `y`, a rectifier's input or output, is not within what [`passes`]. A NaN lets it through.
+/// `dy`, or 0 where `y`, a rectifier's input or output, is outside of the numbers that [`passes`] gives. A NaN lets it through.
 #[inline(always)]
 pub(crate) fn rectifier_backward<T: CpuElement, S: Simd>(
     simd: S,

@@ -1,4 +1,4 @@
-//! What the operations share below their loops: the register block, what follows a sum, what a ReLU lets back, and
+//! What the operations share below their loops: the register block, what follows a sum, what a rectifier lets back, and
 //! moments of what was stored.
 
 pub(crate) mod block;

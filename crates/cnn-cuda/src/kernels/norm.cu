@@ -1,5 +1,4 @@
 // Batch normalisation by its coefficients (norm_coefficients.cu): the passes that apply them, forwards and backwards.
-#include "activations.cuh"
 #include "channels.cuh"
 #include "combine.cuh"
 

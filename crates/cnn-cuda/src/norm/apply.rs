@@ -55,6 +55,8 @@ fn read_norm<'a, T: CudaElement>(
 
 /// Hands a mask to a kernel: its coefficients, and the greatest number that passes.
 pub(super) fn read_mask<'a, T: CudaElement>(launch: Launch<'a>, mask: Option<&NormMask<Cuda<T>>>) -> Launch<'a> {
+    // Without coefficients it is open everywhere.
+    let mask = mask.filter(|mask| mask.rectifier != Rectifier::Open);
     let [_, greatest] = mask.map_or(Rectifier::Open, |mask| mask.rectifier).passes::<f32>();
     launch.optional(mask.map(|mask| &mask.scale)).optional(mask.map(|mask| &mask.shift)).value(greatest)
 }

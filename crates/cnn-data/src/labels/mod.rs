@@ -13,7 +13,7 @@ use crate::error::BadRow;
 use crate::format::{MORE_PICTURES, PICTURES};
 use crate::listing::Listing;
 use crate::options::OpenOptions;
-use crate::report::LeftOut;
+use crate::report::{FILE_OF_LABELS, LeftOut};
 use crate::splits::{Found, Part, Role, Splits};
 use crate::{Error, Result};
 use rows::{Row, Rows, SPLIT};
@@ -34,13 +34,14 @@ pub(crate) fn file(path: &Path, _: &str, options: &OpenOptions) -> Result<Option
         _ => Error::rows(path, vec![BadRow { line, reason: rule }], None),
     })?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    splits(path, rows, options)?.listing(path, &name, "file of labels", options).map(Some)
+    splits(path, rows, options)?.listing(path, &name, FILE_OF_LABELS, options).map(Some)
 }
 
 /// The pictures that the rows name, in their splits.
 ///
 /// # Errors
-/// Every row that names no picture, one that another row puts elsewhere, no class, or an unknown split.
+/// Every row that names no picture, one that another row puts elsewhere, no class, or an unknown split; splits of which none is to
+/// train on.
 fn splits(path: &Path, rows: Rows, options: &OpenOptions) -> Result<Splits> {
     let Rows { rows, multi_label, unread } = rows;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -86,14 +87,15 @@ fn splits(path: &Path, rows: Rows, options: &OpenOptions) -> Result<Splits> {
         let mut all: Vec<Found> = [train, validation, test].into_iter().flatten().flatten().collect();
         sort(&mut all);
         Splits::all_to_test(all, &place.to_string(), multi_label)
-    } else if divided && train.is_none() {
-        let rule = "some must be of the split train; weights that are trained are tested with all of them by --all";
-        return Err(Error::invalid(place, format!("{count} rows, none of them to train on"), rule));
     } else if divided {
+        let Some(train) = train else {
+            let rule = "one must be of the split train; weights that are trained are tested with every row by --all";
+            return Err(Error::invalid(place, format!("none of {count} to train on"), rule));
+        };
         let part = |name: &str, found| Part { place: format!("{place} ({name})"), found };
         let [validation, test] =
             [("validation", validation), ("test", test)].map(|(name, found)| found.map(|found| part(name, found)));
-        let train = part("train", train.unwrap_or_default());
+        let train = part("train", train);
         match multi_label {
             true => Splits::of_several(train, validation, test)?,
             false => Splits::of(train, validation, test, "part")?,

@@ -22,8 +22,8 @@ const FILE: [&str; 11] = [
     "image",
     "image_path",
     "image_name",
-    "id",
     "image_id",
+    "id",
 ];
 /// How many of these, the last ones, are ids.
 const IDS: usize = 2;
@@ -159,14 +159,15 @@ impl Columns {
             }
         }
         let (file, split) = (needed(&FILE)?, column(&SPLIT)?);
-        // Many tables have an id beside the path.
+        // Many tables have an id beside the path; of two ids the pictures are one's.
         let others = |read: usize, usual: &[&str], what: &str| {
             let other = names.iter().filter(|name| **name != names[read] && usual.contains(&name.as_str()));
             other
                 .map(|name| format!("the {kind} {name} is not read, as {} has the {what}", names[read]))
                 .collect::<Vec<_>>()
         };
-        unread.extend(others(file, &FILE[..FILE.len() - IDS], "pictures"));
+        let (paths, ids) = FILE.split_at(FILE.len() - IDS);
+        unread.extend(others(file, if ids.contains(&names[file].as_str()) { ids } else { paths }, "pictures"));
         unread.extend(split.iter().flat_map(|&split| others(split, &SPLIT, "splits")));
         let apart = many.is_some() || several == Some(true);
         let ambiguous = one.is_some() && column(&LABELS)?.is_some() && several.is_none();

@@ -99,7 +99,7 @@ fn a_file_may_say_the_split_and_name_pictures_anywhere() {
         &root,
         "u.csv",
         "file,label,split\ncat/1.png,cat,test\n",
-        &["1 rows, none of them to train on: ", "by --all"],
+        &["u.csv: none of 1 to train on: one must be of the split train", "by --all"],
     );
 }
 
@@ -229,4 +229,14 @@ fn a_second_column_of_pictures_or_of_splits_is_told() {
     assert_eq!(data.report.images(), [10, 0, 10]);
     let told = ["image is not read, as file has the pictures", "subset is not read, as split has the splits"];
     assert_eq!(data.report.warnings(), told.map(|told| format!("the column {told}")));
+    // Annotations are numbered, and so are the pictures that they are of.
+    for (header, told) in [("number,image_id,label", 0), ("id,image_id,label", 1)] {
+        let rows = every(|class, i| format!("{i},{class}/{i}.png,{class}\n"));
+        let data = open_file(&write(&root, "b.csv", format!("{header}\n{rows}"))).unwrap();
+        let notes = &data.report.warnings()[1..];
+        assert!(
+            notes.len() == told && notes.iter().all(|note| note.contains("id is not read, as image_id")),
+            "{notes:?}"
+        );
+    }
 }

@@ -67,6 +67,16 @@ fn a_sheet_shows_what_the_network_is_given() {
     let mixed = pictures(&page);
     assert!(mixed.chunks_exact(6).all(|row| row[1..].iter().filter(|view| !mirrored_or_not(row, view)).count() >= 4));
 
+    // Pictures without a label stand behind the classes.
+    assert!(!page.contains("No label"));
+    let rows = "file,labels\nup/<0>.png,up\nup/<1>.png,up\nup/<2>.png,\nup/<3>.png,\nup/<4>.png,\nup/<5>.png,up\n";
+    fs::write(photos.join("labels.csv"), rows).unwrap();
+    let labels = photos.join("labels.csv");
+    let dataset = open(labels.to_str().unwrap(), place.path(), &OpenOptions::default().size([24, 32])).unwrap();
+    let several = sheet_page(&dataset, &recipe).unwrap();
+    let (_, without) = several.split_once("<h3>No label</h3>").unwrap();
+    assert!(without.contains("images</p>") && !pictures(without).is_empty());
+
     let Some(chromium) = chromium() else { return };
     browser::check(&chromium, &page);
     // As large as there is room for: three in a row on a phone, all six on a desk.

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::difference::{After, Array, Draw, Output, check};
-use super::layers::redraw;
+use super::layers::{raise, redraw};
 
 super::on_every_backend! {
     conv_norm_in_training conv_norm_in_evaluation identity_block downsampling_block block_in_evaluation sequential
@@ -36,6 +36,7 @@ impl<B: Backend> Pair<B> {
         match (self.after, &mut self.side) {
             (After::Nothing, _) => pair.linear(&xs[0]),
             (After::Relu, _) => pair.relu(&xs[0]),
+            (After::Relu6, _) => pair.activate(&xs[0], Activation::Relu6),
             (After::Silu, _) => pair.activate(&xs[0], Activation::Silu),
             (adds, side) => {
                 let shortcut = &match side {
@@ -44,6 +45,7 @@ impl<B: Backend> Pair<B> {
                 };
                 match adds {
                     After::AddRelu => pair.add_relu(&xs[0], shortcut),
+                    After::AddRelu6 => pair.add_activate(&xs[0], shortcut, Activation::Relu6),
                     After::AddHardswish => pair.add_activate(&xs[0], shortcut, Activation::Hardswish),
                     _ => pair.add(&xs[0], shortcut),
                 }
@@ -102,6 +104,9 @@ fn conv_norm<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
         let side = (normed && after.adds()).then(|| BatchNorm2d::new(init, k)).transpose()?;
         let mut pair = Pair { conv, norm, side, after, scope: Scope::default() };
         redraw(backend, &mut pair, draw);
+        if after.ends() {
+            raise(backend, &mut pair.norm)?;
+        }
         let mut inputs = vec![Array::new(&[n, h, w, c], |n| draw.numbers(n))];
         if after.adds() {
             let out = |size: usize| size.div_ceil(stride);

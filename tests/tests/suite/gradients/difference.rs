@@ -76,19 +76,34 @@ impl Draw {
 pub(super) enum After {
     Nothing,
     Relu,
+    Relu6,
     Silu,
     Add,
     AddRelu,
+    AddRelu6,
     AddHardswish,
 }
 
 impl After {
-    pub(super) const ALL: [After; 6] =
-        [After::Nothing, After::Relu, After::Silu, After::Add, After::AddRelu, After::AddHardswish];
+    pub(super) const ALL: [After; 8] = [
+        After::Nothing,
+        After::Relu,
+        After::Relu6,
+        After::Silu,
+        After::Add,
+        After::AddRelu,
+        After::AddRelu6,
+        After::AddHardswish,
+    ];
 
     /// Whether a second value is added.
     pub(super) fn adds(self) -> bool {
-        matches!(self, After::Add | After::AddRelu | After::AddHardswish)
+        matches!(self, After::Add | After::AddRelu | After::AddRelu6 | After::AddHardswish)
+    }
+
+    /// Whether numbers end at 6.
+    pub(super) fn ends(self) -> bool {
+        matches!(self, After::Relu6 | After::AddRelu6)
     }
 }
 

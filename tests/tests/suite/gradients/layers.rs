@@ -38,6 +38,14 @@ pub(super) fn redraw<B: Backend>(backend: &B, model: &mut (impl Fields<B> + ?Siz
     });
 }
 
+/// Moves what comes out for every second channel to where a ReLU6 ends.
+pub(super) fn raise<B: Backend>(backend: &B, norm: &mut BatchNorm2d<B>) -> Result<()> {
+    let mut shifts = backend.download(norm.bias.value())?;
+    shifts.iter_mut().step_by(2).for_each(|shift| *shift += Accum::<B>::from_f64(6.0));
+    *norm.bias.value_mut() = backend.upload(&shifts)?;
+    Ok(())
+}
+
 /// A convolution that can be run some thousand times.
 fn affordable(mut input: [usize; 4], k: usize, options: &Conv2dOptions) -> Option<Conv2dSpec> {
     loop {
@@ -143,11 +151,14 @@ fn batch_norm2d_cases() -> impl Strategy<Value = ([usize; 3], usize, After)> {
     (sizes, channels(), after).prop_filter("no variance", |([n, h, w], ..)| n * h * w >= 2)
 }
 
-/// Alone, with a ReLU, and with an addition and a ReLU.
+/// Alone, with an activation, with an addition, and with both.
 fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
     let make = |&([n, h, w], c, after): &([usize; 3], usize, After), draw: &mut Draw| {
         let mut layer = BatchNorm2d::new(&mut Init::new(backend, 0), c)?;
         redraw(backend, &mut layer, draw);
+        if after.ends() {
+            raise(backend, &mut layer)?;
+        }
         // Values of a channel are far apart where they are few: the slope is steep where the variance is small.
         let rows = n * h * w;
         let spread = |row: usize| if rows > 8 { 0.0 } else { 2.0 * row as f64 };
@@ -162,9 +173,11 @@ fn batch_norm2d<B: Backend>(backend: &B, mode: Mode) -> Result<(), String> {
     check(backend, mode, batch_norm2d_cases(), make, |(.., after), layer, xs| match after {
         After::Nothing => layer.call(&xs[0]),
         After::Relu => layer.relu(&xs[0]),
+        After::Relu6 => layer.activate(&xs[0], Activation::Relu6),
         After::Silu => layer.activate(&xs[0], Activation::Silu),
         After::Add => layer.call(&xs[0])?.add(&xs[1]),
         After::AddRelu => layer.add_relu(&xs[0], &xs[1]),
+        After::AddRelu6 => layer.add_activate(&xs[0], &xs[1], Activation::Relu6),
         After::AddHardswish => layer.add_activate(&xs[0], &xs[1], Activation::Hardswish),
     })
 }

@@ -19,7 +19,8 @@ macro_rules! planted {
 planted! {
     layers conv2d: DataGradientSwapsStrides WeightGradientMissesLastImage WeightGradientShiftsDilation SumMissesLastRow;
     layers linear: LinearGradientMissesLastRow;
-    layers batch_norm2d_in_training: MomentsUnbiased NormBackwardForgetsMean NormBackwardMaskIsShifted
+    layers batch_norm2d_in_training: MomentsUnbiased NormBackwardForgetsMean NormBackwardMaskIsShifted NormBackwardForgetsCeiling
+        NormBackwardForgetsCeilingOfOutput
         NormBackwardLeavesDyUnmasked;
     layers batch_norm2d_in_evaluation: NormBackwardForgetsRowsInEval;
     layers layer_norm: LayerNormGradientForgetsGamma LayerNormGradientForgetsMeans;
