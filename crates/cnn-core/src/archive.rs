@@ -449,6 +449,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_16_bits_are_read() {
+        let header = br#"{"b":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend([1.5, -0.25].iter().flat_map(|&number| half::f16::from_f64(number).to_le_bytes()));
+        bytes.extend([3.0, -0.125].iter().flat_map(|&number| half::bf16::from_f64(number).to_le_bytes()));
+        let arrays = Archive::from_bytes(&bytes).unwrap().arrays;
+        assert_eq!(arrays["h"].values, Values::F32(vec![1.5, -0.25]));
+        assert_eq!(arrays["b"].values, Values::F32(vec![3.0, -0.125]));
+    }
+
+    #[test]
     fn a_long_header_is_refused_before_it_is_parsed() {
         let text = format!(r#"{{"__metadata__":{{"cnn":"{{}}","x":"{}"}}}}"#, " ".repeat(MAX_HEADER));
         let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();

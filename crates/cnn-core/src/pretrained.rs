@@ -33,6 +33,8 @@ pub struct Taken {
     pub taken: usize,
     /// Parameters that stayed as they were: the head's.
     pub new: Vec<String>,
+    /// Whether the file has none of those.
+    pub headless: bool,
     /// Counts of batches that the file does not have.
     pub missing: Vec<String>,
     /// Names in the file beside those that were taken, which the model has no place for, with the prefix.
@@ -72,7 +74,8 @@ pub fn load_pretrained<B: Backend>(
         Head::New => true,
         Head::IfItFits => !expected.iter().filter(|entry| of_head(entry)).all(fits),
     };
-    let mut taken = Taken { prefix: prefix.clone(), ..Taken::default() };
+    let headless = new && !expected.iter().any(|entry| of_head(entry) && archive.arrays.contains_key(&name(entry)));
+    let mut taken = Taken { prefix: prefix.clone(), headless, ..Taken::default() };
     let mut names = Vec::with_capacity(expected.len());
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
     for entry in &expected {

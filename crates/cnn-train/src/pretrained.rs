@@ -115,8 +115,11 @@ pub fn import<B: Backend>(
         return Err(Error::file(path.as_ref(), reason));
     }
     if !loaded.taken.new.is_empty() {
-        let reason =
-            format!("{}: of another number of classes than the {} named", loaded.taken.new.join(", "), classes.len());
+        let what = match loaded.taken.headless {
+            true => "not there: a network without its last layer tells nothing apart".to_owned(),
+            false => format!("of another number of classes than the {} named", classes.len()),
+        };
+        let reason = format!("{}: {what}", loaded.taken.new.join(", "));
         return Err(Error::file(path.as_ref(), reason));
     }
     let usual = || arch.usual_normalisation().map(|values| values.map(|value| value as f32));

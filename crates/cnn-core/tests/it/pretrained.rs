@@ -59,6 +59,20 @@ fn a_wrapped_file_of_other_classes_gives_all_but_the_head() {
 }
 
 #[test]
+fn a_file_without_a_head_says_so() {
+    let backend = Backend::new();
+    let mut archive = Archive::default();
+    archive.arrays.extend(under("backbone.", weights(1, 5)).filter(|(name, _)| !name.contains(".4.")));
+    let taken = load_pretrained(&backend, &mut model(3, 5), &archive, Head::IfItFits).unwrap();
+    assert_eq!((&*taken.prefix, taken.taken, taken.headless), ("backbone.", 6, true), "{taken:?}");
+    assert_eq!(taken.new, ["4.weight", "4.bias"]);
+    let other = load_pretrained(&backend, &mut model(3, 2), &weights(1, 5), Head::IfItFits).unwrap();
+    assert!(!other.headless && other.new.len() == 2, "{other:?}");
+    let error = load_pretrained(&backend, &mut model(3, 5), &archive, Head::Taken).unwrap_err().to_string();
+    assert!(error.contains("2 missing (backbone.4.weight, backbone.4.bias)"), "{error}");
+}
+
+#[test]
 fn the_head_is_taken_where_it_is_asked_for_or_fits() {
     let backend = Backend::new();
     assert_eq!(head(&model(0, 2)).as_deref(), Some("4."));

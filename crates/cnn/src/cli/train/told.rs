@@ -14,14 +14,15 @@ use crate::cli::output::{self, count, grouped, shown};
 
 /// What of a file of weights was taken, a line each.
 pub(in crate::cli) fn tell_loaded(loaded: &Loaded) -> Vec<String> {
-    let Taken { prefix, taken, new, missing, unexpected, elsewhere, .. } = &loaded.taken;
+    let Taken { prefix, taken, new, headless, missing, unexpected, elsewhere, .. } = &loaded.taken;
     let some = |names: &[String]| {
         let more = names.len().saturating_sub(4);
         let listed = names.iter().take(4).map(|name| output::printable(name)).collect::<Vec<_>>().join(", ");
         if more > 0 { format!("{listed} and {more} more") } else { listed }
     };
     let named = if prefix.is_empty() { String::new() } else { format!(" under {}", output::printable(prefix)) };
-    let fresh = if new.is_empty() { String::new() } else { format!("; {} new, as the classes are others", some(new)) };
+    let why = if *headless { "the file has none" } else { "the classes are others" };
+    let fresh = if new.is_empty() { String::new() } else { format!("; {} new, as {why}", some(new)) };
     let mut lines = vec![format!("{}: {}{named} taken{fresh}", shown(&loaded.file), count(*taken as u64, "array"))];
     if !missing.is_empty() {
         lines.push(format!("note: the file does not have {}", some(missing)));
