@@ -42,41 +42,42 @@ fn block(name: &str) -> Option<(usize, usize, &str)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?))
 }
 
-/// A dense layer's arrays: torchvision has others under the same start.
-fn dense(name: &str, theirs: &str, ours: &str) -> Option<String> {
-    let rest = name.strip_prefix(theirs)?.strip_prefix('.')?;
-    matches!(rest, "weight" | "bias").then(|| format!("{ours}.{rest}"))
+/// The names of a network of inverted residuals: `layers` are those of the blocks of its first stage and of the others, `place` is where a
+/// block stands, and `last` is the convolution behind them.
+fn inverted_residuals(
+    name: &str,
+    layers: [&Names; 2],
+    place: impl Fn(usize, usize) -> Option<String>,
+    last: usize,
+) -> Option<String> {
+    if let Some((stage, block, rest)) = block(name) {
+        return Some(format!("{}.{}", place(stage, block)?, replaced(rest, layers[stage.min(1)])?));
+    }
+    let (layer, rest) = name.split_once('.')?;
+    Some(match (layer, rest) {
+        ("conv_stem", _) => format!("features.0.0.{rest}"),
+        ("bn1", _) => format!("features.0.1.{rest}"),
+        ("conv_head", _) => format!("features.{last}.0.{rest}"),
+        ("bn2", _) => format!("features.{last}.1.{rest}"),
+        // torchvision has others under the same start.
+        ("classifier", "weight" | "bias") => format!("classifier.1.{rest}"),
+        _ => return None,
+    })
 }
 
 /// EfficientNet's.
 pub(crate) fn efficientnet(name: &str) -> Option<String> {
-    if let Some((stage, block, rest)) = block(name) {
-        let layer = replaced(rest, if stage == 0 { DEPTHWISE } else { EXPANDING })?;
-        return Some(format!("features.{}.{block}.block.{layer}", stage + 1));
-    }
-    let ends: &Names = &[
-        ("conv_stem", "features.0.0"),
-        ("bn1", "features.0.1"),
-        ("conv_head", "features.8.0"),
-        ("bn2", "features.8.1"),
-    ];
-    replaced(name, ends).or_else(|| dense(name, "classifier", "classifier.1"))
+    let place = |stage, block| Some(format!("features.{}.{block}.block", stage + 1));
+    inverted_residuals(name, [DEPTHWISE, EXPANDING], place, 8)
 }
 
 /// MobileNetV2's.
 pub(crate) fn mobilenet_v2(name: &str) -> Option<String> {
-    if let Some((stage, block, rest)) = block(name) {
-        let layer = replaced(rest, if stage == 0 { V2_DEPTHWISE } else { V2_EXPANDING })?;
+    let place = |stage: usize, block| {
         let before: usize = V2_BLOCKS.get(..stage)?.iter().sum();
-        return Some(format!("features.{}.conv.{layer}", 1 + before + block));
-    }
-    let ends: &Names = &[
-        ("conv_stem", "features.0.0"),
-        ("bn1", "features.0.1"),
-        ("conv_head", "features.18.0"),
-        ("bn2", "features.18.1"),
-    ];
-    replaced(name, ends).or_else(|| dense(name, "classifier", "classifier.1"))
+        Some(format!("features.{}.conv", 1 + before + block))
+    };
+    inverted_residuals(name, [V2_DEPTHWISE, V2_EXPANDING], place, 18)
 }
 
 /// ConvNeXt's.

@@ -74,9 +74,9 @@ pub trait Backend: Inference {
     /// The backward pass of a normalisation up to the point where its input's gradient could be written, see
     /// [`NormGradient`].
     ///
-    /// `output` is the written activation when a residual was added before the rectifier: its values say where the gradient passes, and the
-    /// masked `dy`, which is also the residual's gradient, comes back in `NormGradient::dy`. Otherwise `dy` comes back as
-    /// it was given and the mask is recomputed from `norm`. `batch` says that the statistics were the batch's own.
+    /// `output` is the written activation when a residual was added before the rectifier: its values say where the gradient
+    /// passes, and the masked `dy`, which is also the residual's gradient, comes back in `NormGradient::dy`. Otherwise `dy`
+    /// comes back as it was given and the mask is recomputed from `norm`. `batch` says that the statistics were the batch's own.
     fn batch_norm_backward(
         &self,
         spec: &BatchNormSpec,
